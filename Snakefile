@@ -1,0 +1,36 @@
+# Vision Transformers Need Registers: the reproduction, end to end.
+# The study is a config file: config/config.yaml (the papers) unless --configfile names another.
+from snakemake.utils import min_version, validate
+
+min_version("9.0")
+
+if "study" not in config:
+
+    configfile: "config/config.yaml"
+
+
+validate(config, "config/schemas/config.schema.yaml")
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/zoo.smk"
+include: "rules/tokens.smk"
+include: "rules/claim1.smk"
+include: "rules/claim2.smk"
+include: "rules/claim3.smk"
+include: "rules/controls.smk"
+include: "rules/tables.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.claim1.input,
+        rules.claim2.input,
+        rules.claim3.input,
+        rules.controls.input,
+        f"{RESULTS}/tables/backbones.csv",
+        f"{RESULTS}/tables/heads.csv",
+        f"{RESULTS}/tokens.zarr/zarr.json",
+        f"{RESULTS}/gallery.zarr/zarr.json",

@@ -1,0 +1,87 @@
+# Claim 1: the maps of modern ViTs show artifacts (main paper, Figs 1, 2, 5, 6, 7).
+
+
+def maps_of(wildcards):
+    """Gallery maps of every backbone of one family, at one resolution."""
+    view = FIGURES_OF_MAPS[wildcards.figure]["view"]
+    return [
+        f"{RESULTS}/figures/data/maps/{wildcards.dataset}/{row.key}/{view}.nc"
+        for row in CHOSEN
+        if row.family == wildcards.family
+    ]
+
+
+FIGURES_OF_MAPS = {
+    "fig1_attention": {"view": "native", "layers": ["attention"]},
+    "fig2_features": {"view": "native", "layers": ["feature"]},
+    "fig5_high_resolution": {"view": "high", "layers": ["attention", "feature"]},
+}
+FORMATS = ["png", "pdf"]
+
+
+rule fig_maps:
+    input:
+        maps_of,
+    output:
+        expand(f"{RESULTS}/figures/{{{{dataset}}}}/{{{{figure}}}}/{{{{family}}}}.{{f}}", f=FORMATS),
+    log:
+        f"{RESULTS}/logs/fig_maps/{{dataset}}/{{figure}}/{{family}}.log",
+    wildcard_constraints:
+        figure="|".join(FIGURES_OF_MAPS),
+    conda:
+        ENV
+    params:
+        layers=lambda w: FIGURES_OF_MAPS[w.figure]["layers"],
+        code=code("fig_maps.py"),
+    script:
+        "../workflow_scripts/fig_maps.py"
+
+
+rule fig_qkv:
+    input:
+        lambda w: [
+            f"{RESULTS}/figures/data/maps/{w.dataset}/{row.key}/native.nc"
+            for row in CHOSEN
+            if row.family == w.family
+        ],
+    output:
+        expand(f"{RESULTS}/figures/{{{{dataset}}}}/fig6_qkv/{{{{family}}}}.{{f}}", f=FORMATS),
+    log:
+        f"{RESULTS}/logs/fig_qkv/{{dataset}}/{{family}}.log",
+    conda:
+        ENV
+    params:
+        code=code("fig_qkv.py"),
+    script:
+        "../workflow_scripts/fig_qkv.py"
+
+
+rule fig_blocks:
+    input:
+        rules.gallery.output.native,
+    output:
+        expand(
+            f"{RESULTS}/figures/{{{{dataset}}}}/fig7_blocks/"
+            "{{family}}/{{size}}/{{registers}}.{f}",
+            f=FORMATS,
+        ),
+    log:
+        f"{RESULTS}/logs/fig_blocks/{{dataset}}/{BACKBONE}.log",
+    conda:
+        ENV
+    params:
+        code=code("fig_blocks.py"),
+    script:
+        "../workflow_scripts/fig_blocks.py"
+
+
+rule claim1:
+    input:
+        f"{RESULTS}/tables/claim1.csv",
+        expand(
+            f"{RESULTS}/figures/{{dataset}}/{{figure}}/{{family}}.png",
+            dataset=config["analyse"],
+            figure=[*FIGURES_OF_MAPS, "fig6_qkv"],
+            family=FAMILIES,
+        ),
+        over(f"{RESULTS}/figures/{{dataset}}/fig7_blocks/{BACKBONE}.png"),

@@ -1,0 +1,82 @@
+# Claims 1 and 2: outlier tokens have high norms, from some block on, in large enough models
+# (main paper, Fig 4; where in depth they start, by size, and where in the image they sit).
+
+
+rule norms:
+    input:
+        lambda w: receipts_of(w.dataset, row_of(w)),
+    output:
+        rows=f"{RESULTS}/measures/norms/{{dataset}}/{BACKBONE}.csv",
+        cutoffs=f"{RESULTS}/cutoffs/{{dataset}}/{BACKBONE}.json",
+        curves=f"{RESULTS}/measures/norms/{{dataset}}/{BACKBONE}.curves.csv",
+        places=f"{RESULTS}/measures/norms/{{dataset}}/{BACKBONE}.places.csv",
+    log:
+        f"{RESULTS}/logs/norms/{{dataset}}/{BACKBONE}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/norms/{{dataset}}/{BACKBONE}.tsv"
+    conda:
+        ENV
+    threads: config["threads"]["measure"]
+    resources:
+        mem_mb=lambda w, attempt: int(
+            2000
+            + 12e-6
+            * planned_images(w.dataset)
+            * row_of(w).arch.depth
+            * cost.tokens_per_image(row_of(w).arch, row_of(w).arch.input_size)
+        )
+        * attempt,
+        runtime=60,
+    params:
+        who=who,
+        outliers=config["outliers"],
+        statistics=config["statistics"],
+        code=code("norms.py"),
+    script:
+        "../workflow_scripts/norms.py"
+
+
+rule norm_curves:
+    input:
+        curves=over(f"{RESULTS}/measures/norms/{{dataset}}/{BACKBONE}.curves.csv"),
+        places=over(f"{RESULTS}/measures/norms/{{dataset}}/{BACKBONE}.places.csv"),
+    output:
+        curves=f"{RESULTS}/figures/data/norm_curves.csv.gz",
+        places=f"{RESULTS}/figures/data/places.csv.gz",
+    log:
+        f"{RESULTS}/logs/norm_curves/norm_curves.log",
+    conda:
+        ENV
+    params:
+        code=code("join.py"),
+    script:
+        "../workflow_scripts/join.py"
+
+
+rule fig_norms:
+    input:
+        curves=rules.norm_curves.output.curves,
+        places=rules.norm_curves.output.places,
+        claim1=f"{RESULTS}/tables/claim1.csv",
+        claim2=f"{RESULTS}/tables/claim2.csv",
+    output:
+        last=expand(f"{RESULTS}/figures/{{{{dataset}}}}/fig4_norms.{{f}}", f=FORMATS),
+        blocks=expand(f"{RESULTS}/figures/{{{{dataset}}}}/fig4_norms_by_block.{{f}}", f=FORMATS),
+        depth=expand(f"{RESULTS}/figures/{{{{dataset}}}}/outliers_by_depth.{{f}}", f=FORMATS),
+        places=expand(f"{RESULTS}/figures/{{{{dataset}}}}/outlier_places.{{f}}", f=FORMATS),
+    log:
+        f"{RESULTS}/logs/fig_norms/{{dataset}}.log",
+    conda:
+        ENV
+    params:
+        outliers=config["outliers"],
+        code=code("fig_norms.py"),
+    script:
+        "../workflow_scripts/fig_norms.py"
+
+
+rule claim2:
+    input:
+        f"{RESULTS}/tables/claim1.csv",
+        f"{RESULTS}/tables/claim2.csv",
+        expand(f"{RESULTS}/figures/{{dataset}}/fig4_norms.png", dataset=config["analyse"]),

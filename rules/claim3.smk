@@ -1,0 +1,73 @@
+# Claim 3: outlier tokens sit where neighbouring patches look alike (main paper, Fig 3).
+# The similarities themselves were taken in the extraction pass.
+
+
+rule redundancy:
+    input:
+        receipts=lambda w: receipts_of(w.dataset, row_of(w)),
+        cutoffs=rules.norms.output.cutoffs,
+    output:
+        rows=f"{RESULTS}/measures/redundancy/{{dataset}}/{BACKBONE}.csv",
+        curves=f"{RESULTS}/measures/redundancy/{{dataset}}/{BACKBONE}.curves.csv",
+    log:
+        f"{RESULTS}/logs/redundancy/{{dataset}}/{BACKBONE}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/redundancy/{{dataset}}/{BACKBONE}.tsv"
+    conda:
+        ENV
+    threads: config["threads"]["measure"]
+    resources:
+        mem_mb=lambda w, attempt: int(
+            2000
+            + 1.5e-4
+            * planned_images(w.dataset)
+            * cost.tokens_per_image(row_of(w).arch, row_of(w).arch.input_size)
+        )
+        * attempt,
+        runtime=60,
+    params:
+        who=who,
+        redundancy=config["redundancy"],
+        statistics=config["statistics"],
+        code=code("redundancy.py"),
+    script:
+        "../workflow_scripts/redundancy.py"
+
+
+rule cosine_curves:
+    input:
+        curves=over(f"{RESULTS}/measures/redundancy/{{dataset}}/{BACKBONE}.curves.csv"),
+    output:
+        curves=f"{RESULTS}/figures/data/cosine_curves.csv.gz",
+    log:
+        f"{RESULTS}/logs/cosine_curves/cosine_curves.log",
+    conda:
+        ENV
+    params:
+        code=code("join.py"),
+    script:
+        "../workflow_scripts/join.py"
+
+
+rule fig_cosine:
+    input:
+        curves=rules.cosine_curves.output.curves,
+        claim3=f"{RESULTS}/tables/claim3.csv",
+    output:
+        density=expand(f"{RESULTS}/figures/{{{{dataset}}}}/fig3_cosine.{{f}}", f=FORMATS),
+        ratio=expand(f"{RESULTS}/figures/{{{{dataset}}}}/fig3_ratio.{{f}}", f=FORMATS),
+    log:
+        f"{RESULTS}/logs/fig_cosine/{{dataset}}.log",
+    conda:
+        ENV
+    params:
+        redundancy=config["redundancy"],
+        code=code("fig_cosine.py"),
+    script:
+        "../workflow_scripts/fig_cosine.py"
+
+
+rule claim3:
+    input:
+        f"{RESULTS}/tables/claim3.csv",
+        expand(f"{RESULTS}/figures/{{dataset}}/fig3_cosine.png", dataset=config["analyse"]),

@@ -1,0 +1,39 @@
+# Does the instrument read right? The controls' answer is known from the pixels alone.
+
+CONTROLLED = [
+    (name, row) for name in config["analyse"] for row in CHOSEN if row.kind in zoo.CONTROLS
+]
+
+
+rule control:
+    input:
+        card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
+        tokens=lambda w: receipts_of(w.dataset, row_of(w)),
+        pixels=lambda w: pixels_of(w),
+        sample=f"{RESULTS}/data/{{dataset}}/sample.csv",
+        rows=f"{RESULTS}/measures/norms/{{dataset}}/{BACKBONE}.csv",
+    output:
+        f"{RESULTS}/measures/control/{{dataset}}/{BACKBONE}.csv",
+    log:
+        f"{RESULTS}/logs/control/{{dataset}}/{BACKBONE}.log",
+    conda:
+        ENV
+    resources:
+        mem_mb=4000,
+        runtime=20,
+    params:
+        who=who,
+        store=decoded_store,
+        root=lambda w: image_root(w.dataset),
+        geometry=lambda w: row_of(w).geometry.key,
+        patch=lambda w: row_of(w).arch.patch,
+        outliers=config["outliers"],
+        statistics=config["statistics"],
+        code=code("control.py"),
+    script:
+        "../workflow_scripts/control.py"
+
+
+rule controls:
+    input:
+        f"{RESULTS}/tables/controls.csv" if CONTROLLED else [],

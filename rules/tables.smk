@@ -1,0 +1,67 @@
+# Tables: tidy rows of all backbones, published figures beside ours, and what they rest on.
+
+
+localrules:
+    gather,
+    gather_controls,
+    provenance,
+
+
+def measures_of(wildcards):
+    """Measurements that make up a table."""
+    kind = "redundancy" if wildcards.table in ("claim3",) else "norms"
+    return over(f"{RESULTS}/measures/{kind}/{{dataset}}/{BACKBONE}.csv")
+
+
+rule gather:
+    input:
+        rows=measures_of,
+        provenance=f"{RESULTS}/tables/backbones.csv",
+        published="config/published.csv",
+    output:
+        csv=f"{RESULTS}/tables/{{table}}.csv",
+        text=f"{RESULTS}/tables/{{table}}.md",
+    log:
+        f"{RESULTS}/logs/gather/{{table}}.log",
+    wildcard_constraints:
+        table="claim1|claim2|claim3|heads",
+    conda:
+        ENV
+    params:
+        claim=lambda w: {"heads": "claim5"}.get(w.table, w.table),
+        code=code("gather.py"),
+    script:
+        "../workflow_scripts/gather.py"
+
+
+use rule gather as gather_controls with:
+    input:
+        rows=[f"{RESULTS}/measures/control/{name}/{row.key}.csv" for name, row in CONTROLLED],
+        provenance=f"{RESULTS}/tables/backbones.csv",
+        published="config/published.csv",
+    output:
+        csv=f"{RESULTS}/tables/controls.csv",
+        text=f"{RESULTS}/tables/controls.md",
+    log:
+        f"{RESULTS}/logs/gather/controls.log",
+    params:
+        claim="control",
+        code=code("gather.py"),
+
+
+# What every table rests on: weights, data config, images used and images skipped.
+rule provenance:
+    input:
+        cards=expand(f"{RESULTS}/backbones/{{key}}/card.json", key=KEYS),
+        receipts=all_receipts(),
+        samples=expand(f"{RESULTS}/receipts/sample/{{name}}.json", name=config["analyse"]),
+    output:
+        f"{RESULTS}/tables/backbones.csv",
+    log:
+        f"{RESULTS}/logs/provenance/backbones.log",
+    conda:
+        ENV
+    params:
+        code=code("provenance.py"),
+    script:
+        "../workflow_scripts/provenance.py"

@@ -1,0 +1,133 @@
+# The only place where a backbone runs over a data set: one pass takes everything the claims need.
+
+
+def pixels_of(wildcards):
+    """The decoded store of a backbone's geometry, or the sample when it is decoded on the way."""
+    geometry = row_of(wildcards).geometry
+    if streamed(wildcards.dataset, geometry):
+        return f"{RESULTS}/data/{wildcards.dataset}/sample.csv"
+    return f"{RESULTS}/receipts/decode/{wildcards.dataset}/{geometry.key}.json"
+
+
+def decoded_store(wildcards):
+    """Path of the decoded store; empty when images are streamed."""
+    geometry = row_of(wildcards).geometry
+    if streamed(wildcards.dataset, geometry):
+        return ""
+    return f"{RESULTS}/images/{wildcards.dataset}/{geometry.key}.zarr"
+
+
+def own_head(wildcards):
+    """Whether the backbone's head knows the classes of the data set."""
+    row = row_of(wildcards)
+    dataset = config["datasets"][wildcards.dataset]
+    classes = dataset.get("classes") or dataset["type"]
+    return bool(row.classes) and row.classes == classes and row.arch.num_classes > 0
+
+
+def shard_range(wildcards):
+    """First image and length of a shard; None as length means all there are."""
+    size = shard_size(wildcards.dataset, row_of(wildcards))
+    if size is None:
+        return 0, None
+    first = int(wildcards.shard) * size
+    return first, min(size, planned_images(wildcards.dataset) - first)
+
+
+rule extract:
+    input:
+        card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
+        sample=f"{RESULTS}/data/{{dataset}}/sample.csv",
+        pixels=pixels_of,
+    output:
+        store=directory(f"{RESULTS}/tokens.zarr/{{dataset}}/{BACKBONE}/{{shard}}"),
+        receipt=f"{RESULTS}/receipts/extract/{{dataset}}/{BACKBONE}/{{shard}}.json",
+    log:
+        f"{RESULTS}/logs/extract/{{dataset}}/{BACKBONE}/{{shard}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/extract/{{dataset}}/{BACKBONE}/{{shard}}.tsv"
+    conda:
+        ENV
+    threads: config["threads"]["extract"]
+    resources:
+        gpu=gpu,
+        mem_mb=extract_mb,
+        runtime=extract_minutes,
+    params:
+        spec=lambda w: row_of(w).spec,
+        geometry=lambda w: row_of(w).geometry.key,
+        store=decoded_store,
+        root=lambda w: image_root(w.dataset),
+        shard=shard_range,
+        chunk=lambda w: chunk_images(row_of(w)),
+        batch=config["extract"]["batch"],
+        keep=lambda w: {"tokens": config["extract"]["tokens"], "logits": own_head(w)},
+        device=config["device"],
+        partial=f"{RESULTS}/partial/tokens/{{dataset}}/{BACKBONE}/{{shard}}",
+        code=code("extract.py"),
+    script:
+        "../workflow_scripts/extract.py"
+
+
+rule gallery:
+    input:
+        card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
+        sample=f"{RESULTS}/data/{{dataset}}/sample.csv",
+    output:
+        store=directory(f"{RESULTS}/gallery.zarr/{{dataset}}/{BACKBONE}"),
+        native=f"{RESULTS}/figures/data/maps/{{dataset}}/{BACKBONE}/native.nc",
+        high=f"{RESULTS}/figures/data/maps/{{dataset}}/{BACKBONE}/high.nc",
+        receipt=f"{RESULTS}/receipts/gallery/{{dataset}}/{BACKBONE}.json",
+    log:
+        f"{RESULTS}/logs/gallery/{{dataset}}/{BACKBONE}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/gallery/{{dataset}}/{BACKBONE}.tsv"
+    conda:
+        ENV
+    threads: config["threads"]["extract"]
+    resources:
+        gpu=gpu,
+        mem_mb=extract_mb,
+        runtime=20,
+    params:
+        spec=lambda w: row_of(w).spec,
+        geometries=lambda w: {
+            "native": row_of(w).geometry.key,
+            "high": row_of(w)
+            .geometry_at(row_of(w).size_near(config["gallery"]["high_resolution"]))
+            .key,
+        },
+        root=lambda w: image_root(w.dataset),
+        images=config["gallery"]["images"],
+        ids=config["gallery"]["ids"],
+        device=config["device"],
+        partial=f"{RESULTS}/partial/gallery/{{dataset}}/{BACKBONE}",
+        code=code("gallery.py"),
+    script:
+        "../workflow_scripts/gallery.py"
+
+
+localrules:
+    consolidate,
+
+
+# One index over all groups of a hierarchy, from the list of its groups and not from a walk.
+rule consolidate:
+    input:
+        lambda w: (
+            all_receipts()
+            if w.hierarchy == "tokens"
+            else over(f"{RESULTS}/receipts/gallery/{{dataset}}/{BACKBONE}.json")
+        ),
+    output:
+        f"{RESULTS}/{{hierarchy}}.zarr/zarr.json",
+    log:
+        f"{RESULTS}/logs/consolidate/{{hierarchy}}.log",
+    wildcard_constraints:
+        hierarchy="tokens|gallery",
+    conda:
+        ENV
+    params:
+        code=code("consolidate.py"),
+    script:
+        "../workflow_scripts/consolidate.py"

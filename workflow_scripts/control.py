@@ -1,0 +1,65 @@
+"""Compare what the instrument says of a control with what is known from the pixels."""
+
+import numpy as np
+import pandas as pd
+
+from tokenscope import tidy
+from tokenscope.bootstrap import Bootstrap
+from tokenscope.controls import constant_patches
+from tokenscope.geometry import Geometry
+from tokenscope.images import DecodedImages, StreamedImages
+from tokenscope.jobs import job, log
+from tokenscope.stores import open_store, read_receipt
+
+
+def main(card, receipts, decoded, sample, root, geometry, patch, measured, who, rules, statistics,
+         output):  # fmt: skip
+    """Write tidy rows: planted and measured share, agreement token by token, block, verdict."""
+    card = read_receipt(card)
+    stores = [read_receipt(receipt)["store"] for receipt in receipts]
+    table = pd.read_csv(sample, keep_default_na=False)
+    source = (
+        DecodedImages(decoded) if decoded
+        else StreamedImages(root, table, Geometry.parse(geometry), 1)
+    )  # fmt: skip
+    norms, truth, first = [], [], 0
+    for store in stores:
+        group = open_store(store)
+        patches = (group["token_kind"] == "patch").values
+        values = group["norms"][:, -1].values[:, patches]
+        truth.append(constant_patches(source.read(first, first + len(values)), patch))
+        norms.append(values)
+        first += len(values)
+    norms, truth = np.concatenate(norms), np.concatenate(truth)
+    if who["kind"] == "clean":
+        truth = np.zeros_like(truth)  # nothing was planted
+    found = norms > rules["times_median"] * np.median(norms)
+    bootstrap = Bootstrap(
+        len(norms), statistics["resamples"], statistics["seed"], statistics["confidence"]
+    )
+    rows = tidy.Rows(who, len(norms), statistics["seed"])
+    for group, mask in (("planted", truth), ("measured", found)):
+        point, low, high, _ = bootstrap.ratio(100 * mask.mean(1), np.ones(len(mask)))
+        rows.add("control", group, "share", point, low, high, "percent")
+    wrong = int((truth != found).sum())
+    rows.add("control", "difference", "tokens", wrong, unit="tokens")
+    measures = tidy.read(measured).set_index(["group", "metric"])["value"]
+    onset = measures["depth", "onset_block"]
+    planted_block = card["planted"]["block"] if card["planted"] else float("nan")
+    rows.add("control", "planted", "onset_block", planted_block, unit="block, from 1")
+    rows.add("control", "measured", "onset_block", onset, unit="block, from 1")
+    same_block = onset == planted_block or (np.isnan(onset) and np.isnan(planted_block))
+    expected = 1.0 if who["kind"] == "planted" else 0.0
+    verdict = wrong == 0 and same_block and measures["last_block", "has_artifacts"] == expected
+    rows.add("control", "verdict", "passed", float(verdict), unit="0 no, 1 yes")
+    log.info("%s control: %s", who["kind"], "passed" if verdict else "FAILED")
+    tidy.write(rows.frame(), output)
+
+
+if "snakemake" in globals():
+    w, p, i = snakemake.wildcards, snakemake.params, snakemake.input
+    with job(snakemake.log[0], f"control {w.dataset} {w.family}/{w.size}/{w.registers}"):
+        main(
+            i.card, i.tokens, p.store, i.sample, p.root, p.geometry, p.patch, i.rows, p.who,
+            p.outliers, p.statistics, snakemake.output[0],
+        )  # fmt: skip

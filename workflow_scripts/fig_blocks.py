@@ -1,0 +1,42 @@
+"""Figure 7: feature norm maps after every block of one backbone."""
+
+import numpy as np
+import xarray as xr
+
+from tokenscope import plots
+from tokenscope.jobs import job
+
+COLUMNS, IMAGES = 12, 2
+
+
+def main(file, outputs, limit=3.0):
+    """Two gallery images, each with one map a block, norms in medians of that block."""
+    data = xr.open_dataset(file, engine="scipy").load()
+    blocks, images = data.sizes["block"], min(IMAGES, data.sizes["image"])
+    columns = min(COLUMNS, blocks)
+    lines = -(-blocks // columns)
+    figure, axes = plots.plt.subplots(
+        images * lines, columns + 1, figsize=(1.0 * (columns + 1) + 0.9, 1.15 * images * lines),
+        squeeze=False,
+    )  # fmt: skip
+    for axis in axes.flat:
+        axis.axis("off")
+    norms = data["norms"].values
+    for i in range(images):
+        plots.picture(axes[i * lines, 0], data["pixels"].values[i].astype(np.uint8))
+        for block in range(blocks):
+            axis = axes[i * lines + block // columns, 1 + block % columns]
+            shown = plots.picture(
+                axis, norms[i, block] / np.median(norms[:, block]),
+                norm=plots.norm_scale(limit), cmap=plots.cmap(),
+            )  # fmt: skip
+            axis.set_title(f"block {block + 1}", fontsize=7)
+    plots.norm_bar(figure, shown, axes, limit)
+    figure.suptitle(plots.short(data.attrs["backbone"]).replace("\n", " "))
+    plots.save(figure, outputs)
+
+
+if "snakemake" in globals():
+    w = snakemake.wildcards
+    with job(snakemake.log[0], f"figure 7 {w.family}/{w.size}/{w.registers}"):
+        main(snakemake.input[0], snakemake.output)

@@ -1,0 +1,73 @@
+"""Figure 3: similarity of patches to their neighbours, for outlier and for normal tokens."""
+
+import pandas as pd
+
+from tokenscope import plots, tidy
+from tokenscope.jobs import job
+
+WHO = ["family", "size", "registers", "kind"]
+COLOURS = {"outlier": plots.VERMILION, "normal": plots.BLUE}
+
+
+def main(curves, claim3, dataset, settings, density, ratio):
+    """Two figures of one data set: the densities (Fig 3), and the ratio of shares as a curve."""
+    curves = pd.read_csv(curves).query("dataset == @dataset and pooling == 'pair'")
+    curves = curves[curves["rule"] == "percentile"]
+    claim3 = tidy.read(claim3).query("dataset == @dataset")
+    groups = list(curves.groupby(WHO, sort=False))
+    densities(groups, density)
+    ratios(groups, claim3, settings, ratio)
+
+
+def densities(groups, outputs):
+    """Density of the cosine similarity, with intervals."""
+    figure, axes = plots.panels(max(1, len(groups)), sharex=True)
+    for axis, (who, rows) in zip(axes, groups, strict=False):
+        for group, colour in COLOURS.items():
+            line = rows[rows["group"] == group]
+            axis.fill_between(
+                line["cosine"], line["low"], line["high"], color=colour, alpha=0.3, lw=0
+            )
+            axis.plot(line["cosine"], line["density"], color=colour, label=group)
+        axis.set(xlim=(-1, 1), title=plots.title(dict(zip(WHO, who, strict=True))))
+        axis.set_ylim(0, None)
+    axes[0].legend(loc="upper left")
+    figure.supxlabel("cosine similarity with a neighbouring patch", fontsize=8)
+    figure.supylabel("density", fontsize=8)
+    plots.save(figure, outputs)
+
+
+def ratios(groups, claim3, settings, outputs):
+    """How many times likelier an outlier's neighbour is more similar than t, for every t."""
+    first = settings["similarities"][0]
+    figure, axes = plots.panels(max(1, len(groups)), sharex=True)
+    for axis, (who, rows) in zip(axes, groups, strict=False):
+        line = rows[rows["group"] == "ratio"]
+        axis.fill_between(
+            line["cosine"], line["low"], line["high"], color=plots.GREEN, alpha=0.3, lw=0
+        )
+        axis.plot(line["cosine"], line["density"], color=plots.GREEN)
+        axis.axhline(1, color="0.5", lw=0.6, ls=":")
+        axis.axvline(first, color="0.5", lw=0.6, ls=":")
+        mask = claim3["metric"] == "redundant_region_ratio"
+        mask &= claim3["group"] == "outlier/normal"
+        for column, value in zip(WHO, who, strict=True):
+            mask &= claim3[column] == value
+        found = claim3[mask]
+        if len(found):
+            r = found.iloc[0]
+            axis.text(
+                0.03, 0.97, f"at {first:g}: {r.value:.2f}\n[{r.low:.2f}, {r.high:.2f}]",
+                transform=axis.transAxes, va="top", fontsize=6.5,
+            )  # fmt: skip
+        axis.set(xlim=(-1, 1), yscale="log", title=plots.title(dict(zip(WHO, who, strict=True))))
+    figure.supxlabel("similarity t", fontsize=8)
+    figure.supylabel("share above t, outlier / normal", fontsize=8)
+    plots.save(figure, outputs)
+
+
+if "snakemake" in globals():
+    i, out, w = snakemake.input, snakemake.output, snakemake.wildcards
+    with job(snakemake.log[0], f"figure 3 {w.dataset}"):
+        p = snakemake.params
+        main(i.curves, i.claim3, w.dataset, p.redundancy, out.density, out.ratio)

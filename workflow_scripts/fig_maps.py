@@ -1,0 +1,76 @@
+"""Figures 1, 2 and 5: attention and feature maps of the gallery images, one figure a family."""
+
+import numpy as np
+import xarray as xr
+
+from tokenscope import plots
+from tokenscope.jobs import job
+
+
+def main(files, layers, outputs, limit=3.0):
+    """Photographs on top, then a row of maps for each backbone and layer, on common scales."""
+    maps = [xr.open_dataset(file, engine="scipy").load() for file in files]
+    rows = [(data, layer) for data in maps for layer in layers]
+    images = maps[0].sizes["image"]
+    scale = {"feature": plots.norm_scale(limit)}
+    seen = [relative_attention(data) for data in maps if has_cls(data)]
+    scale["attention"] = plots.attention_scale(np.concatenate([s.ravel() for s in seen] or [[1]]))
+    figure, axes = plots.plt.subplots(
+        len(rows) + 1, images, figsize=(1.25 * images + 1.3, 1.22 * (len(rows) + 1) + 0.2),
+        squeeze=False,
+    )  # fmt: skip
+    for axis, pixels in zip(axes[0], maps[0]["pixels"].values.astype(np.uint8), strict=True):
+        plots.picture(axis, pixels)
+    shown = {}
+    for line, (data, layer) in zip(axes[1:], rows, strict=True):
+        _label(line[0], data, layer, len(layers) > 1)
+        if layer == "attention" and not has_cls(data):
+            for axis in line:
+                axis.axis("off")
+            line[0].text(0, 0.5, "no CLS token: its attention map is undefined", va="center")
+            continue
+        values = relative_attention(data) if layer == "attention" else relative_norm(data)
+        for axis, panel in zip(line, values, strict=True):
+            shown[layer] = plots.picture(
+                axis, panel, norm=scale[layer], cmap=plots.cmap(COLOURS[layer])
+            )
+    half = images // 2
+    for number, (layer, image) in enumerate(shown.items()):
+        below = axes[:, slice(None) if len(shown) == 1 else slice(number * half, images)]
+        below = below[:, :half] if len(shown) > 1 and number == 0 else below
+        if layer == "feature":
+            plots.norm_bar(figure, image, below, limit)
+        else:
+            plots.scale_bar(figure, image, below, "CLS attention / uniform")
+    plots.save(figure, outputs)
+
+
+COLOURS = {"attention": "magma", "feature": "viridis"}
+
+
+def has_cls(data):
+    return "cls" in data.attrs.get("queries", "").split(",")
+
+
+def relative_attention(data):
+    """CLS row (image, row, column) in multiples of uniform attention."""
+    query = data.attrs["queries"].split(",").index("cls")
+    rows = data["attention"].values[:, query]
+    return rows * rows.shape[1] * rows.shape[2]
+
+
+def relative_norm(data, block=-1):
+    """Feature norms of a block (image, row, column) in medians over the gallery."""
+    norms = data["norms"].values[:, block]
+    return norms / np.median(norms)
+
+
+def _label(axis, data, layer, several):
+    text = plots.short(data.attrs["backbone"]) + (f"\n{layer}" if several else "")
+    axis.text(-0.05, 0.5, text, transform=axis.transAxes, ha="right", va="center", fontsize=7)
+
+
+if "snakemake" in globals():
+    w = snakemake.wildcards
+    with job(snakemake.log[0], f"figure {w.figure} {w.family}"):
+        main(snakemake.input, snakemake.params.layers, snakemake.output)

@@ -1,0 +1,139 @@
+"""Figure 4 and its kin: distributions of feature norms, by backbone, block and place."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import LogNorm
+
+from tokenscope import plots, tidy
+from tokenscope.jobs import job
+
+WHO = ["family", "size", "registers", "kind"]
+
+
+def main(curves, places, claim1, claim2, dataset, rules, outputs):
+    """Four figures of one data set; ``outputs`` maps last, blocks, depth and places to files."""
+    tables = [pd.read_csv(curves), pd.read_csv(places), tidy.read(claim1), tidy.read(claim2)]
+    curves, places, claim1, claim2 = (t[t["dataset"] == dataset] for t in tables)
+    last_block(curves, claim1, rules, outputs["last"])
+    by_block(curves, claim2, rules, outputs["blocks"])
+    by_depth(claim2, rules, outputs["depth"])
+    by_place(places, claim1, rules, outputs["places"])
+
+
+def _named(table):
+    """Each backbone of a table with its rows, in the table's order."""
+    for key, rows in table.groupby(WHO, sort=False):
+        yield dict(zip(WHO, key, strict=True)), rows
+
+
+def _of(table, who, group, metric):
+    mask = (table["group"] == group) & (table["metric"] == metric)
+    for column, value in who.items():
+        mask &= table[column] == value
+    found = table[mask]
+    return found.iloc[0] if len(found) else None
+
+
+def last_block(curves, claim1, rules, outputs):
+    """Density of last-block norms with its interval; the outlier rule's cutoff in red."""
+    times = rules["times_median"]
+    groups = list(_named(curves))
+    figure, axes = plots.panels(len(groups), sharey=True)
+    for axis, (who, rows) in zip(axes, groups, strict=True):
+        rows = rows[rows["block"] == rows["block"].max()]
+        median = rows["median"].iloc[0]
+        axis.fill_between(rows["norm"], rows["low"], rows["high"], color=plots.SKY, alpha=0.5, lw=0)
+        axis.plot(rows["norm"], rows["density"].where(rows["density"] > 0), color=plots.BLUE)
+        axis.axvline(median, color="0.5", lw=0.8, ls=":")
+        axis.axvline(times * median, color=plots.OUTLIER, lw=0.8)
+        share = _of(claim1, who, "last_block", f"share_norm_over_{times:g}x_median")
+        verdict = _of(claim1, who, "last_block", "has_artifacts")["value"]
+        words = {0.0: "no artifacts", 1.0: "artifacts"}.get(verdict, "undecided")
+        axis.text(
+            0.98, 0.97, f"{words}\n{share.value:.2f} % > {times:g}x\n"
+            f"[{share.low:.2f}, {share.high:.2f}]",
+            transform=axis.transAxes, ha="right", va="top", fontsize=6.5,
+        )  # fmt: skip
+        axis.set(xscale="log", yscale="log", ylim=(1e-4, 60), title=plots.title(who))
+    figure.supxlabel("feature norm of patch tokens, last block (log scale)", fontsize=8)
+    figure.supylabel("density over log10 norm", fontsize=8)
+    figure.suptitle(f"grey: median, red: {times:g} x median, band: 95 % over images", fontsize=8)
+    plots.save(figure, outputs)
+
+
+def by_block(curves, claim2, rules, outputs):
+    """Density of norms as a picture over blocks, with the block where outliers start."""
+    groups = list(_named(curves))
+    figure, axes = plots.panels(len(groups), height=1.7)
+    for axis, (who, rows) in zip(axes, groups, strict=True):
+        grid = rows.pivot_table(index="norm", columns="block", values="density", sort=True)
+        shown = axis.pcolormesh(
+            grid.columns, grid.index, np.where(grid > 0, grid, np.nan), norm=LogNorm(1e-3, 10),
+            cmap="viridis", shading="nearest", rasterized=True,
+        )  # fmt: skip
+        medians = rows.groupby("block")["median"].first()
+        axis.plot(medians.index, rules["times_median"] * medians, color=plots.OUTLIER, lw=1)
+        onset = _of(claim2, who, "depth", "onset_block")["value"]
+        if np.isfinite(onset):
+            axis.axvline(onset, color="w", lw=1, ls="--")
+            axis.text(onset, axis.get_ylim()[1], f" from {onset:.0f}", va="bottom", fontsize=6.5)
+        axis.set(yscale="log", title=plots.title(who))
+        axis.title.set_position((0.5, 1.12))
+    figure.supxlabel("block", fontsize=8)
+    figure.supylabel("feature norm (log scale)", fontsize=8)
+    bar = figure.colorbar(shown, ax=axes, label="density over log10 norm", extend="both")
+    bar.outline.set_visible(False)
+    plots.save(figure, outputs)
+
+
+def by_depth(claim2, rules, outputs):
+    """Share of outlier tokens against depth, a panel a family, a line a backbone."""
+    metric = f"share_norm_over_{rules['times_median']:g}x_median"
+    table = claim2[claim2["metric"] == metric]
+    families = list(table.groupby("family", sort=False))
+    figure, axes = plots.panels(len(families), columns=3, width=2.6, height=2.0, sharey=True)
+    for axis, (family, rows) in zip(axes, families, strict=True):
+        groups = rows.groupby(["size", "registers"], sort=False)
+        for number, ((size, registers), line) in enumerate(groups):
+            depth = np.arange(1, len(line) + 1) / len(line)
+            colour = plots.PALETTE[number % len(plots.PALETTE)]
+            axis.plot(
+                depth, line["value"], color=colour, label=f"{size} {registers}",
+                ls="-" if registers.startswith("r0") else "--", marker=".", ms=3,
+            )  # fmt: skip
+            axis.fill_between(depth, line["low"], line["high"], color=colour, alpha=0.2, lw=0)
+        axis.axhline(rules["min_share"], color="0.5", lw=0.6, ls=":")
+        axis.set(title=family, yscale="symlog", ylim=(0, 100))
+        axis.set_yscale("symlog", linthresh=rules["min_share"])
+        axis.legend()
+    figure.supxlabel("depth (block / all blocks)", fontsize=8)
+    figure.supylabel(f"tokens over {rules['times_median']:g} x median (%)", fontsize=8)
+    plots.save(figure, outputs)
+
+
+def by_place(places, claim1, rules, outputs):
+    """How often each place of the patch grid holds an outlier."""
+    groups = list(_named(places))
+    figure, axes = plots.panels(len(groups), columns=5, width=1.7, height=1.8)
+    for axis, (who, rows) in zip(axes, groups, strict=True):
+        grid = rows.pivot(index="row", columns="column", values="times_median").values
+        shown = plots.picture(axis, grid, cmap="magma", vmin=0, vmax=max(grid.max(), 1e-9))
+        entropy = _of(claim1, who, "outlier", "position_entropy")["value"]
+        text = f"entropy {entropy:.2f}" if np.isfinite(entropy) else "no outliers"
+        axis.set_xlabel(text, fontsize=6.5)
+        axis.set_title(plots.title(who), fontsize=6.5)
+        bar = figure.colorbar(shown, ax=axis, shrink=0.75, format="%.3g")
+        bar.outline.set_visible(False)
+    times = rules["times_median"]
+    figure.suptitle(
+        f"images (%) with a token over {times:g} x median at each place; "
+        "entropy: 1 anywhere, 0 in one place", fontsize=8,
+    )  # fmt: skip
+    plots.save(figure, outputs)
+
+
+if "snakemake" in globals():
+    i, out, w = snakemake.input, snakemake.output, snakemake.wildcards
+    with job(snakemake.log[0], f"figure 4 {w.dataset}"):
+        files = {name: out[name] for name in ("last", "blocks", "depth", "places")}
+        main(i.curves, i.places, i.claim1, i.claim2, w.dataset, snakemake.params.outliers, files)

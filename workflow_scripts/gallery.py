@@ -1,0 +1,124 @@
+"""All maps of a few chosen images, at the backbone's own size and at high resolution."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from tokenscope.backbones import open_backbone, pick_device
+from tokenscope.errors import StudyError
+from tokenscope.extraction import coordinates, extract, variables
+from tokenscope.geometry import Geometry
+from tokenscope.images import StreamedImages
+from tokenscope.jobs import job, log
+from tokenscope.stores import (
+    Stopwatch,
+    StoreWriter,
+    fingerprint,
+    open_store,
+    read_receipt,
+    write_group,
+    write_receipt,
+)
+
+THUMBNAIL = 192
+
+
+def main(card, sample, spec, geometries, root, images, ids, device, store, partial, maps, receipt,
+         code):  # fmt: skip
+    """Write one group per resolution with tokens, q, k, v, and one small file of maps each."""
+    watch, card = Stopwatch(), read_receipt(card)
+    rows = choose(pd.read_csv(sample, keep_default_na=False), images, ids)
+    device = pick_device(device)
+    shutil.rmtree(partial, ignore_errors=True)  # a few images: not worth resuming
+    contents = {}
+    for view, key in geometries.items():
+        shape = Geometry.parse(key)
+        log.info("%d images at %d pixels", len(rows), shape.size)
+        source = StreamedImages(root, rows, shape, workers=1)
+        model = open_backbone(spec, card["weights"], shape.size, device)
+        arrays = variables(model, model.patch_embed.grid_size, {"tokens": True, "qkv": True})
+        writer = StoreWriter(
+            Path(partial, "whole", view), Path(partial, view), arrays, len(rows), 1,
+            fingerprint(
+                weights=card["sha256"], images=rows["sha256"].tolist(), geometry=key,
+                device=device, code=code,
+            ),
+        )  # fmt: skip
+        extract(model, source.read, writer, spec["mean"], spec["std"], 1, device)
+        attrs = {
+            "backbone": spec["name"], "timm_id": spec["timm_id"], "geometry": key,
+            "weights_sha256": card["sha256"], "device": device, "code": code,
+        }  # fmt: skip
+        contents[view] = writer.publish(coordinates(rows, model), attrs)
+        summary = summarise(open_store(writer.final), model.patch_embed.grid_size)
+        thumbnail = Geometry(
+            THUMBNAIL, round(shape.resize * THUMBNAIL / shape.size), "bicubic", shape.mode
+        )
+        pixels = StreamedImages(root, rows, thumbnail, 1).read(0, len(rows))
+        # NetCDF 3, which needs no library of its own, has no unsigned bytes.
+        summary["pixels"] = (("image", "y", "x", "channel"), pixels.astype(np.int16))
+        _save(summary, maps[view])
+    write_group(Path(partial, "whole"))
+    Path(store).parent.mkdir(parents=True, exist_ok=True)
+    Path(partial, "whole").replace(store)
+    write_receipt(
+        receipt, name=spec["name"], store=str(store), geometries=geometries, arrays=contents,
+        images=len(rows), device=device, weights_sha256=card["sha256"], **watch.facts(),
+    )  # fmt: skip
+
+
+def choose(sample, images, ids):
+    """The gallery: the images named in the config, or as many spread evenly over the sample."""
+    if ids:
+        found = sample.set_index("image_id", drop=False)
+        if absent := [i for i in ids if i not in found.index]:
+            raise StudyError(f"gallery: ids: {', '.join(absent)} are not in the sample")
+        return found.loc[ids].reset_index(drop=True)
+    places = np.linspace(0, len(sample) - 1, min(images, len(sample))).round().astype(int)
+    return sample.iloc[places]
+
+
+def summarise(group, grid):
+    """The maps that figures draw, each (image, ..., row, column)."""
+    prefix = int((group["token_kind"] != "patch").sum())
+    rows, columns = grid
+    patches = group.isel(token=slice(prefix, None))
+
+    def fold(values):
+        return values.reshape(*values.shape[:-1], rows, columns)
+
+    maps = xr.Dataset(attrs=group.attrs)
+    maps["norms"] = (("image", "block", "row", "column"), fold(patches["norms"].values))
+    for name in "qkv":
+        lengths = np.linalg.norm(patches[name].values.astype(np.float32), axis=-1)
+        maps[f"{name}_norm"] = (("image", "row", "column"), fold(lengths))
+    if "attention" in group:
+        attention = fold(group["attention"].values)
+        maps["attention"] = (("image", "query", "row", "column"), attention)
+        maps.attrs["queries"] = ",".join(group["query"].values.tolist())
+    maps.attrs["image_ids"] = "\n".join(group["image_id"].values.tolist())
+    return maps
+
+
+def _save(maps, path):
+    maps.attrs = {
+        k: v if isinstance(v, str | int | float) else str(v) for k, v in maps.attrs.items()
+    }
+    aside = f"{path}.partial"
+    maps.to_netcdf(aside, engine="scipy")
+    Path(aside).replace(path)
+
+
+if "snakemake" in globals():
+    w, p, i, out = snakemake.wildcards, snakemake.params, snakemake.input, snakemake.output
+    with job(
+        snakemake.log[0], f"gallery {w.dataset} {w.family}/{w.size}/{w.registers}",
+        snakemake.threads,
+    ):  # fmt: skip
+        main(
+            i.card, i.sample, p.spec, p.geometries, p.root, p.images, p.ids, p.device, out.store,
+            p.partial, {"native": out.native, "high": out.high}, out.receipt, p.code,
+        )  # fmt: skip

@@ -1,0 +1,64 @@
+"""Gather the measurements of a claim into one table, published figures beside ours."""
+
+import pandas as pd
+
+from tokenscope import tidy
+from tokenscope.jobs import job
+
+
+def main(rows, claim, provenance, published, csv, text):
+    """Write the tidy table, and the same for reading as Markdown with what it rests on."""
+    table = pd.concat([tidy.read(path) for path in rows])
+    table = table[table["claim"] == claim].reset_index(drop=True)
+    tidy.write(table, csv)
+    with open(text, "w") as handle:
+        handle.write(page(table, claim, pd.read_csv(provenance), pd.read_csv(published)))
+
+
+def page(table, claim, provenance, published):
+    """The Markdown page of a table."""
+    lines = [f"# {claim.capitalize()}", ""]
+    published = published.fillna("")
+    beside = published.groupby(tidy.PUBLISHED[:3] + tidy.PUBLISHED[4:], sort=False)
+    known = {key: group for key, group in beside}
+    for (dataset, *who), group in table.groupby(
+        ["dataset", "family", "size", "registers"], sort=False
+    ):
+        kind = group["kind"].iloc[0]
+        control = " (control)" if kind in ("planted", "clean") else ""
+        lines += [f"## {'/'.join(who)}{control} on {dataset}", ""]
+        lines += ["| group | quantity | value | interval | published | n |", "|-|-|-|-|-|-|"]
+        for row in group.itertuples():
+            theirs = known.get((*who, row.group, row.metric))
+            cited = (
+                ""
+                if theirs is None
+                else "; ".join(
+                    f"{p.value:g} ({p.source}, {p.dataset})" for p in theirs.itertuples()
+                )
+            )
+            ends = f"{row.low:.4g} to {row.high:.4g}" if row.low == row.low else ""
+            value = f"{row.value:.4g}" if row.value == row.value else "undefined"
+            unit = f" {row.unit}" if row.unit else ""
+            lines.append(
+                f"| {row.group} | {row.metric} | {value}{unit} | {ends} | {cited} | {row.n} |"
+            )
+        lines.append("")
+    if not len(table):
+        lines += ["No backbone of this study has a measurement for this table.", ""]
+    lines += ["## What this rests on", ""]
+    columns = ["timm_id", "origin", "geometry", "precision", "images", "images_skipped"]
+    header = ["backbone", "dataset", *columns, "weights"]
+    lines += ["| " + " | ".join(header) + " |", "|" + "-|" * len(header)]
+    for row in provenance.to_dict("records"):
+        name = "/".join(str(row[c]) for c in ("family", "size", "registers"))
+        cells = [name, row["dataset"], *(str(row[c]) for c in columns), row["weights_sha256"][:12]]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", "Intervals: percentile bootstrap over images; n counts images.", ""]
+    return "\n".join(lines)
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0], f"table {snakemake.output.csv.rsplit('/', 1)[1]}"):
+        i, out = snakemake.input, snakemake.output
+        main(i.rows, snakemake.params.claim, i.provenance, i.published, out.csv, out.text)

@@ -1,0 +1,18 @@
+"""Join the curves of all backbones into the small files that figures are drawn from."""
+
+import pandas as pd
+
+from tokenscope.jobs import job
+
+
+def main(groups):
+    """``groups`` maps an output path to the CSV files that go into it."""
+    for output, files in groups.items():
+        tables = [t for t in map(pd.read_csv, files) if len(t)]
+        joined = pd.concat(tables) if tables else pd.read_csv(files[0])
+        joined.to_csv(output, index=False, compression={"method": "gzip", "mtime": 0})
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0], "join curves"):
+        main({out: snakemake.input[name] for name, out in snakemake.output.items()})

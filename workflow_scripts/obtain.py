@@ -1,0 +1,103 @@
+"""Find the released weights of a backbone, check that they fit, and note them on a card.
+
+Looked for in this order: the file named in the backbone's row, the weights folder of the study,
+the cache, the hub. Nothing but this job uses the network.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from tokenscope.errors import StudyError
+from tokenscope.jobs import job, log
+from tokenscope.stores import sha256_file, write_receipt
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+
+
+def main(spec, weights, folder, download, cache, card):
+    """Write ``card.json``: path, checksum and origin of the weights.
+
+    Raises:
+        StudyError: no weights anywhere (the message lists the places), or they do not fit.
+    """
+    file, origin = find(spec, weights, folder, cache)
+    if file is None:
+        if not download:
+            raise StudyError(missing(spec, weights, folder, cache, "weights: download is false"))
+        file, origin = fetch(spec, weights, folder, cache), "hub"
+    # After the download: this import puts the hub client offline for good.
+    from tokenscope.backbones import check_weights
+
+    check_weights(spec, file)
+    log.info("%s from %s (%s)", spec["timm_id"], file, origin)
+    write_receipt(
+        card, name=spec["name"], timm_id=spec["timm_id"], weights=str(file), origin=origin,
+        sha256=sha256_file(file), bytes=Path(file).stat().st_size,
+    )  # fmt: skip
+
+
+def find(spec, weights, folder, cache):
+    """A local file with the weights and where it came from, or ``(None, "")``."""
+    if weights:
+        if not Path(weights).is_file():
+            raise StudyError(f"{spec['name']}: the weights file of its row, {weights}, is missing")
+        return Path(weights), "row"
+    for origin, place in (("folder", folder), ("cache", cache)):
+        if place is None:
+            continue
+        for suffix in SUFFIXES:
+            for file in (
+                Path(place, spec["timm_id"] + suffix),
+                Path(place, spec["timm_id"], "model" + suffix),
+                Path(place, spec["timm_id"], "pytorch_model" + suffix),
+            ):
+                if file.is_file():
+                    return file, origin
+    return None, ""
+
+
+def fetch(spec, weights, folder, cache):
+    """Download from timm's repository on the hub into the cache; the file appears whole."""
+    os.environ.pop("HF_HUB_OFFLINE", None)
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError
+    from timm.models import get_pretrained_cfg
+
+    repo = get_pretrained_cfg(spec["timm_id"]).hf_hub_id
+    if not repo:
+        raise StudyError(f"{spec['name']}: timm names no repository for {spec['timm_id']}")
+    reason = "the repository holds no weights file"
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        try:
+            found = hf_hub_download(repo, name)
+        except EntryNotFoundError:
+            continue
+        except GatedRepoError:
+            reason = f"{repo} asks you to accept a licence: do so on the hub, then set HF_TOKEN"
+            break
+        except (HfHubHTTPError, OSError) as error:
+            reason = f"the hub cannot be reached ({type(error).__name__})"
+            break
+        target = Path(cache, spec["timm_id"] + Path(name).suffix)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = target.with_name(f".{target.name}.{os.getpid()}")
+        shutil.copyfile(found, aside)
+        os.replace(aside, target)
+        return target
+    raise StudyError(missing(spec, weights, folder, cache, reason))
+
+
+def missing(spec, weights, folder, cache, reason):
+    """What to say when there are no weights."""
+    places = [f"{place}/{spec['timm_id']}.safetensors" for place in (folder, cache) if place]
+    return (
+        f"{spec['name']}: no weights of {spec['timm_id']}: {reason}. Put them at "
+        f"{' or '.join(places)}, or name a file in the column 'weights' of the backbone's row"
+    )
+
+
+if "snakemake" in globals():
+    w, p = snakemake.wildcards, snakemake.params
+    with job(snakemake.log[0], f"obtain {w.family}/{w.size}/{w.registers}"):
+        main(p.spec, p.weights, p.folder, p.download, p.cache, snakemake.output[0])

@@ -1,0 +1,39 @@
+"""What every table rests on, one row per backbone and data set."""
+
+import pandas as pd
+
+from tokenscope.jobs import job
+from tokenscope.stores import read_receipt
+
+
+def main(cards, receipts, samples, output):
+    """Join cards, extraction receipts and sample receipts into ``tables/backbones.csv``."""
+    cards = {card["name"]: card for card in map(read_receipt, cards)}
+    sampled = {path.rsplit("/", 1)[1].removesuffix(".json"): read_receipt(path) for path in samples}
+    rows = {}
+    for path in receipts:
+        receipt = read_receipt(path)
+        dataset = path.split("/receipts/extract/")[1].split("/")[0]
+        card, sample = cards[receipt["name"]], sampled[dataset]
+        family, size, registers = receipt["name"].split("/")
+        row = rows.setdefault(
+            (dataset, receipt["name"]),
+            {
+                "family": family, "size": size, "registers": registers, "dataset": dataset,
+                "timm_id": card["timm_id"], "origin": card["origin"],
+                "weights_sha256": card["sha256"], "geometry": receipt["geometry"],
+                "device": receipt["device"], "precision": receipt["precision"], "images": 0,
+                "images_listed": sample["listed"], "images_skipped": len(sample["skipped"]),
+                "seconds": 0.0, "protocol": receipt["protocol"],
+                "torch": receipt["versions"]["torch"], "timm": receipt["versions"]["timm"],
+            },
+        )  # fmt: skip
+        row["images"] += receipt["images"]
+        row["seconds"] += receipt["seconds"]
+    pd.DataFrame(rows.values()).to_csv(output, index=False)
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0], "provenance"):
+        i = snakemake.input
+        main(i.cards, i.receipts, i.samples, snakemake.output[0])

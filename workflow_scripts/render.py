@@ -1,0 +1,77 @@
+"""Render the embedded data set: photographs-like scenes with exact ground truth."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from tokenscope import scenes
+from tokenscope.jobs import Progress, job
+from tokenscope.stores import StoreWriter, Variable, fingerprint
+
+CHUNK = 100
+PATCH = 16  # side of the patches of the flatness map, in pixels of the rendered image
+
+
+def main(images, seed, size, folder, truth, labels, partial):
+    """Write PNG files, their labels, and a Zarr group with masks, depth, flatness and boxes."""
+    Path(folder).mkdir(parents=True)
+    grid = size // PATCH
+    writer = StoreWriter(
+        truth,
+        partial,
+        {
+            "instance": Variable(
+                ("row", "column"), (size, size), "uint8",
+                {"long_name": "0 background, then objects"},
+            ),
+            "segmentation": Variable(
+                ("row", "column"), (size, size), "uint8", {"classes": list(scenes.SEGMENTS)}
+            ),
+            "depth": Variable(
+                ("row", "column"), (size, size), "float32",
+                {"units": "m", "long_name": "distance along the optical axis, 0 where none"},
+            ),
+            "flatness": Variable(
+                ("patch_row", "patch_column"), (grid, grid), "float32",
+                {"long_name": "1 / (1 + range of grey levels in the patch)", "patch": PATCH},
+            ),
+        },
+        images,
+        CHUNK,
+        fingerprint(images=images, seed=seed, size=size),
+    )  # fmt: skip
+    progress, rows, boxes = Progress(), [], []
+    for first in range(0, images, CHUNK):
+        last = min(first + CHUNK, images)
+        rendered = [scenes.render(seed, i, size) for i in range(first, last)]
+        for i, scene in enumerate(rendered, start=first):
+            name = f"{i:06d}.png"
+            Image.fromarray(scene.image).save(Path(folder) / name, compress_level=1)
+            label_name = scenes.CLASSES[scene.label]
+            rows.append({"file": name, "label": scene.label, "label_name": label_name})
+            boxes += [(i, *box) for box in scene.boxes]
+        writer.write(
+            first,
+            {
+                "instance": np.stack([s.instance for s in rendered]),
+                "segmentation": np.stack([s.segmentation for s in rendered]),
+                "depth": np.stack([s.depth for s in rendered]),
+                "flatness": np.stack([scenes.flatness(s.image, PATCH) for s in rendered]),
+            },
+        )
+        progress(last, images)
+    table = np.array(boxes, dtype=np.int32).reshape(-1, 6)
+    columns = ("box_image", "box_class", "xmin", "ymin", "xmax", "ymax")
+    coords = {name: (("box",), table[:, i]) for i, name in enumerate(columns)}
+    coords["label"] = (("image",), np.array([row["label"] for row in rows], np.int32))
+    writer.publish(coords, {"title": "rendered scenes", "seed": seed, "size": size})
+    pd.DataFrame(rows).to_csv(labels, index=False)
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0], f"render {snakemake.wildcards.dataset}", snakemake.threads):
+        p = snakemake.params
+        out = snakemake.output
+        main(p.images, p.seed, p.size, out.images, out.truth, out.labels, p.partial)

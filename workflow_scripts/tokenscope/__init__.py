@@ -1,0 +1,7 @@
+"""Instrument for the tokens of Vision Transformers: open a backbone, take its tokens, read a store.
+
+Nothing here imports Snakemake, so a notebook can use all of it. Importing the package itself is
+free of heavy dependencies; torch is imported only by the modules that run a backbone.
+"""
+
+PROTOCOL = "1"  # raised whenever the definition of a stored quantity changes

@@ -1,0 +1,88 @@
+"""Facts of timm architectures, read from timm itself on the meta device (no weights, no memory).
+
+``python -m tokenscope.architectures ID...`` prints the rows of ``config/architectures.csv``.
+"""
+
+import csv
+import sys
+from dataclasses import fields
+
+import timm
+import torch
+from timm.models import get_pretrained_cfg, is_model
+
+from tokenscope.errors import StudyError
+from tokenscope.zoo import Architecture, closest
+
+SUPPORTED = ("Attention", "EvaAttention", "AttentionRope")
+
+
+def describe(timm_id: str) -> Architecture:
+    """Facts of one timm id, tag included.
+
+    Raises:
+        StudyError: timm has no such id or tag, or the model's blocks cannot be tapped.
+    """
+    name, _, tag = timm_id.partition(".")
+    if not is_model(name):
+        near = closest(name, timm.list_models("*vit*") + timm.list_models("*deit*"))
+        raise StudyError(f"timm has no architecture '{name}'; closest: {near}")
+    cfg = get_pretrained_cfg(timm_id)
+    tags = [i.partition(".")[2] for i in timm.list_pretrained(f"{name}.*")]
+    if tag and tag not in tags:
+        raise StudyError(f"timm's {name} has no weights tagged '{tag}'; tags: {', '.join(tags)}")
+    with torch.device("meta"):
+        model = timm.create_model(timm_id)
+    refuse_unsupported(model, timm_id)
+    block = model.blocks[0]
+    registers = getattr(model, "reg_token", None)
+    return Architecture(
+        timm_id=timm_id,
+        patch=model.patch_embed.patch_size[0],
+        depth=len(model.blocks),
+        width=model.embed_dim,
+        heads=block.attn.num_heads,
+        block_macs=sum(m.weight.numel() for m in block.modules() if isinstance(m, torch.nn.Linear)),
+        register_tokens=0 if registers is None else registers.shape[1],
+        prefix_tokens=model.num_prefix_tokens,
+        has_cls=model.cls_token is not None,
+        params=sum(p.numel() for p in model.parameters()),
+        num_classes=model.num_classes,
+        input_size=cfg.input_size[-1],
+        crop_pct=cfg.crop_pct,
+        interpolation=cfg.interpolation,
+        crop_mode=cfg.crop_mode,
+        mean=tuple(cfg.mean),
+        std=tuple(cfg.std),
+    )
+
+
+def refuse_unsupported(model: torch.nn.Module, name: str) -> None:
+    """Raise a StudyError unless every block of ``model`` is a plain attention + MLP block."""
+    blocks = getattr(model, "blocks", None)
+    if blocks is None or not hasattr(model, "num_prefix_tokens"):
+        raise StudyError(
+            f"{name} is a {type(model).__name__}, no Vision Transformer with a list of blocks; "
+            "tokens can be taken from timm's VisionTransformer and Eva models"
+        )
+    for index, block in enumerate(blocks):
+        kind = type(getattr(block, "attn", None)).__name__
+        if kind not in SUPPORTED:
+            raise StudyError(
+                f"{name}: block {index} ({type(block).__name__}) has attention of kind '{kind}'; "
+                f"its rows can be recomputed only for {', '.join(SUPPORTED)}"
+            )
+
+
+def main(ids: list[str]) -> None:
+    writer = csv.DictWriter(sys.stdout, [f.name for f in fields(Architecture)])
+    writer.writeheader()
+    for timm_id in ids:
+        writer.writerow(describe(timm_id).as_strings())
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except StudyError as error:
+        sys.exit(f"StudyError: {error}")

@@ -1,0 +1,48 @@
+"""Intervals by resampling images: tokens of one image are not independent, images are."""
+
+import numpy as np
+
+
+class Bootstrap:
+    """Percentile bootstrap over images.
+
+    The same resamples serve every statistic of a backbone, so that quantities can be compared
+    resample by resample (a difference, or the first block at which something happens).
+
+    Args:
+        images: number of images.
+        resamples: number of bootstrap resamples.
+        seed: of the generator.
+        confidence: of the interval, e.g. 0.95.
+    """
+
+    def __init__(self, images: int, resamples: int = 1000, seed: int = 0, confidence: float = 0.95):
+        self.images, self.seed = images, seed
+        self.tails = ((1 - confidence) / 2, (1 + confidence) / 2)
+        rng = np.random.default_rng([seed, images])
+        draws = rng.multinomial(images, np.full(images, 1 / images), size=resamples)
+        self.counts = draws.astype(np.float32)
+
+    def sums(self, per_image: np.ndarray) -> np.ndarray:
+        """Sum over each resample of a per-image quantity (image, ...) -> (resample, ...)."""
+        flat = per_image.reshape(self.images, -1).astype(np.float32)
+        return (self.counts @ flat).reshape(-1, *per_image.shape[1:])
+
+    def interval(self, resampled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Low and high end from the statistic's values by resample; NaN resamples do not count."""
+        if np.isnan(resampled).all():
+            nan = np.full(resampled.shape[1:], np.nan)
+            return nan, nan
+        low, high = np.nanquantile(resampled, self.tails, axis=0)
+        return low, high
+
+    def ratio(self, above: np.ndarray, below: np.ndarray) -> tuple[np.ndarray, ...]:
+        """``sum(above) / sum(below)`` over images, with its interval and its resamples.
+
+        Returns:
+            point, low, high, resampled; NaN where ``below`` sums to zero.
+        """
+        with np.errstate(invalid="ignore", divide="ignore"):
+            point = above.sum(0, dtype=np.float64) / below.sum(0, dtype=np.float64)
+            resampled = self.sums(above) / self.sums(below)
+        return point, *self.interval(resampled), resampled

@@ -1,0 +1,61 @@
+"""What a forward pass costs: operations and bytes, from the facts of an architecture alone.
+
+Pure arithmetic, because Snakemake asks for it while it builds the graph.
+"""
+
+from tokenscope.zoo import Architecture
+
+HALF, SINGLE = 2, 4  # bytes
+
+
+def tokens_per_image(arch: Architecture, size: int) -> int:
+    """CLS, registers and patches of one ``size`` x ``size`` image."""
+    return arch.prefix_tokens + (size // arch.patch) ** 2
+
+
+def forward_flops(arch: Architecture, size: int) -> float:
+    """FLOPs (2 x multiply-accumulate) of one image: patch embedding, linear layers, attention."""
+    patches = (size // arch.patch) ** 2
+    tokens = arch.prefix_tokens + patches
+    embed = patches * 3 * arch.patch**2 * arch.width
+    blocks = arch.depth * (tokens * arch.block_macs + 2 * tokens**2 * arch.width)
+    return 2.0 * (embed + blocks)
+
+
+def token_bytes(arch: Architecture, size: int) -> int:
+    """Stored bytes of one image: float16 last-block tokens, float32 norms and attention rows."""
+    tokens = tokens_per_image(arch, size)
+    patches = tokens - arch.prefix_tokens
+    return (
+        HALF * tokens * arch.width
+        + SINGLE * tokens * arch.depth
+        + SINGLE * patches * (arch.prefix_tokens + 4)  # attention rows, neighbour cosines
+        + SINGLE * arch.width * (arch.prefix_tokens + 1)
+    )
+
+
+def images_per_chunk(arch: Architecture, size: int, chunk_mb: float, batch: int) -> int:
+    """Images in one stored chunk: about ``chunk_mb`` of tokens, and whole batches.
+
+    Depends on the configuration only, never on the machine, so that an interrupted job resumes
+    into the same chunks wherever it runs.
+    """
+    fits = max(1, int(chunk_mb * 1e6 / (HALF * tokens_per_image(arch, size) * arch.width)))
+    return fits if fits < batch else min(fits // batch, max(1, 512 // batch)) * batch
+
+
+def decoded_gb(images: int, size: int) -> float:
+    """Size of a decoded uint8 store in GB (1e9 bytes)."""
+    return images * 3 * size**2 / 1e9
+
+
+def extract_seconds(arch: Architecture, size: int, images: int, flops_per_second: float) -> float:
+    """Expected seconds of one extraction: start-up, weights from disk, forward passes."""
+    start = 40 + arch.params * SINGLE / 1e9
+    return start + images * forward_flops(arch, size) / flops_per_second
+
+
+def extract_mb(arch: Architecture, size: int, chunk: int) -> int:
+    """Host memory of one extraction in MB: libraries, weights twice, chunks in flight."""
+    in_flight = 6 * chunk * (token_bytes(arch, size) + 3 * size**2)
+    return int(2500 + (2 * SINGLE * arch.params + in_flight) / 1e6)

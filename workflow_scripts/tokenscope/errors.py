@@ -1,0 +1,5 @@
+"""Errors meant for the person who runs the study."""
+
+
+class StudyError(Exception):
+    """Something in the study's inputs is wrong: the message says what, where, and what to do."""

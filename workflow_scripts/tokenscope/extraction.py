@@ -1,0 +1,228 @@
+"""Run a backbone over images once and store what it showed, chunk by chunk.
+
+A reader thread prepares the next chunks of pixels, the device works on whole batches, and writer
+threads put finished chunks on disk meanwhile. At most a few chunks are in flight, so that memory
+does not depend on the number of images.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from tokenscope.errors import StudyError
+from tokenscope.images import prefetch
+from tokenscope.jobs import Interrupted, log
+from tokenscope.stores import StoreWriter, Variable
+from tokenscope.taps import NEIGHBOURS, Taps, normalise, token_kinds
+
+HALF = ("tokens", "q", "k", "v")
+LIMIT = float(np.finfo(np.float16).max)
+
+
+def variables(
+    model: nn.Module, grid: tuple[int, int], keep: dict[str, bool]
+) -> dict[str, Variable]:
+    """The arrays of a token store, for one image each.
+
+    ``keep`` switches ``tokens``, ``qkv`` and ``logits`` on. Float16 where 16 bits carry the
+    information (tokens), float32 where the claims are decided (norms, attention, cosines).
+    """
+    width, depth = model.embed_dim, len(model.blocks)
+    kinds = token_kinds(model)
+    patches = grid[0] * grid[1]
+    tokens = len(kinds) + patches
+    has_cls = "cls" in kinds
+    norm = {"units": "1", "long_name": "L2 norm of a token after a block, before the final norm"}
+    found = {
+        "norms": Variable(("block", "token"), (depth, tokens), "float32", norm),
+        "neighbour_cosine": Variable(
+            ("patch", "neighbour"), (patches, 4), "float32",
+            {"long_name": "cosine similarity of neighbouring patch embeddings, no position"},
+        ),
+        "patch_mean": Variable(
+            ("feature",), (width,), "float32", {"long_name": "mean patch token, after final norm"}
+        ),
+    }  # fmt: skip
+    if kinds:
+        found["attention"] = Variable(
+            ("query", "patch"), (len(kinds), patches), "float32",
+            {"long_name": "attention of prefix tokens to patches, last block, mean over heads"},
+        )  # fmt: skip
+    if has_cls:
+        found["cls"] = Variable(
+            ("feature",), (width,), "float32", {"long_name": "CLS token, after final norm"}
+        )
+    if registers := len(kinds) - has_cls:
+        found["registers"] = Variable(
+            ("register", "feature"), (registers, width), "float32",
+            {"long_name": "register tokens, after final norm"},
+        )  # fmt: skip
+    if keep.get("tokens"):
+        found["tokens"] = Variable(
+            ("token", "feature"), (tokens, width), "float16",
+            {"long_name": "tokens after the last block, before the final norm"},
+        )  # fmt: skip
+    if keep.get("qkv"):
+        for name in "qkv":
+            found[name] = Variable(
+                ("token", "feature"), (tokens, width), "float16",
+                {"long_name": f"{name} of the last block, heads side by side"},
+            )  # fmt: skip
+    if keep.get("logits"):
+        found["top5"] = Variable(
+            ("rank",), (min(5, model.num_classes),), "int32",
+            {"long_name": "most probable classes of the model's own head"},
+        )  # fmt: skip
+    return found
+
+
+def coordinates(rows: pd.DataFrame, model: nn.Module) -> dict[str, tuple]:
+    """Coordinate variables of a token group: which image, which token, which place."""
+    kinds = token_kinds(model)
+    grid = np.indices(model.patch_embed.grid_size).reshape(2, -1)
+    names = np.array([*kinds, *["patch"] * grid.shape[1]])
+    return {
+        "image_id": (("image",), rows["image_id"].to_numpy(str)),
+        "label": (("image",), rows["label"].to_numpy(np.int32)),
+        "block": (("block",), np.arange(1, len(model.blocks) + 1, dtype=np.int16)),
+        "token_kind": (("token",), names),
+        "patch_row": (("patch",), grid[0].astype(np.int16)),
+        "patch_column": (("patch",), grid[1].astype(np.int16)),
+        "neighbour": (("neighbour",), np.array(NEIGHBOURS)),
+        **({"query": (("query",), np.array(kinds))} if kinds else {}),
+    }
+
+
+def extract(
+    model: nn.Module,
+    read: Callable[[int, int], np.ndarray],
+    writer: StoreWriter,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    batch: int,
+    device: str,
+    offset: int = 0,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict:
+    """Fill every missing chunk of ``writer``.
+
+    Args:
+        read: uint8 pixels (image, row, column, channel) of a half-open range of the data set.
+        offset: position of the store's first image in the data set (a shard's start).
+        batch: images forwarded at once; halved when the device runs out of memory.
+        stop: asked before each chunk; when true, the chunks in flight are finished and the job
+            ends with :class:`Interrupted`.
+
+    Returns:
+        what the receipt says of the run: images done before and now, the batch size used.
+
+    Raises:
+        StudyError: a token that is not finite, or too large for float16; images are named by row.
+    """
+    ranges = writer.missing()
+    resumed = writer.images - sum(b - a for a, b in ranges)
+    if resumed:
+        log.info("going on after %s of %s images", f"{resumed:,}", f"{writer.images:,}")
+    scale = [torch.tensor(v, device=device) for v in (mean, std)]
+    forward = _Forward(model, scale, batch, device, writer.variables)
+    pending: list[Future] = []
+    done = resumed
+    progress(done, writer.images)
+    with ThreadPoolExecutor(2) as pool, forward:
+        chunks = prefetch(lambda a, b: read(offset + a, offset + b), ranges)
+        for first, last, pixels in chunks:
+            if stop():
+                for future in pending:
+                    future.result()
+                raise Interrupted(
+                    f"asked to end after {done:,} of {writer.images:,} images; "
+                    "the next attempt goes on from there"
+                )
+            values = forward(pixels, lambda n, done=done: progress(done + n, writer.images))
+            pending.append(pool.submit(_store, writer, first, values, offset))
+            if len(pending) > 2:
+                pending.pop(0).result()
+            done += last - first
+        for future in pending:
+            future.result()
+    return {"images": writer.images, "resumed_images": resumed, "batch": forward.batch}
+
+
+class _Forward:
+    """One chunk through the model in batches; results on the host, copies still under way."""
+
+    def __init__(self, model, scale, batch, device, wanted):
+        self.taps = Taps(model, qkv="q" in wanted, logits="top5" in wanted)
+        self.scale, self.batch, self.device, self.wanted = scale, batch, device, wanted
+        self.cuda = device.startswith("cuda")
+
+    def __enter__(self):
+        self.taps.__enter__()
+        return self
+
+    def __exit__(self, *exc):
+        self.taps.__exit__(*exc)
+
+    def __call__(self, pixels: np.ndarray, progress: Callable[[int], None]) -> tuple:
+        while True:
+            try:
+                return self._run(torch.from_numpy(pixels), progress)
+            except torch.OutOfMemoryError:
+                if self.batch == 1:
+                    raise StudyError("the device has no memory for even one image") from None
+                self.batch = max(1, self.batch // 2)
+                torch.cuda.empty_cache()
+                log.info("device memory ran out: going on with batches of %d", self.batch)
+
+    @torch.inference_mode()
+    def _run(self, pixels: Tensor, progress: Callable[[int], None]) -> tuple:
+        parts: dict[str, list[Tensor]] = {name: [] for name in self.wanted}
+        source = pixels.pin_memory() if self.cuda else pixels
+        seen = 0
+        for piece in source.split(self.batch):
+            x = normalise(piece.to(self.device, non_blocking=True), *self.scale)
+            with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.cuda):
+                out = self.taps(x)
+            if "top5" in parts:
+                k = self.wanted["top5"].shape[0]
+                out["top5"] = out["logits"].topk(k, dim=-1).indices.to(torch.int32)
+            for name, values in parts.items():
+                dtype = torch.float16 if name in HALF else None
+                values.append(self._to_host(out[name].to(dtype or out[name].dtype)))
+            seen += len(piece)
+            progress(seen)
+        copied = None
+        if self.cuda:
+            copied = torch.cuda.Event()
+            copied.record()
+        return parts, copied
+
+    def _to_host(self, value: Tensor) -> Tensor:
+        if not self.cuda:
+            return value
+        host = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
+        return host.copy_(value, non_blocking=True)
+
+
+def _store(writer: StoreWriter, first: int, values: tuple, offset: int) -> None:
+    parts, copied = values
+    if copied is not None:
+        copied.synchronize()
+    arrays = {
+        name: torch.cat(pieces).numpy().astype(writer.variables[name].dtype, copy=False)
+        for name, pieces in parts.items()
+    }
+    norms = arrays["norms"].max(axis=(1, 2))
+    if not np.isfinite(norms).all():
+        bad = np.flatnonzero(~np.isfinite(norms)) + first + offset
+        raise StudyError(f"the backbone's tokens are not finite for sample rows {bad[:5].tolist()}")
+    if "tokens" in arrays and norms.max() >= LIMIT:
+        raise StudyError(
+            f"token norms reach {norms.max():.0f}, beyond float16; set extract: tokens: false"
+        )
+    writer.write(first, arrays)

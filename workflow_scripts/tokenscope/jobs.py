@@ -1,0 +1,84 @@
+"""What every job does around its work: logging, progress, threads, and errors one can read."""
+
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+
+from tokenscope.errors import StudyError
+
+log = logging.getLogger("tokenscope")
+
+
+class Interrupted(Exception):
+    """The job was told to stop and has finished its chunk."""
+
+
+@contextmanager
+def job(log_file: str, label: str, threads: int = 1):
+    """Run a job: messages go to ``log_file`` and to the terminal, a StudyError ends it in one line.
+
+    ``label`` stands before each line, so that jobs running side by side can be told apart.
+    """
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = str(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+    Path(log_file).parent.mkdir(parents=True, exist_ok=True)
+    handlers = [logging.FileHandler(log_file, mode="w"), logging.StreamHandler(sys.stderr)]
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter(f"[{label}] %(message)s"))
+        log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    except StudyError as error:
+        log.error("error: %s", error)
+        sys.exit(1)
+    except Interrupted as stop:
+        log.error("stopped: %s", stop)
+        sys.exit(1)
+    except Exception:
+        # An unexpected error keeps its traceback, in the log only once.
+        log.error("unexpected error\n%s", traceback.format_exc())
+        sys.exit(1)
+    finally:
+        for handler in handlers:
+            log.removeHandler(handler)
+            handler.close()
+
+
+class Progress:
+    """Prints ``done of all`` with the rate, at most every few seconds, and once at the end."""
+
+    def __init__(self, unit: str = "images", every: float = 5.0):
+        self.unit, self.every = unit, every
+        self.start = self.last = time.monotonic()
+        self.first: int | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self.first is None:
+            self.first = done
+        if done < total and now - self.last < self.every:
+            return
+        self.last = now
+        rate = (done - self.first) / max(now - self.start, 1e-9)
+        speed = f", {rate:,.0f} {self.unit}/s" if rate else ""
+        log.info("%s of %s %s%s", f"{done:,}", f"{total:,}", self.unit, speed)
+
+
+class StopRequest:
+    """Notes SIGTERM (Slurm's time limit, scancel), so that a loop can end in order."""
+
+    def __init__(self):
+        self.received = False
+        signal.signal(signal.SIGTERM, self._receive)
+
+    def _receive(self, *_) -> None:
+        self.received = True

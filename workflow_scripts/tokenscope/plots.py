@@ -1,0 +1,105 @@
+"""The look of all figures: colours, scales, names, files."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import LogNorm, PowerNorm
+
+# Okabe and Ito's palette: told apart by every kind of colour vision, and in grey print.
+BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, YELLOW, BLACK = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000",
+)  # fmt: skip
+PALETTE = [BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, BLACK, YELLOW]
+OUTLIER = VERMILION
+
+plt.rcParams.update({
+    "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7,
+    "xtick.labelsize": 7, "ytick.labelsize": 7, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.linewidth": 0.6, "lines.linewidth": 1.2,
+    "figure.dpi": 100, "savefig.dpi": 200, "pdf.fonttype": 42, "svg.fonttype": "none",
+    "legend.frameon": False, "figure.constrained_layout.use": True,
+})  # fmt: skip
+
+
+def cmap(name: str = "viridis"):
+    """A perceptually uniform map; values over its limit take a colour that is not in it."""
+    colours = matplotlib.colormaps[name].copy()
+    colours.set_over(OUTLIER)
+    colours.set_bad("#dddddd")
+    return colours
+
+
+def norm_scale(limit: float = 3.0) -> LogNorm:
+    """Norms as multiples of the median: what is over the outlier rule's limit is clipped."""
+    return LogNorm(1 / limit, limit)
+
+
+def attention_scale(values: np.ndarray) -> PowerNorm:
+    """Attention as multiples of uniform, up to the 99.5th percentile of what is compared."""
+    return PowerNorm(0.5, 0, max(2.0, float(np.nanpercentile(values, 99.5))))
+
+
+def title(row: dict) -> str:
+    """Name of a backbone for a panel; a control is always called one."""
+    name = f"{row['family']}/{row['size']}/{row['registers']}"
+    return f"{name} (control)" if row["kind"] in ("planted", "clean") else name
+
+
+def short(name: str) -> str:
+    """``family/size/registers`` on two lines, for the margin of a row of maps."""
+    family, size, registers = name.split("/")
+    control = "\ncontrol" if registers.endswith(("planted", "clean")) else ""
+    return f"{family}\n{size} {registers}{control}"
+
+
+def norm_bar(figure, shown, axes, limit: float = 3.0) -> None:
+    """The bar of maps drawn on :func:`norm_scale`, below them."""
+    bar = scale_bar(figure, shown, axes, f"norm / median  (orange-red: over {limit:g})")
+    bar.set_ticks([1 / limit, 1, limit], labels=[f"1/{limit:g}", "1", f"{limit:g}"])
+    bar.minorticks_off()
+
+
+def scale_bar(figure, shown, axes, label: str):
+    """A thin bar below the axes."""
+    bar = figure.colorbar(
+        shown, ax=axes, extend="max", label=label, location="bottom", aspect=40, shrink=0.7,
+        pad=0.02,
+    )  # fmt: skip
+    bar.outline.set_visible(False)
+    return bar
+
+
+def panels(count: int, columns: int = 4, width: float = 1.9, height: float = 1.6, **kwargs):
+    """A grid of ``count`` axes, the unused ones removed; returns figure and list of axes."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(max(3.2, columns * width), rows * height + 0.4), squeeze=False,
+        **kwargs,
+    )  # fmt: skip
+    for axis in axes.flat[count:]:
+        axis.remove()
+    return figure, list(axes.flat[:count])
+
+
+def picture(axis, values, **kwargs):
+    """An image or map without ticks and frame; maps keep their patches visible."""
+    shown = axis.imshow(values, interpolation="nearest", **kwargs)
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+    return shown
+
+
+def save(figure, outputs) -> None:
+    """Write every format; fixed metadata, so that equal figures are equal files."""
+    for output in outputs:
+        Path(output).parent.mkdir(parents=True, exist_ok=True)
+        kind = Path(output).suffix
+        metadata = {".pdf": {"CreationDate": None}, ".png": {"Software": None}}.get(kind)
+        figure.savefig(output, metadata=metadata)
+    plt.close(figure)

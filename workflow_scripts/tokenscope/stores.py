@@ -1,0 +1,240 @@
+"""Zarr stores that are complete or absent, and the receipts that say so.
+
+A store is written chunk by chunk into a ``partial`` folder beside the results, each finished chunk
+of images noted in a journal with the checksums of its arrays. When the journal is full the store
+moves to its place in one rename, and only then is the receipt written. A job that dies leaves its
+partial folder; its successor goes on after the last whole chunk, provided that the fingerprint
+(weights, images, settings, code) is the same.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+import warnings
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from tokenscope import PROTOCOL
+from tokenscope.errors import StudyError
+
+PACKAGES = ("torch", "timm", "numpy", "zarr", "xarray", "pillow")
+# Snakemake leaves a timestamp file in directories it declares; zarr warns that it is no array.
+warnings.filterwarnings("ignore", message=".*not recognized as a component of a Zarr hierarchy.*")
+# Strings have no Zarr 3 specification yet; every reader that knows xarray reads them.
+warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """An array of a store; the first dimension is ``image``, ``shape`` is that of one image."""
+
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    attrs: dict = field(default_factory=dict)
+
+
+class StoreWriter:
+    """Writes the chunks of one group; see the module for what happens when it is interrupted."""
+
+    def __init__(
+        self,
+        final: str | Path,
+        partial: str | Path,
+        variables: dict[str, Variable],
+        images: int,
+        chunk: int,
+        fingerprint: str,
+    ):
+        self.final, self.partial = Path(final), Path(partial)
+        self.images, self.chunk = images, chunk
+        self.variables = variables
+        self.group_path = self.partial / "group"
+        self.journal = self.partial / "journal"
+        self._prepare(fingerprint)
+
+    def _prepare(self, fingerprint: str) -> None:
+        mark = self.partial / "fingerprint"
+        if self.partial.exists() and (not mark.exists() or mark.read_text() != fingerprint):
+            shutil.rmtree(self.partial)
+        # The journal is only meaningful for arrays of these shapes, so the mark is written last.
+        if not mark.exists():
+            self.journal.mkdir(parents=True, exist_ok=True)
+            group = zarr.open_group(self.group_path, mode="w")
+            for name, v in self.variables.items():
+                group.create_array(
+                    name,
+                    shape=(self.images, *v.shape),
+                    chunks=(self.chunk, *v.shape),
+                    dtype=v.dtype,
+                    compressors=None,
+                    fill_value=_fill(v.dtype),
+                    dimension_names=("image", *v.dims),
+                    attributes=v.attrs,
+                )
+            write_text(mark, fingerprint)
+        group = zarr.open_group(self.group_path, mode="r+")
+        # The comparison with the fill value costs more than the write, and a chunk of zeros
+        # must exist on disk like any other.
+        self.arrays = {
+            n: group[n].with_config({"write_empty_chunks": True}) for n in self.variables
+        }
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """All image ranges of the store, one per chunk."""
+        return [(i, min(i + self.chunk, self.images)) for i in range(0, self.images, self.chunk)]
+
+    def missing(self) -> list[tuple[int, int]]:
+        """The ranges whose chunks an earlier attempt has not finished."""
+        return [r for r in self.ranges() if not self._note(r[0]).exists()]
+
+    def _note(self, start: int) -> Path:
+        return self.journal / f"{start // self.chunk:06d}.json"
+
+    def write(self, start: int, values: dict[str, np.ndarray]) -> None:
+        """Write one whole chunk of every array, then note it as done. Safe to call from threads."""
+        digests = {}
+        for name, array in self.arrays.items():
+            data = np.ascontiguousarray(values[name])
+            array[start : start + len(data)] = data
+            digests[name] = hashlib.sha256(data.data if data.size else b"").hexdigest()
+        write_text(self._note(start), json.dumps(digests))
+
+    def publish(self, coords: dict[str, tuple[tuple[str, ...], np.ndarray]], attrs: dict) -> dict:
+        """Add coordinates and attributes, then move the store to its place.
+
+        Returns:
+            shape, dtype and checksum (SHA-256 over the checksums of the chunks) by array.
+
+        Raises:
+            StudyError: a chunk is missing, in the journal or on disk.
+        """
+        if unfinished := self.missing():
+            raise StudyError(f"{self.final}: {len(unfinished)} chunks were never written")
+        notes = [json.loads(self._note(start).read_text()) for start, _ in self.ranges()]
+        contents = {}
+        for name, array in self.arrays.items():
+            on_disk = sum(f.is_file() for f in (self.group_path / name / "c").rglob("*"))
+            if on_disk != len(notes):
+                raise StudyError(
+                    f"{self.final}: array '{name}' has {on_disk} chunks on disk, not {len(notes)}; "
+                    f"delete {self.partial} and run again"
+                )
+            digest = hashlib.sha256("".join(note[name] for note in notes).encode()).hexdigest()
+            contents[name] = {
+                "shape": list(array.shape), "dtype": str(array.dtype), "sha256": digest,
+            }  # fmt: skip
+        write_coords(self.group_path, coords, attrs)
+        self.final.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(self.group_path, self.final)
+        shutil.rmtree(self.partial, ignore_errors=True)
+        return contents
+
+
+def _fill(dtype: str):
+    return float("nan") if np.dtype(dtype).kind == "f" else 0
+
+
+def write_coords(path: Path, coords: dict, attrs: dict) -> None:
+    """Add coordinate variables ``{name: (dims, values)}`` and attributes to a group."""
+    dataset = xr.Dataset(coords={name: (dims, values) for name, (dims, values) in coords.items()})
+    dataset.to_zarr(path, mode="a", consolidated=False)
+    group = zarr.open_group(path, mode="r+")
+    group.attrs.update(attrs)
+
+
+def write_group(path: Path) -> None:
+    """Make a folder of groups a group itself."""
+    write_text(path / "zarr.json", json.dumps({"zarr_format": 3, "node_type": "group"}))
+
+
+def open_store(path: str | Path) -> xr.Dataset:
+    """One group as a lazy xarray data set (no dask needed)."""
+    return xr.open_zarr(path, chunks=None, consolidated=False)
+
+
+def read_shards(paths: list[str], names: list[str]) -> xr.Dataset:
+    """The named arrays of all shards of a backbone, in memory, joined along ``image``."""
+    parts = []
+    for path in paths:
+        with open_store(path) as dataset:
+            parts.append(dataset[names].load())
+    return parts[0] if len(parts) == 1 else xr.concat(parts, dim="image", combine_attrs="override")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a small file so that it is either whole or absent."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text)
+    os.replace(aside, path)
+
+
+def sha256_file(path: str | Path) -> str:
+    """Hex SHA-256 of a file, read in pieces."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def fingerprint(**parts) -> str:
+    """A name for everything that decides the bytes of a store."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+class Stopwatch:
+    """Facts of this job for its receipt: host, Slurm id, start and elapsed seconds, versions."""
+
+    def __init__(self):
+        self.started, self.clock = time.time(), time.monotonic()
+
+    def facts(self) -> dict:
+        return {
+            "host": platform.node(),
+            "slurm_job_id": os.environ.get("SLURM_JOB_ID", ""),
+            "started": self.started,
+            "seconds": round(time.monotonic() - self.clock, 3),
+            "versions": {name: version(name) for name in PACKAGES},
+            "protocol": PROTOCOL,
+        }
+
+
+def write_receipt(path: str | Path, **facts) -> None:
+    """The JSON that downstream jobs take: written last, so it exists only for finished work."""
+    write_text(path, json.dumps(facts, indent=1, sort_keys=True) + "\n")
+
+
+def consolidated(root: Path, groups: list[Path]) -> dict:
+    """Metadata of a hierarchy whose groups are known, for one ``zarr.json`` at its root.
+
+    Built from the list of groups, so that neither unfinished work nor strangers enter it.
+    """
+    metadata: dict[str, dict] = {}
+    for group in groups:
+        place = group.relative_to(root)
+        for parent in [*place.parents][-2::-1]:
+            empty = {"zarr_format": 3, "node_type": "group", "attributes": {}}
+            metadata.setdefault(parent.as_posix(), empty)
+        for file in sorted(group.rglob("zarr.json")):
+            name = file.parent.relative_to(root).as_posix()
+            metadata[name] = json.loads(file.read_text())
+    return {
+        "zarr_format": 3,
+        "node_type": "group",
+        "attributes": {"protocol": PROTOCOL},
+        "consolidated_metadata": {
+            "kind": "inline", "must_understand": False, "metadata": dict(sorted(metadata.items())),
+        },
+    }  # fmt: skip
+
+
+def read_receipt(path: str | Path) -> dict:
+    return json.loads(Path(path).read_text())

@@ -1,0 +1,54 @@
+"""Tidy rows: the one form in which every measured quantity leaves this workflow."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from tokenscope.errors import StudyError
+
+COLUMNS = [
+    "family", "size", "registers", "kind", "dataset", "claim", "group", "metric", "value", "low",
+    "high", "n", "seed", "unit",
+]  # fmt: skip
+PUBLISHED = ["family", "size", "registers", "dataset", "group", "metric"]
+
+
+class Rows:
+    """Collects rows of one backbone on one data set.
+
+    Args:
+        who: ``family``, ``size``, ``registers``, ``kind``, ``dataset``.
+        n: images behind each number. ``seed`` is that of the resampling.
+    """
+
+    def __init__(self, who: dict, n: int, seed: int):
+        self.who, self.n, self.seed = who, n, seed
+        self.rows: list[dict] = []
+
+    def add(self, claim, group, metric, value, low=None, high=None, unit="", n=None) -> None:
+        """One number with its interval; an undefined value stays empty, never invented."""
+        value, low, high = (float("nan") if x is None else float(x) for x in (value, low, high))
+        self.rows.append({
+            **self.who, "claim": claim, "group": group, "metric": metric, "value": value,
+            "low": low, "high": high, "n": self.n if n is None else n, "seed": self.seed,
+            "unit": unit,
+        })  # fmt: skip
+
+    def frame(self) -> pd.DataFrame:
+        return pd.DataFrame(self.rows, columns=COLUMNS)
+
+
+def read(path: str | Path) -> pd.DataFrame:
+    """A table of tidy rows. Raises StudyError when a column is missing."""
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    if missing := set(COLUMNS) - set(table.columns):
+        raise StudyError(f"{path}: the columns {sorted(missing)} are missing")
+    for column in ("family", "size", "registers", "kind", "dataset", "claim", "group", "unit"):
+        table[column] = table[column].fillna("")
+    return table
+
+
+def write(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a table with numbers at seven digits: enough for any of them, and stable in a diff."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False, float_format="%.7g")
