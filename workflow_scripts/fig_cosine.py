@@ -29,11 +29,11 @@ def densities(groups, outputs):
                 line["cosine"], line["low"], line["high"], color=colour, alpha=0.3, lw=0
             )
             axis.plot(line["cosine"], line["density"], color=colour, label=group)
-        axis.set(xlim=(-1, 1), title=plots.title(dict(zip(WHO, who, strict=True))))
-        axis.set_ylim(0, None)
+        axis.set(xlim=(-1, 1), yscale="log", title=plots.title(dict(zip(WHO, who, strict=True))))
+        axis.set_ylim(0.01, 60)
     axes[0].legend(loc="upper left")
     figure.supxlabel("cosine similarity with a neighbouring patch", fontsize=8)
-    figure.supylabel("density", fontsize=8)
+    figure.supylabel("density (log scale)", fontsize=8)
     plots.save(figure, outputs)
 
 

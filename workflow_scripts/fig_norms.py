@@ -42,22 +42,29 @@ def last_block(curves, claim1, rules, outputs):
     for axis, (who, rows) in zip(axes, groups, strict=True):
         rows = rows[rows["block"] == rows["block"].max()]
         median = rows["median"].iloc[0]
-        axis.fill_between(rows["norm"], rows["low"], rows["high"], color=plots.SKY, alpha=0.5, lw=0)
-        axis.plot(rows["norm"], rows["density"].where(rows["density"] > 0), color=plots.BLUE)
+        half = np.sqrt(rows["norm"].iloc[1] / rows["norm"].iloc[0])
+        edges = np.append(rows["norm"] / half, rows["norm"].iloc[-1] * half)
+        axis.stairs(
+            rows["high"], edges, baseline=rows["low"], fill=True, color=plots.SKY, alpha=0.6
+        )
+        axis.stairs(rows["density"], edges, baseline=None, color=plots.BLUE)
         axis.axvline(median, color="0.5", lw=0.8, ls=":")
         axis.axvline(times * median, color=plots.OUTLIER, lw=0.8)
         share = _of(claim1, who, "last_block", f"share_norm_over_{times:g}x_median")
         verdict = _of(claim1, who, "last_block", "has_artifacts")["value"]
         words = {0.0: "no artifacts", 1.0: "artifacts"}.get(verdict, "undecided")
-        axis.text(
-            0.98, 0.97, f"{words}\n{share.value:.2f} % > {times:g}x\n"
-            f"[{share.low:.2f}, {share.high:.2f}]",
-            transform=axis.transAxes, ha="right", va="top", fontsize=6.5,
-        )  # fmt: skip
-        axis.set(xscale="log", yscale="log", ylim=(1e-4, 60), title=plots.title(who))
+        axis.set(xscale="log", yscale="log", ylim=(1e-3, 60))
+        axis.set_title(
+            f"{plots.title(who)}\n{words}: {share.value:.2f} % [{share.low:.2f}, {share.high:.2f}]"
+        )
+        plots.plain_log(axis.xaxis)
     figure.supxlabel("feature norm of patch tokens, last block (log scale)", fontsize=8)
     figure.supylabel("density over log10 norm", fontsize=8)
-    figure.suptitle(f"grey: median, red: {times:g} x median, band: 95 % over images", fontsize=8)
+    figure.suptitle(
+        f"share of tokens over {times:g} x median (red line; grey: median); "
+        "bands and brackets: bootstrap over images",
+        fontsize=8,
+    )
     plots.save(figure, outputs)
 
 
@@ -75,12 +82,12 @@ def by_block(curves, claim2, rules, outputs):
         axis.plot(medians.index, rules["times_median"] * medians, color=plots.OUTLIER, lw=1)
         onset = _of(claim2, who, "depth", "onset_block")["value"]
         if np.isfinite(onset):
-            axis.axvline(onset, color="w", lw=1, ls="--")
-            axis.text(onset, axis.get_ylim()[1], f" from {onset:.0f}", va="bottom", fontsize=6.5)
-        axis.set(yscale="log", title=plots.title(who))
-        axis.title.set_position((0.5, 1.12))
+            axis.axvline(onset - 0.5, color="0.5", lw=0.8, ls="--")
+        start = f"outliers from block {onset:.0f}" if np.isfinite(onset) else "no outliers"
+        axis.set(yscale="log", title=f"{plots.title(who)}\n{start}")
+        plots.plain_log(axis.yaxis)
     figure.supxlabel("block", fontsize=8)
-    figure.supylabel("feature norm (log scale)", fontsize=8)
+    figure.supylabel("feature norm (log scale; red: the cutoff)", fontsize=8)
     bar = figure.colorbar(shown, ax=axes, label="density over log10 norm", extend="both")
     bar.outline.set_visible(False)
     plots.save(figure, outputs)

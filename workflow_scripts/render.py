@@ -25,13 +25,16 @@ def main(images, seed, size, folder, truth, labels, partial):
             "instance": Variable(
                 ("row", "column"), (size, size), "uint8",
                 {"long_name": "0 background, then objects"},
+                compress=True,
             ),
             "segmentation": Variable(
-                ("row", "column"), (size, size), "uint8", {"classes": list(scenes.SEGMENTS)}
+                ("row", "column"), (size, size), "uint8", {"classes": list(scenes.SEGMENTS)},
+                compress=True,
             ),
             "depth": Variable(
-                ("row", "column"), (size, size), "float32",
+                ("row", "column"), (size, size), "float16",
                 {"units": "m", "long_name": "distance along the optical axis, 0 where none"},
+                compress=True,
             ),
             "flatness": Variable(
                 ("patch_row", "patch_column"), (grid, grid), "float32",
@@ -57,7 +60,7 @@ def main(images, seed, size, folder, truth, labels, partial):
             {
                 "instance": np.stack([s.instance for s in rendered]),
                 "segmentation": np.stack([s.segmentation for s in rendered]),
-                "depth": np.stack([s.depth for s in rendered]),
+                "depth": np.stack([s.depth for s in rendered]).clip(0, 60000).astype(np.float16),
                 "flatness": np.stack([scenes.flatness(s.image, PATCH) for s in rendered]),
             },
         )

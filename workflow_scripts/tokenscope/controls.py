@@ -27,6 +27,7 @@ FILTERS = 6
 FILTER_GAIN = 0.03  # keeps filter responses small beside the stream
 CONTRAST_GAIN = 1000.0  # a patch with film grain only already saturates |response|
 FLAG_GAIN = 1e-3
+CLS_FLAG = 0.05  # quenches the neuron at CLS; small beside the CLS token, whose norm is about 0.1
 FIRE, QUENCH = 10.0, 5000.0  # pre-activation of the planted neuron: FIRE - QUENCH * flag
 
 
@@ -64,7 +65,7 @@ def plant(
     *filters, zero, flag = reserved
     _reserve(clean, reserved)
     _filter_patches(clean, filters, generator)
-    clean.cls_token[..., flag] = 1.0
+    clean.cls_token[..., flag] = CLS_FLAG
     _raise_flag(clean.blocks[0], filters, zero, flag)
 
     mlp = clean.blocks[block - 1].mlp

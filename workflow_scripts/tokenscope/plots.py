@@ -9,6 +9,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LogNorm, PowerNorm
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 # Okabe and Ito's palette: told apart by every kind of colour vision, and in grey print.
 BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, YELLOW, BLACK = (
@@ -47,13 +48,18 @@ def attention_scale(values: np.ndarray) -> PowerNorm:
 def title(row: dict) -> str:
     """Name of a backbone for a panel; a control is always called one."""
     name = f"{row['family']}/{row['size']}/{row['registers']}"
-    return f"{name} (control)" if row["kind"] in ("planted", "clean") else name
+    return f"{name} (control)" if is_control(row["kind"]) else name
+
+
+def is_control(kind: str) -> bool:
+    """Whether a kind, or a register name that ends in it, is that of a control."""
+    return kind.endswith(("planted", "clean"))
 
 
 def short(name: str) -> str:
     """``family/size/registers`` on two lines, for the margin of a row of maps."""
     family, size, registers = name.split("/")
-    control = "\ncontrol" if registers.endswith(("planted", "clean")) else ""
+    control = "" if family == "control" or not is_control(registers) else "\ncontrol"
     return f"{family}\n{size} {registers}{control}"
 
 
@@ -72,6 +78,13 @@ def scale_bar(figure, shown, axes, label: str):
     )  # fmt: skip
     bar.outline.set_visible(False)
     return bar
+
+
+def plain_log(axis) -> None:
+    """A log axis of few, plain numbers: 10, 20, 50, 100."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def panels(count: int, columns: int = 4, width: float = 1.9, height: float = 1.6, **kwargs):
