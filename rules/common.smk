@@ -21,8 +21,8 @@ SPEED = {"cuda": 2.5e14, "auto": 2.5e14, "cpu": 2e10}
 
 
 def read_recipes():
-    """Training recipes by name, from config/recipes."""
-    folder = Path(workflow.basedir, "config", "recipes")
+    """Training recipes by name."""
+    folder = Path(config["recipes"])
     return {f.stem: yaml.safe_load(f.read_text()) for f in sorted(folder.glob("*.yaml"))}
 
 
