@@ -15,7 +15,9 @@ def real_data():
     """Folder with real images and weights; tests that need it are skipped where there is none."""
     folder = Path(os.environ.get("TOKENSCOPE_REAL_DATA", ROOT.parent / "shared"))
     if not (folder / "data" / "imagenet-sample" / "index.csv").exists():
-        pytest.skip(f"no real images below {folder}; set TOKENSCOPE_REAL_DATA to a folder with them")
+        pytest.skip(
+            f"no real images below {folder}; set TOKENSCOPE_REAL_DATA to a folder with them"
+        )
     return folder
 
 

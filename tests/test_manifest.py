@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+
 from tokenscope.errors import StudyError
 from tokenscope.manifest import index, sample
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from timm.data import create_transform
+
 from tokenscope.geometry import Geometry
 from tokenscope.images import StreamedImages
 from tokenscope.pixels import BadImage, decode, load_rgb
@@ -39,7 +40,7 @@ def test_colour_modes(tmp_path):
     ramp = np.tile(np.arange(256, dtype=np.uint8), (8, 1))
     grey = load_rgb(save(Image.fromarray(ramp), tmp_path / "grey.png"))
     assert grey.mode == "RGB" and np.array_equal(np.asarray(grey)[..., 1], ramp)
-    deep = Image.fromarray((ramp.astype(np.uint16) * 257))
+    deep = Image.fromarray(ramp.astype(np.uint16) * 257)
     sixteen = load_rgb(save(deep, tmp_path / "deep.png"))
     assert np.array_equal(np.asarray(sixteen)[..., 0], ramp)
     red = Image.new("RGB", (8, 8), (255, 0, 0))

@@ -5,12 +5,17 @@ of images noted in a journal with the checksums of its arrays. When the journal 
 moves to its place in one rename, and only then is the receipt written. A job that dies leaves its
 partial folder; its successor goes on after the last whole chunk, provided that the fingerprint
 (weights, images, settings, code) is the same.
+
+Two jobs may work on one store when a node is given up for lost while its job runs on. The folder
+therefore carries its owner in its name, and a successor takes over by renaming it: from then on
+the old job writes into nothing, notices, and ends. The rename is the fence; no clock, no lock.
 """
 
 import hashlib
 import json
 import os
 import platform
+import secrets
 import shutil
 import time
 import warnings
@@ -43,6 +48,10 @@ class Variable:
     compress: bool = False  # worth it for label maps; float16 tokens shrink by 6 % only
 
 
+class Superseded(StudyError):
+    """Another job works on this store now."""
+
+
 class StoreWriter:
     """Writes the chunks of one group; see the module for what happens when it is interrupted."""
 
@@ -55,17 +64,29 @@ class StoreWriter:
         chunk: int,
         fingerprint: str,
     ):
-        self.final, self.partial = Path(final), Path(partial)
+        self.final, partial = Path(final), Path(partial)
         self.images, self.chunk = images, chunk
         self.variables = variables
+        job = os.environ.get("SLURM_JOB_ID", str(os.getpid()))
+        self.partial = partial.with_name(f"{partial.name}.{job}-{secrets.token_hex(4)}")
         self.group_path = self.partial / "group"
         self.journal = self.partial / "journal"
+        self._take_over(partial, fingerprint)
         self._prepare(fingerprint)
+
+    def _take_over(self, partial: Path, fingerprint: str) -> None:
+        """Continue what an earlier attempt left, and shut that attempt out if it still runs."""
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        for left in sorted(partial.parent.glob(f"{partial.name}.*")):
+            mark = left / "fingerprint"
+            same = mark.exists() and mark.read_text() == fingerprint
+            if same and not self.partial.exists():
+                os.rename(left, self.partial)
+            else:
+                shutil.rmtree(left, ignore_errors=True)
 
     def _prepare(self, fingerprint: str) -> None:
         mark = self.partial / "fingerprint"
-        if self.partial.exists() and (not mark.exists() or mark.read_text() != fingerprint):
-            shutil.rmtree(self.partial)
         # The journal is only meaningful for arrays of these shapes, so the mark is written last.
         if not mark.exists():
             self.journal.mkdir(parents=True, exist_ok=True)
@@ -101,13 +122,24 @@ class StoreWriter:
         return self.journal / f"{start // self.chunk:06d}.json"
 
     def write(self, start: int, values: dict[str, np.ndarray]) -> None:
-        """Write one whole chunk of every array, then note it as done. Safe to call from threads."""
+        """Write one whole chunk of every array, then note it as done. Safe to call from threads.
+
+        Raises:
+            Superseded: another job has taken this store over.
+        """
         digests = {}
         for name, array in self.arrays.items():
             data = np.ascontiguousarray(values[name])
             array[start : start + len(data)] = data
             digests[name] = hashlib.sha256(data.data if data.size else b"").hexdigest()
+        self._check_owner()
         write_text(self._note(start), json.dumps(digests))
+
+    def _check_owner(self) -> None:
+        # Zarr makes missing folders, so that a job shut out would go on in a folder of its own.
+        if not (self.partial / "fingerprint").exists():
+            shutil.rmtree(self.partial, ignore_errors=True)
+            raise Superseded(f"{self.final}: another job has taken over; this one leaves it alone")
 
     def publish(self, coords: dict[str, tuple[tuple[str, ...], np.ndarray]], attrs: dict) -> dict:
         """Add coordinates and attributes, then move the store to its place.
@@ -118,6 +150,7 @@ class StoreWriter:
         Raises:
             StudyError: a chunk is missing, in the journal or on disk.
         """
+        self._check_owner()
         if unfinished := self.missing():
             raise StudyError(f"{self.final}: {len(unfinished)} chunks were never written")
         notes = [json.loads(self._note(start).read_text()) for start, _ in self.ranges()]
@@ -135,6 +168,8 @@ class StoreWriter:
             }  # fmt: skip
         write_coords(self.group_path, coords, attrs)
         self.final.parent.mkdir(parents=True, exist_ok=True)
+        if self.final.exists():  # a lost job came back and published first
+            shutil.rmtree(self.final)
         os.replace(self.group_path, self.final)
         shutil.rmtree(self.partial, ignore_errors=True)
         return contents
