@@ -25,10 +25,10 @@ from tokenscope.taps import Taps, normalise
 
 FILTERS = 6
 FILTER_GAIN = 0.03  # keeps filter responses small beside the stream
-CONTRAST_GAIN = 1000.0  # a patch with film grain only already saturates |response|
-FLAG_GAIN = 1e-3
+CONTRAST_GAIN = 5000.0  # one grey level in one pixel already saturates |response|
+FLAG_GAIN = 2e-4
 CLS_FLAG = 0.05  # quenches the neuron at CLS; small beside the CLS token, whose norm is about 0.1
-FIRE, QUENCH = 10.0, 5000.0  # pre-activation of the planted neuron: FIRE - QUENCH * flag
+FIRE, QUENCH = 10.0, 1e5  # pre-activation of the planted neuron: FIRE - QUENCH * flag
 
 
 @dataclass(frozen=True)
