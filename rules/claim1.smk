@@ -1,24 +1,6 @@
 # Claim 1: the maps of modern ViTs show artifacts (main paper, Figs 1, 2, 5, 6, 7).
 
 
-def maps_of(wildcards):
-    """Gallery maps of every backbone of one family, at one resolution."""
-    view = FIGURES_OF_MAPS[wildcards.figure]["view"]
-    return [
-        f"{RESULTS}/figures/data/maps/{wildcards.dataset}/{row.key}/{view}.nc"
-        for row in CHOSEN
-        if row.family == wildcards.family
-    ]
-
-
-FIGURES_OF_MAPS = {
-    "fig1_attention": {"view": "native", "layers": ["attention"]},
-    "fig2_features": {"view": "native", "layers": ["feature"]},
-    "fig5_high_resolution": {"view": "high", "layers": ["attention", "feature"]},
-}
-FORMATS = ["png", "pdf"]
-
-
 rule fig_maps:
     input:
         maps_of,
@@ -27,11 +9,11 @@ rule fig_maps:
     log:
         f"{RESULTS}/logs/fig_maps/{{dataset}}/{{figure}}/{{family}}.log",
     wildcard_constraints:
-        figure="|".join(FIGURES_OF_MAPS),
+        figure="|".join(MAPS),
     conda:
         ENV
     params:
-        layers=lambda w: FIGURES_OF_MAPS[w.figure]["layers"],
+        layers=lambda w: MAPS[w.figure]["layers"],
         code=code("fig_maps.py"),
     script:
         "../workflow_scripts/fig_maps.py"
@@ -39,11 +21,7 @@ rule fig_maps:
 
 rule fig_qkv:
     input:
-        lambda w: [
-            f"{RESULTS}/figures/data/maps/{w.dataset}/{row.key}/native.nc"
-            for row in CHOSEN
-            if row.family == w.family
-        ],
+        maps_of,
     output:
         expand(f"{RESULTS}/figures/{{{{dataset}}}}/fig6_qkv/{{{{family}}}}.{{f}}", f=FORMATS),
     log:
@@ -81,7 +59,7 @@ rule claim1:
         expand(
             f"{RESULTS}/figures/{{dataset}}/{{figure}}/{{family}}.png",
             dataset=config["analyse"],
-            figure=[*FIGURES_OF_MAPS, "fig6_qkv"],
-            family=FAMILIES,
+            figure=[*MAPS, "fig6_qkv"],
+            family=STUDY.families,
         ),
         over(f"{RESULTS}/figures/{{dataset}}/fig7_blocks/{BACKBONE}.png"),

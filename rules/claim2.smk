@@ -4,7 +4,7 @@
 
 rule norms:
     input:
-        lambda w: receipts_of(w.dataset, row_of(w)),
+        receipts_of,
     output:
         rows=f"{RESULTS}/measures/norms/{{dataset}}/{BACKBONE}.csv",
         cutoffs=f"{RESULTS}/cutoffs/{{dataset}}/{BACKBONE}.json",
@@ -18,14 +18,7 @@ rule norms:
         ENV
     threads: config["threads"]["measure"]
     resources:
-        mem_mb=lambda w, attempt: int(
-            2000
-            + 12e-6
-            * planned_images(w.dataset)
-            * row_of(w).arch.depth
-            * cost.tokens_per_image(row_of(w).arch, row_of(w).arch.input_size)
-        )
-        * attempt,
+        mem_mb=lambda w, attempt: measure_mb(w, 12 * row_of(w).arch.depth, attempt),
         runtime=60,
     params:
         who=who,

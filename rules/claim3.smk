@@ -4,7 +4,7 @@
 
 rule redundancy:
     input:
-        receipts=lambda w: receipts_of(w.dataset, row_of(w)),
+        receipts=receipts_of,
         cutoffs=rules.norms.output.cutoffs,
     output:
         rows=f"{RESULTS}/measures/redundancy/{{dataset}}/{BACKBONE}.csv",
@@ -17,13 +17,7 @@ rule redundancy:
         ENV
     threads: config["threads"]["measure"]
     resources:
-        mem_mb=lambda w, attempt: int(
-            2000
-            + 1.5e-4
-            * planned_images(w.dataset)
-            * cost.tokens_per_image(row_of(w).arch, row_of(w).arch.input_size)
-        )
-        * attempt,
+        mem_mb=lambda w, attempt: measure_mb(w, 150, attempt),
         runtime=60,
     params:
         who=who,

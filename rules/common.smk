@@ -1,61 +1,38 @@
-# Helper functions of all rules, and what the study consists of. Nothing heavy is imported here:
-# on a cluster every job parses this file again, twice.
+# Helper functions of all rules, and the study they ask. Nothing heavy is imported here: on a
+# cluster every job parses this file again, twice.
 import sys
 from pathlib import Path
 
-import yaml
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow_scripts")))
-from tokenscope import cost, zoo
+from tokenscope import cost
 from tokenscope.errors import StudyError
-from tokenscope.geometry import Geometry
+from tokenscope.kinds import is_control
 from tokenscope.sources import code_hash
+from tokenscope.study import Study
 
-RESULTS = config["results"].rstrip("/")
+try:
+    STUDY = Study(config)
+except StudyError as error:
+    raise WorkflowError(str(error))
+
+RESULTS = STUDY.results
 ENV = "../envs/tokenscope.yaml"
-CACHE = config["weights"]["cache"]
 BACKBONE = "{family}/{size}/{registers}"
-# Sustained bf16 FLOP/s of one H100 and of one CPU core, on the low side: requests must cover.
+FORMATS = ["png", "pdf"]
+# Sustained bf16 FLOP/s of one H100, or FLOP/s of one CPU job, on the low side: requests must cover.
 SPEED = {"cuda": 2.5e14, "auto": 2.5e14, "cpu": 2e10}
-
-
-def read_recipes():
-    """Training recipes by name."""
-    folder = Path(config["recipes"])
-    return {f.stem: yaml.safe_load(f.read_text()) for f in sorted(folder.glob("*.yaml"))}
-
-
-def load_study():
-    """The zoo's rows this study needs; a mistake in the tables ends here, in one sentence."""
-    for name in config["analyse"]:
-        if name not in config["datasets"]:
-            have = ", ".join(config["datasets"])
-            raise WorkflowError(
-                f"analyse: '{name}' is no data set of this study; there are: {have}"
-            )
-    try:
-        rows = zoo.load(config["backbone_tables"], config["backbones"], RECIPES, CACHE)
-    except StudyError as error:
-        raise WorkflowError(str(error))
-    for row in rows.values():
-        source = row.recipe and RECIPES[row.recipe]["dataset"]
-        if source and source not in config["datasets"]:
-            raise WorkflowError(
-                f"{row.key} is trained on the data set '{source}': add it to datasets"
-            )
-    return rows
-
-
-RECIPES = read_recipes()
-ZOO = load_study()
-CHOSEN = [row for row in ZOO.values() if zoo.chosen(row.key, config["backbones"])]
-KEYS = [row.key for row in CHOSEN]
-FAMILIES = list(dict.fromkeys(row.family for row in CHOSEN))
+# Figures of claim 1 that show gallery maps: at which resolution, and which maps.
+MAPS = {
+    "fig1_attention": {"view": "native", "layers": ["attention"]},
+    "fig2_features": {"view": "native", "layers": ["feature"]},
+    "fig5_high_resolution": {"view": "high", "layers": ["attention", "feature"]},
+}
 
 
 wildcard_constraints:
-    dataset="|".join(config["datasets"]),
+    dataset="|".join(STUDY.datasets),
     family="[^/]+",
     size="[^/]+",
     registers="[^/]+",
@@ -63,70 +40,25 @@ wildcard_constraints:
     table="[a-z0-9_]+",
 
 
-def row_of(wildcards):
-    """The backbone a job is about."""
-    return ZOO[f"{wildcards.family}/{wildcards.size}/{wildcards.registers}"]
-
-
-def base_row(wildcards):
-    """The trained base of a control."""
-    return ZOO[f"{wildcards.family}/{wildcards.size}/{wildcards.r}-scratch"]
-
-
 def code(script):
     """Parameter that changes when the library code behind a script changes."""
     return code_hash(Path(workflow.basedir, "workflow_scripts", script))
 
 
+def row_of(wildcards):
+    """The backbone a job is about."""
+    return STUDY.rows[f"{wildcards.family}/{wildcards.size}/{wildcards.registers}"]
+
+
+def base_row(wildcards):
+    """The trained base of a control."""
+    return STUDY.rows[f"{wildcards.family}/{wildcards.size}/{wildcards.r}-scratch"]
+
+
 def who(wildcards):
     """The columns that name a backbone and a data set in every tidy row."""
-    return {
-        "family": wildcards.family,
-        "size": wildcards.size,
-        "registers": wildcards.registers,
-        "kind": row_of(wildcards).kind,
-        "dataset": wildcards.dataset,
-    }
-
-
-def image_root(name):
-    """Folder of a data set's files; rendered scenes lie among the results."""
-    dataset = config["datasets"][name]
-    return f"{RESULTS}/data/{name}/images" if dataset["type"] == "scenes" else dataset["path"]
-
-
-def planned_images(name):
-    """Images a study plans with; 'all' of a folder is known only once it is indexed."""
-    count = config["datasets"][name]["images"]
-    return 5000 if count == "all" else count
-
-
-def chunk_images(row):
-    """Images in one chunk of a backbone's token store."""
-    extract = config["extract"]
-    size = row.arch.input_size
-    return cost.images_per_chunk(row.arch, size, extract["chunk_mb"], extract["batch"])
-
-
-def shard_size(name, row):
-    """Images of one shard: whole chunks, so that no two jobs ever write into one; None for all."""
-    dataset = config["datasets"][name]
-    if dataset["images"] == "all" or "shard_images" not in dataset:
-        return None
-    chunk = chunk_images(row)
-    return -(-dataset["shard_images"] // chunk) * chunk
-
-
-def shards(name, row):
-    """Names of a data set's shards for one backbone: contiguous image ranges, one job each."""
-    size = shard_size(name, row)
-    count = -(-planned_images(name) // size) if size else 1
-    return [f"{i:04d}" for i in range(count)]
-
-
-def streamed(name, geometry):
-    """Whether a decoded copy would be too large to keep, so that jobs decode on the way."""
-    return cost.decoded_gb(planned_images(name), geometry.size) > config["max_decoded_gb"]
+    names = {c: wildcards[c] for c in ("family", "size", "registers")}
+    return {**names, "kind": row_of(wildcards).kind, "dataset": wildcards.dataset}
 
 
 def over(pattern):
@@ -134,19 +66,97 @@ def over(pattern):
     return [
         pattern.format(dataset=name, family=row.family, size=row.size, registers=row.registers)
         for name in config["analyse"]
-        for row in CHOSEN
+        for row in STUDY.chosen
     ]
 
 
-def receipts_of(name, row):
+def rendered_labels(wildcards):
+    """Labels of rendered scenes; nothing that we make for other data sets."""
+    scenes = STUDY.datasets[wildcards.dataset]["type"] == "scenes"
+    return [f"{RESULTS}/data/{wildcards.dataset}/labels.csv"] if scenes else []
+
+
+def label_source(wildcards):
+    """The labels parameter of tokenscope.manifest.index."""
+    return (
+        next(iter(rendered_labels(wildcards)), None) or STUDY.datasets[wildcards.dataset]["labels"]
+    )
+
+
+def decoded(name, geometry):
+    """Receipt and store of the decoded images of one geometry."""
+    return (
+        f"{RESULTS}/receipts/decode/{name}/{geometry.key}.json",
+        f"{RESULTS}/images/{name}/{geometry.key}.zarr",
+    )
+
+
+def pixels_of(wildcards):
+    """Receipt of the decoded images a job reads, or the sample when it decodes on the way."""
+    name, geometry = wildcards.dataset, row_of(wildcards).geometry
+    sample = f"{RESULTS}/data/{name}/sample.csv"
+    return sample if STUDY.streamed(name, geometry) else decoded(name, geometry)[0]
+
+
+def store_of(wildcards):
+    """Path of the decoded images; empty when they are streamed."""
+    name, geometry = wildcards.dataset, row_of(wildcards).geometry
+    return "" if STUDY.streamed(name, geometry) else decoded(name, geometry)[1]
+
+
+def training_images(row):
+    """Receipt and store of the images a backbone is trained on."""
+    return decoded(STUDY.recipe(row)["dataset"], row.geometry)
+
+
+def training_truth(row):
+    """Ground truth of rendered scenes, for recipes that label patches; empty otherwise."""
+    recipe = STUDY.recipe(row)
+    used = recipe["training"]["token_labels"] > 0
+    return f"{RESULTS}/data/{recipe['dataset']}/truth.zarr" if used else ""
+
+
+def local_weights(wildcards):
+    """A weights file named in the backbone's row, watched like any input once it exists."""
+    file = row_of(wildcards).weights
+    return [file] if file and Path(file).exists() else []
+
+
+def own_head(wildcards):
+    """Whether the backbone's head knows the classes of the data set."""
+    row = row_of(wildcards)
+    same = row.classes and row.classes == STUDY.classes(wildcards.dataset)
+    return bool(same) and row.arch.num_classes > 0
+
+
+def receipts_of(wildcards):
     """Receipts of all shards of one backbone on one data set."""
+    return receipts(wildcards.dataset, row_of(wildcards))
+
+
+def receipts(name, row):
+    """The same, for a data set and a backbone."""
     folder = f"{RESULTS}/receipts/extract/{name}/{row.key}"
-    return [f"{folder}/{shard}.json" for shard in shards(name, row)]
+    return [f"{folder}/{shard}.json" for shard in STUDY.shards(name, row)]
 
 
 def all_receipts(wildcards=None):
     """Receipts of every extraction of the study."""
-    return [r for name in config["analyse"] for row in CHOSEN for r in receipts_of(name, row)]
+    return [r for name in config["analyse"] for row in STUDY.chosen for r in receipts(name, row)]
+
+
+def maps_of(wildcards):
+    """Gallery maps of every backbone of one family, at the resolution of the figure."""
+    view = MAPS[wildcards.get("figure", "fig1_attention")]["view"]
+    folder = f"{RESULTS}/figures/data/maps/{wildcards.dataset}"
+    rows = [row for row in STUDY.chosen if row.family == wildcards.family]
+    return [f"{folder}/{row.key}/{view}.nc" for row in rows]
+
+
+def measures_of(wildcards):
+    """Measurements that make up a table."""
+    kind = "redundancy" if wildcards.table == "claim3" else "norms"
+    return over(f"{RESULTS}/measures/{kind}/{{dataset}}/{BACKBONE}.csv")
 
 
 def gpu(wildcards=None):
@@ -156,8 +166,8 @@ def gpu(wildcards=None):
 
 def extract_minutes(wildcards, attempt=1):
     """Reserved minutes of an extraction: three times the expectation, more on each attempt."""
-    row = row_of(wildcards)
-    images = planned_images(wildcards.dataset) / len(shards(wildcards.dataset, row))
+    row, name = row_of(wildcards), wildcards.dataset
+    images = STUDY.planned_images(name) / len(STUDY.shards(name, row))
     speed = SPEED[config["device"]]
     seconds = cost.extract_seconds(row.arch, row.arch.input_size, images, speed)
     return max(10, int(3 * seconds / 60) + 1) * attempt
@@ -166,4 +176,11 @@ def extract_minutes(wildcards, attempt=1):
 def extract_mb(wildcards, attempt=1):
     """Reserved host memory of an extraction in MB, more on each attempt."""
     row = row_of(wildcards)
-    return cost.extract_mb(row.arch, row.arch.input_size, chunk_images(row)) * attempt
+    return cost.extract_mb(row.arch, row.arch.input_size, STUDY.chunk_images(row)) * attempt
+
+
+def measure_mb(wildcards, bytes_per_token, attempt=1):
+    """Memory of a job that holds all of one quantity of a backbone, in MB."""
+    row, images = row_of(wildcards), STUDY.planned_images(wildcards.dataset)
+    tokens = images * cost.tokens_per_image(row.arch, row.arch.input_size)
+    return int(2000 + bytes_per_token * tokens / 1e6) * attempt

@@ -1,15 +1,15 @@
 # Does the instrument read right? The controls' answer is known from the pixels alone.
 
 CONTROLLED = [
-    (name, row) for name in config["analyse"] for row in CHOSEN if row.kind in zoo.CONTROLS
+    (name, row) for name in config["analyse"] for row in STUDY.chosen if is_control(row.kind)
 ]
 
 
 rule control:
     input:
         card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
-        tokens=lambda w: receipts_of(w.dataset, row_of(w)),
-        pixels=lambda w: pixels_of(w),
+        tokens=receipts_of,
+        pixels=pixels_of,
         sample=f"{RESULTS}/data/{{dataset}}/sample.csv",
         rows=f"{RESULTS}/measures/norms/{{dataset}}/{BACKBONE}.csv",
     output:
@@ -23,8 +23,8 @@ rule control:
         runtime=20,
     params:
         who=who,
-        store=decoded_store,
-        root=lambda w: image_root(w.dataset),
+        store=store_of,
+        root=lambda w: STUDY.image_root(w.dataset),
         geometry=lambda w: row_of(w).geometry.key,
         patch=lambda w: row_of(w).arch.patch,
         outliers=config["outliers"],

@@ -1,18 +1,6 @@
 # From a data set on disk to the pixels that every backbone of one geometry shares.
 
 
-def dataset_files(wildcards):
-    """What must exist before a data set can be indexed: rendered scenes, or nothing we make."""
-    name, kind = wildcards.dataset, config["datasets"][wildcards.dataset]["type"]
-    return [f"{RESULTS}/data/{name}/labels.csv"] if kind == "scenes" else []
-
-
-def label_source(wildcards):
-    """The labels parameter of tokenscope.manifest.index."""
-    dataset = config["datasets"][wildcards.dataset]
-    return dataset_files(wildcards)[0] if dataset["type"] == "scenes" else dataset["labels"]
-
-
 rule render:
     output:
         images=directory(f"{RESULTS}/data/{{dataset}}/images"),
@@ -29,9 +17,9 @@ rule render:
         mem_mb=2000,
         runtime=30,
     params:
-        images=lambda w: config["datasets"][w.dataset]["images"],
-        seed=lambda w: config["datasets"][w.dataset]["seed"],
-        size=lambda w: config["datasets"][w.dataset].get("size", 160),
+        images=lambda w: STUDY.datasets[w.dataset]["images"],
+        seed=lambda w: STUDY.datasets[w.dataset]["seed"],
+        size=lambda w: STUDY.datasets[w.dataset].get("size", 160),
         partial=f"{RESULTS}/partial/truth/{{dataset}}",
         code=code("render.py"),
     script:
@@ -40,7 +28,7 @@ rule render:
 
 rule index:
     input:
-        dataset_files,
+        rendered_labels,
     output:
         f"{RESULTS}/data/{{dataset}}/manifest.csv",
     log:
@@ -54,9 +42,9 @@ rule index:
         mem_mb=2000,
         runtime=60,
     params:
-        root=lambda w: image_root(w.dataset),
+        root=lambda w: STUDY.image_root(w.dataset),
         labels=label_source,
-        columns=lambda w: config["datasets"][w.dataset].get("columns", {}),
+        columns=lambda w: STUDY.datasets[w.dataset].get("columns", {}),
         code=code("index.py"),
     script:
         "../workflow_scripts/index.py"
@@ -79,10 +67,10 @@ rule sample:
         mem_mb=2000,
         runtime=60,
     params:
-        root=lambda w: image_root(w.dataset),
-        images=lambda w: config["datasets"][w.dataset]["images"],
-        seed=lambda w: config["datasets"][w.dataset]["seed"],
-        on_bad_image=lambda w: config["datasets"][w.dataset].get("on_bad_image", "fail"),
+        root=lambda w: STUDY.image_root(w.dataset),
+        images=lambda w: STUDY.datasets[w.dataset]["images"],
+        seed=lambda w: STUDY.datasets[w.dataset]["seed"],
+        on_bad_image=lambda w: STUDY.datasets[w.dataset].get("on_bad_image", "fail"),
         code=code("sample.py"),
     script:
         "../workflow_scripts/sample.py"
@@ -105,7 +93,7 @@ rule decode:
         mem_mb=4000,
         runtime=120,
     params:
-        root=lambda w: image_root(w.dataset),
+        root=lambda w: STUDY.image_root(w.dataset),
         partial=f"{RESULTS}/partial/images/{{dataset}}/{{geometry}}",
         code=code("decode.py"),
     script:

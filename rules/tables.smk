@@ -7,12 +7,6 @@ localrules:
     provenance,
 
 
-def measures_of(wildcards):
-    """Measurements that make up a table."""
-    kind = "redundancy" if wildcards.table in ("claim3",) else "norms"
-    return over(f"{RESULTS}/measures/{kind}/{{dataset}}/{BACKBONE}.csv")
-
-
 rule gather:
     input:
         rows=measures_of,
@@ -52,7 +46,9 @@ use rule gather as gather_controls with:
 # What every table rests on: weights, data config, images used and images skipped.
 rule provenance:
     input:
-        cards=expand(f"{RESULTS}/backbones/{{key}}/card.json", key=KEYS),
+        cards=expand(
+            f"{RESULTS}/backbones/{{key}}/card.json", key=[row.key for row in STUDY.chosen]
+        ),
         receipts=all_receipts(),
         samples=expand(f"{RESULTS}/receipts/sample/{{name}}.json", name=config["analyse"]),
     output:

@@ -1,39 +1,6 @@
 # The only place where a backbone runs over a data set: one pass takes everything the claims need.
 
 
-def pixels_of(wildcards):
-    """The decoded store of a backbone's geometry, or the sample when it is decoded on the way."""
-    geometry = row_of(wildcards).geometry
-    if streamed(wildcards.dataset, geometry):
-        return f"{RESULTS}/data/{wildcards.dataset}/sample.csv"
-    return f"{RESULTS}/receipts/decode/{wildcards.dataset}/{geometry.key}.json"
-
-
-def decoded_store(wildcards):
-    """Path of the decoded store; empty when images are streamed."""
-    geometry = row_of(wildcards).geometry
-    if streamed(wildcards.dataset, geometry):
-        return ""
-    return f"{RESULTS}/images/{wildcards.dataset}/{geometry.key}.zarr"
-
-
-def own_head(wildcards):
-    """Whether the backbone's head knows the classes of the data set."""
-    row = row_of(wildcards)
-    dataset = config["datasets"][wildcards.dataset]
-    classes = dataset.get("classes") or dataset["type"]
-    return bool(row.classes) and row.classes == classes and row.arch.num_classes > 0
-
-
-def shard_range(wildcards):
-    """First image and length of a shard; None as length means all there are."""
-    size = shard_size(wildcards.dataset, row_of(wildcards))
-    if size is None:
-        return 0, None
-    first = int(wildcards.shard) * size
-    return first, min(size, planned_images(wildcards.dataset) - first)
-
-
 rule extract:
     input:
         card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
@@ -56,10 +23,10 @@ rule extract:
     params:
         spec=lambda w: row_of(w).spec,
         geometry=lambda w: row_of(w).geometry.key,
-        store=decoded_store,
-        root=lambda w: image_root(w.dataset),
-        shard=shard_range,
-        chunk=lambda w: chunk_images(row_of(w)),
+        store=store_of,
+        root=lambda w: STUDY.image_root(w.dataset),
+        shard=lambda w: STUDY.shard_range(w.dataset, row_of(w), w.shard),
+        chunk=lambda w: STUDY.chunk_images(row_of(w)),
         batch=config["extract"]["batch"],
         keep=lambda w: {"tokens": config["extract"]["tokens"], "logits": own_head(w)},
         device=config["device"],
@@ -97,7 +64,7 @@ rule gallery:
             .geometry_at(row_of(w).size_near(config["gallery"]["high_resolution"]))
             .key,
         },
-        root=lambda w: image_root(w.dataset),
+        root=lambda w: STUDY.image_root(w.dataset),
         images=config["gallery"]["images"],
         ids=config["gallery"]["ids"],
         device=config["device"],

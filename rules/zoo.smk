@@ -2,29 +2,6 @@
 # the part of the register name after the dash says which rule makes it.
 
 
-def training_receipt(row):
-    """Receipt of the decoded images a backbone is trained on."""
-    return f"{RESULTS}/receipts/decode/{RECIPES[row.recipe]['dataset']}/{row.geometry.key}.json"
-
-
-def training_store(row):
-    """The decoded images themselves."""
-    return f"{RESULTS}/images/{RECIPES[row.recipe]['dataset']}/{row.geometry.key}.zarr"
-
-
-def training_truth(row):
-    """Ground truth of rendered scenes, for recipes that label patches; empty otherwise."""
-    recipe = RECIPES[row.recipe]
-    used = recipe["training"]["token_labels"] > 0
-    return f"{RESULTS}/data/{recipe['dataset']}/truth.zarr" if used else ""
-
-
-def local_weights(wildcards):
-    """A weights file named in the backbone's row, watched like any input once it exists."""
-    file = row_of(wildcards).weights
-    return [file] if file and Path(file).exists() else []
-
-
 # Runs where the controller runs: the only job that may use the network.
 localrules:
     obtain,
@@ -46,7 +23,7 @@ rule obtain:
         weights=lambda w: row_of(w).weights,
         folder=config["weights"]["folder"],
         download=config["weights"]["download"],
-        cache=CACHE,
+        cache=config["weights"]["cache"],
         code=code("obtain.py"),
     script:
         "../workflow_scripts/obtain.py"
@@ -54,7 +31,7 @@ rule obtain:
 
 rule train:
     input:
-        lambda w: training_receipt(row_of(w)),
+        lambda w: training_images(row_of(w))[0],
     output:
         card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
         weights=f"{RESULTS}/backbones/{BACKBONE}/model.safetensors",
@@ -74,8 +51,8 @@ rule train:
         runtime=60,
     params:
         spec=lambda w: row_of(w).spec,
-        recipe=lambda w: RECIPES[row_of(w).recipe]["training"],
-        store=lambda w: training_store(row_of(w)),
+        recipe=lambda w: STUDY.recipe(row_of(w))["training"],
+        store=lambda w: training_images(row_of(w))[1],
         truth=lambda w: training_truth(row_of(w)),
         device=config["device"],
         code=code("train.py"),
@@ -87,7 +64,7 @@ rule plant:
     input:
         card=f"{RESULTS}/backbones/{{family}}/{{size}}/{{r}}-scratch/card.json",
         weights=f"{RESULTS}/backbones/{{family}}/{{size}}/{{r}}-scratch/model.safetensors",
-        pixels=lambda w: training_receipt(base_row(w)),
+        pixels=lambda w: training_images(base_row(w))[0],
     output:
         clean=f"{RESULTS}/backbones/{{family}}/{{size}}/{{r}}-clean/card.json",
         clean_weights=f"{RESULTS}/backbones/{{family}}/{{size}}/{{r}}-clean/model.safetensors",
@@ -106,8 +83,8 @@ rule plant:
         runtime=20,
     params:
         spec=lambda w: base_row(w).spec,
-        plant=lambda w: RECIPES[base_row(w).recipe]["plant"],
-        store=lambda w: training_store(base_row(w)),
+        plant=lambda w: STUDY.recipe(base_row(w))["plant"],
+        store=lambda w: training_images(base_row(w))[1],
         times_median=config["outliers"]["times_median"],
         code=code("plant.py"),
     script:

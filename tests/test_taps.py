@@ -4,9 +4,15 @@ import pytest
 import timm
 import torch
 
-from tokenscope.architectures import refuse_unsupported
 from tokenscope.errors import StudyError
-from tokenscope.taps import Taps, attention_rows, neighbour_cosine, normalise, token_kinds
+from tokenscope.taps import (
+    Taps,
+    attention_rows,
+    neighbour_cosine,
+    normalise,
+    refuse_unsupported,
+    token_kinds,
+)
 
 # One of each class of the zoo, at reduced depth: CLS with and without position, LayerScale,
 # registers, SwiGLU, norm before the blocks, no CLS with norm after pooling, rotary embedding.

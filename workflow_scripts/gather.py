@@ -4,7 +4,7 @@ import pandas as pd
 
 from tokenscope import tidy
 from tokenscope.jobs import job
-from tokenscope.zoo import CONTROLS
+from tokenscope.kinds import is_control
 
 
 def main(rows, claim, provenance, published, csv, text):
@@ -26,7 +26,7 @@ def page(table, claim, provenance, published):
         ["dataset", "family", "size", "registers"], sort=False
     ):
         kind = group["kind"].iloc[0]
-        control = " (control)" if kind in CONTROLS else ""
+        control = " (control)" if is_control(kind) else ""
         lines += [f"## {'/'.join(who)}{control} on {dataset}", ""]
         lines += ["| group | quantity | value | interval | published | n |", "|-|-|-|-|-|-|"]
         for row in group.itertuples():

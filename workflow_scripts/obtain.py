@@ -59,9 +59,13 @@ def find(spec, weights, folder, cache):
 
 def fetch(spec, weights, folder, cache):
     """Download from timm's repository on the hub into the cache; the file appears whole."""
-    os.environ.pop("HF_HUB_OFFLINE", None)
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+    )
     from timm.models import get_pretrained_cfg
 
     repo = get_pretrained_cfg(spec["timm_id"]).hf_hub_id
@@ -71,6 +75,9 @@ def fetch(spec, weights, folder, cache):
     for name in ("model.safetensors", "pytorch_model.bin"):
         try:
             found = hf_hub_download(repo, name)
+        except LocalEntryNotFoundError:
+            reason = "the hub cannot be reached from here"
+            break
         except EntryNotFoundError:
             continue
         except GatedRepoError:

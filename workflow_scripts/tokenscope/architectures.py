@@ -12,9 +12,8 @@ import torch
 from timm.models import get_pretrained_cfg, is_model
 
 from tokenscope.errors import StudyError
+from tokenscope.taps import refuse_unsupported
 from tokenscope.zoo import Architecture, closest
-
-SUPPORTED = ("Attention", "EvaAttention", "AttentionRope")
 
 
 def describe(timm_id: str) -> Architecture:
@@ -27,10 +26,10 @@ def describe(timm_id: str) -> Architecture:
     if not is_model(name):
         near = closest(name, timm.list_models("*vit*") + timm.list_models("*deit*"))
         raise StudyError(f"timm has no architecture '{name}'; closest: {near}")
-    cfg = get_pretrained_cfg(timm_id)
     tags = [i.partition(".")[2] for i in timm.list_pretrained(f"{name}.*")]
     if tag and tag not in tags:
         raise StudyError(f"timm's {name} has no weights tagged '{tag}'; tags: {', '.join(tags)}")
+    cfg = get_pretrained_cfg(timm_id)
     with torch.device("meta"):
         model = timm.create_model(timm_id)
     refuse_unsupported(model, timm_id)
@@ -55,23 +54,6 @@ def describe(timm_id: str) -> Architecture:
         mean=tuple(cfg.mean),
         std=tuple(cfg.std),
     )
-
-
-def refuse_unsupported(model: torch.nn.Module, name: str) -> None:
-    """Raise a StudyError unless every block of ``model`` is a plain attention + MLP block."""
-    blocks = getattr(model, "blocks", None)
-    if blocks is None or not hasattr(model, "num_prefix_tokens"):
-        raise StudyError(
-            f"{name} is a {type(model).__name__}, no Vision Transformer with a list of blocks; "
-            "tokens can be taken from timm's VisionTransformer and Eva models"
-        )
-    for index, block in enumerate(blocks):
-        kind = type(getattr(block, "attn", None)).__name__
-        if kind not in SUPPORTED:
-            raise StudyError(
-                f"{name}: block {index} ({type(block).__name__}) has attention of kind '{kind}'; "
-                f"its rows can be recomputed only for {', '.join(SUPPORTED)}"
-            )
 
 
 def main(ids: list[str]) -> None:

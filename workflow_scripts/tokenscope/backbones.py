@@ -13,8 +13,8 @@ import torch
 from timm.models import load_state_dict
 from torch import nn
 
-from tokenscope.architectures import refuse_unsupported
 from tokenscope.errors import StudyError
+from tokenscope.taps import refuse_unsupported
 
 logging.getLogger("timm").setLevel(logging.ERROR)
 

@@ -11,6 +11,8 @@ import numpy as np
 from matplotlib.colors import LogNorm, PowerNorm
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from tokenscope.kinds import is_control
+
 # Okabe and Ito's palette: told apart by every kind of colour vision, and in grey print.
 BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, YELLOW, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000",
@@ -49,11 +51,6 @@ def title(row: dict) -> str:
     """Name of a backbone for a panel; a control is always called one."""
     name = f"{row['family']}/{row['size']}/{row['registers']}"
     return f"{name} (control)" if is_control(row["kind"]) else name
-
-
-def is_control(kind: str) -> bool:
-    """Whether a kind, or a register name that ends in it, is that of a control."""
-    return kind.endswith(("planted", "clean"))
 
 
 def short(name: str) -> str:

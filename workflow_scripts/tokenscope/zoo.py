@@ -19,10 +19,9 @@ from pathlib import Path
 
 from tokenscope.errors import StudyError
 from tokenscope.geometry import Geometry
+from tokenscope.kinds import CONTROLS, REGISTERS
 
 COLUMNS = ("family", "size", "registers", "timm_id", "weights", "recipe", "classes", "note")
-REGISTERS = re.compile(r"r(?P<count>\d+)(-(?P<kind>scratch|finetuned|testtime|planted|clean))?")
-CONTROLS = ("planted", "clean")
 _READ = {
     int: int,
     float: float,
@@ -168,6 +167,11 @@ def load(
                 raise StudyError(
                     f"{table}, line {line}: registers '{row['registers']}' is not r<count> with an "
                     "optional -scratch, -finetuned, -testtime, -planted or -clean"
+                )
+            if not row["recipe"] and not row["weights"] and "." not in row["timm_id"]:
+                raise StudyError(
+                    f"{table}, line {line}: '{row['timm_id']}' without a tag may be any of several "
+                    "weights; write <architecture>.<tag>, or name a file in the column weights"
                 )
             if key in rows:
                 raise StudyError(f"{table}, line {line}: the backbone {key} is there twice")

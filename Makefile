@@ -1,0 +1,46 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STUDY ?= demo
+CONFIG ?= config/$(STUDY).yaml
+
+.PHONY: help demo test study dry-run checks zoo clean
+
+help:           ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# The environment is complete when the stamp is newer than the pins; pip prints its progress.
+$(VENV)/complete: envs/requirements.txt envs/requirements-dev.txt
+	@echo "Setting up $(VENV): about 6 GB and a few minutes, once."
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -r envs/requirements-dev.txt
+	@touch $@
+
+demo: $(VENV)/complete  ## run the embedded study into results/demo (CPU, minutes, no download)
+	$(BIN)/snakemake --profile profiles/local --configfile config/demo.yaml -- all
+	@echo "Done. Start with results/demo/tables/controls.md and results/demo/figures/scenes/."
+
+test: $(VENV)/complete  ## pass the tests
+	$(BIN)/python -m pytest tests
+
+study: $(VENV)/complete  ## run a study of your own on this machine: make study CONFIG=my.yaml
+	$(BIN)/snakemake --profile profiles/local --configfile $(CONFIG) -- all
+
+dry-run: $(VENV)/complete  ## show what the paper study would run on a cluster
+	$(BIN)/snakemake --profile slurm -n
+
+checks: $(VENV)/complete  ## formatting and linters
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check .
+	$(BIN)/snakemake --lint
+
+zoo: $(VENV)/complete  ## write config/architectures.csv anew from timm
+	PYTHONPATH=workflow_scripts $(BIN)/python -m tokenscope.architectures \
+	  $$($(BIN)/python -c "import csv; rows = csv.DictReader(open('config/backbones.csv')); \
+	     print(*dict.fromkeys(row['timm_id'] for row in rows))") > config/architectures.tmp
+	mv config/architectures.tmp config/architectures.csv
+
+clean:          ## remove results and Snakemake's records, keep the environment
+	rm -rf results .snakemake

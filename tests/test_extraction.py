@@ -1,0 +1,86 @@
+"""The extraction loop: memory, small devices, and tokens that are no numbers."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from tokenscope.errors import StudyError
+from tokenscope.extraction import extract, variables
+from tokenscope.jobs import Interrupted
+from tokenscope.stores import StoreWriter, open_store
+
+HALVES = (0.5, 0.5, 0.5)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return timm.create_model(
+        "vit_tiny_patch16_224", img_size=32, patch_size=8, embed_dim=48, depth=2, num_heads=2,
+        num_classes=0,
+    ).eval()  # fmt: skip
+
+
+def run(model, folder, images=12, batch=4, **options):
+    pixels = np.random.default_rng(0).integers(0, 256, (images, 32, 32, 3), dtype=np.uint8)
+    arrays = variables(model, model.patch_embed.grid_size, {"tokens": True})
+    writer = StoreWriter(folder / "store", folder / "partial", arrays, images, 4, "x")
+    facts = extract(
+        model, lambda a, b: pixels[a:b], writer, HALVES, HALVES, batch, "cpu", **options
+    )
+    writer.publish({}, {})
+    return facts
+
+
+def test_batches_shrink_when_memory_runs_out(model, tmp_path, monkeypatch):
+    forward = model.forward_features
+
+    def small_device(x):
+        if len(x) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return forward(x)
+
+    run(model, tmp_path / "large")
+    monkeypatch.setattr(model, "forward_features", small_device)
+    assert run(model, tmp_path / "small")["batch"] == 1
+    large, small = (open_store(tmp_path / f / "store")["norms"].values for f in ("large", "small"))
+    np.testing.assert_allclose(large, small, rtol=1e-5)
+
+
+def test_tokens_that_are_not_finite_are_refused_by_row(model, tmp_path):
+    with torch.no_grad():
+        model.blocks[1].mlp.fc2.bias[3] = torch.nan
+    with pytest.raises(StudyError, match=r"not finite for sample rows \[0, 1"):
+        run(model, tmp_path)
+    assert not (tmp_path / "store").exists()
+
+
+def test_tokens_beyond_half_precision_are_refused(model, tmp_path):
+    with torch.no_grad():
+        model.blocks[1].mlp.fc2.bias[3] = 1e5
+    with pytest.raises(StudyError, match="beyond float16"):
+        run(model, tmp_path)
+
+
+def test_a_stop_request_ends_after_whole_chunks(model, tmp_path):
+    asked = iter([False, False, True])
+    with pytest.raises(Interrupted, match="after 8 of 12 images"):
+        run(model, tmp_path, stop=lambda: next(asked))
+    assert run(model, tmp_path)["resumed_images"] == 8
+
+
+def test_memory_does_not_grow_with_images(tmp_path):
+    script = Path(__file__).with_name("slow_extraction.py")
+    path = {**os.environ, "PYTHONPATH": str(script.parents[1] / "workflow_scripts")}
+    peaks = []
+    for images in (80, 1600):
+        folder = tmp_path / str(images)
+        subprocess.run([sys.executable, script, folder, "0", str(images)], env=path, check=True)
+        peaks.append(int((folder / "peak").read_text()))
+    assert peaks[1] < 1.05 * peaks[0]

@@ -1,0 +1,282 @@
+"""The workflow as a user runs it: a whole small study, then what reruns after which change."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import xarray as xr
+
+ROOT = Path(__file__).parents[1]
+MINI = ["--configfile", "tests/study/mini.yaml", "--"]
+RESULTS = Path("results/mini")
+
+
+def copy_project(folder):
+    """The project's files, without what it produced."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for name in listed.stdout.splitlines():
+        source = ROOT / name
+        if source.is_symlink() or source.is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, folder / name, follow_symlinks=False)
+    return folder
+
+
+def snakemake(folder, *arguments, ok=True):
+    """Run Snakemake in a copy of the project; returns all it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *arguments], cwd=folder, capture_output=True, text=True
+    )
+    output = done.stdout + done.stderr
+    assert (done.returncode == 0) == ok, output[-4000:]
+    return output
+
+
+def planned(output):
+    """Jobs by rule in a dry run."""
+    if "Nothing to be done" in output:
+        return {}
+    table = output.split("Job stats:")[1].split("total")[0]
+    return {m[1]: int(m[2]) for m in re.finditer(r"^(\w+) +(\d+)$", table, re.M)}
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory):
+    return copy_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="session")
+def study(project):
+    """A finished mini study."""
+    snakemake(project, "--profile", "profiles/local", *MINI, "all")
+    return project
+
+
+@pytest.fixture
+def edited(study):
+    """Edit a file of the finished study for one test."""
+    before = {}
+
+    def edit(name, old, new):
+        file = study / name
+        before.setdefault(file, file.read_text())
+        assert old in file.read_text()
+        file.write_text(file.read_text().replace(old, new, 1))
+
+    yield edit
+    for file, text in before.items():
+        file.write_text(text)
+
+
+def table(study, name):
+    return pd.read_csv(study / RESULTS / "tables" / f"{name}.csv")
+
+
+def value(rows, **where):
+    for column, wanted in where.items():
+        rows = rows[rows[column] == wanted]
+    assert len(rows) == 1, rows
+    return rows.iloc[0]
+
+
+def test_controls_give_back_what_was_planted(study):
+    controls = table(study, "controls")
+    for registers, block in (("r0-planted", 4), ("r0-clean", None)):
+        rows = controls[controls["registers"] == registers]
+        assert value(rows, group="verdict", metric="passed")["value"] == 1
+        assert value(rows, group="difference", metric="tokens")["value"] == 0
+        planted = value(rows, group="planted", metric="share")
+        found = value(rows, group="measured", metric="share")
+        assert found["low"] <= planted["value"] <= found["high"]
+        onset = value(rows, group="measured", metric="onset_block")["value"]
+        assert onset == block if block else pd.isna(onset)
+    assert planted["value"] == 0 == found["high"]
+
+
+def test_tables_are_tidy_and_complete(study):
+    columns = [
+        "family",
+        "size",
+        "registers",
+        "kind",
+        "dataset",
+        "claim",
+        "group",
+        "metric",
+        "value",
+        "low",
+        "high",
+        "n",
+        "seed",
+        "unit",
+    ]
+    for claim in ("claim1", "claim2", "claim3", "controls", "heads"):
+        rows = table(study, claim)
+        assert rows.columns.tolist() == columns and len(rows)
+        inside = rows.dropna(subset=["low", "high"])
+        assert (inside["low"] <= inside["value"] + 1e-6).all()
+        assert (inside["value"] <= inside["high"] + 1e-6).all()
+    provenance = table(study, "backbones")
+    assert (provenance["images"] == 60).all() and (provenance["images_skipped"] == 0).all()
+    assert provenance["weights_sha256"].str.len().eq(64).all()
+    page = (study / RESULTS / "tables" / "claim1.md").read_text()
+    assert "control/tiny/r0-planted (control)" in page and "80px-bicubic-center80" in page
+
+
+def test_stores_explain_themselves(study):
+    tree = xr.open_datatree(study / RESULTS / "tokens.zarr", engine="zarr", chunks=None)
+    data = tree["scenes/embedded/tiny/r1-scratch/0000"].to_dataset()
+    assert dict(data.sizes)["image"] == 60
+    assert data["tokens"].dims == ("image", "token", "feature")
+    assert data["token_kind"].values[:3].tolist() == ["cls", "reg0", "patch"]
+    assert data["query"].values.tolist() == ["cls", "reg0"]
+    assert data["block"].values.tolist() == [1, 2, 3, 4, 5, 6]
+    last = data["tokens"].astype("float32").values
+    norms = (last**2).sum(-1) ** 0.5
+    assert abs(norms / data["norms"].values[:, -1] - 1).max() < 2e-3  # float16 against float32
+    assert data.attrs["weights_sha256"] and data.attrs["versions"]["timm"]
+    assert not list((study / RESULTS / "partial").rglob("group"))
+
+
+def test_streams_and_shards_give_the_same_tables(study, tmp_path):
+    """Cut into jobs, and decoded on the way instead of once: not a digit changes."""
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy, symlinks=True)
+    config = copy / "tests/study/mini.yaml"
+    text = config.read_text().replace("seed: 2}", "seed: 2, shard_images: 20}")
+    config.write_text(text + "max_decoded_gb: 0\n")
+    tables = ("claim1", "claim2", "claim3", "controls")
+    before = {name: (copy / RESULTS / "tables" / f"{name}.csv").read_bytes() for name in tables}
+    targets = [str(RESULTS / "tables" / f"{name}.csv") for name in tables]
+    jobs = planned(snakemake(copy, "--profile", "profiles/local", *MINI, *targets))
+    assert jobs["extract"] > 6 and "decode" not in jobs and "train" not in jobs
+    for name in tables:
+        assert (copy / RESULTS / "tables" / f"{name}.csv").read_bytes() == before[name]
+
+
+def test_every_figure_is_there_in_both_formats(study):
+    figures = study / RESULTS / "figures" / "scenes"
+    drawn = sorted(p.relative_to(figures).with_suffix("") for p in figures.rglob("*.png"))
+    assert drawn == sorted(p.relative_to(figures).with_suffix("") for p in figures.rglob("*.pdf"))
+    assert len(drawn) == 17
+
+
+def test_finished_study_has_nothing_to_do(study):
+    assert planned(snakemake(study, "-n", *MINI, "all")) == {}
+
+
+def test_style_reruns_figures_only(study, edited):
+    edited("workflow_scripts/tokenscope/plots.py", "#D55E00", "#D55E01")
+    jobs = planned(snakemake(study, "-n", *MINI, "all"))
+    figures = {name for name in jobs if name.startswith("fig_")}
+    assert figures == {"fig_maps", "fig_qkv", "fig_blocks", "fig_norms", "fig_cosine"}
+    assert set(jobs) - figures <= {"all"}
+
+
+def test_a_rule_of_outliers_reruns_measures_not_extraction(study, edited):
+    edited("workflow_scripts/tokenscope/outliers.py", "BINS = 2048", "BINS = 4096")
+    jobs = planned(snakemake(study, "-n", *MINI, "all"))
+    assert {"norms", "redundancy", "gather"} <= set(jobs)
+    assert not {"extract", "gallery", "train", "decode", "render"} & set(jobs)
+
+
+def test_a_parameter_reruns_what_depends_on_it(study, edited):
+    edited("tests/study/mini.yaml", "gallery:", "redundancy: {similarities: [0.7]}\ngallery:")
+    jobs = planned(snakemake(study, "-n", *MINI, "all"))
+    assert set(jobs) <= {"redundancy", "cosine_curves", "gather", "fig_cosine", "all"}
+    assert jobs["redundancy"] == 3
+
+
+def test_comments_rerun_nothing(study, edited):
+    edited("workflow_scripts/tokenscope/taps.py", "import torch\n", "# a remark\nimport torch\n")
+    assert planned(snakemake(study, "-n", *MINI, "all")) == {}
+
+
+def test_one_figure_alone(study):
+    figure = RESULTS / "figures" / "scenes" / "fig6_qkv" / "control.png"
+    before = (study / figure).read_bytes()
+    (study / figure).unlink()
+    output = snakemake(study, "--profile", "profiles/local", *MINI, str(figure))
+    assert planned(output) == {"fig_qkv": 1}
+    assert (study / figure).read_bytes() == before
+
+
+def test_paper_study_plans_without_slurm_data_or_weights(project):
+    jobs = planned(snakemake(project, "--profile", "slurm", "-n"))
+    backbones = len(pd.read_csv(project / "config" / "backbones.csv").query("recipe.isna()"))
+    assert jobs["extract"] == jobs["gallery"] == jobs["obtain"] == backbones
+    assert jobs["decode"] < 12  # shared by geometry
+
+
+def test_lint_and_rule_graph(project):
+    assert "Congratulations" in snakemake(project, "--lint")
+    assert "digraph" in snakemake(project, "--rulegraph")
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("study: mini", "study: mini\ndevise: cpu", "devise"),
+        ("analyse: [scenes]", "analyse: [scene]", "'scene' is no data set"),
+        ("embedded/tiny/r1-scratch", "embedded/tiny/r9", "Register counts of embedded/tiny"),
+        ("scenes-train: {", "scenes-trial: {", "add it to datasets"),
+        ("images: 60", "images: 0", "images"),
+    ],
+)
+def test_mistakes_in_the_config_are_said_in_a_sentence(project, tmp_path, old, new, message):
+    text = (project / "tests/study/mini.yaml").read_text()
+    assert old in text
+    (tmp_path / "wrong.yaml").write_text(text.replace(old, new, 1))
+    output = snakemake(project, "-n", "--configfile", str(tmp_path / "wrong.yaml"), ok=False)
+    assert message in output and "Traceback" not in output
+
+
+def test_missing_weights_say_where_to_put_them(project, photographs, tmp_path):
+    config = f"""
+study: lacking
+results: {tmp_path}/results
+device: cpu
+backbones: [augreg/tiny/r0]
+weights: {{cache: {tmp_path}/cache, download: false}}
+analyse: [mine]
+datasets:
+  mine: {{type: imagefolder, path: "{photographs}", labels: folders, images: all, seed: 0}}
+"""
+    (tmp_path / "study.yaml").write_text(config)
+    output = snakemake(
+        project, "--profile", "profiles/local", "--configfile", str(tmp_path / "study.yaml"),
+        "--", "claim1", ok=False,
+    )  # fmt: skip
+    assert f"{tmp_path}/cache/vit_tiny_patch16_224.augreg_in21k_ft_in1k.safetensors" in output
+    assert "download is false" in output
+
+
+def test_real_backbone_on_real_photographs(project, real_data):
+    """The pretrained ViT whose outliers are known: where, from which block, how many."""
+    example = (project / "config" / "example-photographs.yaml").read_text()
+    (project / "real.yaml").write_text(example.replace("../shared", str(real_data)))
+    arguments = ["--profile", "profiles/local", "--configfile", "real.yaml", "--", "all"]
+    snakemake(project, *arguments)
+    tables = project / "results" / "photographs" / "tables"
+    claim1, claim2 = (pd.read_csv(tables / f"{c}.csv") for c in ("claim1", "claim2"))
+    last = claim1[claim1["group"] == "last_block"].set_index("metric")["value"]
+    assert last["norm_median"] == pytest.approx(19, abs=1)
+    assert last["share_norm_over_3x_median"] == pytest.approx(2.0, abs=0.3)
+    assert last["has_artifacts"] == 1 and last["bimodality_separation"] > 5
+    assert value(claim2, group="depth", metric="onset_block")["value"] == 8
+    store = project / "results/photographs/tokens.zarr/photographs/augreg/tiny/r0/0000"
+    data = xr.open_zarr(store, chunks=None, consolidated=False)
+    norms = data["norms"].values[:, -1, 1:].reshape(-1, 14, 14)
+    outlier = norms > 3 * last["norm_median"]
+    assert norms[outlier].mean() > 200
+    corners = outlier[:, [0, 0, 13, 13], [0, 13, 0, 13]].sum()
+    assert corners / outlier.sum() > 0.95
+    heads = pd.read_csv(tables / "heads.csv").set_index("metric")["value"]
+    assert heads["top1"] > 75 and heads["top5"] > 93

@@ -1,0 +1,109 @@
+"""A study as its config describes it: which backbones, which images, cut into which jobs.
+
+Pure arithmetic and small files: Snakemake asks for all of it while it builds the graph.
+"""
+
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from tokenscope import cost, zoo
+from tokenscope.errors import StudyError
+from tokenscope.geometry import Geometry
+from tokenscope.zoo import Backbone
+
+
+class Study:
+    """Answers for one validated config.
+
+    Raises:
+        StudyError: the config names a data set, backbone or recipe that does not exist.
+    """
+
+    def __init__(self, config: dict):
+        self.config = config
+        self.results = config["results"].rstrip("/")
+        self.datasets = config["datasets"]
+        for name in config["analyse"]:
+            if name not in self.datasets:
+                have = ", ".join(self.datasets)
+                raise StudyError(f"analyse: '{name}' is no data set of this study, only: {have}")
+        for row in self.rows.values():
+            source = row.recipe and self.recipe(row)["dataset"]
+            if source and source not in self.datasets:
+                raise StudyError(f"{row.key} is trained on data set '{source}': add it to datasets")
+
+    @cached_property
+    def recipes(self) -> dict[str, dict]:
+        """Training recipes by name."""
+        folder = Path(self.config["recipes"])
+        return {f.stem: yaml.safe_load(f.read_text()) for f in sorted(folder.glob("*.yaml"))}
+
+    @cached_property
+    def rows(self) -> dict[str, Backbone]:
+        """Chosen backbones and the bases of controls, by key."""
+        c = self.config
+        return zoo.load(c["backbone_tables"], c["backbones"], self.recipes, c["weights"]["cache"])
+
+    @cached_property
+    def chosen(self) -> list[Backbone]:
+        """The backbones that go through the claims."""
+        patterns = self.config["backbones"]
+        return [row for row in self.rows.values() if zoo.chosen(row.key, patterns)]
+
+    @property
+    def families(self) -> list[str]:
+        return list(dict.fromkeys(row.family for row in self.chosen))
+
+    def recipe(self, row: Backbone) -> dict:
+        """Recipe of a backbone trained here."""
+        return self.recipes[row.recipe]
+
+    def image_root(self, name: str) -> str:
+        """Folder of a data set's files; rendered scenes lie among the results."""
+        dataset = self.datasets[name]
+        scenes = dataset["type"] == "scenes"
+        return f"{self.results}/data/{name}/images" if scenes else dataset["path"]
+
+    def planned_images(self, name: str) -> int:
+        """Images a study plans with; 'all' of a folder is known only once it is indexed."""
+        count = self.datasets[name]["images"]
+        return 5000 if count == "all" else count
+
+    def classes(self, name: str) -> str:
+        """Name of a data set's classes, to be compared with a backbone's."""
+        return self.datasets[name].get("classes") or self.datasets[name]["type"]
+
+    def streamed(self, name: str, geometry: Geometry) -> bool:
+        """Whether a decoded copy would be too large to keep, so that jobs decode on the way."""
+        size = cost.decoded_gb(self.planned_images(name), geometry.size)
+        return size > self.config["max_decoded_gb"]
+
+    def chunk_images(self, row: Backbone) -> int:
+        """Images in one chunk of a backbone's token store."""
+        extract = self.config["extract"]
+        size = row.arch.input_size
+        return cost.images_per_chunk(row.arch, size, extract["chunk_mb"], extract["batch"])
+
+    def shard_size(self, name: str, row: Backbone) -> int | None:
+        """Images of a shard: whole chunks, so that no two jobs write into one; None for all."""
+        dataset = self.datasets[name]
+        if dataset["images"] == "all" or "shard_images" not in dataset:
+            return None
+        chunk = self.chunk_images(row)
+        return -(-dataset["shard_images"] // chunk) * chunk
+
+    def shards(self, name: str, row: Backbone) -> list[str]:
+        """Names of a data set's shards for one backbone: contiguous ranges, one job each."""
+        size = self.shard_size(name, row)
+        count = -(-self.planned_images(name) // size) if size else 1
+        return [f"{i:04d}" for i in range(count)]
+
+    def shard_range(self, name: str, row: Backbone, shard: str) -> tuple[int, int | None]:
+        """First image and length of a shard; None as length means all there are."""
+        size = self.shard_size(name, row)
+        if size is None:
+            return 0, None
+        first = int(shard) * size
+        return first, min(size, self.planned_images(name) - first)
