@@ -165,7 +165,7 @@ def test_every_figure_is_there_in_both_formats(study):
     figures = study / RESULTS / "figures" / "scenes"
     drawn = sorted(p.relative_to(figures).with_suffix("") for p in figures.rglob("*.png"))
     assert drawn == sorted(p.relative_to(figures).with_suffix("") for p in figures.rglob("*.pdf"))
-    assert len(drawn) == 17
+    assert len(drawn) == 18
 
 
 def test_finished_study_has_nothing_to_do(study):

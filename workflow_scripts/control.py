@@ -51,7 +51,7 @@ def main(card, receipts, decoded, sample, root, geometry, patch, measured, who, 
     same_block = onset == planted_block or (np.isnan(onset) and np.isnan(planted_block))
     expected = 1.0 if who["kind"] == "planted" else 0.0
     verdict = wrong == 0 and same_block and measures["last_block", "has_artifacts"] == expected
-    rows.add("control", "verdict", "passed", float(verdict), unit="0 no, 1 yes")
+    rows.add("control", "verdict", "passed", float(verdict), unit="verdict")
     log.info("%s control: %s", who["kind"], "passed" if verdict else "FAILED")
     tidy.write(rows.frame(), output)
 

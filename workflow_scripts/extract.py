@@ -60,6 +60,7 @@ def main(card, sample, spec, geometry, decoded, root, shard, chunk, batch, keep,
     write_receipt(
         receipt, name=spec["name"], store=str(store), shard=offset, arrays=contents, device=device,
         precision=attrs["precision"], geometry=geometry, weights_sha256=card["sha256"],
+        params=sum(p.numel() for p in model.parameters()),
         **run, **facts,
     )  # fmt: skip
 

@@ -61,6 +61,7 @@ def ratios(groups, claim3, settings, outputs):
                 transform=axis.transAxes, va="top", fontsize=6.5,
             )  # fmt: skip
         axis.set(xlim=(-1, 1), yscale="log", title=plots.title(dict(zip(WHO, who, strict=True))))
+        plots.plain_log(axis.yaxis)
     figure.supxlabel("similarity t", fontsize=8)
     figure.supylabel("share above t, outlier / normal", fontsize=8)
     plots.save(figure, outputs)

@@ -10,13 +10,14 @@ from tokenscope.jobs import job
 WHO = ["family", "size", "registers", "kind"]
 
 
-def main(curves, places, claim1, claim2, dataset, rules, outputs):
-    """Four figures of one data set; ``outputs`` maps last, blocks, depth and places to files."""
+def main(curves, places, claim1, claim2, backbones, dataset, rules, outputs):
+    """Five figures of one data set; ``outputs`` maps last, blocks, depth, size, places to files."""
     tables = [pd.read_csv(curves), pd.read_csv(places), tidy.read(claim1), tidy.read(claim2)]
     curves, places, claim1, claim2 = (t[t["dataset"] == dataset] for t in tables)
     last_block(curves, claim1, rules, outputs["last"])
     by_block(curves, claim2, rules, outputs["blocks"])
     by_depth(claim2, rules, outputs["depth"])
+    by_size(claim2, pd.read_csv(backbones), rules, outputs["size"])
     by_place(places, claim1, rules, outputs["places"])
 
 
@@ -60,10 +61,10 @@ def last_block(curves, claim1, rules, outputs):
         plots.plain_log(axis.xaxis)
     figure.supxlabel("feature norm of patch tokens, last block (log scale)", fontsize=8)
     figure.supylabel("density over log10 norm", fontsize=8)
-    figure.suptitle(
+    plots.note(
+        figure,
         f"share of tokens over {times:g} x median (red line; grey: median); "
         "bands and brackets: bootstrap over images",
-        fontsize=8,
     )
     plots.save(figure, outputs)
 
@@ -118,6 +119,31 @@ def by_depth(claim2, rules, outputs):
     plots.save(figure, outputs)
 
 
+def by_size(claim2, backbones, rules, outputs):
+    """Share of outlier tokens at the block with most of them, against the number of parameters."""
+    metric = f"share_norm_over_{rules['times_median']:g}x_median"
+    table = claim2[claim2["metric"] == metric].merge(
+        backbones[["family", "size", "registers", "dataset", "params"]]
+    )
+    peak = table.loc[table.groupby(WHO)["value"].idxmax()]
+    figure, axis = plots.plt.subplots(figsize=(4.4, 3.0))
+    for number, (family, rows) in enumerate(peak.groupby("family", sort=False)):
+        for registers, points in rows.groupby(rows["registers"].str.startswith("r0")):
+            axis.errorbar(
+                points["params"], points["value"],
+                [points["value"] - points["low"], points["high"] - points["value"]],
+                fmt="o" if registers else "s", ms=4, lw=0.8, capsize=2,
+                mfc=None if registers else "w", color=plots.PALETTE[number % len(plots.PALETTE)],
+                label=f"{family}, {'without' if registers else 'with'} registers",
+            )  # fmt: skip
+    axis.set(xscale="log", ylim=(0, 100), xlabel="parameters")
+    axis.set_yscale("symlog", linthresh=rules["min_share"])
+    axis.set_ylabel(f"tokens over {rules['times_median']:g} x median (%), at the peak block")
+    axis.axhline(rules["min_share"], color="0.5", lw=0.6, ls=":")
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    plots.save(figure, outputs)
+
+
 def by_place(places, claim1, rules, outputs):
     """How often each place of the patch grid holds an outlier."""
     groups = list(_named(places))
@@ -132,15 +158,17 @@ def by_place(places, claim1, rules, outputs):
         bar = figure.colorbar(shown, ax=axis, shrink=0.75, format="%.3g")
         bar.outline.set_visible(False)
     times = rules["times_median"]
-    figure.suptitle(
+    plots.note(
+        figure,
         f"images (%) with a token over {times:g} x median at each place; "
-        "entropy: 1 anywhere, 0 in one place", fontsize=8,
-    )  # fmt: skip
+        "entropy: 1 anywhere, 0 in one place",
+    )
     plots.save(figure, outputs)
 
 
 if "snakemake" in globals():
     i, out, w = snakemake.input, snakemake.output, snakemake.wildcards
     with job(snakemake.log[0], f"figure 4 {w.dataset}"):
-        files = {name: out[name] for name in ("last", "blocks", "depth", "places")}
-        main(i.curves, i.places, i.claim1, i.claim2, w.dataset, snakemake.params.outliers, files)
+        files = {name: out[name] for name in ("last", "blocks", "depth", "size", "places")}
+        rules = snakemake.params.outliers
+        main(i.curves, i.places, i.claim1, i.claim2, i.backbones, w.dataset, rules, files)

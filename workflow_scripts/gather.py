@@ -6,6 +6,14 @@ from tokenscope import tidy
 from tokenscope.jobs import job
 from tokenscope.kinds import is_control
 
+TITLES = {
+    "claim1": "Claim 1: artifacts in the maps and norms of patch tokens",
+    "claim2": "Claim 2: where in depth, and in which models, norms grow outliers",
+    "claim3": "Claim 3: outliers sit where neighbouring patches look alike",
+    "claim5": "Own heads: the classifier a backbone came with, on the same images",
+    "control": "Controls: what was planted, and what the instrument says",
+}
+
 
 def main(rows, claim, provenance, published, csv, text):
     """Write the tidy table, and the same for reading as Markdown with what it rests on."""
@@ -18,7 +26,7 @@ def main(rows, claim, provenance, published, csv, text):
 
 def page(table, claim, provenance, published):
     """The Markdown page of a table."""
-    lines = [f"# {claim.capitalize()}", ""]
+    lines = [f"# {TITLES[claim]}", ""]
     published = published.fillna("")
     beside = published.groupby(tidy.PUBLISHED[:3] + tidy.PUBLISHED[4:], sort=False)
     known = {key: group for key, group in beside}
@@ -39,11 +47,8 @@ def page(table, claim, provenance, published):
                 )
             )
             ends = f"{row.low:.4g} to {row.high:.4g}" if row.low == row.low else ""
-            value = f"{row.value:.4g}" if row.value == row.value else "undefined"
-            unit = f" {row.unit}" if row.unit else ""
-            lines.append(
-                f"| {row.group} | {row.metric} | {value}{unit} | {ends} | {cited} | {row.n} |"
-            )
+            value = spoken(row.value, row.unit)
+            lines.append(f"| {row.group} | {row.metric} | {value} | {ends} | {cited} | {row.n} |")
         lines.append("")
     if not len(table):
         lines += ["No backbone of this study has a measurement for this table.", ""]
@@ -57,6 +62,15 @@ def page(table, claim, provenance, published):
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "Intervals: percentile bootstrap over images; n counts images.", ""]
     return "\n".join(lines)
+
+
+def spoken(value, unit):
+    """A number as a reader wants it: verdicts in words, percent as a sign."""
+    if unit == "verdict":
+        return {0.0: "no", 1.0: "yes"}.get(value, "cannot tell")
+    if value != value:
+        return "undefined"
+    return f"{value:.4g}" + {"percent": " %", "": ""}.get(unit, f" {unit}")
 
 
 if "snakemake" in globals():

@@ -1,5 +1,6 @@
 """The look of all figures: colours, scales, names, files."""
 
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -32,7 +33,7 @@ plt.rcParams.update({
 def cmap(name: str = "viridis"):
     """A perceptually uniform map; values over its limit take a colour that is not in it."""
     colours = matplotlib.colormaps[name].copy()
-    colours.set_over(OUTLIER)
+    colours.set_over(SKY if name == "magma" else OUTLIER)
     colours.set_bad("#dddddd")
     return colours
 
@@ -70,7 +71,7 @@ def norm_bar(figure, shown, axes, limit: float = 3.0) -> None:
 def scale_bar(figure, shown, axes, label: str):
     """A thin bar below the axes."""
     bar = figure.colorbar(
-        shown, ax=axes, extend="max", label=label, location="bottom", aspect=40, shrink=0.7,
+        shown, ax=axes, extend="max", label=label, location="bottom", aspect=60, shrink=0.6,
         pad=0.02,
     )  # fmt: skip
     bar.outline.set_visible(False)
@@ -82,6 +83,12 @@ def plain_log(axis) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
     axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def note(figure, text: str) -> None:
+    """What a reader must know, above the panels, broken to the width of the figure."""
+    width = int(14 * figure.get_figwidth())
+    figure.suptitle("\n".join(textwrap.wrap(text, width)), fontsize=8)
 
 
 def panels(count: int, columns: int = 4, width: float = 1.9, height: float = 1.6, **kwargs):
