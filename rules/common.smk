@@ -176,11 +176,13 @@ def extract_minutes(wildcards, attempt=1):
 def extract_mb(wildcards, attempt=1):
     """Reserved host memory of an extraction in MB, more on each attempt."""
     row = row_of(wildcards)
-    return cost.extract_mb(row.arch, row.arch.input_size, STUDY.chunk_images(row)) * attempt
+    return (
+        cost.extract_mb(row.arch, row.arch.input_size, STUDY.chunk_images(row), gpu() > 0) * attempt
+    )
 
 
 def measure_mb(wildcards, bytes_per_token, attempt=1):
     """Memory of a job that holds all of one quantity of a backbone, in MB."""
     row, images = row_of(wildcards), STUDY.planned_images(wildcards.dataset)
     tokens = images * cost.tokens_per_image(row.arch, row.arch.input_size)
-    return int(2000 + bytes_per_token * tokens / 1e6) * attempt
+    return int(cost.LIGHT_MB + bytes_per_token * tokens / 1e6) * attempt

@@ -19,7 +19,7 @@ rule control:
     conda:
         ENV
     resources:
-        mem_mb=4000,
+        mem_mb=lambda w, attempt: cost.LIGHT_MB * attempt,
         runtime=20,
     params:
         who=who,

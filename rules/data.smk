@@ -14,7 +14,7 @@ rule render:
         ENV
     threads: config["threads"]["render"]
     resources:
-        mem_mb=2000,
+        mem_mb=lambda w, attempt: cost.LIGHT_MB * attempt,
         runtime=30,
     params:
         images=lambda w: STUDY.datasets[w.dataset]["images"],
@@ -39,7 +39,7 @@ rule index:
         ENV
     threads: config["threads"]["index"]
     resources:
-        mem_mb=2000,
+        mem_mb=lambda w, attempt: cost.LIGHT_MB * attempt,
         runtime=60,
     params:
         root=lambda w: STUDY.image_root(w.dataset),
@@ -64,7 +64,7 @@ rule sample:
         ENV
     threads: config["threads"]["index"]
     resources:
-        mem_mb=2000,
+        mem_mb=lambda w, attempt: cost.LIGHT_MB * attempt,
         runtime=60,
     params:
         root=lambda w: STUDY.image_root(w.dataset),
@@ -90,7 +90,7 @@ rule decode:
         ENV
     threads: config["threads"]["decode"]
     resources:
-        mem_mb=4000,
+        mem_mb=lambda w, threads, attempt: (cost.LIGHT_MB + 100 * threads) * attempt,
         runtime=120,
     params:
         root=lambda w: STUDY.image_root(w.dataset),

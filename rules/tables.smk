@@ -1,10 +1,18 @@
 # Tables: tidy rows of all backbones, published figures beside ours, and what they rest on.
 
 
+# What only joins small files or draws them takes seconds: it runs beside the controller.
 localrules:
     gather,
     gather_controls,
     provenance,
+    norm_curves,
+    cosine_curves,
+    fig_maps,
+    fig_qkv,
+    fig_blocks,
+    fig_norms,
+    fig_cosine,
 
 
 rule gather:

@@ -47,7 +47,7 @@ rule train:
     threads: config["threads"]["train"]
     resources:
         gpu=gpu,
-        mem_mb=8000,
+        mem_mb=lambda w, attempt: (cost.torch_mb(gpu() > 0) + 600) * attempt,
         runtime=60,
     params:
         spec=lambda w: row_of(w).spec,
@@ -79,7 +79,7 @@ rule plant:
     conda:
         ENV
     resources:
-        mem_mb=4000,
+        mem_mb=lambda w, attempt: cost.torch_mb(False) * attempt,
         runtime=20,
     params:
         spec=lambda w: base_row(w).spec,

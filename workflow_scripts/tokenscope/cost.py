@@ -6,6 +6,7 @@ Pure arithmetic, because Snakemake asks for it while it builds the graph.
 from tokenscope.zoo import Architecture
 
 HALF, SINGLE = 2, 4  # bytes
+LIGHT_MB = 800  # a job without torch: Python, xarray, and Snakemake twice
 
 
 def tokens_per_image(arch: Architecture, size: int) -> int:
@@ -55,7 +56,12 @@ def extract_seconds(arch: Architecture, size: int, images: int, flops_per_second
     return start + images * forward_flops(arch, size) / flops_per_second
 
 
-def extract_mb(arch: Architecture, size: int, chunk: int) -> int:
+def extract_mb(arch: Architecture, size: int, chunk: int, gpu: bool) -> int:
     """Host memory of one extraction in MB: libraries, weights twice, chunks in flight."""
     in_flight = 6 * chunk * (token_bytes(arch, size) + 3 * size**2)
-    return int(2500 + (2 * SINGLE * arch.params + in_flight) / 1e6)
+    return int(torch_mb(gpu) + (2 * SINGLE * arch.params + in_flight) / 1e6)
+
+
+def torch_mb(gpu: bool) -> int:
+    """Host memory in MB of a job that has imported torch, Snakemake's own processes included."""
+    return 5000 if gpu else 1400  # the CUDA context and its libraries are mapped into the host
