@@ -3,13 +3,13 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STUDY ?= demo
-CONFIG ?= config/$(STUDY).yaml
+CONFIG ?= config/config.yaml
+HOW ?= --wait
 
-.PHONY: help demo test study dry-run checks zoo clean
+.PHONY: help demo test study dry-run resume checks zoo clean
 
 help:           ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 # The environment is complete when the stamp is newer than the pins; pip prints its progress.
 $(VENV)/complete: envs/requirements.txt envs/requirements-dev.txt
@@ -30,6 +30,11 @@ study: $(VENV)/complete  ## run a study of your own on this machine: make study 
 
 dry-run: $(VENV)/complete  ## show what the paper study would run on a cluster
 	$(BIN)/snakemake --profile slurm -n
+
+resume: $(VENV)/complete  ## on Slurm, after the controller died: wait for its jobs, go on (HOW=--cancel)
+	$(BIN)/python workflow_scripts/resume.py $(HOW)
+	$(BIN)/snakemake --unlock --configfile $(CONFIG)
+	$(BIN)/snakemake --profile slurm --configfile $(CONFIG)
 
 checks: $(VENV)/complete  ## formatting and linters
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
