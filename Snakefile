@@ -23,6 +23,12 @@ include: "rules/controls.smk"
 include: "rules/tables.smk"
 
 
+# A failure outside the study (partition, account, disk) is answered with the key to change.
+onerror:
+    for hint in hints(log):
+        print(f"hint: {hint}", file=sys.stderr)
+
+
 rule all:
     default_target: True
     input:

@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir, "workflow_scripts")))
 from tokenscope import cost
 from tokenscope.errors import StudyError
+from tokenscope.hints import hints
 from tokenscope.kinds import is_control
 from tokenscope.sources import code_hash
 from tokenscope.study import Study

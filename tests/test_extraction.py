@@ -69,10 +69,13 @@ def test_tokens_beyond_half_precision_are_refused(model, tmp_path):
 
 
 def test_a_stop_request_ends_after_whole_chunks(model, tmp_path):
-    asked = iter([False, False, True])
-    with pytest.raises(Interrupted, match="after 8 of 12 images"):
+    asked = iter(["", "", "SIGTERM"])
+    with pytest.raises(Interrupted, match="SIGTERM: ended after 8 of 12 images"):
         run(model, tmp_path, stop=lambda: next(asked))
-    assert run(model, tmp_path)["resumed_images"] == 8
+    facts = run(model, tmp_path)
+    assert facts["resumed_images"] == 8
+    assert [a["how"] for a in facts["attempts"]] == ["SIGTERM", "finished"]
+    assert [a["from_image"] for a in facts["attempts"]] == [0, 8]
 
 
 def test_memory_does_not_grow_with_images(tmp_path):

@@ -139,6 +139,8 @@ def test_killed_extraction_resumes_to_identical_bytes(tmp_path):
     assert contents(journal / "store") == contents(tmp_path / "whole" / "store")
     again = json.loads((journal / "receipt.json").read_text())
     once = json.loads((tmp_path / "whole" / "receipt.json").read_text())
+    ends = [[a["how"] for a in receipt.pop("attempts")] for receipt in (again, once)]
+    assert ends == [["killed", "finished"], ["finished"]]
     assert 0 < again.pop("resumed_images") < again["images"] and once.pop("resumed_images") == 0
     assert again == once
 

@@ -44,7 +44,7 @@ def main(card, sample, spec, geometry, decoded, root, shard, chunk, batch, keep,
     try:
         run = extract(
             model, source.read, writer, spec["mean"], spec["std"], min(batch, chunk), device,
-            offset, lambda: stop.received, Progress(),
+            offset, stop, Progress(),
         )  # fmt: skip
     finally:
         source.close()

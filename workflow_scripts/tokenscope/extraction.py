@@ -106,7 +106,7 @@ def extract(
     batch: int,
     device: str,
     offset: int = 0,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], str] = lambda: "",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict:
     """Fill every missing chunk of ``writer``.
@@ -115,11 +115,12 @@ def extract(
         read: uint8 pixels (image, row, column, channel) of a half-open range of the data set.
         offset: position of the store's first image in the data set (a shard's start).
         batch: images forwarded at once; halved when the device runs out of memory.
-        stop: asked before each chunk; when true, the chunks in flight are finished and the job
-            ends with :class:`Interrupted`.
+        stop: asked before each chunk; with a reason, the chunks in flight are finished and the
+            job ends with :class:`Interrupted`.
 
     Returns:
-        what the receipt says of the run: images done before and now, the batch size used.
+        what the receipt says of the run: images done before and now, the batch size used, and
+        every attempt with its host, job, times, images and how it ended.
 
     Raises:
         StudyError: a token that is not finite, or too large for float16; images are named by row.
@@ -136,11 +137,12 @@ def extract(
     with ThreadPoolExecutor(2) as pool, forward:
         chunks = prefetch(lambda a, b: read(offset + a, offset + b), ranges)
         for first, last, pixels in chunks:
-            if stop():
+            if reason := stop():
                 for future in pending:
                     future.result()
+                writer.end_attempt(reason)
                 raise Interrupted(
-                    f"asked to end after {done:,} of {writer.images:,} images; "
+                    f"{reason}: ended after {done:,} of {writer.images:,} images; "
                     "the next attempt goes on from there"
                 )
             values = forward(pixels, lambda n, done=done: progress(done + n, writer.images))
@@ -150,7 +152,12 @@ def extract(
             done += last - first
         for future in pending:
             future.result()
-    return {"images": writer.images, "resumed_images": resumed, "batch": forward.batch}
+    return {
+        "images": writer.images,
+        "resumed_images": resumed,
+        "batch": forward.batch,
+        "attempts": writer.end_attempt("finished"),
+    }
 
 
 class _Forward:

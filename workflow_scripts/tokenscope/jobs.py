@@ -74,11 +74,22 @@ class Progress:
 
 
 class StopRequest:
-    """Notes SIGTERM (Slurm's time limit, scancel), so that a loop can end in order."""
+    """Why a loop should end in order: SIGTERM (scancel, a time limit), or a time limit near.
 
-    def __init__(self):
-        self.received = False
+    Calling it gives the reason, or an empty string. ``margin`` is the time in seconds that the
+    work in flight may still take.
+    """
+
+    def __init__(self, margin: float = 60):
+        self.reason = ""
+        # Slurm tells a job when its time is over (seconds since 1970).
+        self.end = float(os.environ.get("SLURM_JOB_END_TIME", "inf")) - margin
         signal.signal(signal.SIGTERM, self._receive)
 
     def _receive(self, *_) -> None:
-        self.received = True
+        self.reason = "SIGTERM"
+
+    def __call__(self) -> str:
+        if time.time() > self.end:
+            self.reason = "the time limit is near"
+        return self.reason

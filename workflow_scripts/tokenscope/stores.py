@@ -73,6 +73,7 @@ class StoreWriter:
         self.journal = self.partial / "journal"
         self._take_over(partial, fingerprint)
         self._prepare(fingerprint)
+        self._begin_attempt(job)
 
     def _take_over(self, partial: Path, fingerprint: str) -> None:
         """Continue what an earlier attempt left, and shut that attempt out if it still runs."""
@@ -109,6 +110,21 @@ class StoreWriter:
         self.arrays = {
             n: group[n].with_config({"write_empty_chunks": True}) for n in self.variables
         }
+
+    def _begin_attempt(self, job: str) -> None:
+        self._attempts = self.partial / "attempts.json"
+        before = json.loads(self._attempts.read_text()) if self._attempts.exists() else []
+        done = self.images - sum(b - a for a, b in self.missing())
+        attempt = {"job": job, "host": platform.node(), "started": time.time(), "from_image": done}
+        write_text(self._attempts, json.dumps([*before, attempt]))
+
+    def end_attempt(self, how: str) -> list[dict]:
+        """Note how this attempt ended; one without an end was killed. Returns all attempts."""
+        self._check_owner()
+        attempts = json.loads(self._attempts.read_text())
+        attempts[-1] |= {"ended": time.time(), "how": how}
+        write_text(self._attempts, json.dumps(attempts))
+        return [{"how": "killed", **attempt} for attempt in attempts]
 
     def ranges(self) -> list[tuple[int, int]]:
         """All image ranges of the store, one per chunk."""

@@ -3,6 +3,7 @@
 Pure arithmetic and small files: Snakemake asks for all of it while it builds the graph.
 """
 
+import os
 from functools import cached_property
 from pathlib import Path
 
@@ -25,6 +26,9 @@ class Study:
         self.config = config
         self.results = config["results"].rstrip("/")
         self.datasets = config["datasets"]
+        place = next(p for p in (Path(self.results), *Path(self.results).parents) if p.exists())
+        if not (place.is_dir() and os.access(place, os.W_OK)):
+            raise StudyError(f"results: '{self.results}': {place} is no folder one can write to")
         for name in config["analyse"]:
             if name not in self.datasets:
                 have = ", ".join(self.datasets)

@@ -1,0 +1,50 @@
+"""What to change when a run fails for a reason outside the study: hints by message."""
+
+import re
+from pathlib import Path
+
+PROFILE = "profiles/slurm/profile.v9+.yaml"
+HINTS = [
+    (
+        r"invalid partition specified: (\S+)",
+        f"this cluster has no partition '{{0}}': `sinfo` lists them; set default-resources: "
+        f"slurm_partition in {PROFILE}",
+    ),
+    (
+        r"Requested node configuration is not available",
+        "no node has what a job asks for: compare `sinfo -o '%P %G %c %m'` with set-resources: "
+        f"gpu_model in {PROFILE} and with threads in the study's config",
+    ),
+    (
+        r"Invalid account|account (\S+) appears to be invalid",
+        "Slurm refuses the account: `sacctmgr show associations user=$USER` lists yours; "
+        "export SBATCH_ACCOUNT before you start",
+    ),
+    (
+        r"No space left on device|Disk quota exceeded",
+        "the disk is full: make room, or point results: in the study's config elsewhere; finished "
+        "work is kept",
+    ),
+    (
+        r"Read-only file system|Permission denied: '([^']+)'",
+        "a folder cannot be written: check results: and weights: cache: in the study's config",
+    ),
+    (
+        r"SLURM status is: 'TIMEOUT'",
+        "a job ran out of time: its next attempt asks for more and goes on after the last whole "
+        "chunk; raise retries on the command line if that was the last attempt",
+    ),
+]
+
+
+def hints(log: str | Path) -> list[str]:
+    """Hints that fit the messages of a Snakemake log, each once, in the order above."""
+    try:
+        text = Path(log).read_text(errors="replace")
+    except OSError:
+        return []
+    found = []
+    for pattern, hint in HINTS:
+        if match := re.search(pattern, text):
+            found.append(hint.format(*(group or "" for group in match.groups())))
+    return found
