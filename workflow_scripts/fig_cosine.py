@@ -6,6 +6,10 @@ from tokenscope import plots, tidy
 from tokenscope.jobs import job
 
 WHO = ["family", "size", "registers", "kind"]
+NOTE = (
+    "outlier: the 2 % of tokens with the highest norm, in every model, whether it has artifacts or "
+    "not; bands and brackets: bootstrap over images"
+)
 COLOURS = {"outlier": plots.VERMILION, "normal": plots.BLUE}
 
 
@@ -34,6 +38,7 @@ def densities(groups, outputs):
     axes[0].legend(loc="upper left")
     figure.supxlabel("cosine similarity with a neighbouring patch", fontsize=8)
     figure.supylabel("density (log scale)", fontsize=8)
+    plots.note(figure, NOTE)
     plots.save(figure, outputs)
 
 
@@ -54,16 +59,16 @@ def ratios(groups, claim3, settings, outputs):
         for column, value in zip(WHO, who, strict=True):
             mask &= claim3[column] == value
         found = claim3[mask]
+        text = ""
         if len(found):
             r = found.iloc[0]
-            axis.text(
-                0.03, 0.97, f"at {first:g}: {r.value:.2f}\n[{r.low:.2f}, {r.high:.2f}]",
-                transform=axis.transAxes, va="top", fontsize=6.5,
-            )  # fmt: skip
-        axis.set(xlim=(-1, 1), yscale="log", title=plots.title(dict(zip(WHO, who, strict=True))))
+            text = f"\nat {first:g}: {r.value:.2f} [{r.low:.2f}, {r.high:.2f}]"
+        axis.set(xlim=(-1, 1), yscale="log")
+        axis.set_title(plots.title(dict(zip(WHO, who, strict=True))) + text)
         plots.plain_log(axis.yaxis)
     figure.supxlabel("similarity t", fontsize=8)
     figure.supylabel("share above t, outlier / normal", fontsize=8)
+    plots.note(figure, NOTE)
     plots.save(figure, outputs)
 
 

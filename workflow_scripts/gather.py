@@ -1,5 +1,7 @@
 """Gather the measurements of a claim into one table, published figures beside ours."""
 
+import textwrap
+
 import pandas as pd
 
 from tokenscope import tidy
@@ -15,6 +17,27 @@ TITLES = {
 }
 
 
+NOTES = {
+    "claim1": "Norms are L2 norms of patch tokens after the last block, before the final norm. "
+    "Rules side by side: above the 98th percentile (2 % of any model by construction), above 150 (meant "
+    "for DINOv2-g), above 3 x median, and a mixture of two Gaussians on log-norms. has_artifacts: "
+    "yes if the share above 3 x median is surely over the configured minimum and the two modes are "
+    "surely apart; no if the share is surely below it. position_entropy is 1 when outliers sit "
+    "anywhere and 0 when they sit in one place.",
+    "claim2": "Blocks are counted from 1. onset_block is the first from which on the share above "
+    "3 x median stays over the configured minimum up to its peak.",
+    "claim3": "Cosine similarity of patch embeddings (no position) with their up to four "
+    "neighbours. outlier: norm above the backbone's 98th percentile, which marks 2 % of the tokens "
+    "of any model, with or without artifacts; outlier_3x_median: above 3 x median, empty where there are none. "
+    "The published ratio of 2.5 has no definition; ours is the ratio of the shares of pairs above "
+    "a similarity, and of patches by their mean (patch).",
+    "claim5": "Top-1 and top-5 of the head that came with the backbone.",
+    "control": "planted: constant patches, read off the pixels. measured: tokens above 3 x median. "
+    "The verdict is yes if not one token differs, the block is the planted one, and has_artifacts "
+    "says so; for the negative control, if nothing was found.",
+}
+
+
 def main(rows, claim, provenance, published, csv, text):
     """Write the tidy table, and the same for reading as Markdown with what it rests on."""
     table = pd.concat([tidy.read(path) for path in rows])
@@ -26,7 +49,7 @@ def main(rows, claim, provenance, published, csv, text):
 
 def page(table, claim, provenance, published):
     """The Markdown page of a table."""
-    lines = [f"# {TITLES[claim]}", ""]
+    lines = [f"# {TITLES[claim]}", "", *textwrap.wrap(NOTES[claim], 100), ""]
     published = published.fillna("")
     beside = published.groupby(tidy.PUBLISHED[:3] + tidy.PUBLISHED[4:], sort=False)
     known = {key: group for key, group in beside}

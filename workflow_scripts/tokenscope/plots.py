@@ -51,7 +51,8 @@ def attention_scale(values: np.ndarray) -> PowerNorm:
 def title(row: dict) -> str:
     """Name of a backbone for a panel; a control is always called one."""
     name = f"{row['family']}/{row['size']}/{row['registers']}"
-    return f"{name} (control)" if is_control(row["kind"]) else name
+    named = row["family"] == "control" or not is_control(row["kind"])
+    return name if named else f"{name} (control)"
 
 
 def short(name: str) -> str:
@@ -96,7 +97,7 @@ def panels(count: int, columns: int = 4, width: float = 1.9, height: float = 1.6
     columns = min(columns, count)
     rows = -(-count // columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(max(3.2, columns * width), rows * height + 0.4), squeeze=False,
+        rows, columns, figsize=(max(4.4, columns * width), rows * height + 0.9), squeeze=False,
         **kwargs,
     )  # fmt: skip
     for axis in axes.flat[count:]:
