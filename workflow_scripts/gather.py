@@ -19,8 +19,8 @@ TITLES = {
 
 NOTES = {
     "claim1": "Norms are L2 norms of patch tokens after the last block, before the final norm. "
-    "Rules side by side: above the 98th percentile (2 % of any model by construction), above 150 (meant "
-    "for DINOv2-g), above 3 x median, and a mixture of two Gaussians on log-norms. has_artifacts: "
+    "Rules side by side: above the 98th percentile (2 % of any model by construction), above 150 "
+    "(meant for DINOv2-g), above 3 x median, and a mixture of two Gaussians on log-norms. has_artifacts: "
     "yes if the share above 3 x median is surely over the configured minimum and the two modes are "
     "surely apart; no if the share is surely below it. position_entropy is 1 when outliers sit "
     "anywhere and 0 when they sit in one place.",
@@ -28,7 +28,8 @@ NOTES = {
     "3 x median stays over the configured minimum up to its peak.",
     "claim3": "Cosine similarity of patch embeddings (no position) with their up to four "
     "neighbours. outlier: norm above the backbone's 98th percentile, which marks 2 % of the tokens "
-    "of any model, with or without artifacts; outlier_3x_median: above 3 x median, empty where there are none. "
+    "of any model, with or without artifacts; outlier_3x_median: above 3 x median, empty where "
+    "there are none. "
     "The published ratio of 2.5 has no definition; ours is the ratio of the shares of pairs above "
     "a similarity, and of patches by their mean (patch).",
     "claim5": "Top-1 and top-5 of the head that came with the backbone.",
