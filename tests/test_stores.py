@@ -20,6 +20,8 @@ from tokenscope.stores import (
     consolidated,
     open_store,
     read_shards,
+    sha256_file,
+    weights_of,
     write_text,
 )
 
@@ -143,6 +145,19 @@ def test_killed_extraction_resumes_to_identical_bytes(tmp_path):
     assert ends == [["killed", "finished"], ["finished"]]
     assert 0 < again.pop("resumed_images") < again["images"] and once.pop("resumed_images") == 0
     assert again == once
+
+
+def test_weights_are_checked_against_their_card(tmp_path):
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"weights")
+    card = {"name": "my/tiny/r0", "weights": str(file), "sha256": sha256_file(file)}
+    assert weights_of(card) == str(file)
+    file.write_bytes(b"Weights")
+    with pytest.raises(StudyError, match="have changed"):
+        weights_of(card)
+    file.unlink()
+    with pytest.raises(StudyError, match="are gone"):
+        weights_of(card)
 
 
 def test_shards_join_and_hierarchy_opens(tmp_path):

@@ -1,6 +1,8 @@
 """The table of backbones: what it says must be what timm builds, and mistakes must be named."""
 
 import csv
+import re
+from pathlib import Path
 
 import pytest
 import timm
@@ -71,6 +73,12 @@ def test_flops_are_what_torch_counts(everything, timm_id, size):
 def test_high_resolution_is_a_multiple_of_the_patch(everything):
     assert everything["dinov2/small/r0"].size_near(800) == 798
     assert everything["deit3/small/r0"].size_near(800) == 800
+
+
+def test_conda_environment_has_the_same_pins():
+    pinned = lambda path: sorted(re.findall(r"[\w-]+==[\w.]+", Path(path).read_text()))  # noqa: E731
+    pins = pinned("envs/requirements.txt")
+    assert len(pins) > 10 and pinned("envs/tokenscope.yaml") == pins
 
 
 def table(tmp_path, *rows):

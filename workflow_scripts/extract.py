@@ -13,6 +13,7 @@ from tokenscope.stores import (
     StoreWriter,
     fingerprint,
     read_receipt,
+    weights_of,
     write_receipt,
 )
 
@@ -32,7 +33,7 @@ def main(card, sample, spec, geometry, decoded, root, shard, chunk, batch, keep,
     if len(source) != len(table):
         raise StudyError(f"{decoded} holds {len(source)} images, the sample has {len(table)}")
     device = pick_device(device)
-    model = open_backbone(spec, card["weights"], device=device)
+    model = open_backbone(spec, weights_of(card), device=device)
     arrays = variables(model, model.patch_embed.grid_size, keep)
     writer = StoreWriter(
         store, partial, arrays, images, chunk,

@@ -19,6 +19,7 @@ from tokenscope.stores import (
     fingerprint,
     open_store,
     read_receipt,
+    weights_of,
     write_group,
     write_receipt,
 )
@@ -38,7 +39,7 @@ def main(card, sample, spec, geometries, root, images, ids, device, store, parti
         shape = Geometry.parse(key)
         log.info("%d images at %d pixels", len(rows), shape.size)
         source = StreamedImages(root, rows, shape, workers=1)
-        model = open_backbone(spec, card["weights"], shape.size, device)
+        model = open_backbone(spec, weights_of(card), shape.size, device)
         arrays = variables(model, model.patch_embed.grid_size, {"tokens": True, "qkv": True})
         writer = StoreWriter(
             Path(partial, "whole", view), Path(partial, view), arrays, len(rows), 1,

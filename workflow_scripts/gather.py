@@ -20,10 +20,10 @@ TITLES = {
 NOTES = {
     "claim1": "Norms are L2 norms of patch tokens after the last block, before the final norm. "
     "Rules side by side: above the 98th percentile (2 % of any model by construction), above 150 "
-    "(meant for DINOv2-g), above 3 x median, and a mixture of two Gaussians on log-norms. has_artifacts: "
-    "yes if the share above 3 x median is surely over the configured minimum and the two modes are "
-    "surely apart; no if the share is surely below it. position_entropy is 1 when outliers sit "
-    "anywhere and 0 when they sit in one place.",
+    "(meant for DINOv2-g), above 3 x median, and a mixture of two Gaussians on log-norms. "
+    "has_artifacts: yes if the share above 3 x median is surely over the configured minimum and "
+    "the two modes are surely apart; no if the share is surely below it. position_entropy is 1 "
+    "when outliers sit anywhere and 0 when they sit in one place.",
     "claim2": "Blocks are counted from 1. onset_block is the first from which on the share above "
     "3 x median stays over the configured minimum up to its peak.",
     "claim3": "Cosine similarity of patch embeddings (no position) with their up to four "

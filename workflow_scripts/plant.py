@@ -8,7 +8,13 @@ from safetensors.torch import save_file
 from tokenscope.backbones import open_backbone
 from tokenscope.controls import plant, verify
 from tokenscope.jobs import job, log
-from tokenscope.stores import open_store, read_receipt, sha256_file, write_receipt
+from tokenscope.stores import (
+    open_store,
+    read_receipt,
+    sha256_file,
+    weights_of,
+    write_receipt,
+)
 from tokenscope.taps import normalise
 
 SAMPLE = 256
@@ -21,7 +27,7 @@ def main(base, spec, recipe, store, times_median, outputs):
     """
     pixels = open_store(store)["pixels"][:SAMPLE].values
     mean, std = (torch.tensor(spec[key]) for key in ("mean", "std"))
-    model = open_backbone(spec, read_receipt(base)["weights"])
+    model = open_backbone(spec, weights_of(read_receipt(base)))
     sample = normalise(torch.from_numpy(pixels), mean, std)
     clean, planted, where = plant(
         model, recipe["block"], recipe["times_median"], sample, recipe["seed"]

@@ -259,6 +259,20 @@ class Stopwatch:
         }
 
 
+def weights_of(card: dict) -> str:
+    """Path of the weights a card names, after making sure that they are still the same.
+
+    Raises:
+        StudyError: the file is gone or has changed since the card was written.
+    """
+    path, again = card["weights"], "delete the backbone's card.json and run again"
+    if not Path(path).is_file():
+        raise StudyError(f"{card['name']}: the weights {path} are gone; put them back, or {again}")
+    if sha256_file(path) != card["sha256"]:
+        raise StudyError(f"{card['name']}: the weights {path} have changed; {again}")
+    return path
+
+
 def write_receipt(path: str | Path, **facts) -> None:
     """The JSON that downstream jobs take: written last, so it exists only for finished work."""
     write_text(path, json.dumps(facts, indent=1, sort_keys=True) + "\n")
