@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir, "workflow_scripts")))
 from tokenscope import cost
 from tokenscope.errors import StudyError
+from tokenscope.geometry import Geometry
 from tokenscope.hints import hints
 from tokenscope.kinds import is_control
 from tokenscope.sources import code_hash
@@ -180,6 +181,13 @@ def extract_mb(wildcards, attempt=1):
     return (
         cost.extract_mb(row.arch, row.arch.input_size, STUDY.chunk_images(row), gpu() > 0) * attempt
     )
+
+
+def decode_minutes(wildcards, threads, attempt=1):
+    """Reserved minutes of a decoding job: three times the expectation, more on each attempt."""
+    size = Geometry.parse(wildcards.geometry).size
+    seconds = cost.decode_seconds(STUDY.planned_images(wildcards.dataset), size, threads)
+    return max(10, int(3 * seconds / 60) + 1) * attempt
 
 
 def measure_mb(wildcards, bytes_per_token, attempt=1):

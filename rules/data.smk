@@ -40,7 +40,7 @@ rule index:
     threads: config["threads"]["index"]
     resources:
         mem_mb=lambda w, attempt: cost.LIGHT_MB * attempt,
-        runtime=60,
+        runtime=lambda w, attempt: 30 * attempt,
     params:
         root=lambda w: STUDY.image_root(w.dataset),
         labels=label_source,
@@ -65,7 +65,7 @@ rule sample:
     threads: config["threads"]["index"]
     resources:
         mem_mb=lambda w, attempt: cost.LIGHT_MB * attempt,
-        runtime=60,
+        runtime=lambda w, attempt: 30 * attempt,
     params:
         root=lambda w: STUDY.image_root(w.dataset),
         images=lambda w: STUDY.datasets[w.dataset]["images"],
@@ -91,7 +91,7 @@ rule decode:
     threads: config["threads"]["decode"]
     resources:
         mem_mb=lambda w, threads, attempt: (cost.LIGHT_MB + 100 * threads) * attempt,
-        runtime=120,
+        runtime=decode_minutes,
     params:
         root=lambda w: STUDY.image_root(w.dataset),
         partial=f"{RESULTS}/partial/images/{{dataset}}/{{geometry}}",

@@ -48,7 +48,7 @@ rule train:
     resources:
         gpu=gpu,
         mem_mb=lambda w, attempt: (cost.torch_mb(gpu() > 0) + 600) * attempt,
-        runtime=60,
+        runtime=lambda w, attempt: 30 * attempt,
     params:
         spec=lambda w: row_of(w).spec,
         recipe=lambda w: STUDY.recipe(row_of(w))["training"],

@@ -50,6 +50,11 @@ def decoded_gb(images: int, size: int) -> float:
     return images * 3 * size**2 / 1e9
 
 
+def decode_seconds(images: int, size: int, threads: int) -> float:
+    """Expected seconds to decode photographs: reading JPEG dominates, resizing grows with size."""
+    return 5 + images * (3.5e-3 + 1.6e-8 * size**2) / threads
+
+
 def extract_seconds(arch: Architecture, size: int, images: int, flops_per_second: float) -> float:
     """Expected seconds of one extraction: start-up, weights from disk, forward passes."""
     start = 40 + arch.params * SINGLE / 1e9
