@@ -97,6 +97,16 @@ def test_resume_gives_identical_bytes(tmp_path):
     assert contents(whole / "final") == contents(halves / "final")
 
 
+def test_a_torn_chunk_of_a_killed_job_is_no_chunk(tmp_path):
+    killed = writer(tmp_path)
+    fill(killed, 1)
+    (killed.group_path / "norms" / "c" / "1.0123abcd.partial").write_bytes(b"torn")
+    store = writer(tmp_path)
+    fill(store)
+    store.publish({}, {})
+    assert not list((tmp_path / "final").rglob("*.partial"))
+
+
 def test_other_fingerprint_starts_anew(tmp_path):
     fill(writer(tmp_path), 2)
     assert len(writer(tmp_path, fingerprint="other").missing()) == 3

@@ -1,0 +1,382 @@
+"""The workflow on a real Slurm: the same tables as on one machine, whatever breaks on the way.
+
+TOKENSCOPE_SLURM_TESTS=1 pytest tests/slurm      # about 15 minutes on two cores
+"""
+
+import contextlib
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from cluster import MissingSlurm, start
+
+ROOT = Path(__file__).parents[2]
+SWITCH = "TOKENSCOPE_SLURM_TESTS"
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.skipif(os.environ.get(SWITCH) != "1", reason=f"takes minutes; set {SWITCH}=1"),
+]
+
+# The mini study with chunks of one image, so that an extraction lasts long enough to be hit.
+STUDY = {"extract": {"batch": 1, "chunk_mb": 0.001}}
+IMAGES = 200
+# A profile that polls quickly. The nodes pretend GPUs, so jobs ask for them as on a real cluster.
+QUICK = {
+    "jobs": 6,
+    "latency-wait": 5,
+    "max-status-checks-per-second": 5,
+    "slurm-init-seconds-before-status-checks": 3,
+    "slurm-status-command": "squeue",
+}
+RULES = {
+    "decode": {"runtime": 30},  # the partition of the test cluster ends after an hour
+    "extract": {"gpu": 1},
+    "gallery": {"gpu": 1},
+    "train": {"gpu": 1},
+}
+VICTIM = "control/tiny/r0-planted"  # the backbone whose extraction is disturbed
+RECEIPT = f"receipts/extract/scenes/{VICTIM}/0000.json"
+MEASURES = f"measures/norms/scenes/{VICTIM}.csv"  # missing, they ask for the extraction
+STORE = f"tokens.zarr/scenes/{VICTIM}/0000"
+TARGETS = ("results/mini/tables/claim1.csv", "results/mini/tables/controls.csv")
+RESUME = ROOT / "workflow_scripts" / "resume.py"
+HOST_COLUMNS = {"seconds", "host", "slurm_job_id"}
+
+
+class Project:
+    """A copy of the project in a folder of its own, whose profile ``slurm`` polls quickly."""
+
+    def __init__(self, folder, env):
+        self.dir, self.env = folder, env
+        self.results = folder / "results" / "mini"
+        self.log = folder / "snakemake.out"
+
+    def profile(self, rules=None, **values):
+        """Write the profile anew: the project's own, then QUICK, then these values."""
+        file = self.dir / "profiles" / "slurm" / "profile.v9+.yaml"
+        settings = yaml.safe_load((ROOT / file.relative_to(self.dir)).read_text())
+        for rule, resources in (*RULES.items(), *(rules or {}).items()):
+            settings["set-resources"].setdefault(rule, {}).update(resources)
+        settings["default-resources"] |= values.pop("default_resources", {})
+        file.write_text(yaml.safe_dump(settings | QUICK | values))
+
+    def start(self, *targets, profile="slurm", seconds=420):
+        """Start Snakemake in a session of its own."""
+        command = ["timeout", "-s", "INT", "-k", "60", str(seconds), sys.executable, "-m"]
+        command += ["snakemake", *targets, "--profile", profile, "--configfile", "study.yaml"]
+        with self.log.open("w") as out:
+            return subprocess.Popen(
+                command, cwd=self.dir, env=self.env, stdout=out, stderr=out, start_new_session=True
+            )
+
+    def finish(self, process, succeeds=True):
+        """Wait for Snakemake to end as expected, and return what it printed."""
+        process.wait(600)
+        text = self.log.read_text()
+        assert (process.returncode == 0) == succeeds, text[-6000:]
+        return text
+
+    def run(self, *targets, succeeds=True, **settings):
+        return self.finish(self.start(*targets, **settings), succeeds)
+
+    def tables(self):
+        """Contents of all tables; of what they rest on without what differs between machines."""
+        tables = {f.name: f.read_text() for f in (self.results / "tables").glob("*.csv")}
+        rows = csv.DictReader(tables["backbones.csv"].splitlines())
+        tables["backbones.csv"] = [
+            {k: v for k, v in row.items() if k not in HOST_COLUMNS} for row in rows
+        ]
+        return tables
+
+    def stores(self):
+        """Shape, type and checksum of each array of each token store, from the receipts."""
+        files = (self.results / "receipts" / "extract").rglob("*.json")
+        found = {f.relative_to(self.results): json.loads(f.read_text()) for f in files}
+        return {str(name): receipt["arrays"] for name, receipt in found.items()}
+
+    def receipt(self):
+        return json.loads((self.results / RECEIPT).read_text())
+
+    def slurm_logs(self):
+        """What the disturbed extractions said."""
+        folder = self.dir / ".snakemake" / "slurm_logs" / "rule_extract"
+        return "\n".join(f.read_text(errors="replace") for f in sorted(folder.rglob("*.log")))
+
+    def agrees_with(self, other):
+        """The same tables and stores, every store whole, and nothing left of unfinished work."""
+        assert self.tables() == other.tables()
+        assert self.stores() == other.stores()
+        for name, array in self.receipt()["arrays"].items():
+            chunks = (self.results / STORE / name / "c").rglob("*")
+            assert sum(f.is_file() for f in chunks) == array["shape"][0], name
+        assert not [f for f in (self.results / "partial").rglob("*") if f.is_file()]
+
+
+def until(condition, seconds, what):
+    """Return the first true value of a condition."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+    return value
+
+
+def processes(folder, word):
+    """Processes that run in a folder with a word in their command line."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            here = os.readlink(process / "cwd") == str(folder)
+            if here and word in (process / "cmdline").read_text():
+                found.append(int(process.name))
+    return found
+
+
+def extraction(project, chunks=3):
+    """Wait until the extraction has written a few chunks; return its process id."""
+    journal = "partial/tokens/**/journal/*.json"
+    until(lambda: len([*project.results.glob(journal)]) >= chunks, 120, "chunks")
+    return until(lambda: processes(project.dir, "extract.py"), 5, "the process")[0]
+
+
+def frozen(project):
+    """Stop the extraction in the middle, as if its node hung; return its process id."""
+    pid = extraction(project)
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+def extractions(cluster):
+    """Slurm's view of extractions, oldest first: job, state, node, memory, folder, comment."""
+    jobs = cluster.squeue("%i|%T|%N|%m|%Z|%k")
+    return sorted((j for j in jobs if j[-1].startswith("rule_extract")), key=lambda j: int(j[0]))
+
+
+def newest(cluster, project, state, seconds=120):
+    """The last job that extracts for a project, once it is in a state."""
+
+    def look():
+        jobs = [j for j in extractions(cluster) if j[-2] == str(project.dir)]
+        return jobs and jobs[-1][1] == state and jobs[-1]
+
+    return until(look, seconds, f"an extraction {state}")
+
+
+def copy(folder, env):
+    """A new copy of the project's files as they are now, with its study and quick profile."""
+    files = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split("\0")
+    for name in filter(None, files):
+        if os.path.lexists(ROOT / name):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    study = yaml.safe_load((ROOT / "tests" / "study" / "mini.yaml").read_text()) | STUDY
+    study["datasets"]["scenes"]["images"] = IMAGES
+    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+    project = Project(folder, env)
+    project.profile()
+    return project
+
+
+def cluster_in(folder, accounting=False):
+    """A running cluster, or the reason why there is none."""
+    try:
+        return start(folder, accounting)
+    except MissingSlurm as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    cluster = cluster_in(tmp_path_factory.mktemp("slurm"))
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory):
+    """The study done on this machine, without Slurm."""
+    project = copy(tmp_path_factory.mktemp("local"), os.environ.copy())
+    project.run("all", profile="profiles/local", seconds=600)
+    return project
+
+
+@pytest.fixture
+def project(local, cluster, tmp_path):
+    """The finished study with one extraction yet to be done, and the cluster in order."""
+    shutil.copytree(local.dir, tmp_path / "project", symlinks=True)
+    project = Project(tmp_path / "project", cluster.env)
+    project.profile()
+    shutil.rmtree(project.results / STORE)
+    for file in (RECEIPT, MEASURES, "tables/claim1.csv", "tables/controls.csv"):
+        (project.results / file).unlink()
+    yield project
+    for pid in processes(project.dir, "snakemake"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    for job, state, *_ in cluster.squeue():
+        if state in ("PENDING", "RUNNING"):
+            cluster.run("scancel", job)
+    for node in ("n1", "n2", "n3"):
+        if not cluster.alive(node):
+            cluster.start_node(node)
+
+
+def test_whole_study(cluster, local, tmp_path):
+    (tmp_path / "project").mkdir()
+    project = copy(tmp_path / "project", cluster.env)
+    project.run("all", seconds=900)
+    project.agrees_with(local)
+
+
+def test_dead_controller(cluster, local, project):
+    controller = project.start(*TARGETS)
+    frozen(project)
+    os.killpg(controller.pid, signal.SIGKILL)
+    controller.wait()
+    assert newest(cluster, project, "RUNNING")
+    assert "locked" in project.run(*TARGETS, succeeds=False)
+
+    resume = [sys.executable, RESUME, "--directory", project.dir]
+    shown = subprocess.run(resume, env=project.env, capture_output=True, text=True)
+    assert shown.returncode == 1 and "extract" in shown.stdout
+    done = subprocess.run([*resume, "--cancel"], env=project.env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert newest(cluster, project, "CANCELLED")
+
+    project.run("--unlock")
+    project.run(*TARGETS)
+    assert project.receipt()["resumed_images"] > 0
+    project.agrees_with(local)
+
+
+@pytest.mark.parametrize("how", ["payload", "scancel"])
+def test_killed_extraction(cluster, local, project, how):
+    run = project.start(*TARGETS)
+    pid = extraction(project)
+    job = newest(cluster, project, "RUNNING")
+    if how == "payload":
+        os.kill(pid, signal.SIGKILL)
+    else:
+        cluster.run("scancel", "--signal=KILL", "--full", job[0])
+    project.finish(run)
+    assert project.receipt()["resumed_images"] > 0
+    memory = int(newest(cluster, project, "COMPLETED")[3].strip("M"))
+    assert memory == 2 * int(job[3].strip("M"))
+    project.agrees_with(local)
+
+
+def test_node_crash(cluster, local, project):
+    run = project.start(*TARGETS)
+    extraction(project)
+    node = newest(cluster, project, "RUNNING")[2]
+    cluster.stop_node(node)
+    cluster.scontrol("update", f"nodename={node}", "state=down", "reason=crash")
+    project.finish(run)
+    assert project.receipt()["resumed_images"] > 0
+    project.agrees_with(local)
+
+
+def test_lost_job_comes_back(cluster, local, project):
+    """A node is given up while its job hangs; the job wakes up when another has done its work."""
+    run = project.start(*TARGETS)
+    pid = frozen(project)
+    node = newest(cluster, project, "RUNNING")[2]
+    cluster.kill_slurmd(node)
+    cluster.scontrol("update", f"nodename={node}", "state=down", "reason=lost")
+    project.finish(run)
+    project.agrees_with(local)
+    os.kill(pid, signal.SIGCONT)
+    until(lambda: not processes(project.dir, "extract"), 60, "the end of the lost job")
+    assert "another job has taken over" in project.slurm_logs()
+    project.agrees_with(local)
+
+
+def test_lost_job_beside_its_successor(cluster, local, project):
+    """A node is given up while its job goes on; both work on one store for a while."""
+    run = project.start(*TARGETS)
+    pid = frozen(project)
+    node = newest(cluster, project, "RUNNING")[2]
+    cluster.kill_slurmd(node)
+    cluster.scontrol("update", f"nodename={node}", "state=down", "reason=lost")
+    until(lambda: len(processes(project.dir, "extract.py")) > 1, 120, "the successor")
+    mine = project.results.glob("partial/tokens/**/journal")
+    until(lambda: sum(len([*j.iterdir()]) for j in mine) > 20, 60, "the successor's chunks")
+    os.kill(pid, signal.SIGCONT)
+    project.finish(run)
+    until(lambda: not processes(project.dir, "extract"), 60, "the end of the lost job")
+    assert "another job has taken over" in project.slurm_logs()
+    project.agrees_with(local)
+
+
+def test_slurmctld_restart(cluster, local, project):
+    run = project.start(*TARGETS)
+    pid = frozen(project)
+    cluster.restart_controller(seconds_down=5)
+    os.kill(pid, signal.SIGCONT)
+    project.finish(run)
+    assert project.receipt()["resumed_images"] == 0
+    project.agrees_with(local)
+
+
+def test_too_little_memory(cluster, local, project):
+    project.profile({"extract": {"mem_mb": "400 * attempt ** 2"}})
+    text = project.run(*TARGETS)
+    assert "Trying to restart job" in text
+    project.agrees_with(local)
+
+
+def test_too_little_time(cluster, local, project):
+    """The extraction hangs until Slurm ends it; the next attempt has more time."""
+    project.profile({"extract": {"runtime": "2 * attempt"}})
+    run = project.start(*TARGETS)
+    frozen(project)
+    newest(cluster, project, "TIMEOUT", seconds=200)
+    project.finish(run)
+    assert project.receipt()["resumed_images"] > 0
+    project.agrees_with(local)
+
+
+@pytest.mark.parametrize(
+    ("settings", "cause"),
+    [
+        ({"default_resources": {"slurm_partition": "nowhere"}}, "invalid partition"),
+        ({"rules": {"extract": {"gpu_model": "a100"}}}, "node configuration is not available"),
+    ],
+    ids=["partition", "gpu"],
+)
+def test_wrong_site_settings(project, settings, cause):
+    project.profile(**settings)
+    begun = time.monotonic()
+    assert cause in project.run(*TARGETS, succeeds=False)
+    assert time.monotonic() - begun < 60
+
+
+def test_accounting(tmp_path_factory, tmp_path):
+    cluster = cluster_in(tmp_path_factory.mktemp("sacct"), accounting=True)
+    try:
+        (tmp_path / "project").mkdir()
+        project = copy(tmp_path / "project", cluster.env | {"SBATCH_ACCOUNT": "research"})
+        project.profile(**{"slurm-status-command": "sacct"})
+        project.run("results/mini/data/scenes/sample.csv")
+        rows = cluster.run("sacct", "-nXP", "-o", "account,state,comment").splitlines()
+        rules = ["render", "index", "sample"]
+        assert [r.split("_wild")[0] for r in rows] == [
+            f"research|COMPLETED|rule_{r}" for r in rules
+        ]
+        project.env["SBATCH_ACCOUNT"] = "nobody"
+        assert "nvalid account" in project.run(
+            "results/mini/data/scenes-train/sample.csv", succeeds=False
+        )
+    finally:
+        cluster.stop()
