@@ -83,7 +83,7 @@ class StoreWriter:
             same = mark.exists() and mark.read_text() == fingerprint
             if same and not self.partial.exists():
                 os.rename(left, self.partial)
-                # A killed job leaves the chunk it was writing under zarr's name for unfinished ones.
+                # A killed job leaves the chunk it was writing, under a name that ends so.
                 for torn in self.group_path.rglob("*.partial"):
                     torn.unlink(missing_ok=True)
             else:
