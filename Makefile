@@ -26,6 +26,8 @@ test: $(VENV)/complete  ## pass the tests
 	$(BIN)/python -m pytest tests
 
 study: $(VENV)/complete  ## run a study of your own on this machine: make study CONFIG=my.yaml
+	@test "$(origin CONFIG)" != file || { echo "make study CONFIG=my.yaml: name your config"; exit 1; }
+	@test -f "$(CONFIG)" || { echo "the config $(CONFIG) does not exist"; exit 1; }
 	$(BIN)/snakemake --profile profiles/local --configfile $(CONFIG) -- all
 
 dry-run: $(VENV)/complete  ## show what the paper study would run on a cluster

@@ -1,4 +1,4 @@
-# Claim 3: outlier tokens sit where neighbouring patches look alike (main paper, Fig 3).
+# Claim 3: do outlier tokens sit where neighbouring patches look alike (main paper, Fig 3)?
 # The similarities themselves were taken in the extraction pass.
 
 

@@ -27,7 +27,8 @@ def test_stop_requests(monkeypatch):
 def test_hints_name_the_key_to_change(tmp_path):
     log = tmp_path / "log"
     log.write_text("sbatch: error: invalid partition specified: nosuch\n" * 3)
-    (hint,) = hints(log)
+    (hint,) = hints([str(log)])
+    assert hints(log) == [hint]
     assert "'nosuch'" in hint and "slurm_partition" in hint
     log.write_text("OSError: [Errno 28] No space left on device")
     assert "results:" in hints(log)[0]

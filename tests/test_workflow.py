@@ -256,6 +256,7 @@ datasets:
     )  # fmt: skip
     assert f"{tmp_path}/cache/vit_tiny_patch16_224.augreg_in21k_ft_in1k.safetensors" in output
     assert "download is false" in output
+    assert "TypeError" not in output and "onerror" not in output
 
 
 def test_real_backbone_on_real_photographs(project, real_data):

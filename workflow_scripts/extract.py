@@ -52,6 +52,7 @@ def main(card, sample, spec, geometry, decoded, root, shard, chunk, batch, keep,
     facts = watch.facts()
     attrs = {
         "title": "tokens of a Vision Transformer", "backbone": spec["name"],
+        "final_norm": type(model.norm).__name__,  # Identity: the model normalises after pooling
         "timm_id": spec["timm_id"], "weights_sha256": card["sha256"], "geometry": geometry,
         "mean": spec["mean"], "std": spec["std"], "device": device, "code": code,
         "precision": "bfloat16 autocast" if device == "cuda" else "float32",

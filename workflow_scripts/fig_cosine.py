@@ -25,7 +25,7 @@ def main(curves, claim3, dataset, settings, density, ratio):
 
 def densities(groups, outputs):
     """Density of the cosine similarity, with intervals."""
-    figure, axes = plots.panels(max(1, len(groups)), sharex=True)
+    figure, axes = plots.panels(max(1, len(groups)))
     for axis, (who, rows) in zip(axes, groups, strict=False):
         for group, colour in COLOURS.items():
             line = rows[rows["group"] == group]
@@ -45,7 +45,7 @@ def densities(groups, outputs):
 def ratios(groups, claim3, settings, outputs):
     """How many times likelier an outlier's neighbour is more similar than t, for every t."""
     first = settings["similarities"][0]
-    figure, axes = plots.panels(max(1, len(groups)), sharex=True)
+    figure, axes = plots.panels(max(1, len(groups)))
     for axis, (who, rows) in zip(axes, groups, strict=False):
         line = rows[rows["group"] == "ratio"]
         axis.fill_between(
@@ -65,6 +65,8 @@ def ratios(groups, claim3, settings, outputs):
             text = f"\nat {first:g}: {r.value:.2f} [{r.low:.2f}, {r.high:.2f}]"
         axis.set(xlim=(-1, 1), yscale="log")
         axis.set_title(plots.title(dict(zip(WHO, who, strict=True))) + text)
+        low, high = axis.get_ylim()
+        axis.set_ylim(min(low, 0.4), max(high, 3))
         plots.plain_log(axis.yaxis)
     figure.supxlabel("similarity t", fontsize=8)
     figure.supylabel("share above t, outlier / normal", fontsize=8)

@@ -41,7 +41,7 @@ def main(files, layers, outputs, limit=3.0):
         if layer == "feature":
             plots.norm_bar(figure, image, below, limit)
         else:
-            plots.scale_bar(figure, image, below, "CLS attention / uniform")
+            plots.scale_bar(figure, image, below, "CLS attention / uniform  (blue: over the scale)")
     plots.save(figure, outputs)
 
 

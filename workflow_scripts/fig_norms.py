@@ -130,13 +130,15 @@ def by_size(claim2, backbones, rules, outputs):
     for number, (family, rows) in enumerate(peak.groupby("family", sort=False)):
         for registers, points in rows.groupby(rows["registers"].str.startswith("r0")):
             axis.errorbar(
-                points["params"], points["value"],
+                points["params"] / 1e6, points["value"],
                 [points["value"] - points["low"], points["high"] - points["value"]],
                 fmt="o" if registers else "s", ms=4, lw=0.8, capsize=2,
                 mfc=None if registers else "w", color=plots.PALETTE[number % len(plots.PALETTE)],
                 label=f"{family}, {'without' if registers else 'with'} registers",
             )  # fmt: skip
-    axis.set(xscale="log", ylim=(0, 100), xlabel="parameters")
+    ends = peak["params"].min() / 1e6 / 2, peak["params"].max() / 1e6 * 2
+    axis.set(xscale="log", xlim=ends, ylim=(0, 100), xlabel="parameters (millions)")
+    plots.plain_log(axis.xaxis)
     axis.set_yscale("symlog", linthresh=rules["min_share"])
     axis.set_ylabel(f"tokens over {rules['times_median']:g} x median (%), at the peak block")
     axis.axhline(rules["min_share"], color="0.5", lw=0.6, ls=":")
@@ -148,16 +150,17 @@ def by_place(places, claim1, rules, outputs):
     """How often each place of the patch grid holds an outlier."""
     groups = list(_named(places))
     figure, axes = plots.panels(len(groups), columns=5, width=1.7, height=1.8)
+    top = max(1.0, places["times_median"].max())
     for axis, (who, rows) in zip(axes, groups, strict=True):
         grid = rows.pivot(index="row", columns="column", values="times_median").values
-        shown = plots.picture(axis, grid, cmap="magma", vmin=0, vmax=max(grid.max(), 1e-9))
+        shown = plots.picture(axis, grid, cmap="magma", vmin=0, vmax=top)
         entropy = _of(claim1, who, "outlier", "position_entropy")["value"]
         text = f"entropy {entropy:.2f}" if np.isfinite(entropy) else "no outliers"
         axis.set_xlabel(text, fontsize=6.5)
         axis.set_title(plots.title(who), fontsize=6.5)
-        bar = figure.colorbar(shown, ax=axis, shrink=0.75, format="%.3g")
-        bar.outline.set_visible(False)
     times = rules["times_median"]
+    bar = figure.colorbar(shown, ax=axes, shrink=0.7, aspect=30)
+    bar.outline.set_visible(False)
     plots.note(
         figure,
         f"images (%) with a token over {times:g} x median at each place; "

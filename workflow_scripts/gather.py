@@ -11,7 +11,7 @@ from tokenscope.kinds import is_control
 TITLES = {
     "claim1": "Claim 1: artifacts in the maps and norms of patch tokens",
     "claim2": "Claim 2: where in depth, and in which models, norms grow outliers",
-    "claim3": "Claim 3: outliers sit where neighbouring patches look alike",
+    "claim3": "Claim 3: how alike the neighbours of outlier and of normal tokens are",
     "claim5": "Own heads: the classifier a backbone came with, on the same images",
     "control": "Controls: what was planted, and what the instrument says",
 }
@@ -29,7 +29,8 @@ NOTES = {
     "claim3": "Cosine similarity of patch embeddings (no position) with their up to four "
     "neighbours. outlier: norm above the backbone's 98th percentile, which marks 2 % of the tokens "
     "of any model, with or without artifacts; outlier_3x_median: above 3 x median, empty where "
-    "there are none. "
+    "there are none. Read a ratio together with claim 1: where has_artifacts is no, it compares "
+    "ordinary tokens, and where position_entropy is low, place and content are confounded. "
     "The published ratio of 2.5 has no definition; ours is the ratio of the shares of pairs above "
     "a similarity, and of patches by their mean (patch).",
     "claim5": "Top-1 and top-5 of the head that came with the backbone.",
@@ -37,6 +38,10 @@ NOTES = {
     "The verdict is yes if not one token differs, the block is the planted one, and has_artifacts "
     "says so; for the negative control, if nothing was found.",
 }
+
+
+# The same quantity under the group name of the sources.
+ALIASES = {"last_block": "outlier"}
 
 
 def main(rows, claim, provenance, published, csv, text):
@@ -62,7 +67,7 @@ def page(table, claim, provenance, published):
         lines += [f"## {'/'.join(who)}{control} on {dataset}", ""]
         lines += ["| group | quantity | value | interval | published | n |", "|-|-|-|-|-|-|"]
         for row in group.itertuples():
-            theirs = known.get((*who, row.group, row.metric))
+            theirs = known.get((*who, ALIASES.get(row.group, row.group), row.metric))
             cited = (
                 ""
                 if theirs is None
@@ -84,7 +89,8 @@ def page(table, claim, provenance, published):
         name = "/".join(str(row[c]) for c in ("family", "size", "registers"))
         cells = [name, row["dataset"], *(str(row[c]) for c in columns), row["weights_sha256"][:12]]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "Intervals: percentile bootstrap over images; n counts images.", ""]
+    note = "Intervals: percentile bootstrap over images (200 resamples for mixtures); n: images."
+    lines += ["", note, ""]
     return "\n".join(lines)
 
 

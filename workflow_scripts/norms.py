@@ -102,7 +102,7 @@ def _attention(rows, attention, outlier, bootstrap):
 
 
 def _places(rows, outlier, bootstrap):
-    """Whether outliers follow position (entropy near 0) or content (near 1)."""
+    """Over how many places of the grid outliers spread: one (entropy 0) to all alike (1)."""
     counts = outlier.astype(np.float32)
     total = int(outlier.sum())
     rows.add("claim1", "outlier", "tokens", total, unit="tokens")

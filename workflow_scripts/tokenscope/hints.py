@@ -37,12 +37,12 @@ HINTS = [
 ]
 
 
-def hints(log: str | Path) -> list[str]:
-    """Hints that fit the messages of a Snakemake log, each once, in the order above."""
-    try:
-        text = Path(log).read_text(errors="replace")
-    except OSError:
-        return []
+def hints(logs: str | Path | list[str]) -> list[str]:
+    """Hints that fit the messages of Snakemake's logs, each once, in the order above."""
+    text = ""
+    for log in [logs] if isinstance(logs, str | Path) else logs:
+        if Path(log).is_file():
+            text += Path(log).read_text(errors="replace")
     found = []
     for pattern, hint in HINTS:
         if match := re.search(pattern, text):

@@ -64,7 +64,9 @@ def short(name: str) -> str:
 
 def norm_bar(figure, shown, axes, limit: float = 3.0) -> None:
     """The bar of maps drawn on :func:`norm_scale`, below them."""
-    bar = scale_bar(figure, shown, axes, f"norm / median  (orange-red: over {limit:g})")
+    bar = scale_bar(
+        figure, shown, axes, f"norm / median of these images  (orange-red: over {limit:g})"
+    )
     bar.set_ticks([1 / limit, 1, limit], labels=[f"1/{limit:g}", "1", f"{limit:g}"])
     bar.minorticks_off()
 

@@ -90,11 +90,11 @@ class StoreWriter:
                 shutil.rmtree(left, ignore_errors=True)
 
     def _prepare(self, fingerprint: str) -> None:
-        mark = self.partial / "fingerprint"
-        # The journal is only meaningful for arrays of these shapes, so the mark is written last.
-        if not mark.exists():
-            self.journal.mkdir(parents=True, exist_ok=True)
-            group = zarr.open_group(self.group_path, mode="w")
+        if not self.partial.exists():
+            # Made under another name: a folder that successors can see is complete.
+            new = self.partial.with_name(f"new-{self.partial.name}")
+            (new / "journal").mkdir(parents=True)
+            group = zarr.open_group(new / "group", mode="w")
             for name, v in self.variables.items():
                 group.create_array(
                     name,
@@ -106,7 +106,8 @@ class StoreWriter:
                     dimension_names=("image", *v.dims),
                     attributes=v.attrs,
                 )
-            write_text(mark, fingerprint)
+            write_text(new / "fingerprint", fingerprint)
+            os.rename(new, self.partial)
         group = zarr.open_group(self.group_path, mode="r+")
         # The comparison with the fill value costs more than the write, and a chunk of zeros
         # must exist on disk like any other.

@@ -100,7 +100,8 @@ class Taps:
         tokens (B, N, D): after the last block, before the final norm.
         attention (B, queries, patch): rows of the prefix tokens in the last block.
         neighbour_cosine (B, patch, 4): see :func:`neighbour_cosine`.
-        cls (B, D), patch_mean (B, D), registers (B, R, D): after the model's final norm.
+        cls (B, D), patch_mean (B, D), registers (B, R, D): of ``forward_features``, that is after
+            the final norm, except in models that pool first and normalise then (``fc_norm``).
         q, k, v (B, N, D): heads side by side.
         logits (B, classes).
     Keys without content (no CLS, no registers) are left out.
