@@ -23,6 +23,10 @@ include: "rules/controls.smk"
 include: "rules/tables.smk"
 
 
+onstart:
+    check_images(workflow.dag.needrun_jobs())
+
+
 # A failure outside the study (partition, account, disk) is answered with the key to change.
 onerror:
     for hint in hints(log):

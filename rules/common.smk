@@ -63,6 +63,16 @@ def who(wildcards):
     return {**names, "kind": row_of(wildcards).kind, "dataset": wildcards.dataset}
 
 
+def check_images(jobs):
+    """Refuse to start jobs on images that are not there; a dry run needs none."""
+    rules_ = ("index", "sample", "decode", "gallery")
+    names = {job.wildcards.dataset for job in jobs if job.rule.name in rules_}
+    try:
+        STUDY.check_images(sorted(names))
+    except StudyError as error:
+        raise WorkflowError(str(error))
+
+
 def over(pattern):
     """The pattern for every analysed data set and chosen backbone."""
     return [

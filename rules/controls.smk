@@ -16,10 +16,13 @@ rule control:
         f"{RESULTS}/measures/control/{{dataset}}/{BACKBONE}.csv",
     log:
         f"{RESULTS}/logs/control/{{dataset}}/{BACKBONE}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/control/{{dataset}}/{BACKBONE}.tsv"
     conda:
         ENV
+    threads: config["threads"]["measure"]
     resources:
-        mem_mb=lambda w, attempt: cost.LIGHT_MB * attempt,
+        mem_mb=lambda w, attempt: cost.torch_mb(False) * attempt,
         runtime=20,
     params:
         who=who,

@@ -2,10 +2,35 @@
 
 import os
 import signal
+import threading
 import time
 
+import pytest
+
+from tokenscope.errors import StudyError, Superseded
 from tokenscope.hints import hints
-from tokenscope.jobs import StopRequest
+from tokenscope.jobs import StopRequest, job
+
+
+def test_a_superseded_job_ends_when_its_successor_has_made_the_outputs(tmp_path):
+    """Were it to fail, Snakemake would delete the outputs, which are the successor's by now."""
+    output, log_file = tmp_path / "output", tmp_path / "log"
+    successor = threading.Timer(0.3, output.touch)
+    with job(str(log_file), "lost", outputs=[str(output)], poll=0.05):
+        log_file.unlink()  # as Snakemake does before the successor starts
+        log_file.write_text("[successor] hello\n")
+        successor.start()
+        raise Superseded("another job has taken over")
+    successor.join()
+    assert log_file.read_text() == "[successor] hello\n[lost] another job has taken over\n"
+    assert output.exists()
+
+
+def test_a_job_that_fails_says_so_in_one_line(tmp_path):
+    with pytest.raises(SystemExit) as end, job(str(tmp_path / "log"), "broken"):
+        raise StudyError("the key 'x' is wrong")
+    assert end.value.code == 1
+    assert (tmp_path / "log").read_text() == "[broken] error: the key 'x' is wrong\n"
 
 
 def test_stop_requests(monkeypatch):

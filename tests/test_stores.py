@@ -129,6 +129,25 @@ def test_a_lost_job_is_shut_out_by_its_successor(tmp_path):
     assert not list(tmp_path.glob("partial*"))
 
 
+def test_a_lost_job_moves_nothing_of_its_successor(tmp_path, monkeypatch):
+    """It wakes up between the question who owns the store and the rename."""
+    lost = writer(tmp_path)
+    fill(lost)
+    check, asked = lost._check_owner, []
+
+    def taken_over_after_the_first_look():
+        check()
+        if not asked:
+            asked.append(True)
+            writer(tmp_path).publish({}, {})
+
+    monkeypatch.setattr(lost, "_check_owner", taken_over_after_the_first_look)
+    with pytest.raises(Superseded):
+        lost.publish({}, {})
+    assert np.array_equal(open_store(tmp_path / "final")["ids"].values, np.arange(10))
+    assert not list(tmp_path.glob("partial*"))
+
+
 def test_killed_extraction_resumes_to_identical_bytes(tmp_path):
     """kill -9 in the middle of a real extraction, then again without: same bytes."""
     script = Path(__file__).with_name("slow_extraction.py")

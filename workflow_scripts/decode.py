@@ -52,7 +52,7 @@ def _decode(source, writer, chunk):
 
 if "snakemake" in globals():
     label = f"decode {snakemake.wildcards.dataset} {snakemake.wildcards.geometry}"
-    with job(snakemake.log[0], label, snakemake.threads):
+    with job(snakemake.log[0], label, snakemake.threads, snakemake.output):
         p = snakemake.params
         main(
             snakemake.input[0], p.root, snakemake.wildcards.geometry, snakemake.threads,

@@ -70,7 +70,7 @@ def main(card, sample, spec, geometry, decoded, root, shard, chunk, batch, keep,
 if "snakemake" in globals():
     w, p, i, out = snakemake.wildcards, snakemake.params, snakemake.input, snakemake.output
     label = f"extract {w.dataset} {w.family}/{w.size}/{w.registers}"
-    with job(snakemake.log[0], label, snakemake.threads):
+    with job(snakemake.log[0], label, snakemake.threads, out):
         main(
             i.card, i.sample, p.spec, p.geometry, p.store, p.root, p.shard, p.chunk, p.batch,
             p.keep, p.device, snakemake.threads, out.store, p.partial, out.receipt, p.code,

@@ -117,7 +117,7 @@ if "snakemake" in globals():
     w, p, i, out = snakemake.wildcards, snakemake.params, snakemake.input, snakemake.output
     with job(
         snakemake.log[0], f"gallery {w.dataset} {w.family}/{w.size}/{w.registers}",
-        snakemake.threads,
+        snakemake.threads, snakemake.output,
     ):  # fmt: skip
         main(
             i.card, i.sample, p.spec, p.geometries, p.root, p.images, p.ids, p.device, out.store,

@@ -74,7 +74,7 @@ def main(images, seed, size, folder, truth, labels, partial):
 
 
 if "snakemake" in globals():
-    with job(snakemake.log[0], f"render {snakemake.wildcards.dataset}", snakemake.threads):
-        p = snakemake.params
-        out = snakemake.output
+    p, out = snakemake.params, snakemake.output
+    label = f"render {snakemake.wildcards.dataset}"
+    with job(snakemake.log[0], label, snakemake.threads, out):
         main(p.images, p.seed, p.size, out.images, out.truth, out.labels, p.partial)

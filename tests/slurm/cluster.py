@@ -62,6 +62,7 @@ NodeName=DEFAULT CPUs=4 RealMemory=8192 Gres=gpu:h100:2
 NodeName=n[1-3] NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]}-{ports[3]}
 PartitionName=DEFAULT Nodes=ALL DefMemPerCPU=1000
 PartitionName=gpu Default=YES MaxTime=1:00:00 DefaultTime=0:10:00
+PartitionName=cpu MaxTime=1:00:00 DefaultTime=0:10:00
 PartitionName=short MaxTime=0:01:00 DefaultTime=0:01:00
 {accounting}""",
     "slurmdbd.conf": """\

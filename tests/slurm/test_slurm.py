@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cluster import MissingSlurm, start
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 SWITCH = "TOKENSCOPE_SLURM_TESTS"
@@ -58,14 +59,18 @@ class Project:
         self.dir, self.env = folder, env
         self.results = folder / "results" / "mini"
         self.log = folder / "snakemake.out"
+        self.study = yaml.safe_load((ROOT / "tests" / "study" / "mini.yaml").read_text()) | STUDY
+        self.study["datasets"]["scenes"]["images"] = IMAGES
+
+    def write_study(self):
+        (self.dir / "study.yaml").write_text(yaml.safe_dump(self.study))
 
     def profile(self, rules=None, **values):
         """Write the profile anew: the project's own, then QUICK, then these values."""
         file = self.dir / "profiles" / "slurm" / "profile.v9+.yaml"
         settings = yaml.safe_load((ROOT / file.relative_to(self.dir)).read_text())
         for rule, resources in (*RULES.items(), *(rules or {}).items()):
-            settings["set-resources"].setdefault(rule, {}).update(resources)
-        settings["default-resources"] |= values.pop("default_resources", {})
+            settings["set-resources"][rule] = settings["set-resources"].get(rule, {}) | resources
         file.write_text(yaml.safe_dump(settings | QUICK | values))
 
     def start(self, *targets, profile="slurm", seconds=420):
@@ -87,6 +92,14 @@ class Project:
     def run(self, *targets, succeeds=True, **settings):
         return self.finish(self.start(*targets, **settings), succeeds)
 
+    def refused(self, *targets, seconds=60):
+        """What is printed when a run cannot succeed: soon, and without a traceback."""
+        begun = time.monotonic()
+        text = self.run(*targets, succeeds=False)
+        assert time.monotonic() - begun < seconds, text[-3000:]
+        assert "Traceback" not in text
+        return text
+
     def tables(self):
         """Contents of all tables; of what they rest on without what differs between machines."""
         tables = {f.name: f.read_text() for f in (self.results / "tables").glob("*.csv")}
@@ -105,10 +118,9 @@ class Project:
     def receipt(self):
         return json.loads((self.results / RECEIPT).read_text())
 
-    def slurm_logs(self):
-        """What the disturbed extractions said."""
-        folder = self.dir / ".snakemake" / "slurm_logs" / "rule_extract"
-        return "\n".join(f.read_text(errors="replace") for f in sorted(folder.rglob("*.log")))
+    def log_of_extraction(self):
+        """What the disturbed extraction and its successors said."""
+        return (self.results / "logs" / "extract" / "scenes" / VICTIM / "0000.log").read_text()
 
     def agrees_with(self, other):
         """The same tables and stores, every store whole, and nothing left of unfinished work."""
@@ -180,10 +192,8 @@ def copy(folder, env):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
     (folder / ".venv").symlink_to(ROOT / ".venv")
-    study = yaml.safe_load((ROOT / "tests" / "study" / "mini.yaml").read_text()) | STUDY
-    study["datasets"]["scenes"]["images"] = IMAGES
-    (folder / "study.yaml").write_text(yaml.safe_dump(study))
     project = Project(folder, env)
+    project.write_study()
     project.profile()
     return project
 
@@ -279,9 +289,11 @@ def test_killed_extraction(cluster, local, project, how):
 def test_node_crash(cluster, local, project):
     run = project.start(*TARGETS)
     extraction(project)
-    node = newest(cluster, project, "RUNNING")[2]
+    job, _, node, *_ = newest(cluster, project, "RUNNING")
     cluster.stop_node(node)
     cluster.scontrol("update", f"nodename={node}", "state=down", "reason=crash")
+    until(lambda: newest(cluster, project, "RUNNING")[0] != job, 120, "its successor")
+    cluster.start_node(node)
     project.finish(run)
     assert project.receipt()["resumed_images"] > 0
     project.agrees_with(local)
@@ -298,7 +310,7 @@ def test_lost_job_comes_back(cluster, local, project):
     project.agrees_with(local)
     os.kill(pid, signal.SIGCONT)
     until(lambda: not processes(project.dir, "extract"), 60, "the end of the lost job")
-    assert "another job has taken over" in project.slurm_logs()
+    assert "another job has taken over" in project.log_of_extraction()
     project.agrees_with(local)
 
 
@@ -310,12 +322,12 @@ def test_lost_job_beside_its_successor(cluster, local, project):
     cluster.kill_slurmd(node)
     cluster.scontrol("update", f"nodename={node}", "state=down", "reason=lost")
     until(lambda: len(processes(project.dir, "extract.py")) > 1, 120, "the successor")
-    mine = project.results.glob("partial/tokens/**/journal")
-    until(lambda: sum(len([*j.iterdir()]) for j in mine) > 20, 60, "the successor's chunks")
+    journal = "partial/tokens/**/journal/*.json"
+    until(lambda: len([*project.results.glob(journal)]) > 20, 60, "the successor's chunks")
     os.kill(pid, signal.SIGCONT)
     project.finish(run)
     until(lambda: not processes(project.dir, "extract"), 60, "the end of the lost job")
-    assert "another job has taken over" in project.slurm_logs()
+    assert "another job has taken over" in project.log_of_extraction()
     project.agrees_with(local)
 
 
@@ -348,18 +360,91 @@ def test_too_little_time(cluster, local, project):
 
 
 @pytest.mark.parametrize(
-    ("settings", "cause"),
+    ("settings", "cause", "remedy"),
     [
-        ({"default_resources": {"slurm_partition": "nowhere"}}, "invalid partition"),
-        ({"rules": {"extract": {"gpu_model": "a100"}}}, "node configuration is not available"),
+        (
+            {"rules": {"extract": {"slurm_partition": "nowhere"}}},
+            "invalid partition specified: nowhere",
+            "set slurm_partition in profiles/slurm",
+        ),
+        (
+            {"rules": {"extract": {"gpu_model": "a100"}}},
+            "node configuration is not available",
+            "gpu_model in profiles/slurm",
+        ),
     ],
     ids=["partition", "gpu"],
 )
-def test_wrong_site_settings(project, settings, cause):
+def test_wrong_site_settings(project, settings, cause, remedy):
     project.profile(**settings)
+    text = project.refused(*TARGETS)
+    assert cause in text
+    assert remedy in text
+
+
+def test_wrong_image_folder(cluster, local, project):
+    photographs = {"type": "imagefolder", "path": "nowhere", "labels": "none"}
+    project.study["datasets"]["photographs"] = photographs | {"images": 5, "seed": 0}
+    project.write_study()
+    text = project.refused("results/mini/data/photographs/sample.csv", seconds=15)
+    assert "datasets: photographs: path: there is no folder 'nowhere'" in text
+    assert cluster.squeue("%Z").count([str(project.dir)]) == 0
+
+
+def test_wrong_results_folder(project):
+    project.study["results"] = "study.yaml/results"
+    project.write_study()
+    text = project.refused("all", seconds=15)
+    assert "results: 'study.yaml/results'" in text
+    assert "no folder one can write to" in text
+
+
+def test_full_disk(project):
+    """The results lie on a file system that has no room left for the tokens."""
+    results = project.dir / "results"
+    kept = project.dir / "kept"
+    results.rename(kept)
+    results.mkdir()
+    size = sum(f.stat().st_blocks * 512 for f in kept.rglob("*")) + 2**20
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", results]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root can make a small file system")
+    try:
+        shutil.copytree(kept, results, dirs_exist_ok=True)
+        project.profile(retries=0)
+        text = project.refused(*TARGETS, seconds=90)
+        assert "No space left on device" in text
+        assert "hint: the disk is full" in text
+        assert not (project.results / RECEIPT).exists()
+        assert not (project.results / STORE).exists()
+    finally:
+        subprocess.run(["umount", "--lazy", results], check=True)
+
+
+def test_two_hundred_jobs(cluster, local, tmp_path, capsys):
+    """200 jobs that do next to nothing; what is printed is the cost of a job itself."""
+    (tmp_path / "project").mkdir()
+    project = copy(tmp_path / "project", cluster.env)
+    images = {"type": "imagefolder", "path": "photographs", "labels": "none", "images": 4}
+    for i in range(4):
+        file = project.dir / "photographs" / f"{i}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (32, 32), (i, 0, 0)).save(file)
+    project.study["datasets"] |= {f"set{i}": images | {"seed": i} for i in range(100)}
+    project.study["threads"]["index"] = 1
+    project.write_study()
+    project.profile(jobs=50, **{"max-jobs-per-second": 20})
     begun = time.monotonic()
-    assert cause in project.run(*TARGETS, succeeds=False)
-    assert time.monotonic() - begun < 60
+    project.run(*(f"results/mini/data/set{i}/sample.csv" for i in range(100)), seconds=1800)
+    seconds = time.monotonic() - begun
+    files = [*(project.results / "benchmarks").rglob("*.tsv")]
+    work = sum(float(next(csv.DictReader(f.open(), delimiter="\t"))["s"]) for f in files)
+    assert len(files) == 200
+    with capsys.disabled():
+        print(
+            f"\n200 jobs in {seconds:.0f} s on {os.cpu_count()} cores: {work / 200:.1f} s of work "
+            f"and {(seconds * os.cpu_count() - work) / 200:.1f} core-seconds of overhead each"
+        )
 
 
 def test_accounting(tmp_path_factory, tmp_path):
@@ -375,8 +460,8 @@ def test_accounting(tmp_path_factory, tmp_path):
             f"research|COMPLETED|rule_{r}" for r in rules
         ]
         project.env["SBATCH_ACCOUNT"] = "nobody"
-        assert "nvalid account" in project.run(
-            "results/mini/data/scenes-train/sample.csv", succeeds=False
-        )
+        text = project.refused("results/mini/data/scenes-train/sample.csv")
+        assert "nvalid account" in text
+        assert "export SBATCH_ACCOUNT" in text
     finally:
         cluster.stop()

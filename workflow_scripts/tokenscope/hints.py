@@ -7,8 +7,8 @@ PROFILE = "profiles/slurm/profile.v9+.yaml"
 HINTS = [
     (
         r"invalid partition specified: (\S+)",
-        f"this cluster has no partition '{{0}}': `sinfo` lists them; set default-resources: "
-        f"slurm_partition in {PROFILE}",
+        f"this cluster has no partition '{{0}}': `sinfo` lists them; set slurm_partition in "
+        f"{PROFILE} (default-resources: jobs without a GPU; set-resources: with one)",
     ),
     (
         r"Requested node configuration is not available",

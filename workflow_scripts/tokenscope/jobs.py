@@ -6,10 +6,12 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterable
 from contextlib import contextmanager
+from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
-from tokenscope.errors import StudyError
+from tokenscope.errors import StudyError, Superseded
 
 log = logging.getLogger("tokenscope")
 
@@ -19,17 +21,23 @@ class Interrupted(Exception):
 
 
 @contextmanager
-def job(log_file: str, label: str, threads: int = 1):
+def job(
+    log_file: str, label: str, threads: int = 1, outputs: Iterable[str] = (), poll: float = 5.0
+):
     """Run a job: messages go to ``log_file`` and to the terminal, a StudyError ends it in one line.
 
-    ``label`` stands before each line, so that jobs running side by side can be told apart.
+    ``label`` stands before each line, so that jobs running side by side can be told apart. A job
+    that another has superseded ends when the other has made the ``outputs``; it looks every
+    ``poll`` seconds.
     """
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
     Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-    handlers = [logging.FileHandler(log_file, mode="w"), logging.StreamHandler(sys.stderr)]
+    Path(log_file).write_text("")
+    # A successor makes the log anew; a job that was lost and comes back finds it by name.
+    handlers = [WatchedFileHandler(log_file), logging.StreamHandler(sys.stderr)]
     for handler in handlers:
         handler.setFormatter(logging.Formatter(f"[{label}] %(message)s"))
         log.addHandler(handler)
@@ -37,6 +45,9 @@ def job(log_file: str, label: str, threads: int = 1):
     log.propagate = False
     try:
         yield
+    except Superseded as error:
+        log.error("%s", error)
+        _wait_for(list(outputs), poll)
     except StudyError as error:
         log.error("error: %s", error)
         sys.exit(1)
@@ -51,6 +62,18 @@ def job(log_file: str, label: str, threads: int = 1):
         for handler in handlers:
             log.removeHandler(handler)
             handler.close()
+
+
+def _wait_for(outputs: list[str], every: float, longest: float = 86400.0) -> None:
+    """Wait for the successor's outputs.
+
+    Snakemake deletes the outputs of a job that fails, and by now they are the successor's.
+    """
+    end = time.monotonic() + longest
+    while not all(Path(path).exists() for path in outputs):
+        if time.monotonic() > end:
+            sys.exit(1)
+        time.sleep(every)
 
 
 class Progress:

@@ -28,7 +28,7 @@ import xarray as xr
 import zarr
 
 from tokenscope import PROTOCOL
-from tokenscope.errors import StudyError
+from tokenscope.errors import StudyError, Superseded
 
 PACKAGES = ("torch", "timm", "numpy", "zarr", "xarray", "pillow")
 # Snakemake leaves a timestamp file in directories it declares; zarr warns that it is no array.
@@ -46,10 +46,6 @@ class Variable:
     dtype: str
     attrs: dict = field(default_factory=dict)
     compress: bool = False  # worth it for label maps; float16 tokens shrink by 6 % only
-
-
-class Superseded(StudyError):
-    """Another job works on this store now."""
 
 
 class StoreWriter:
@@ -78,6 +74,8 @@ class StoreWriter:
     def _take_over(self, partial: Path, fingerprint: str) -> None:
         """Continue what an earlier attempt left, and shut that attempt out if it still runs."""
         partial.parent.mkdir(parents=True, exist_ok=True)
+        for closed in partial.parent.glob(f"closed-{partial.name}.*"):
+            shutil.rmtree(closed, ignore_errors=True)  # its job died while it moved the store
         for left in sorted(partial.parent.glob(f"{partial.name}.*")):
             mark = left / "fingerprint"
             same = mark.exists() and mark.read_text() == fingerprint
@@ -150,7 +148,11 @@ class StoreWriter:
         digests = {}
         for name, array in self.arrays.items():
             data = np.ascontiguousarray(values[name])
-            array[start : start + len(data)] = data
+            try:
+                array[start : start + len(data)] = data
+            except OSError:  # the folder was taken away at this moment
+                self._check_owner()
+                raise
             digests[name] = hashlib.sha256(data.data if data.size else b"").hexdigest()
         self._check_owner()
         write_text(self._note(start), json.dumps(digests))
@@ -169,7 +171,19 @@ class StoreWriter:
 
         Raises:
             StudyError: a chunk is missing, in the journal or on disk.
+            Superseded: another job has taken this store over.
         """
+        try:
+            contents = self._contents()
+            write_coords(self.group_path, coords, attrs)
+            self._close()
+        except (OSError, StudyError):
+            self._check_owner()
+            raise
+        self._move()
+        return contents
+
+    def _contents(self) -> dict:
         self._check_owner()
         if unfinished := self.missing():
             raise StudyError(f"{self.final}: {len(unfinished)} chunks were never written")
@@ -186,13 +200,21 @@ class StoreWriter:
             contents[name] = {
                 "shape": list(array.shape), "dtype": str(array.dtype), "sha256": digest,
             }  # fmt: skip
-        write_coords(self.group_path, coords, attrs)
+        return contents
+
+    def _close(self) -> None:
+        """Give the folder a name that no successor takes over, then look whose it was."""
+        closed = self.partial.with_name(f"closed-{self.partial.name}")
+        os.rename(self.partial, closed)
+        self.partial, self.group_path = closed, closed / "group"
+        self._check_owner()
+
+    def _move(self) -> None:
         self.final.parent.mkdir(parents=True, exist_ok=True)
         if self.final.exists():  # a lost job came back and published first
-            shutil.rmtree(self.final)
-        os.replace(self.group_path, self.final)
+            os.rename(self.final, self.partial / "replaced")
+        os.rename(self.group_path, self.final)
         shutil.rmtree(self.partial, ignore_errors=True)
-        return contents
 
 
 def _fill(dtype: str):

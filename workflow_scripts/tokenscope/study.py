@@ -4,6 +4,8 @@ Pure arithmetic and small files: Snakemake asks for all of it while it builds th
 """
 
 import os
+import platform
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -69,6 +71,21 @@ class Study:
         dataset = self.datasets[name]
         scenes = dataset["type"] == "scenes"
         return f"{self.results}/data/{name}/images" if scenes else dataset["path"]
+
+    def check_images(self, names: Iterable[str]) -> None:
+        """Make sure that the images of these data sets are where the config says.
+
+        Raises:
+            StudyError: a folder does not exist on this machine.
+        """
+        for name in names:
+            if self.datasets[name]["type"] == "scenes" or Path(self.image_root(name)).is_dir():
+                continue
+            raise StudyError(
+                f"datasets: {name}: path: there is no folder '{self.image_root(name)}' on "
+                f"{platform.node()}; set the key to where the images lie. If only the nodes see "
+                "them, start Snakemake there (profiles/README.md, The controller)"
+            )
 
     def planned_images(self, name: str) -> int:
         """Images a study plans with; 'all' of a folder is known only once it is indexed."""
