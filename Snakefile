@@ -16,6 +16,7 @@ include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/zoo.smk"
 include: "rules/tokens.smk"
+include: "rules/testtime.smk"
 include: "rules/claim1.smk"
 include: "rules/claim2.smk"
 include: "rules/claim3.smk"
@@ -40,6 +41,7 @@ rule all:
         rules.claim2.input,
         rules.claim3.input,
         rules.controls.input,
+        rules.testtime.input,
         f"{RESULTS}/tables/backbones.csv",
         f"{RESULTS}/tables/heads.csv",
         f"{RESULTS}/tokens.zarr/zarr.json",

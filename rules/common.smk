@@ -59,8 +59,7 @@ def base_row(wildcards):
 
 def who(wildcards):
     """The columns that name a backbone and a data set in every tidy row."""
-    names = {c: wildcards[c] for c in ("family", "size", "registers")}
-    return {**names, "kind": row_of(wildcards).kind, "dataset": wildcards.dataset}
+    return STUDY.who(row_of(wildcards), wildcards.dataset)
 
 
 def check_images(jobs):
@@ -167,6 +166,10 @@ def maps_of(wildcards):
 
 def measures_of(wildcards):
     """Measurements that make up a table."""
+    if wildcards.table == "registers":
+        sizes = dict.fromkeys((row.family, row.size) for row in STUDY.chosen)
+        folder = f"{RESULTS}/measures/registers"
+        return [f"{folder}/{name}/{f}/{s}.csv" for name in config["analyse"] for f, s in sizes]
     kind = "redundancy" if wildcards.table == "claim3" else "norms"
     return over(f"{RESULTS}/measures/{kind}/{{dataset}}/{BACKBONE}.csv")
 
@@ -198,6 +201,17 @@ def decode_minutes(wildcards, threads, attempt=1):
     size = Geometry.parse(wildcards.geometry).size
     seconds = cost.decode_seconds(STUDY.planned_images(wildcards.dataset), size, threads)
     return max(10, int(3 * seconds / 60) + 1) * attempt
+
+
+def kin_mb(wildcards, attempt=1):
+    """Memory of a job that holds the norms of all register counts of one size, in MB."""
+    images = STUDY.planned_images(wildcards.dataset)
+    rows = STUDY.kin(wildcards.family, wildcards.size)
+    values = sum(
+        cost.tokens_per_image(r.arch, r.arch.input_size) * (2 * r.arch.depth + r.arch.prefix_tokens)
+        for r in rows
+    )
+    return int(cost.LIGHT_MB + 12 * images * values / 1e6) * attempt
 
 
 def measure_mb(wildcards, bytes_per_token, attempt=1):

@@ -26,7 +26,7 @@ rule gather:
     log:
         f"{RESULTS}/logs/gather/{{table}}.log",
     wildcard_constraints:
-        table="claim1|claim2|claim3|heads",
+        table="claim1|claim2|claim3|heads|registers",
     conda:
         ENV
     params:

@@ -6,8 +6,7 @@ import pandas as pd
 from tokenscope import tidy
 from tokenscope.bootstrap import Bootstrap
 from tokenscope.controls import constant_patches
-from tokenscope.geometry import Geometry
-from tokenscope.images import DecodedImages, StreamedImages
+from tokenscope.images import source_of
 from tokenscope.jobs import job, log
 from tokenscope.stores import open_store, read_receipt
 
@@ -18,10 +17,7 @@ def main(card, receipts, decoded, sample, root, geometry, patch, measured, who, 
     card = read_receipt(card)
     stores = [read_receipt(receipt)["store"] for receipt in receipts]
     table = pd.read_csv(sample, keep_default_na=False)
-    source = (
-        DecodedImages(decoded) if decoded
-        else StreamedImages(root, table, Geometry.parse(geometry), 1)
-    )  # fmt: skip
+    source = source_of(decoded, root, table, geometry, 1)
     norms, truth, first = [], [], 0
     for store in stores:
         group = open_store(store)

@@ -5,8 +5,7 @@ import pandas as pd
 from tokenscope.backbones import open_backbone, pick_device
 from tokenscope.errors import StudyError
 from tokenscope.extraction import coordinates, extract, variables
-from tokenscope.geometry import Geometry
-from tokenscope.images import DecodedImages, StreamedImages
+from tokenscope.images import source_of
 from tokenscope.jobs import Progress, StopRequest, job
 from tokenscope.stores import (
     Stopwatch,
@@ -22,14 +21,14 @@ def main(card, sample, spec, geometry, decoded, root, shard, chunk, batch, keep,
          store, partial, receipt, code):  # fmt: skip
     """Write the token group of one shard and its receipt; see tokenscope.extraction."""
     watch, stop = Stopwatch(), StopRequest()
-    card, shape = read_receipt(card), Geometry.parse(geometry)
+    card = read_receipt(card)
     table = pd.read_csv(sample, keep_default_na=False)
     offset, images = shard[0], shard[1] if shard[1] is not None else len(table)
     rows = table.iloc[offset : offset + images]
     if len(rows) != images:
         raise StudyError(f"the sample has {len(table)} images, this shard needs {offset + images}")
     # Decoding processes are forked before the model exists.
-    source = DecodedImages(decoded) if decoded else StreamedImages(root, table, shape, threads)
+    source = source_of(decoded, root, table, geometry, threads)
     if len(source) != len(table):
         raise StudyError(f"{decoded} holds {len(source)} images, the sample has {len(table)}")
     device = pick_device(device)

@@ -13,6 +13,7 @@ TITLES = {
     "claim2": "Claim 2: where in depth, and in which models, norms grow outliers",
     "claim3": "Claim 3: how alike the neighbours of outlier and of normal tokens are",
     "claim5": "Own heads: the classifier a backbone came with, on the same images",
+    "registers": "Registers: what they change, and what they learn",
     "control": "Controls: what was planted, and what the instrument says",
 }
 
@@ -34,6 +35,13 @@ NOTES = {
     "The published ratio of 2.5 has no definition; ours is the ratio of the shares of pairs above "
     "a similarity, and of patches by their mean (patch).",
     "claim5": "Top-1 and top-5 of the head that came with the backbone.",
+    "registers": "Every register count beside the same backbone without registers, on the same "
+    "images: ..._minus_r0 is the mean difference image by image. trained, scratch, finetuned: "
+    "registers the weights know. testtime: registers added to finished weights; the few MLP "
+    "neurons that write outliers fire there instead (measures/neurons says which and why). random: "
+    "the control, as many neurons of the same blocks drawn at random. _of_base: over 3 x the "
+    "median of the backbone without registers, the same bar for both. map_entropy: of the "
+    "attention row over patches. map_cosine: of two maps of one image, their means removed.",
     "control": "planted: constant patches, read off the pixels. measured: tokens above 3 x median. "
     "The verdict is yes if not one token differs, the block is the planted one, and has_artifacts "
     "says so; for the negative control, if nothing was found.",

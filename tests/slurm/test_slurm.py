@@ -41,6 +41,7 @@ RULES = {
     "decode": {"runtime": 30},  # the partition of the test cluster ends after an hour
     "extract": {"gpu": 1},
     "gallery": {"gpu": 1},
+    "neurons": {"gpu": 1},
     "train": {"gpu": 1},
 }
 VICTIM = "control/tiny/r0-planted"  # the backbone whose extraction is disturbed
@@ -405,7 +406,8 @@ def test_full_disk(project):
     kept = project.dir / "kept"
     results.rename(kept)
     results.mkdir()
-    size = sum(f.stat().st_blocks * 512 for f in kept.rglob("*")) + 2**20
+    pages = sum(-(-f.stat().st_size // 4096) for f in kept.rglob("*") if f.is_file())
+    size = 4096 * pages + 2**20
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", results]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("only root can make a small file system")

@@ -1,5 +1,6 @@
 """Open a backbone: architecture from timm, weights from a file, ready for a forward pass."""
 
+import json
 import logging
 import os
 import re
@@ -14,7 +15,9 @@ from timm.models import load_state_dict
 from torch import nn
 
 from tokenscope.errors import StudyError
+from tokenscope.stores import weights_of
 from tokenscope.taps import refuse_unsupported
+from tokenscope.testtime import attach
 
 logging.getLogger("timm").setLevel(logging.ERROR)
 
@@ -38,14 +41,21 @@ def open_backbone(
     """A backbone with its weights, in evaluation mode, for images of ``size`` pixels.
 
     Weights may be a timm state dict or anything that timm's own filter for that architecture
-    converts (official DINOv2, DINO, DeiT-III and OpenCLIP files among them). Away from the native
-    size the position embedding is resampled as timm does it.
+    converts (official DINOv2, DINO, DeiT-III and OpenCLIP files among them), or a JSON file that
+    names such weights and the neurons of registers added at test time (see tokenscope.testtime).
+    Away from the native size the position embedding is resampled as timm does it.
 
     Raises:
         StudyError: the file is missing or unreadable, or does not fit; the message lists the keys.
     """
+    added = None
+    if Path(weights).suffix == ".json":
+        added = json.loads(Path(weights).read_text())
+        weights = weights_of({"name": spec["name"], **added})
     model = _load(spec, weights)
     refuse_unsupported(model, spec["name"])
+    if added:
+        attach(model, added["neurons"], added["registers"], added["leaves"])
     if size is not None and size != model.patch_embed.img_size[0]:
         model.set_input_size(img_size=(size, size))
     return model.eval().requires_grad_(False).to(device)

@@ -30,6 +30,11 @@ class Geometry:
         """Name used in paths, e.g. ``224px-bicubic-center248``."""
         return f"{self.size}px-{self.interpolation}-{self.mode}{self.resize}"
 
+    @property
+    def whole(self) -> bool:
+        """Whether a square image is seen whole, nothing of it cropped away."""
+        return self.size == self.resize
+
     @classmethod
     def parse(cls, key: str) -> "Geometry":
         """Inverse of :attr:`key`."""

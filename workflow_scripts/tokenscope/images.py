@@ -63,6 +63,15 @@ def forked_pool(workers: int) -> ProcessPoolExecutor:
     return pool
 
 
+def source_of(
+    decoded: str, root: str, sample: pd.DataFrame, geometry: str, workers: int
+) -> DecodedImages | StreamedImages:
+    """The decoded store where there is one (``decoded`` is its path), the files otherwise."""
+    if decoded:
+        return DecodedImages(decoded)
+    return StreamedImages(root, sample, Geometry.parse(geometry), workers)
+
+
 def chunks(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
     """Half-open ranges of ``size`` images that cover ``start`` to ``stop``."""
     return ((i, min(i + size, stop)) for i in range(start, stop, size))

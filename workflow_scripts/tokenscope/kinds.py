@@ -1,11 +1,30 @@
-"""Names of register counts: ``r4``, or ``r4-scratch`` where a backbone was not released so."""
+"""Names of register counts: ``r4``, or ``r4-scratch`` where a backbone was not released so.
+
+Registers added at test time are named last, after what the backbone itself is: ``r1-testtime`` is
+made from ``r0``, ``r1-planted-testtime`` from ``r0-planted``.
+"""
 
 import re
 
 CONTROLS = ("planted", "clean")
+ATTACHED = ("testtime", "random")  # random: the control, with as many neurons drawn at random
 REGISTERS = re.compile(
-    rf"r(?P<count>\d+)(-(?P<kind>scratch|finetuned|testtime|{'|'.join(CONTROLS)}))?"
+    rf"r(?P<count>\d+)(-(?P<made>scratch|finetuned|{'|'.join(CONTROLS)}))?"
+    rf"(-(?P<attached>{'|'.join(ATTACHED)}))?"
 )
+
+
+def kind(registers: str) -> str:
+    """Where the registers of a name come from: none, trained, scratch ...; or which control."""
+    match = REGISTERS.fullmatch(registers)
+    released = "trained" if int(match["count"]) else "none"
+    return match["attached"] or match["made"] or released
+
+
+def base(registers: str) -> str:
+    """The name without registers that a name with registers is to be compared with."""
+    made = REGISTERS.fullmatch(registers)["made"]
+    return f"r0-{made}" if made else "r0"
 
 
 def is_control(kind: str) -> bool:

@@ -35,6 +35,10 @@ class Study:
             if name not in self.datasets:
                 have = ", ".join(self.datasets)
                 raise StudyError(f"analyse: '{name}' is no data set of this study, only: {have}")
+        if (asked := config.get("testtime")) and asked["dataset"] not in config["analyse"]:
+            raise StudyError(f"testtime: dataset: '{asked['dataset']}' is not among analyse")
+        if asked and not any(row.attached for row in self.rows.values()):
+            raise StudyError(f"testtime: backbones: {asked['backbones']} match none of the study's")
         for row in self.rows.values():
             source = row.recipe and self.recipe(row)["dataset"]
             if source and source not in self.datasets:
@@ -48,15 +52,53 @@ class Study:
 
     @cached_property
     def rows(self) -> dict[str, Backbone]:
-        """Chosen backbones and the bases of controls, by key."""
+        """Chosen backbones, those with registers added at test time, bases of controls; by key."""
         c = self.config
-        return zoo.load(c["backbone_tables"], c["backbones"], self.recipes, c["weights"]["cache"])
+        rows = zoo.load(c["backbone_tables"], c["backbones"], self.recipes, c["weights"]["cache"])
+        return {row.key: row for base in rows.values() for row in (base, *self._attached(base))}
+
+    def _attached(self, base: Backbone) -> list[Backbone]:
+        asked = self.config.get("testtime")
+        if not asked or not zoo.chosen(base.key, asked["backbones"]):
+            return []
+        if base.register_count or not zoo.chosen(base.key, self.config["backbones"]):
+            why = "has registers" if base.register_count else "is not among the study's backbones"
+            raise StudyError(f"testtime: backbones: {base.key} {why}; name ones without registers")
+        counts = asked["registers"]
+        found = [base.with_attached(count, "testtime") for count in counts]
+        return found + [base.with_attached(count, "random") for count in counts[:1]]
+
+    @property
+    def neuron_search(self) -> dict:
+        """Settings that decide which neurons are found; a change of the others finds the same."""
+        keys = ("images", "contrast", "max_neurons", "seed")
+        return {key: self.config["testtime"][key] for key in keys}
+
+    def neurons_of(self, row: Backbone) -> str:
+        """What was found for the base of a backbone with registers added at test time."""
+        place = f"{self.config['testtime']['dataset']}/{row.base_key}"
+        return f"{self.results}/measures/neurons/{place}.json"
 
     @cached_property
     def chosen(self) -> list[Backbone]:
         """The backbones that go through the claims."""
         patterns = self.config["backbones"]
-        return [row for row in self.rows.values() if zoo.chosen(row.key, patterns)]
+        return [row for row in self.rows.values() if row.attached or zoo.chosen(row.key, patterns)]
+
+    def kin(self, family: str, size: str) -> list[Backbone]:
+        """The chosen backbones of one family and size: its register counts, of all kinds."""
+        return [row for row in self.chosen if (row.family, row.size) == (family, size)]
+
+    def who(self, row: Backbone, dataset: str) -> dict[str, str]:
+        """The columns that name a backbone and a data set in every tidy row."""
+        names = {"family": row.family, "size": row.size, "registers": row.registers}
+        return {**names, "kind": row.kind, "dataset": dataset}
+
+    def objects(self, dataset: str, family: str, size: str) -> str:
+        """Truth store of a data set whose images these backbones see whole; empty otherwise."""
+        scenes = self.datasets[dataset]["type"] == "scenes"
+        whole = all(row.geometry.whole for row in self.kin(family, size))
+        return f"{self.results}/data/{dataset}/truth.zarr" if scenes and whole else ""
 
     @property
     def families(self) -> list[str]:

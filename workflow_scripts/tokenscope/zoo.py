@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from tokenscope import kinds
 from tokenscope.errors import StudyError
 from tokenscope.geometry import Geometry
 from tokenscope.kinds import CONTROLS, REGISTERS
@@ -115,8 +116,24 @@ class Backbone:
     @property
     def kind(self) -> str:
         """Where its registers come from: none, trained, scratch ...; or which control it is."""
-        match = REGISTERS.fullmatch(self.registers)
-        return match["kind"] or ("trained" if int(match["count"]) else "none")
+        return kinds.kind(self.registers)
+
+    @property
+    def base_key(self) -> str:
+        """Key of the same backbone without registers."""
+        return f"{self.family}/{self.size}/{kinds.base(self.registers)}"
+
+    @property
+    def attached(self) -> bool:
+        """Whether its registers are added to a finished backbone at test time."""
+        return self.kind in kinds.ATTACHED
+
+    def with_attached(self, count: int, kind: str) -> "Backbone":
+        """This backbone with registers added at test time (``testtime`` or ``random``)."""
+        made = REGISTERS.fullmatch(self.registers)["made"]
+        name = "-".join(filter(None, [f"r{count}", made, kind]))
+        note = f"{count} registers added to {self.registers} without training"
+        return replace(self, registers=name, arch=self.arch.remodelled({}, {}, count), note=note)
 
     @property
     def spec(self) -> dict:
@@ -125,7 +142,7 @@ class Backbone:
             "name": self.key,
             "timm_id": self.timm_id,
             "model": self.model,
-            "registers": self.register_count,
+            "registers": 0 if self.attached else self.register_count,
             "mean": self.arch.mean,
             "std": self.arch.std,
         }
@@ -166,7 +183,12 @@ def load(
             if not REGISTERS.fullmatch(row["registers"]):
                 raise StudyError(
                     f"{table}, line {line}: registers '{row['registers']}' is not r<count> with an "
-                    "optional -scratch, -finetuned, -testtime, -planted or -clean"
+                    "optional -scratch, -finetuned, -planted or -clean"
+                )
+            if REGISTERS.fullmatch(row["registers"])["attached"]:
+                raise StudyError(
+                    f"{table}, line {line}: registers at test time need no row; name their base in "
+                    "the config (testtime: backbones)"
                 )
             if not row["recipe"] and not row["weights"] and "." not in row["timm_id"]:
                 raise StudyError(
@@ -237,8 +259,8 @@ def _backbone(row: dict, facts: dict[str, Architecture], recipes: dict[str, dict
         recipe = recipes[row["recipe"]]
         model = dict(recipe["model"])
         arch = arch.remodelled(model, recipe.get("data", {}), count)
-    elif match["kind"]:
-        raise StudyError(f"{key}: a backbone of kind '{match['kind']}' needs a recipe in its row")
+    elif match["made"]:
+        raise StudyError(f"{key}: a backbone of kind '{match['made']}' needs a recipe in its row")
     elif arch.register_tokens != count:
         raise StudyError(
             f"{key}: {row['timm_id']} has {arch.register_tokens} registers, its row says {count}"

@@ -1,0 +1,31 @@
+"""A backbone with registers added at test time: a card that names its base and the neurons."""
+
+import json
+from pathlib import Path
+
+from tokenscope.jobs import job, log
+from tokenscope.stores import read_receipt, sha256_file, write_receipt, write_text
+
+
+def main(neurons, base, spec, registers, kind, leaves, card, added):
+    """Write ``added`` (JSON: base weights, neurons, registers) and the backbone's card."""
+    found, base = read_receipt(neurons), read_receipt(base)
+    moved = found["neurons" if kind == "testtime" else "random"]
+    content = {
+        "weights": base["weights"], "sha256": base["sha256"], "neurons": moved,
+        "registers": registers if moved else 0, "leaves": leaves,
+    }  # fmt: skip
+    write_text(added, json.dumps(content, indent=1) + "\n")
+    reason = found["reason"] or f"{len(moved)} neurons of {found['name']}, chosen: {kind}"
+    log.info("%s: %s", spec["name"], reason)
+    write_receipt(
+        card, name=spec["name"], timm_id=spec["timm_id"], weights=str(added),
+        origin=f"{base['origin']} + {content['registers']} registers at test time ({kind})",
+        sha256=sha256_file(added), bytes=Path(added).stat().st_size, reason=reason,
+    )  # fmt: skip
+
+
+if "snakemake" in globals():
+    w, p, i, out = snakemake.wildcards, snakemake.params, snakemake.input, snakemake.output
+    with job(snakemake.log[0], f"attach {w.family}/{w.size}/{w.registers}"):
+        main(i.neurons, i.base, p.spec, p.registers, p.kind, p.leaves, out.card, out.added)
