@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tokenscope.errors import StudyError
+from tokenscope.records import WORK, Recorder
 
 log = logging.getLogger("tokenscope")
 
@@ -22,7 +23,8 @@ class Interrupted(Exception):
 def job(log_file: str, label: str, threads: int = 1):
     """Run a job: messages go to ``log_file`` and to the terminal, a StudyError ends it in one line.
 
-    ``label`` stands before each line, so that jobs running side by side can be told apart.
+    ``label`` stands before each line, so that jobs running side by side can be told apart. What
+    the job took is recorded for the accounting, see tokenscope.records.
     """
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(threads)
@@ -35,12 +37,15 @@ def job(log_file: str, label: str, threads: int = 1):
         log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
+    record = Recorder(log_file, threads)
     try:
         yield
+        record.outcome = "finished"
     except StudyError as error:
         log.error("error: %s", error)
         sys.exit(1)
     except Interrupted as stop:
+        record.outcome = "stopped"
         log.error("stopped: %s", stop)
         sys.exit(1)
     except Exception:
@@ -48,6 +53,7 @@ def job(log_file: str, label: str, threads: int = 1):
         log.error("unexpected error\n%s", traceback.format_exc())
         sys.exit(1)
     finally:
+        record.close()
         for handler in handlers:
             log.removeHandler(handler)
             handler.close()
@@ -65,6 +71,7 @@ class Progress:
         now = time.monotonic()
         if self.first is None:
             self.first = done
+        WORK[self.unit] = done - self.first
         if done < total and now - self.last < self.every:
             return
         self.last = now
