@@ -25,6 +25,7 @@ include: "rules/claim2.smk"
 include: "rules/claim3.smk"
 include: "rules/controls.smk"
 include: "rules/tables.smk"
+include: "rules/carbon.smk"
 
 
 # The forecast: shown after a dry run, noted before a real one (tokenscope.forecast).
@@ -49,6 +50,7 @@ rule all:
         rules.claim2.input,
         rules.claim3.input,
         rules.controls.input,
+        rules.carbon.input,
         f"{RESULTS}/tables/backbones.csv",
         f"{RESULTS}/tables/heads.csv",
         f"{RESULTS}/tokens.zarr/zarr.json",

@@ -54,14 +54,14 @@ def lines(forecast: Forecast, study: Study, walls: dict, plausible: list | None)
     text = [f"Forecast of {study.config['study']}: {jobs}, {done}"]
     if row["reserved_gpu_hours"]:
         text.append(
-            f"  GPU-hours  reserved {row['reserved_gpu_hours']:.1f} (time limits; a budget must cover "
-            f"them), expected {row['expected_gpu_hours']:.2g} "
-            f"(90 %: {row['low']:.2g} to {row['high']:.2g})"
+            f"  GPU-hours  {row['expected_gpu_hours']:.2g} expected (90 %: {row['low']:.2g} to "
+            f"{row['high']:.2g}), {row['reserved_gpu_hours']:.1f} reserved by time limits: "
+            "a budget must cover these"
         )
     text.append(f"  CPU        {row['core_hours']:.2g} core-hours expected")
     if row["reserved_units"]:
         text.append(
-            f"  units      {row['expected_units']:,.0f} service units expected, "
+            f"  units      {row['expected_units']:,.0f} expected, "
             f"{row['reserved_units']:,.0f} reserved"
         )
     text.append(

@@ -71,7 +71,7 @@ class Progress:
         now = time.monotonic()
         if self.first is None:
             self.first = done
-        WORK[self.unit] = done - self.first
+        WORK[self.unit] = done
         if done < total and now - self.last < self.every:
             return
         self.last = now

@@ -176,10 +176,10 @@ def save(tasks: list[Task], file: Path) -> None:
     """Write the forecast of a run, job by job, for the accounting to compare with."""
     jobs = {
         task.name: {
-            "rule": task.rule, "seconds": round(task.estimate.seconds, 3),
-            "basis": task.estimate.basis, "bias": round(task.estimate.bias, 4),
-            "scatter": round(task.estimate.scatter, 4), "gpus": task.gpus,
-            "threads": task.threads, "minutes": task.minutes,
+            "rule": task.rule, "wildcards": task.wildcards,
+            "seconds": round(task.estimate.seconds, 3), "basis": task.estimate.basis,
+            "bias": round(task.estimate.bias, 4), "scatter": round(task.estimate.scatter, 4),
+            "gpus": task.gpus, "threads": task.threads, "minutes": task.minutes,
         }
         for task in tasks
         if task.todo

@@ -41,7 +41,6 @@ class Recorder:
             "seconds": round(now - started, 3), "threads": self.threads, "work": dict(WORK),
             "gpus": self.gpu.stop(), "cpu": self.cpu.stop(), "host": platform.node(),
             "slurm_job_id": os.environ.get("SLURM_JOB_ID", ""),
-            "slurm_job_name": os.environ.get("SLURM_JOB_NAME", ""),
         }  # fmt: skip
         if self.file is None:
             return
