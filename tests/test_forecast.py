@@ -127,14 +127,13 @@ def test_requests_and_forecast_share_one_model():
     assert expect.Job(study(), "probe", wildcards).seconds() is None
 
 
-def test_the_model_knows_every_rule_with_a_request():
-    """Rules that ask for time are those whose cost is worth a line in the model."""
+def test_the_model_answers_for_every_rule_it_lists():
     for rule, (seconds, size) in expect.MODEL.items():
         wildcards = {"dataset": "val", "family": "dinov2", "size": "base", "registers": "r4"}
         wildcards |= {"geometry": "224px-bicubic-center224", "shard": "0000"}
         if rule not in ("train", "plant"):  # they need a recipe
             job = expect.Job(study(), rule, wildcards)
-            assert seconds(job) > 0 and size(job) >= 0
+            assert seconds(job) > 0 and (size is None or size(job) >= 0)
 
 
 def task(rule, todo=True, gpus=1, hours=1.0, **changed):
@@ -162,7 +161,7 @@ def test_sums_over_jobs():
     measured = Calibration()
     measured.add_energy("extract", 3.6e6, 36000)  # 100 W
     kwh = Forecast(tasks, measured, False, SITE).row(tasks)["kwh"]
-    assert kwh == pytest.approx(0.1 + 0.33)
+    assert kwh == pytest.approx(0.1 + 0.17)
 
 
 def test_implausible_sums_are_remarked_upon():

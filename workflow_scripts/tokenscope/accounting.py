@@ -37,30 +37,39 @@ def collect(folder: Path, ask=sacct.ask) -> tuple[list[dict], str]:
         name = file.relative_to(folder / "jobs").with_suffix("").as_posix()
         attempts += [_from_record(name, record) for record in read_records(file)]
     _share_gpus(attempts)
-    under_slurm = {a["slurm_job_id"]: a for a in attempts if a["slurm_job_id"]}
-    word = ""
-    if under_slurm:
-        rows, word = ask(min(a["started"] for a in under_slurm.values()))
-        names = {
-            sacct.comment_of(job["rule"], job["wildcards"]): (name, job)
-            for plan in forecasts(folder).values()
-            for name, job in plan.items()
-        } | {sacct.comment_of(a["rule"], a["wildcards"]): (a["job"], a) for a in attempts}
-        runs = {}
-        mine = sacct.of_study(rows, set(under_slurm))
-        for row in mine:
-            if record := under_slurm.get(row["slurm_job_id"]):
-                runs[row["run_name"]] = record["run"]
-                _join(record, row)
-        for row in mine:
-            if row["slurm_job_id"] not in under_slurm:
-                attempts.append(_from_sacct(row, names, runs))
+    word = _ask_slurm(attempts, folder, ask) if any(a["slurm_job_id"] for a in attempts) else ""
     attempts.sort(key=lambda a: a["started"])
     number: dict[str, int] = defaultdict(int)
     for attempt in attempts:
         number[attempt["job"]] += 1
         attempt["attempt"] = number[attempt["job"]]
     return attempts, word
+
+
+def _ask_slurm(attempts: list[dict], folder: Path, ask) -> str:
+    """Complete attempts by what sacct says, and add those that left no record."""
+    by_id: dict[str, list[dict]] = defaultdict(list)
+    for attempt in attempts:
+        if attempt["slurm_job_id"]:
+            by_id[attempt["slurm_job_id"]].append(attempt)
+    # Inside one allocation (salloc, a controller that runs jobs itself) hours are the jobs' own.
+    single = {job_id: own[0] for job_id, own in by_id.items() if len(own) == 1}
+    rows, word = ask(min(own[0]["started"] for own in by_id.values()))
+    names = {
+        sacct.comment_of(job["rule"], job["wildcards"]): (name, job)
+        for plan in forecasts(folder).values()
+        for name, job in plan.items()
+    } | {sacct.comment_of(a["rule"], a["wildcards"]): (a["job"], a) for a in attempts}
+    rows, runs = sacct.of_study(rows, set(single)), {}
+    for row in list(rows):
+        record = single.get(row["slurm_job_id"])
+        # A requeued job has a row for each time it ran; the record is of one of them.
+        if record and row["started"] - 5 <= record["started"] <= row["ended"] + 5:
+            runs[row["run_name"]] = record["run"]
+            _join(record, row)
+            rows.remove(row)
+    attempts += [_from_sacct(row, names, runs) for row in rows]
+    return word
 
 
 def _from_record(name: str, record: dict) -> dict:

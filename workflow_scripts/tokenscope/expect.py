@@ -15,6 +15,8 @@ from tokenscope.study import Study
 # Sustained FLOP/s: bf16 on one H100 at a quarter of its peak, which small models do not exceed;
 # float32 on one core.
 SPEED = {"cuda": 2.5e14, "auto": 2.5e14, "cpu": 2e10}
+# Rules that read a whole data set through a backbone.
+PASSES = ("extract", "features")
 
 
 class Job:
@@ -48,8 +50,19 @@ class Job:
         return total / len(self.study.shards(name, self.row)) if sharded else total
 
     @property
+    def view(self) -> Geometry:
+        """How images are shown to the backbone: natively, unless the job has a view."""
+        if "view" in self.wildcards:
+            return self.study.view(self.row, self.wildcards["view"])
+        return self.row.geometry
+
+    @property
+    def size(self) -> int:
+        return self.view.size
+
+    @property
     def tokens(self) -> float:
-        return self.images * cost.tokens_per_image(self.arch, self.arch.input_size)
+        return self.images * cost.tokens_per_image(self.arch, self.size)
 
     @property
     def geometry(self) -> Geometry:
@@ -61,12 +74,13 @@ class Job:
 
     def bytes(self) -> float | None:
         """Bytes it leaves behind; None without a model."""
-        return MODEL[self.rule][1](self) if self.rule in MODEL else None
+        size = MODEL[self.rule][1] if self.rule in MODEL else None
+        return size(self) if size else None
 
     def flops(self) -> float:
         """FLOPs of forward passes on the device, for a check by arithmetic; zero elsewhere."""
-        if self.rule == "extract":
-            return self.images * cost.forward_flops(self.arch, self.arch.input_size)
+        if self.rule in PASSES:
+            return self.images * cost.forward_flops(self.arch, self.size)
         return 0.0
 
 
@@ -76,12 +90,11 @@ def minutes(study: Study, rule: str, wildcards, threads: int = 1, attempt: int =
     return max(10, int(3 * seconds / 60) + 1) * attempt
 
 
-def _extract(job: Job) -> float:
+def _pass(job: Job) -> float:
     start = cost.start_seconds(job.gpu)
-    seconds = cost.extract_seconds(job.arch, job.arch.input_size, job.images, job.speed, start)
-    name = job.wildcards["dataset"]
-    if job.study.streamed(name, job.row.geometry):  # decoding goes on beside the forward passes
-        return max(seconds, cost.decode_seconds(job.images, job.arch.input_size, job.threads))
+    seconds = cost.extract_seconds(job.arch, job.size, job.images, job.speed, start)
+    if job.study.streamed(job.wildcards["dataset"], job.view):  # decoded beside the passes
+        return max(seconds, cost.decode_seconds(job.images, job.size, job.threads))
     return seconds
 
 
@@ -130,11 +143,9 @@ def _weights(job: Job) -> float:
 
 
 def _tokens(job: Job) -> float:
-    stored = cost.token_bytes(job.arch, job.arch.input_size)
-    if not job.study.config["extract"]["tokens"]:
-        per_image = cost.tokens_per_image(job.arch, job.arch.input_size)
-        stored -= cost.HALF * per_image * job.arch.width
-    return job.images * stored
+    stored = cost.token_bytes(job.arch, job.size) * job.images
+    kept = job.study.config["extract"]["tokens"]
+    return stored if kept else stored - cost.HALF * job.tokens * job.arch.width
 
 
 def _resamples(job: Job) -> int:
@@ -154,8 +165,8 @@ def _small(seconds: float) -> tuple:
     return (lambda job: seconds, _none)
 
 
-# rule: (seconds, bytes left behind)
-MODEL: dict[str, tuple[Callable[[Job], float], Callable[[Job], float]]] = {
+# rule: (seconds, bytes left behind; None where they are not known beforehand)
+MODEL: dict[str, tuple[Callable[[Job], float], Callable[[Job], float] | None]] = {
     "render": (_per_image(1.5e-2), lambda job: 5.5e4 * job.images),
     "index": (_per_image(2e-4), _none),
     "sample": (_per_image(5e-3), _none),
@@ -166,7 +177,7 @@ MODEL: dict[str, tuple[Callable[[Job], float], Callable[[Job], float]]] = {
     "obtain": (lambda job: 10 + job.arch.params * cost.SINGLE / 5e7, _weights),
     "train": (_train, _weights),
     "plant": (_plant, lambda job: 2 * _weights(job)),
-    "extract": (_extract, _tokens),
+    "extract": (_pass, _tokens),
     "gallery": (_gallery, _gallery_bytes),
     "norms": (
         lambda job: cost.norms_seconds(job.images, job.tokens, job.arch.depth, _resamples(job)),

@@ -61,7 +61,7 @@ def lines(forecast: Forecast, study: Study, walls: dict, plausible: list | None)
     text.append(f"  CPU        {row['core_hours']:.2g} core-hours expected")
     if row["reserved_units"]:
         text.append(
-            f"  units      {row['expected_units']:,.0f} expected, "
+            f"  charge     {row['expected_units']:,.0f} service units expected, "
             f"{row['reserved_units']:,.0f} reserved"
         )
     text.append(
@@ -92,6 +92,9 @@ def _bases(forecast: Forecast) -> list[str]:
     text = [f"cost model; {measured} of {len(bases)} rules calibrated by earlier jobs"]
     if named := sorted(rule for rule, basis in bases.items() if basis == "time limit"):
         text.append(f"time limits for {', '.join(named)}: no model, never measured")
+    unsized = {t.rule for t in forecast.todo if t.bytes is None and t.minutes and not t.beside}
+    if unsized:
+        text.append(f"not in storage: {', '.join(sorted(unsized))}")
     return text
 
 
