@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONFIG ?= config/config.yaml
 HOW ?= --wait
 
-.PHONY: help demo test study dry-run resume checks zoo clean
+.PHONY: help demo test study dry-run forecast resume checks zoo clean
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,6 +32,9 @@ study: $(VENV)/complete  ## run a study of your own on this machine: make study 
 
 dry-run: $(VENV)/complete  ## show what the paper study would run on a cluster
 	$(BIN)/snakemake --profile slurm -n
+
+forecast: $(VENV)/complete  ## what it would cost on a cluster: make forecast CONFIG=my.yaml
+	$(BIN)/snakemake --profile slurm -n --quiet all --configfile $(CONFIG) --config forecast=full
 
 resume: $(VENV)/complete  ## on Slurm, after the controller died: wait for its jobs, go on (HOW=--cancel)
 	$(BIN)/python workflow_scripts/resume.py $(HOW)

@@ -1,5 +1,9 @@
 # Vision Transformers Need Registers: the reproduction, end to end.
 # The study is a config file: config/config.yaml (the papers) unless --configfile names another.
+import atexit
+import os
+import time
+
 from snakemake.utils import min_version, validate
 
 min_version("9.0")
@@ -22,10 +26,17 @@ include: "rules/claim2.smk"
 include: "rules/claim3.smk"
 include: "rules/controls.smk"
 include: "rules/tables.smk"
+include: "rules/carbon.smk"
+
+
+# The forecast: shown after a dry run, noted before a real one (tokenscope.forecast).
+os.environ.setdefault("TOKENSCOPE_RUN", f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}")
+atexit.register(forecast.show, workflow, STUDY, SITE)
 
 
 onstart:
     check_images(workflow.dag.needrun_jobs())
+    forecast.begin(workflow, STUDY)
 
 
 # A failure outside the study (partition, account, disk) is answered with the key to change.
@@ -42,6 +53,7 @@ rule all:
         rules.claim3.input,
         rules.controls.input,
         rules.testtime.input,
+        rules.carbon.input,
         f"{RESULTS}/tables/backbones.csv",
         f"{RESULTS}/tables/heads.csv",
         f"{RESULTS}/tokens.zarr/zarr.json",

@@ -6,16 +6,18 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow_scripts")))
-from tokenscope import cost
+from tokenscope import cost, expect, forecast
+from tokenscope.carbon import Site
 from tokenscope.errors import StudyError
-from tokenscope.geometry import Geometry
 from tokenscope.hints import hints
 from tokenscope.kinds import is_control
+from tokenscope.plan import rooms
 from tokenscope.sources import code_hash
 from tokenscope.study import Study
 
 try:
     STUDY = Study(config)
+    SITE = Site.of(config["carbon"])
 except StudyError as error:
     raise WorkflowError(str(error))
 
@@ -23,8 +25,6 @@ RESULTS = STUDY.results
 ENV = "../envs/tokenscope.yaml"
 BACKBONE = "{family}/{size}/{registers}"
 FORMATS = ["png", "pdf"]
-# Sustained bf16 FLOP/s of one H100, or FLOP/s of one CPU job, on the low side: requests must cover.
-SPEED = {"cuda": 2.5e14, "auto": 2.5e14, "cpu": 2e10}
 # Figures of claim 1 that show gallery maps: at which resolution, and which maps.
 MAPS = {
     "fig1_attention": {"view": "native", "layers": ["attention"]},
@@ -179,13 +179,11 @@ def gpu(wildcards=None):
     return 0 if config["device"] == "cpu" else 1
 
 
-def extract_minutes(wildcards, attempt=1):
-    """Reserved minutes of an extraction: three times the expectation, more on each attempt."""
-    row, name = row_of(wildcards), wildcards.dataset
-    images = STUDY.planned_images(name) / len(STUDY.shards(name, row))
-    speed = SPEED[config["device"]]
-    seconds = cost.extract_seconds(row.arch, row.arch.input_size, images, speed)
-    return max(10, int(3 * seconds / 60) + 1) * attempt
+def minutes(rule):
+    """Reserved minutes by the cost model, thrice the expectation, more on each attempt."""
+    return lambda wildcards, threads, attempt: expect.minutes(
+        STUDY, rule, wildcards, threads, attempt
+    )
 
 
 def extract_mb(wildcards, attempt=1):
@@ -194,13 +192,6 @@ def extract_mb(wildcards, attempt=1):
     return (
         cost.extract_mb(row.arch, row.arch.input_size, STUDY.chunk_images(row), gpu() > 0) * attempt
     )
-
-
-def decode_minutes(wildcards, threads, attempt=1):
-    """Reserved minutes of a decoding job: three times the expectation, more on each attempt."""
-    size = Geometry.parse(wildcards.geometry).size
-    seconds = cost.decode_seconds(STUDY.planned_images(wildcards.dataset), size, threads)
-    return max(10, int(3 * seconds / 60) + 1) * attempt
 
 
 def kin_mb(wildcards, attempt=1):

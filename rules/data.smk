@@ -91,7 +91,7 @@ rule decode:
     threads: config["threads"]["decode"]
     resources:
         mem_mb=lambda w, threads, attempt: (cost.LIGHT_MB + 100 * threads) * attempt,
-        runtime=decode_minutes,
+        runtime=minutes("decode"),
     params:
         root=lambda w: STUDY.image_root(w.dataset),
         partial=f"{RESULTS}/partial/images/{{dataset}}/{{geometry}}",

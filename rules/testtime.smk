@@ -25,7 +25,7 @@ rule neurons:
     resources:
         gpu=gpu,
         mem_mb=extract_mb,
-        runtime=extract_minutes,
+        runtime=minutes("neurons"),
     params:
         spec=lambda w: row_of(w).spec,
         geometry=lambda w: row_of(w).geometry.key,

@@ -19,7 +19,7 @@ rule extract:
     resources:
         gpu=gpu,
         mem_mb=extract_mb,
-        runtime=extract_minutes,
+        runtime=minutes("extract"),
     params:
         spec=lambda w: row_of(w).spec,
         geometry=lambda w: row_of(w).geometry.key,

@@ -39,6 +39,7 @@ def test_a_change_concerns_only_those_who_import_it(copy):
         "fig_blocks.py",
         "fig_norms.py",
         "fig_cosine.py",
+        "fig_energy.py",
     }
 
 
@@ -48,6 +49,14 @@ def test_changes_reach_through_imports(copy):
     changed = {name for name, h in hashes(copy).items() if h != before[name]}
     assert {"decode.py", "extract.py", "gallery.py"} <= changed
     assert not changed & {"norms.py", "gather.py", "fig_norms.py", "train.py"}
+
+
+def test_what_only_watches_a_job_reruns_nothing(copy):
+    before = hashes(copy)
+    for name in ("jobs.py", "records.py", "energy.py"):
+        file = copy / "tokenscope" / name
+        file.write_text(file.read_text() + "\n\nWATCHED = 1\n")
+    assert hashes(copy) == before
 
 
 def test_comments_and_docstrings_do_not_count(copy):

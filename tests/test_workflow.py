@@ -172,11 +172,43 @@ def test_finished_study_has_nothing_to_do(study):
     assert planned(snakemake(study, "-n", *MINI, "all")) == {}
 
 
+def test_every_job_of_the_study_is_accounted_for(study):
+    rows = table(study, "accounting")
+    stats = planned(snakemake(study, "-n", "--forceall", *MINI, "all"))
+    rules = rows["rule"].value_counts().to_dict()
+    late = {"accounting", "fig_energy", "all"}  # and figures, which may be drawn afterwards
+    assert {k: v for k, v in stats.items() if not k.startswith("fig_") and k not in late} == {
+        k: v for k, v in rules.items() if not k.startswith("fig_")
+    }
+    assert (rows["work"] == "new").all() and (rows["state"] == "finished").all()
+    assert (rows["kwh"] > 0).all() and rows["cpu_method"].str.len().gt(0).all()
+    assert rows["forecast_seconds"].notna().all() and (rows["gpu_hours"] == 0).all()
+    extract = rows[rows["rule"] == "extract"]
+    assert (extract["images"] == 60).all() and set(extract["registers"]) >= {"r0-planted"}
+    paper = table(study, "carbon_paper").set_index("quantity")["value"]
+    assert round(paper["co2"], 2) == 55.39 and paper["co2_printed"] == 29.94
+
+
+def test_a_forced_run_is_forecast_from_the_first(study):
+    """What the finished study took calibrates the forecast; asking for it reruns nothing."""
+    config = ["--config", "forecast=full", "--configfile", "tests/study/mini.yaml", "--", "all"]
+    assert planned(snakemake(study, "-n", *config)) == {}
+    output = snakemake(study, "-n", "--cores", "2", "--forceall", *config)
+    with open(study / RESULTS / "accounting" / "forecast" / "by_rule.csv") as handle:
+        forecast = pd.read_csv(handle, index_col="rule")
+    took = table(study, "accounting").groupby("rule")["core_hours"].sum()
+    for rule in ("train", "extract", "gallery", "norms"):
+        assert 2 / 3 < forecast["core_hours"][rule] / took[rule] < 1.5, rule
+    assert forecast["done"].sum() == 0 and forecast["jobs"]["all"] == forecast["jobs"][:-1].sum()
+    assert "calibrated by earlier jobs" in output and "wall time" in output
+
+
 def test_style_reruns_figures_only(study, edited):
     edited("workflow_scripts/tokenscope/plots.py", "#D55E00", "#D55E01")
     jobs = planned(snakemake(study, "-n", *MINI, "all"))
     figures = {name for name in jobs if name.startswith("fig_")}
-    assert figures == {"fig_maps", "fig_qkv", "fig_blocks", "fig_norms", "fig_cosine"}
+    drawing = ("maps", "qkv", "blocks", "norms", "cosine", "energy")
+    assert figures == {f"fig_{name}" for name in drawing}
     assert set(jobs) - figures <= {"all"}
 
 
@@ -190,7 +222,8 @@ def test_a_rule_of_outliers_reruns_measures_not_extraction(study, edited):
 def test_a_parameter_reruns_what_depends_on_it(study, edited):
     edited("tests/study/mini.yaml", "gallery:", "redundancy: {similarities: [0.7]}\ngallery:")
     jobs = planned(snakemake(study, "-n", *MINI, "all"))
-    assert set(jobs) <= {"redundancy", "cosine_curves", "gather", "fig_cosine", "all"}
+    accounts = {"accounting", "fig_energy", "all"}
+    assert set(jobs) <= {"redundancy", "cosine_curves", "gather", "fig_cosine"} | accounts
     assert jobs["redundancy"] == 3
 
 
@@ -228,6 +261,9 @@ def test_lint_and_rule_graph(project):
         ("embedded/tiny/r1-scratch", "embedded/tiny/r9", "Register counts of embedded/tiny"),
         ("scenes-train: {", "scenes-trial: {", "add it to datasets"),
         ("images: 60", "images: 0", "images"),
+        ("study: mini", "study: mini\ncarbon: {intensity: -0.1}", "-0.1"),
+        ("study: mini", "study: mini\ncarbon: {pue: 0.9}", "0.9"),
+        ("study: mini", "study: mini\ncarbon: {site: atlantis}", "only: snellius"),
     ],
 )
 def test_mistakes_in_the_config_are_said_in_a_sentence(project, tmp_path, old, new, message):

@@ -103,7 +103,8 @@ class Project:
 
     def tables(self):
         """Contents of all tables; of what they rest on without what differs between machines."""
-        tables = {f.name: f.read_text() for f in (self.results / "tables").glob("*.csv")}
+        files = (self.results / "tables").glob("*.csv")
+        tables = {f.name: f.read_text() for f in files if f.name != "accounting.csv"}
         rows = csv.DictReader(tables["backbones.csv"].splitlines())
         tables["backbones.csv"] = [
             {k: v for k, v in row.items() if k not in HOST_COLUMNS} for row in rows
@@ -222,15 +223,21 @@ def local(tmp_path_factory):
     return project
 
 
-@pytest.fixture
-def project(local, cluster, tmp_path):
-    """The finished study with one extraction yet to be done, and the cluster in order."""
-    shutil.copytree(local.dir, tmp_path / "project", symlinks=True)
-    project = Project(tmp_path / "project", cluster.env)
+def unfinished(local, folder, env):
+    """A copy of the finished study with one extraction yet to be done."""
+    shutil.copytree(local.dir, folder, symlinks=True)
+    project = Project(folder, env)
     project.profile()
     shutil.rmtree(project.results / STORE)
     for file in (RECEIPT, MEASURES, "tables/claim1.csv", "tables/controls.csv"):
         (project.results / file).unlink()
+    return project
+
+
+@pytest.fixture
+def project(local, cluster, tmp_path):
+    """An unfinished study, and the cluster in order."""
+    project = unfinished(local, tmp_path / "project", cluster.env)
     yield project
     for pid in processes(project.dir, "snakemake"):
         with contextlib.suppress(ProcessLookupError):

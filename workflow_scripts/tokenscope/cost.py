@@ -55,10 +55,27 @@ def decode_seconds(images: int, size: int, threads: int) -> float:
     return 5 + images * (3.5e-3 + 1.6e-8 * size**2) / threads
 
 
-def extract_seconds(arch: Architecture, size: int, images: int, flops_per_second: float) -> float:
+def start_seconds(gpu: bool) -> float:
+    """Seconds until a job that imports torch does anything: libraries, and a device to wake."""
+    return 40 if gpu else 5
+
+
+def extract_seconds(
+    arch: Architecture, size: int, images: float, flops_per_second: float, start: float = 40
+) -> float:
     """Expected seconds of one extraction: start-up, weights from disk, forward passes."""
-    start = 40 + arch.params * SINGLE / 1e9
-    return start + images * forward_flops(arch, size) / flops_per_second
+    weights = arch.params * SINGLE / 1e9
+    return start + weights + images * forward_flops(arch, size) / flops_per_second
+
+
+def norms_seconds(images: float, tokens: float, depth: int, resamples: int) -> float:
+    """Expected seconds of the statistics of norms: quantiles, and resampled histograms by block."""
+    return 1 + depth * (1.5e-7 * tokens + 2e-7 * images * resamples + 1e-4 * resamples)
+
+
+def redundancy_seconds(images: float, tokens: float) -> float:
+    """Expected seconds of the statistics of neighbours."""
+    return 1 + 4e-7 * tokens + 1e-4 * images
 
 
 def extract_mb(arch: Architecture, size: int, chunk: int, gpu: bool) -> int:

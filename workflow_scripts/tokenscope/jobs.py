@@ -12,6 +12,7 @@ from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
 from tokenscope.errors import StudyError, Superseded
+from tokenscope.records import WORK, Recorder
 
 log = logging.getLogger("tokenscope")
 
@@ -28,7 +29,7 @@ def job(
 
     ``label`` stands before each line, so that jobs running side by side can be told apart. A job
     that another has superseded ends when the other has made the ``outputs``; it looks every
-    ``poll`` seconds.
+    ``poll`` seconds. What the job took is recorded for the accounting, see tokenscope.records.
     """
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(threads)
@@ -43,15 +44,19 @@ def job(
         log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
+    record = Recorder(log_file, threads)
     try:
         yield
+        record.outcome = "finished"
     except Superseded as error:
+        record.outcome = "superseded"
         log.error("%s", error)
         _wait_for(list(outputs), poll)
     except StudyError as error:
         log.error("error: %s", error)
         sys.exit(1)
     except Interrupted as stop:
+        record.outcome = "stopped"
         log.error("stopped: %s", stop)
         sys.exit(1)
     except Exception:
@@ -59,6 +64,7 @@ def job(
         log.error("unexpected error\n%s", traceback.format_exc())
         sys.exit(1)
     finally:
+        record.close()
         for handler in handlers:
             log.removeHandler(handler)
             handler.close()
@@ -88,6 +94,7 @@ class Progress:
         now = time.monotonic()
         if self.first is None:
             self.first = done
+        WORK[self.unit] = done
         if done < total and now - self.last < self.every:
             return
         self.last = now

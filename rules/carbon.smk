@@ -1,0 +1,59 @@
+# What the study took: energy, CO2 and service units, job by job, and the paper's own section.
+
+
+localrules:
+    accounting,
+    fig_energy,
+
+
+# Gathered when the measurements are: figures drawn at the same moment are in the next one.
+rule accounting:
+    input:
+        tables=[
+            *expand(
+                f"{RESULTS}/tables/{{name}}.csv", name=["claim1", "claim2", "claim3", "heads"]
+            ),
+            *rules.controls.input,
+        ],
+        indexes=expand(f"{RESULTS}/{{name}}.zarr/zarr.json", name=["tokens", "gallery"]),
+        published="config/published.csv",
+    output:
+        jobs=f"{RESULTS}/tables/accounting.csv",
+        text=f"{RESULTS}/tables/accounting.md",
+        paper=f"{RESULTS}/tables/carbon_paper.csv",
+        paper_text=f"{RESULTS}/tables/carbon_paper.md",
+    log:
+        f"{RESULTS}/logs/accounting/accounting.log",
+    conda:
+        ENV
+    params:
+        folder=f"{RESULTS}/accounting",
+        site=vars(SITE),
+        rooms=lambda w: rooms(workflow),
+        code=code("accounting.py"),
+    script:
+        "../workflow_scripts/accounting.py"
+
+
+rule fig_energy:
+    input:
+        rules.accounting.output.jobs,
+    output:
+        energy=expand(f"{RESULTS}/figures/carbon/energy.{{f}}", f=FORMATS),
+        forecast=expand(f"{RESULTS}/figures/carbon/forecast.{{f}}", f=FORMATS),
+        images=expand(f"{RESULTS}/figures/carbon/co2_by_backbone.{{f}}", f=FORMATS),
+    log:
+        f"{RESULTS}/logs/fig_energy/energy.log",
+    conda:
+        ENV
+    params:
+        site=vars(SITE),
+        code=code("fig_energy.py"),
+    script:
+        "../workflow_scripts/fig_energy.py"
+
+
+rule carbon:
+    input:
+        rules.accounting.output,
+        rules.fig_energy.output,

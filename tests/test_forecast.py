@@ -1,0 +1,207 @@
+"""The forecast: scheduling, calibration and sums with known answers, then the paper study's."""
+
+import math
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from test_workflow import copy_project, snakemake
+
+from tokenscope import cost, expect
+from tokenscope.budget import PEAK, UTILISATION, Forecast
+from tokenscope.calibrate import BESIDE, PRIOR, SCATTER, Calibration, Estimate, total
+from tokenscope.carbon import Site
+from tokenscope.forecast import warnings
+from tokenscope.plan import Task, claim_of
+from tokenscope.schedule import Machine, Step, simulate
+from tokenscope.study import Study
+
+DEFAULTS = {
+    "device": "cuda", "backbone_tables": ["config/backbones.csv"], "recipes": "config/recipes",
+    "weights": {"cache": "results/weights"}, "max_decoded_gb": 50, "analyse": ["val"],
+    "extract": {"batch": 64, "chunk_mb": 32, "tokens": True}, "statistics": {"resamples": 1000},
+    "gallery": {"images": 6, "high_resolution": 800}, "results": "results/x",
+    "datasets": {"val": {"type": "imagefolder", "images": 5000}}, "backbones": ["dinov2/*/*"],
+}  # fmt: skip
+SITE = Site("here", intensity=0.5, pue=1.5, gpu_watts=600, core_watts=10, units_per_gpu_hour=100)
+
+
+def test_a_schedule_of_equal_jobs():
+    jobs = [Step(10, gpus=1)] * 8
+    for gpus, seconds in ((1, 80), (2, 40), (3, 30), (8, 10), (100, 10)):
+        assert simulate(jobs, Machine(gpus=gpus, latency=0))[0] == seconds
+    assert simulate(jobs, Machine(gpus=2, latency=5))[0] == 60
+    assert simulate(jobs, Machine(gpus=8, jobs=4, latency=0))[0] == 20
+    assert simulate([], Machine()) == (0, 0)
+
+
+def test_a_schedule_respects_needs_and_the_longest_way_first():
+    #   0 (1 s) -> 1 (10 s);  2, 3 (5 s each): starting with 0 ends after 11 s, else after 16
+    jobs = [Step(1), Step(10, (0,)), Step(5), Step(5)]
+    assert simulate(jobs, Machine(cores=2, latency=0))[0] == 11
+    assert simulate(jobs, Machine(cores=1, latency=0))[0] == 21
+    wide = [Step(4, threads=16), Step(4, threads=1)]  # scaled down to what there is
+    assert simulate(wide, Machine(cores=2, latency=0))[0] == 8
+    beside = [Step(3.5, beside=True)] * 4
+    assert simulate(beside, Machine(beside_cores=2, latency=100))[0] == 8
+    with pytest.raises(ValueError, match="circle"):
+        simulate([Step(1, (1,)), Step(1, (0,))], Machine())
+
+
+def test_storage_at_its_peak():
+    kept = [Step(1, bytes=10), Step(1, (0,), bytes=5), Step(1, (1,), bytes=7)]
+    assert simulate(kept, Machine())[1] == 22
+    given_up = [Step(1, bytes=10, temporary=True), *kept[1:]]
+    assert simulate(given_up, Machine())[1] == 15
+
+
+def test_a_large_graph_is_quick():
+    jobs = [Step(1 + i % 7, (i - 1000,) if i >= 1000 else (), gpus=i % 2) for i in range(4000)]
+    seconds, _ = simulate(jobs, Machine(gpus=16, jobs=100, latency=0))
+    work = sum(job.seconds for job in jobs if job.gpus) / 16
+    assert work <= seconds < 1.1 * work + 28
+
+
+def test_measurements_move_and_narrow_the_model():
+    rng, calibration = np.random.default_rng(0), Calibration()
+    before = calibration.estimate("extract", 100, 600, False)
+    assert before.seconds == 100 and before.basis == "model"
+    assert (before.bias, before.scatter) == (PRIOR, SCATTER)
+    for x in rng.normal(math.log(3), 0.2, 50):  # three times slower than the model says
+        calibration.add("extract", 100 * math.exp(x), 100)
+    after = calibration.estimate("extract", 100, 600, False)
+    assert after.seconds == pytest.approx(300, rel=0.08) and after.basis == "model, 50 measured"
+    assert after.bias < 0.05 and after.scatter == pytest.approx(0.2, rel=0.25)
+
+
+def test_a_rule_without_a_model():
+    calibration = Calibration()
+    unknown = calibration.estimate("probe", None, 1800, False)
+    assert (unknown.seconds, unknown.basis) == (1800, "time limit")
+    assert calibration.estimate("draw", None, 1800, True).seconds == BESIDE
+    for seconds in (90, 100, 110):
+        calibration.add("probe", seconds, None)
+    measured = calibration.estimate("probe", None, 1800, False)
+    assert measured.seconds == pytest.approx(100, rel=0.01)
+    assert measured.basis == "mean of 3 measured"
+
+
+def test_the_interval_of_a_sum_covers_what_it_says():
+    """Drawn from its own model, the true sum lies inside in 90 % of cases."""
+    rng = np.random.default_rng(1)
+    sizes = {"a": [50, 100, 400], "b": [20] * 30}
+    biases = {"a": 0.4, "b": 0.2}
+    parts = [(r, Estimate(s, "", biases[r], 0.3), 1.0) for r, ss in sizes.items() for s in ss]
+    middle, low, high = total(parts)
+    sums = np.zeros(4000)
+    for rule, seconds in sizes.items():
+        shared = rng.normal(0, biases[rule], (4000, 1))
+        own = rng.normal(0, 0.3, (4000, len(seconds)))
+        sums += (np.exp(shared + own) * seconds).sum(1)
+    assert middle == sum(map(sum, sizes.values()))
+    assert 0.85 < ((sums > low) & (sums < high)).mean() < 0.95
+
+
+def study(**changed):
+    return Study(DEFAULTS | changed)
+
+
+def test_requests_and_forecast_share_one_model():
+    wildcards = {"dataset": "val", "family": "dinov2", "size": "giant", "registers": "r0"}
+    whole = study(datasets={"val": {"type": "imagefolder", "images": 1_331_167}})
+    job = expect.Job(whole, "extract", wildcards | {"shard": "0000"}, 16)
+    hours = job.flops() / (UTILISATION * PEAK) / 3600
+    assert hours == pytest.approx(3.33, abs=0.1)  # the arithmetic by hand, for claim 4
+    assert expect.minutes(whole, "extract", job.wildcards, 16) == int(job.seconds() / 20) + 1
+    assert expect.minutes(whole, "extract", job.wildcards, 16, attempt=2) == 2 * (
+        int(job.seconds() / 20) + 1
+    )
+    small = expect.Job(study(), "extract", wildcards | {"shard": "0000"}, 16)
+    assert expect.minutes(small.study, "extract", small.wildcards) == 10
+    arch = small.arch
+    assert small.bytes() == 5000 * cost.token_bytes(arch, arch.input_size)
+    lean = study(extract=DEFAULTS["extract"] | {"tokens": False})
+    assert expect.Job(lean, "extract", small.wildcards).bytes() < small.bytes() / 10
+    assert expect.Job(study(), "probe", wildcards).seconds() is None
+
+
+def test_the_model_answers_for_every_rule_it_lists():
+    for rule, (seconds, size) in expect.MODEL.items():
+        wildcards = {"dataset": "val", "family": "dinov2", "size": "base", "registers": "r4"}
+        wildcards |= {"geometry": "224px-bicubic-center224", "shard": "0000"}
+        if rule not in ("train", "plant", "neurons"):  # of a recipe, or a section
+            job = expect.Job(study(), rule, wildcards)
+            assert seconds(job) > 0 and (size is None or size(job) >= 0)
+
+
+def task(rule, todo=True, gpus=1, hours=1.0, **changed):
+    values = {
+        "room": "tokens", "name": f"{rule}/x", "wildcards": {}, "beside": False, "threads": 16,
+        "minutes": 120.0, "flops": 0.0, "bytes": 1e9, "temporary": False, "needs": (),
+        "estimate": Estimate(3600 * hours, "model", 0.1, 0.1),
+    }  # fmt: skip
+    return Task(rule=rule, todo=todo, gpus=gpus, **values | changed)
+
+
+def test_sums_over_jobs():
+    tasks = [task("extract"), task("extract", todo=False), task("norms", gpus=0, threads=1)]
+    forecast = Forecast(tasks, Calibration(), False, SITE)
+    row = forecast.row(tasks)
+    assert (row["jobs"], row["done"]) == (2, 1) and forecast.done_share() == 0.5
+    assert row["reserved_gpu_hours"] == 2 and row["expected_gpu_hours"] == 1
+    assert row["low"] < 1 < row["high"] and row["core_hours"] == 17
+    assert row["kwh"] == pytest.approx(0.6 + 0.17)
+    assert row["co2_kg"] == pytest.approx(0.5 * 1.5 * 0.77) and row["storage_gb"] == 2
+    assert row["expected_units"] == 0  # this machine charges nothing
+    cluster = Forecast(tasks, Calibration(), True, SITE).row(tasks)
+    assert cluster["reserved_units"] == 200
+    assert cluster["expected_units"] == pytest.approx(100 * (1 + 10 / 3600))
+    measured = Calibration()
+    measured.add_energy("extract", 3.6e6, 36000)  # 100 W
+    kwh = Forecast(tasks, measured, False, SITE).row(tasks)["kwh"]
+    assert kwh == pytest.approx(0.1 + 0.17)
+
+
+def test_implausible_sums_are_remarked_upon():
+    def remark(hours, room="tokens", **changed):
+        tasks = [task("extract", hours=hours, room=room), task("probe", hours=0, room="claim4")]
+        forecast = Forecast(tasks, Calibration(), False, SITE)
+        return "".join(warnings(forecast, study(**changed), [3, 60]))
+
+    assert remark(5.5) == "" and "over 60" in remark(61)
+    assert "under 3" in remark(1) and "claim5 (" in remark(1) and "5,000 images" in remark(1)
+    assert "518" in remark(1, backbones=["deit3/*/*"]) and "518" not in remark(1)
+
+
+def test_claims_by_room_and_table():
+    assert claim_of("claim3", "redundancy/x") == "claim3"
+    assert claim_of("tables", "gather/claim1") == "claim1"
+    assert claim_of("tokens", "extract/x") == "shared" == claim_of("", "")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return copy_project(tmp_path_factory.mktemp("forecast"))
+
+
+def test_the_paper_study_is_forecast_without_slurm_data_or_weights(project):
+    output = snakemake(project, "--profile", "slurm", "-n", "--config", "forecast=full")
+    text = output.split("Forecast of paper:")[1]
+    assert re.search(r"[\d.]+ expected \(90 %: [\d.]+ to [\d.]+\), [\d.]+ reserved", text)
+    assert "16 GPUs, without queueing" in text and "under 3; " in text and "claim4" in text
+    rules = pd.read_csv(project / "results/paper/accounting/forecast/by_rule.csv", index_col=0)
+    parts, whole = rules.drop("all"), rules.loc["all"]
+    for column in ("jobs", "reserved_gpu_hours", "expected_gpu_hours", "kwh", "storage_gb"):
+        assert parts[column].sum() == pytest.approx(whole[column], rel=1e-4)
+    assert 0.3 < whole["expected_gpu_hours"] < 10 < whole["reserved_gpu_hours"] < 100
+    # Threads as a cluster will give them, not as the machine of a dry run scales them down.
+    config = yaml.safe_load((project / "config/schemas/config.schema.yaml").read_text())
+    threads = config["properties"]["threads"]["properties"]["extract"]["default"]
+    ratio = rules["core_hours"]["extract"] / rules["expected_gpu_hours"]["extract"]
+    assert ratio == pytest.approx(threads, rel=1e-3)
+    alone = pd.read_csv(project / "results/paper/accounting/forecast/by_claim_alone.csv")
+    assert (alone["jobs"] < whole["jobs"]).all()
+    quiet = ["--profile", "slurm", "-n", "--config", "forecast=none"]
+    assert "Forecast" not in snakemake(project, *quiet)

@@ -1,0 +1,144 @@
+"""Where the energy of the study went, and how well its forecast was."""
+
+import numpy as np
+import pandas as pd
+
+from tokenscope import plots
+from tokenscope.accounting import DONE
+from tokenscope.jobs import job
+
+WORK = {"new": plots.BLUE, "reused": plots.SKY, "spent": plots.YELLOW}
+PARTS = {"gpu_kwh": ("GPU", plots.VERMILION), "cpu_kwh": ("CPU", plots.SKY)}
+MOST = 40  # backbones with bars; the rest is one bar
+
+
+def main(jobs, site, energy, forecast, images):
+    """Three figures from ``tables/accounting.csv``."""
+    rows = pd.read_csv(jobs, keep_default_na=False, na_values=[""])
+    for column in ("family", "size", "registers", "gpu_method", "cpu_method"):
+        rows[column] = rows[column].fillna("")
+    rows["backbone"] = (rows["family"] + "/" + rows["size"] + "/" + rows["registers"]).where(
+        rows["registers"] != "", "no backbone"
+    )
+    energies(rows, energy)
+    forecasts(rows, forecast)
+    by_backbone(rows, site, images)
+
+
+def scale(values):
+    """A unit in which the largest value is at least one: (factor, name)."""
+    return (1e3, "Wh") if values.max() < 1 else (1.0, "kWh")
+
+
+def how(rows):
+    """In a sentence: which share of the energy was measured."""
+    kwh = rows["kwh"].sum()
+    measured = sum(
+        rows.loc[~rows[f"{p}_method"].str.startswith("formula"), f"{p}_kwh"].sum()
+        for p in ("gpu", "cpu")
+    )
+    share = measured / kwh if kwh else 0
+    return f"{share:.0%} of the energy by counters, the rest power x time"
+
+
+def energies(rows, outputs):
+    """Energy by claim, new and reused work apart, and by backbone, GPU and CPU apart."""
+    claims = rows.pivot_table(
+        index="claim", columns="work", values="kwh", aggfunc="sum", fill_value=0
+    )
+    backbones = rows.groupby("backbone")[list(PARTS)].sum()
+    backbones = backbones.loc[backbones.sum(axis=1).sort_values(ascending=False).index]
+    if len(backbones) > MOST:
+        rest = backbones.iloc[MOST:]
+        backbones = backbones.iloc[:MOST]
+        backbones.loc[f"{len(rest)} others"] = rest.sum()
+    tall = 0.17 * max(len(backbones), 6) + 1.3
+    figure, (left, right) = plots.plt.subplots(
+        1, 2, figsize=(7.2, tall), gridspec_kw={"width_ratios": [1, 1.5]}
+    )
+    factor, unit = scale(claims.sum(axis=1))
+    stacked(left, claims * factor, {w: (w, c) for w, c in WORK.items()}, rows.claim.value_counts())
+    left.set(xlabel=f"energy in {unit}", title="by claim")
+    factor, unit = scale(backbones.sum(axis=1))
+    stacked(right, backbones * factor, PARTS, rows.backbone.value_counts())
+    right.set(xlabel=f"energy in {unit}", title="by backbone")
+    plots.note(figure, f"all attempts, number of them in brackets; {how(rows)}")
+    plots.save(figure, outputs)
+
+
+def stacked(axis, table, parts, counts):
+    """Horizontal bars, one a row, cut into parts."""
+    places, start = np.arange(len(table))[::-1], np.zeros(len(table))
+    for column, (label, colour) in parts.items():
+        if column in table and table[column].any():
+            axis.barh(places, table[column], left=start, color=colour, label=label, height=0.75)
+            start += table[column].to_numpy()
+    labels = [f"{name} ({counts[name]})" if name in counts else name for name in table.index]
+    axis.set_yticks(places, labels, fontsize=6.5)
+    axis.set_ylim(-0.6, len(table) - 0.4)
+    axis.legend(loc="lower right")
+
+
+def forecasts(rows, outputs):
+    """Measured against forecast seconds of each finished job, with the forecast's interval."""
+    found = rows[rows["state"].isin(DONE) & rows["forecast_seconds"].notna()]
+    figure, axis = plots.plt.subplots(figsize=(4.8, 4.2))
+    if len(found):
+        last = found["run"].eq(found["run"].max())
+        for i, (rule, group) in enumerate(
+            sorted(found.groupby("rule"), key=lambda item: -item[1]["seconds"].sum())
+        ):
+            shown = i < len(plots.PALETTE) - 1
+            axis.errorbar(
+                group["forecast_seconds"], group["seconds"],
+                xerr=[group["forecast_seconds"] - group["forecast_low"],
+                      group["forecast_high"] - group["forecast_seconds"]],
+                fmt="o" if shown else "x", ms=3.5, elinewidth=0.3, lw=0, alpha=0.8,
+                color=plots.PALETTE[i] if shown else "0.6",
+                label=rule if shown else "other rules" if i == len(plots.PALETTE) - 1 else None,
+            )  # fmt: skip
+        ends = np.array([found[["forecast_seconds", "seconds"]].min().min() / 2,
+                         found[["forecast_seconds", "seconds"]].max().max() * 2])  # fmt: skip
+        axis.plot(ends, ends, color="0.3", lw=0.8)
+        for factor in (1.5, 1 / 1.5):
+            axis.plot(ends, ends * factor, color="0.3", lw=0.5, ls=":")
+        axis.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+        axis.legend(loc="upper left", fontsize=6)
+        new = found[last]
+        ratio = new["seconds"].sum() / new["forecast_seconds"].sum()
+        plots.note(
+            figure, f"{len(found)} jobs; bars: 90 % interval of the forecast; dotted: factor 1.5; "
+            f"last run: measured / forecast {ratio:.2f} in sum ({len(new)} jobs)",
+        )  # fmt: skip
+        for direction in (axis.xaxis, axis.yaxis):
+            plots.plain_log(direction)
+    else:
+        axis.text(0.5, 0.5, "no job has a forecast", ha="center", transform=axis.transAxes)
+    axis.set(xlabel="forecast before the run, seconds", ylabel="measured, seconds")
+    plots.save(figure, outputs)
+
+
+def by_backbone(rows, site, outputs):
+    """CO2 of a thousand images through each backbone: all attempts of its extractions."""
+    found = rows[(rows["rule"] == "extract") & (rows["work"] != "spent")]
+    sums = found.groupby(["family", "backbone"], sort=False)[["co2_kg", "images"]].sum()
+    sums = sums[sums["images"] > 0]
+    grams = (1e6 * sums["co2_kg"] / sums["images"]).sort_values(ascending=False)
+    figure, axis = plots.plt.subplots(figsize=(4.8, 0.17 * max(len(grams), 6) + 1.2))
+    families = list(dict.fromkeys(found["family"]))
+    for place, ((family, _), value) in enumerate(reversed(list(grams.items()))):
+        colour = plots.PALETTE[families.index(family) % len(plots.PALETTE)]
+        axis.barh(place, value, color=colour, height=0.75)
+        axis.text(value, place, f" {value:.3g}", va="center", fontsize=6)
+    names = [name for _, name in reversed(grams.index.tolist())]
+    axis.set_yticks(range(len(grams)), names, fontsize=6.5)
+    axis.set(xlabel="g CO2 per 1,000 images", xlim=(0, 1.15 * grams.max() if len(grams) else 1))
+    text = f"extraction, start-up included; {site['intensity']:g} kg/kWh, PUE {site['pue']:g}; "
+    plots.note(figure, text + (how(found) if len(found) else "no extraction yet"))
+    plots.save(figure, outputs)
+
+
+if "snakemake" in globals():
+    out = snakemake.output
+    with job(snakemake.log[0], "figures of energy"):
+        main(snakemake.input[0], snakemake.params.site, out.energy, out.forecast, out.images)
