@@ -1,5 +1,6 @@
 """The workflow as a user runs it: a whole small study, then what reruns after which change."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -45,6 +46,9 @@ def planned(output):
         return {}
     table = output.split("Job stats:")[1].split("total")[0]
     return {m[1]: int(m[2]) for m in re.finditer(r"^(\w+) +(\d+)$", table, re.M)}
+
+
+PLANTED = "control/tiny/r0-planted"
 
 
 @pytest.fixture(scope="session")
@@ -165,7 +169,23 @@ def test_every_figure_is_there_in_both_formats(study):
     figures = study / RESULTS / "figures" / "scenes"
     drawn = sorted(p.relative_to(figures).with_suffix("") for p in figures.rglob("*.png"))
     assert drawn == sorted(p.relative_to(figures).with_suffix("") for p in figures.rglob("*.pdf"))
-    assert len(drawn) == 18
+    assert len(drawn) == 20
+
+
+def test_registers_at_test_time_take_the_planted_outliers(study):
+    found = json.loads(
+        (study / RESULTS / "measures/neurons/scenes" / f"{PLANTED}.json").read_text()
+    )
+    planted = json.loads((study / RESULTS / "backbones" / PLANTED / "card.json").read_text())
+    where = planted["planted"]
+    assert found["neurons"] == [[where["block"], where["neuron"]]] and found["overlap"] == 1
+    rows = table(study, "registers")
+    metric = "share_norm_over_3x_median"
+    before = value(rows, registers="r0-planted", group="last_block", metric=metric)["value"]
+    assert before > 1
+    for kind, expected in (("testtime", 0.0), ("random", before)):
+        after = value(rows, registers=f"r1-planted-{kind}", group="last_block", metric=metric)
+        assert after["value"] == pytest.approx(expected, abs=0.2)
 
 
 def test_finished_study_has_nothing_to_do(study):
