@@ -14,6 +14,7 @@ rule accounting:
                 f"{RESULTS}/tables/{{name}}.csv", name=["claim1", "claim2", "claim3", "heads"]
             ),
             *rules.controls.input,
+            *rules.testtime.input,
         ],
         indexes=expand(f"{RESULTS}/{{name}}.zarr/zarr.json", name=["tokens", "gallery"]),
         published="config/published.csv",

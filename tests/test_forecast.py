@@ -11,7 +11,7 @@ from test_workflow import copy_project, snakemake
 
 from tokenscope import cost, expect
 from tokenscope.budget import PEAK, UTILISATION, Forecast
-from tokenscope.calibrate import BESIDE, PRIOR, SCATTER, Calibration, Estimate, total
+from tokenscope.calibrate import BESIDE, BETWEEN, PRIOR, SCATTER, Calibration, Estimate, total
 from tokenscope.carbon import Site
 from tokenscope.forecast import warnings
 from tokenscope.plan import Task, claim_of
@@ -73,7 +73,9 @@ def test_measurements_move_and_narrow_the_model():
         calibration.add("extract", 100 * math.exp(x), 100)
     after = calibration.estimate("extract", 100, 600, False)
     assert after.seconds == pytest.approx(300, rel=0.08) and after.basis == "model, 50 measured"
-    assert after.bias < 0.05 and after.scatter == pytest.approx(0.2, rel=0.25)
+    assert BETWEEN < after.bias < 1.05 * BETWEEN < PRIOR and after.scatter == pytest.approx(
+        0.2, rel=0.25
+    )
 
 
 def test_a_rule_without_a_model():

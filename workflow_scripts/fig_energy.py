@@ -31,14 +31,15 @@ def scale(values):
 
 
 def how(rows):
-    """In a sentence: which share of the energy was measured."""
+    """In a few words: which share of the energy was measured."""
     kwh = rows["kwh"].sum()
     measured = sum(
         rows.loc[~rows[f"{p}_method"].str.startswith("formula"), f"{p}_kwh"].sum()
         for p in ("gpu", "cpu")
     )
-    share = measured / kwh if kwh else 0
-    return f"{share:.0%} of the energy by counters, the rest power x time"
+    if not measured:
+        return "energy is power x time: no counter could be read"
+    return f"{measured / kwh:.0%} of the energy by counters, the rest power x time"
 
 
 def energies(rows, outputs):
@@ -52,22 +53,25 @@ def energies(rows, outputs):
         rest = backbones.iloc[MOST:]
         backbones = backbones.iloc[:MOST]
         backbones.loc[f"{len(rest)} others"] = rest.sum()
-    tall = 0.17 * max(len(backbones), 6) + 1.3
+    room = max(len(backbones), len(claims), 4)
+    tall = 0.17 * room + 1.5
     figure, (left, right) = plots.plt.subplots(
         1, 2, figsize=(7.2, tall), gridspec_kw={"width_ratios": [1, 1.5]}
     )
     factor, unit = scale(claims.sum(axis=1))
-    stacked(left, claims * factor, {w: (w, c) for w, c in WORK.items()}, rows.claim.value_counts())
+    stacked(
+        left, claims * factor, {w: (w, c) for w, c in WORK.items()}, rows.claim.value_counts(), room
+    )
     left.set(xlabel=f"energy in {unit}", title="by claim")
     factor, unit = scale(backbones.sum(axis=1))
-    stacked(right, backbones * factor, PARTS, rows.backbone.value_counts())
+    stacked(right, backbones * factor, PARTS, rows.backbone.value_counts(), room)
     right.set(xlabel=f"energy in {unit}", title="by backbone")
     plots.note(figure, f"all attempts, number of them in brackets; {how(rows)}")
     plots.save(figure, outputs)
 
 
-def stacked(axis, table, parts, counts):
-    """Horizontal bars, one a row, cut into parts."""
+def stacked(axis, table, parts, counts, lines):
+    """Horizontal bars, one a row, cut into parts, on an axis with room for ``lines`` of them."""
     places, start = np.arange(len(table))[::-1], np.zeros(len(table))
     for column, (label, colour) in parts.items():
         if column in table and table[column].any():
@@ -75,8 +79,9 @@ def stacked(axis, table, parts, counts):
             start += table[column].to_numpy()
     labels = [f"{name} ({counts[name]})" if name in counts else name for name in table.index]
     axis.set_yticks(places, labels, fontsize=6.5)
-    axis.set_ylim(-0.6, len(table) - 0.4)
-    axis.legend(loc="lower right")
+    axis.set_ylim(len(table) - lines - 0.6, len(table) - 0.4)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.55 / axis.figure.get_figheight()),
+                ncols=len(parts))  # fmt: skip
 
 
 def forecasts(rows, outputs):
@@ -89,12 +94,20 @@ def forecasts(rows, outputs):
             sorted(found.groupby("rule"), key=lambda item: -item[1]["seconds"].sum())
         ):
             shown = i < len(plots.PALETTE) - 1
+            colour = plots.PALETTE[i] if shown else "0.6"
+            axis.scatter(
+                group["forecast_seconds"], group["seconds"], s=12, zorder=3, linewidths=0.7,
+                marker="o" if shown else "D", edgecolors=colour,
+                facecolors=[colour if new else "white" for new in last[group.index]],
+            )  # fmt: skip
             axis.errorbar(
                 group["forecast_seconds"], group["seconds"],
                 xerr=[group["forecast_seconds"] - group["forecast_low"],
                       group["forecast_high"] - group["forecast_seconds"]],
-                fmt="o" if shown else "x", ms=3.5, elinewidth=0.3, lw=0, alpha=0.8,
-                color=plots.PALETTE[i] if shown else "0.6",
+                fmt="none", elinewidth=0.3, alpha=0.6, ecolor=colour, zorder=2,
+            )  # fmt: skip
+            axis.scatter(
+                [], [], s=12, color=colour, marker="o" if shown else "D",
                 label=rule if shown else "other rules" if i == len(plots.PALETTE) - 1 else None,
             )  # fmt: skip
         ends = np.array([found[["forecast_seconds", "seconds"]].min().min() / 2,
@@ -107,8 +120,9 @@ def forecasts(rows, outputs):
         new = found[last]
         ratio = new["seconds"].sum() / new["forecast_seconds"].sum()
         plots.note(
-            figure, f"{len(found)} jobs; bars: 90 % interval of the forecast; dotted: factor 1.5; "
-            f"last run: measured / forecast {ratio:.2f} in sum ({len(new)} jobs)",
+            figure, f"{len(found)} jobs, those of earlier runs hollow; bars: 90 % interval of the "
+            "forecast; dotted: factor 1.5; last run: measured / forecast in sum "
+            f"{ratio:.2f} ({len(new)} jobs)",
         )  # fmt: skip
         for direction in (axis.xaxis, axis.yaxis):
             plots.plain_log(direction)
@@ -132,6 +146,7 @@ def by_backbone(rows, site, outputs):
         axis.text(value, place, f" {value:.3g}", va="center", fontsize=6)
     names = [name for _, name in reversed(grams.index.tolist())]
     axis.set_yticks(range(len(grams)), names, fontsize=6.5)
+    axis.set_ylim(-0.6, max(len(grams), 1) - 0.4)
     axis.set(xlabel="g CO2 per 1,000 images", xlim=(0, 1.15 * grams.max() if len(grams) else 1))
     text = f"extraction, start-up included; {site['intensity']:g} kg/kWh, PUE {site['pue']:g}; "
     plots.note(figure, text + (how(found) if len(found) else "no extraction yet"))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 PRIOR = math.log(2)  # of the bias of a rule with a model
 GUESS = math.log(3)  # of a time limit or a constant that stands in for a model
 SCATTER = math.log(1.3)  # of one job about its rule, before any measurement
+BETWEEN = math.log(1.25)  # runs differ as a whole: other users, file systems, hosts
 WEIGHT = 2  # measurements that the prior scatter counts for
 BESIDE = 4.0  # seconds of a small job beside the controller
 Z90 = 1.645
@@ -81,7 +82,8 @@ def _posterior(ratios: list[float], prior: float) -> tuple[float, float, float]:
     scatter2 = WEIGHT * SCATTER**2 + sum((x - mean) ** 2 for x in ratios)
     scatter2 /= WEIGHT + n - 1
     precision = 1 / prior**2 + n / scatter2
-    return mean * n / scatter2 / precision, precision**-0.5, scatter2**0.5
+    bias_sd = math.hypot(precision**-0.5, BETWEEN)
+    return mean * n / scatter2 / precision, bias_sd, scatter2**0.5
 
 
 def total(parts: list[tuple[str, Estimate, float]]) -> tuple[float, float, float]:

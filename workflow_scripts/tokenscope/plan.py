@@ -18,7 +18,7 @@ from tokenscope.study import Study
 
 # A job's own Snakemake on a node starts twice before the script does.
 NODE_SECONDS = 10.0
-CLAIM = re.compile(r"claim\d+|training|discovery|dense")
+CLAIM = re.compile(r"claim\d+|testtime|training|discovery|dense")
 
 
 @dataclass
