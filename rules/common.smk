@@ -39,6 +39,7 @@ wildcard_constraints:
     size="[^/]+",
     registers="[^/]+",
     shard=r"\d{4}",
+    view="[a-z0-9-]+",
     table="[a-z0-9_]+",
 
 
@@ -93,16 +94,21 @@ def decoded(name, geometry):
     )
 
 
+def geometry_of(wildcards):
+    """How a job shows images to its backbone: natively, unless it has a view."""
+    return STUDY.view(row_of(wildcards), wildcards.get("view", "native"))
+
+
 def pixels_of(wildcards):
     """Receipt of the decoded images a job reads, or the sample when it decodes on the way."""
-    name, geometry = wildcards.dataset, row_of(wildcards).geometry
+    name, geometry = wildcards.dataset, geometry_of(wildcards)
     sample = f"{RESULTS}/data/{name}/sample.csv"
     return sample if STUDY.streamed(name, geometry) else decoded(name, geometry)[0]
 
 
 def store_of(wildcards):
     """Path of the decoded images; empty when they are streamed."""
-    name, geometry = wildcards.dataset, row_of(wildcards).geometry
+    name, geometry = wildcards.dataset, geometry_of(wildcards)
     return "" if STUDY.streamed(name, geometry) else decoded(name, geometry)[1]
 
 
@@ -129,6 +135,12 @@ def own_head(wildcards):
     row = row_of(wildcards)
     same = row.classes and row.classes == STUDY.classes(wildcards.dataset)
     return bool(same) and row.arch.num_classes > 0
+
+
+def features_of(name, row, view="native"):
+    """Receipts of all shards of a backbone's feature pass over a data set."""
+    folder = f"{RESULTS}/receipts/features/{name}/{row.key}/{view}"
+    return [f"{folder}/{shard}.json" for shard in STUDY.shards(name, row)]
 
 
 def receipts_of(wildcards):
@@ -171,16 +183,33 @@ def extract_minutes(wildcards, attempt=1):
     row, name = row_of(wildcards), wildcards.dataset
     images = STUDY.planned_images(name) / len(STUDY.shards(name, row))
     speed = SPEED[config["device"]]
-    seconds = cost.extract_seconds(row.arch, row.arch.input_size, images, speed)
+    seconds = cost.extract_seconds(row.arch, geometry_of(wildcards).size, images, speed)
     return max(10, int(3 * seconds / 60) + 1) * attempt
 
 
 def extract_mb(wildcards, attempt=1):
     """Reserved host memory of an extraction in MB, more on each attempt."""
-    row = row_of(wildcards)
-    return (
-        cost.extract_mb(row.arch, row.arch.input_size, STUDY.chunk_images(row), gpu() > 0) * attempt
-    )
+    arch, size = row_of(wildcards).arch, row_of(wildcards).arch.input_size
+    chunk, stored = STUDY.chunk_images(row_of(wildcards)), cost.token_bytes(arch, size)
+    return cost.extract_mb(arch, size, chunk, gpu() > 0, stored) * attempt
+
+
+def features_mb(wildcards, attempt=1):
+    """The same for a pass that keeps little per image."""
+    arch, size = row_of(wildcards).arch, geometry_of(wildcards).size
+    chunk = STUDY.feature_chunk(row_of(wildcards), wildcards.view)
+    stored = cost.feature_bytes(arch, size, 2 * bank_of(wildcards).get("tokens", 0) + 1)
+    return cost.extract_mb(arch, size, chunk, gpu() > 0, stored) * attempt
+
+
+def bank_of(wildcards):
+    """How a feature pass draws tokens; empty where it keeps none."""
+    return STUDY.bank(wildcards.dataset, row_of(wildcards), wildcards.view)
+
+
+def cutoffs_of(wildcards):
+    """The cutoffs a bank is drawn with: of the same backbone, on the analysed sample."""
+    return f"{RESULTS}/cutoffs/{config['probes']['cutoffs']}/{row_of(wildcards).key}.json"
 
 
 def decode_minutes(wildcards, threads, attempt=1):

@@ -37,6 +37,48 @@ class Study:
             source = row.recipe and self.recipe(row)["dataset"]
             if source and source not in self.datasets:
                 raise StudyError(f"{row.key} is trained on data set '{source}': add it to datasets")
+        self._check_probes()
+
+    def _check_probes(self) -> None:
+        """The names in the section probes exist, and the cutoffs they need will be made."""
+        if not (probes := self.config.get("probes")):
+            return
+        for key, known in (("dataset", self.datasets), ("cutoffs", self.config["analyse"])):
+            if probes[key] not in known:
+                have = ", ".join(known)
+                raise StudyError(f"probes: {key}: '{probes[key]}' is not one of: {have}")
+        chosen = [row.key for row in self.chosen]
+        for key, patterns in (
+            ("backbones", probes["backbones"]),
+            ("sensitivity: backbones", probes["sensitivity"]["backbones"]),
+        ):
+            for pattern in patterns:
+                if not any(zoo.chosen(name, [pattern]) for name in chosen):
+                    raise StudyError(
+                        f"probes: {key}: '{pattern}' is none of this study's backbones: "
+                        f"{', '.join(chosen)}"
+                    )
+        if abs(sum(probes["split"]) - 1) > 1e-6:
+            raise StudyError(f"probes: split: {probes['split']} does not add up to 1")
+
+    @property
+    def probed(self) -> list[Backbone]:
+        """The backbones whose tokens are probed (claim 4); none without the section probes."""
+        patterns = (self.config.get("probes") or {}).get("backbones", [])
+        return [row for row in self.chosen if zoo.chosen(row.key, patterns)]
+
+    @property
+    def varied(self) -> list[Backbone]:
+        """Those whose probes are repeated under other recipes."""
+        patterns = (self.config.get("probes") or {}).get("sensitivity", {}).get("backbones", [])
+        return [row for row in self.probed if zoo.chosen(row.key, patterns)]
+
+    def bank(self, name: str, row: Backbone, view: str) -> dict:
+        """How tokens of a data set are drawn for the probes; empty where none are wanted."""
+        probes = self.config.get("probes") or {}
+        if (name, view) != (probes.get("dataset"), "native") or row not in self.probed:
+            return {}
+        return {"tokens": probes["tokens_per_image"], "seed": probes["seed"]}
 
     @cached_property
     def recipes(self) -> dict[str, dict]:
@@ -79,6 +121,12 @@ class Study:
         """Name of a data set's classes, to be compared with a backbone's."""
         return self.datasets[name].get("classes") or self.datasets[name]["type"]
 
+    def view(self, row: Backbone, view: str) -> Geometry:
+        """How a backbone is shown its images in a feature pass: ``native`` is its own geometry."""
+        if view != "native":
+            raise StudyError(f"'{view}' is no view of images; there is: native")
+        return row.geometry
+
     def streamed(self, name: str, geometry: Geometry) -> bool:
         """Whether a decoded copy would be too large to keep, so that jobs decode on the way."""
         size = cost.decoded_gb(self.planned_images(name), geometry.size)
@@ -89,6 +137,10 @@ class Study:
         extract = self.config["extract"]
         size = row.arch.input_size
         return cost.images_per_chunk(row.arch, size, extract["chunk_mb"], extract["batch"])
+
+    def feature_chunk(self, row: Backbone, view: str) -> int:
+        """Images in one chunk of a feature store: features are small, their pixels decide."""
+        return cost.images_in_flight(self.view(row, view).size, self.config["extract"]["batch"])
 
     def shard_size(self, name: str, row: Backbone) -> int | None:
         """Images of a shard: whole chunks, so that no two jobs write into one; None for all."""
