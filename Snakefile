@@ -19,6 +19,7 @@ include: "rules/tokens.smk"
 include: "rules/claim1.smk"
 include: "rules/claim2.smk"
 include: "rules/claim3.smk"
+include: "rules/claim4.smk"
 include: "rules/controls.smk"
 include: "rules/tables.smk"
 
@@ -35,6 +36,7 @@ rule all:
         rules.claim1.input,
         rules.claim2.input,
         rules.claim3.input,
+        rules.claim4.input,
         rules.controls.input,
         f"{RESULTS}/tables/backbones.csv",
         f"{RESULTS}/tables/heads.csv",

@@ -143,6 +143,19 @@ def features_of(name, row, view="native"):
     return [f"{folder}/{shard}.json" for shard in STUDY.shards(name, row)]
 
 
+def bank_receipts(wildcards):
+    """Receipts of the feature pass that drew a backbone's bank."""
+    return features_of(wildcards.dataset, row_of(wildcards))
+
+
+def probed(pattern, rows=None):
+    """The pattern for every probed backbone."""
+    rows = STUDY.probed if rows is None else rows
+    return [
+        pattern.format(**{c: getattr(r, c) for c in ("family", "size", "registers")}) for r in rows
+    ]
+
+
 def receipts_of(wildcards):
     """Receipts of all shards of one backbone on one data set."""
     return receipts(wildcards.dataset, row_of(wildcards))
@@ -169,8 +182,18 @@ def maps_of(wildcards):
 
 def measures_of(wildcards):
     """Measurements that make up a table."""
+    if wildcards.table in ("claim4", "sensitivity"):
+        kind = {"claim4": "probes"}.get(wildcards.table, "sensitivity")
+        rows = STUDY.probed if kind == "probes" else STUDY.varied
+        return probed(f"{RESULTS}/measures/{kind}/{BANK}/{BACKBONE}.csv", rows)
     kind = "redundancy" if wildcards.table == "claim3" else "norms"
     return over(f"{RESULTS}/measures/{kind}/{{dataset}}/{BACKBONE}.csv")
+
+
+def provenance_of(wildcards):
+    """What a table rests on: the analysed data sets, or that of the probes."""
+    bank = wildcards.table in ("claim4", "sensitivity")
+    return f"{RESULTS}/tables/{'bank' if bank else 'backbones'}.csv"
 
 
 def gpu(wildcards=None):

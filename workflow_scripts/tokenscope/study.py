@@ -73,6 +73,17 @@ class Study:
         patterns = (self.config.get("probes") or {}).get("sensitivity", {}).get("backbones", [])
         return [row for row in self.probed if zoo.chosen(row.key, patterns)]
 
+    def probe_mb(self, gpu: bool) -> int:
+        """Host memory of a probing job: what the budget lets it hold, and a copy under way."""
+        row = max(self.probed, key=lambda row: row.arch.width)
+        probes = self.config["probes"]
+        tokens = self.planned_images(probes["dataset"]) * (
+            2 * probes["tokens_per_image"] + row.arch.prefix_tokens
+        )
+        need = tokens * (4 * row.arch.width + 3 * row.arch.patch**2) / 1e6
+        held = min(1000 * probes["memory_gb"], need)
+        return int(cost.torch_mb(gpu) + 3 * held)
+
     def bank(self, name: str, row: Backbone, view: str) -> dict:
         """How tokens of a data set are drawn for the probes; empty where none are wanted."""
         probes = self.config.get("probes") or {}
