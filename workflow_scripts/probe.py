@@ -7,7 +7,7 @@ import pandas as pd
 
 from tokenscope import tidy
 from tokenscope.backbones import pick_device
-from tokenscope.claim4 import TASKS, ask, confounding, set_precision
+from tokenscope.claim4 import TASKS, ask, confounding, mean_patch, set_precision
 from tokenscope.jobs import Progress, StopRequest, job, log
 from tokenscope.rows import Bank
 from tokenscope.stores import read_receipt
@@ -99,6 +99,7 @@ def baselines(task, answer, bank):
     patches = bank.grid[0] * bank.grid[1]
     if task == "position":
         yield "chance", "position_top1", 100 / patches, "percent"
+    errors = _mean_patch_error(answer) if task == "pixels" else None
     for group, slots in choice.slots.items():
         if task == "position":
             place = bank.patch_index[choice.image, slots]
@@ -120,24 +121,17 @@ def baselines(task, answer, bank):
                 "patches",
             )  # fmt: skip
         else:
-            squared = _mean_patch_error(answer, answer.groups.index(group))
+            squared = errors[answer.groups.index(group)]
             yield f"{group}: mean patch", "pixel_l2_squared", squared, "squared L2 per patch"
             yield f"{group}: mean patch", "pixel_l2", np.sqrt(squared), "L2 per patch"
 
 
-def _mean_patch_error(answer, group):
-    """Squared L2 error by test row of predicting the mean patch of all other images."""
-    tokens, total, number = answer.tokens, 0.0, 0
-    scaled = Pixels(3 * tokens.bank.patch**2).scaled
-    for span in tokens.spans:
-        kept = scaled(tokens.targets(span)[group][~tokens.test[span]])
-        total, number = total + kept.sum(0, dtype=kept.dtype), number + len(kept)
-    mean = total / number
-    parts = [
-        (scaled(tokens.targets(span)[group][tokens.test[span]]) - mean).square().sum(1).numpy()
-        for span in tokens.spans
-    ]
-    return np.concatenate(parts)
+def _mean_patch_error(answer):
+    """Squared L2 error (group, test row) of predicting the mean patch of all other images."""
+    tokens, mean = answer.tokens, mean_patch(answer.tokens)[:, None]
+    scaled = Pixels(mean.shape[2]).scaled
+    parts = [tokens.targets(span)[:, tokens.test[span]] for span in tokens.spans]
+    return np.concatenate([(scaled(part) - mean).square().sum(2).numpy() for part in parts], 1)
 
 
 def _confounding(rows, group, answer, bank, settings, bootstrap):

@@ -144,7 +144,7 @@ def ask(
         tokens = Tokens(bank, choice, *options)
     question = {
         "position": lambda: Position(bank.grid, device),
-        "pixels": lambda: Pixels(3 * bank.patch**2, device),
+        "pixels": lambda: Pixels(3 * bank.patch**2, device, mean_patch(tokens)),
         "class": lambda: Classes(len(tokens.classes)),
     }[task]()
     answer.groups, answer.tokens = tokens.groups, tokens
@@ -157,6 +157,14 @@ def ask(
     scores = held_out(tokens, question, answer.trained.chosen)
     answer.scores = {name: value.numpy() for name, value in scores.items()}
     return _said(answer, task)
+
+
+def mean_patch(tokens: Tokens) -> torch.Tensor:
+    """Mean scaled pixels of each group (group, 3 p^2) over all images but the test images."""
+    scaled = Pixels(3 * tokens.bank.patch**2).scaled
+    parts = [tokens.targets(span)[:, ~tokens.test[span]] for span in tokens.spans]
+    count = sum(part.shape[1] for part in parts)
+    return sum(scaled(part).sum(1) for part in parts) / count
 
 
 def _no_question(bank: Bank, task: str, choice: Choice, masks) -> str:

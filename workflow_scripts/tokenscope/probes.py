@@ -3,7 +3,7 @@
 Every group of tokens, seed and learning rate has a probe of its own; all are rows of one stack of
 weights and take each step together: the tokens are read once, one batched matrix product serves
 all, and one fused optimiser moves all. A seed has its own split into training and validation
-images, its own order and beginning; the test images are the same for all. Groups share a seed's
+images and its own order; the test images are the same for all. Groups share a seed's
 images and order, so that their difference is not one of luck.
 
 Each probe stops by itself (patience on its validation score) and keeps its best weights.
@@ -154,13 +154,11 @@ class _Training:
         self.steps = sum(steps for _, steps in self.plan)
 
     def _begin(self, shape: tuple[int, ...]) -> Tensor:
-        """Weights as torch.nn.Linear begins them, alike for all groups and rates of a seed."""
-        bound, drawn = shape[1] ** -0.5, []
-        for seed in range(self.seeds):
-            generator = torch.Generator().manual_seed(_mix(self.recipe.seed, seed))
-            drawn.append(torch.rand(shape[1], self.task.outputs, generator=generator))
-        w = (2 * torch.stack(drawn) - 1) * bound
-        return w.repeat(self.groups, 1, self.rates).to(self.data.device).contiguous()
+        """Zeros, which convex problems may begin with, and the bias that the task begins with."""
+        w = torch.zeros(shape, device=self.data.device)
+        if self.task.bias is not None:
+            w[:, -1] = self.task.bias.repeat_interleave(self.seeds, 0).repeat(1, self.rates)
+        return w
 
     @torch.no_grad()
     def one_epoch(self) -> None:

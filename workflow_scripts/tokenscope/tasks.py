@@ -19,7 +19,7 @@ class Classes:
     """Which of C classes: softmax and cross-entropy. Targets are (row,) class numbers."""
 
     criterion, sign = "top1", 1.0
-    decay = 0.0
+    decay, bias = 0.0, None
 
     def __init__(self, classes: int):
         self.outputs = classes
@@ -86,14 +86,16 @@ class Pixels:
 
     Targets (row, 3 p^2) are uint8, scaled as ImageNet's evaluation scales them (mean and standard
     deviation by channel), for every backbone: errors of different backbones then compare.
-    The gradient is X^T X w - X^T y, whose dear factors all learning rates share.
+    The gradient is X^T X w - X^T y, whose dear factors all learning rates share. Training begins
+    at ``bias`` (group, 3 p^2), the mean patch, so that no probe is worse for lack of steps.
     """
 
     criterion, sign = "l2_squared", -1.0
     decay = 0.01
 
-    def __init__(self, pixels: int, device: str = "cpu"):
+    def __init__(self, pixels: int, device: str = "cpu", bias: Tensor | None = None):
         self.outputs = pixels
+        self.bias = None if bias is None else bias.to(device)
         repeats = pixels // 3
         self.mean = 255 * torch.tensor(MEAN, device=device).repeat(repeats)
         self.std = 255 * torch.tensor(STD, device=device).repeat(repeats)
