@@ -37,10 +37,9 @@ def world():
 
 @pytest.fixture(scope="module")
 def banks(world, tmp_path_factory):
-    """Four banks: outliers global and normal tokens local, the reverse, and both alike."""
+    """Outlier tokens global and normal ones local, as the paper has it, and the reverse."""
     local, image = world.local(), world.image_level()
-    noisy = local + world.rng.normal(0, 0.5, local.shape)
-    made = {"paper": (local, image), "reverse": (image, local), "alike": (noisy, noisy)}
+    made = {"paper": (local, image), "reverse": (image, local)}
     folder = tmp_path_factory.mktemp("banks")
     return {name: world.bank(folder / name, *tokens) for name, tokens in made.items()}
 
@@ -79,12 +78,17 @@ def test_one_hot_places_and_pixels_are_read_without_error(world, tmp_path):
 @pytest.mark.parametrize(
     "task, name", [("position", "distance"), ("pixels", "l2"), ("class", "top1")]
 )
-def test_the_same_content_makes_no_difference(banks, task, name):
-    answer = ask(banks["alike"], task, SETTINGS, "cpu")
-    bootstrap = answer.bootstrap(STATISTICS)
-    sums = answer.per_image(name, "outlier") - answer.per_image(name, "normal")
-    _, low, high, _ = bootstrap.over_seeds(sums, answer.count())
-    assert low <= 0 <= high
+def test_the_same_content_makes_no_difference(tmp_path, task, name):
+    """One interval in twenty may miss zero; three of eight would be a wrong instrument."""
+    misses = 0
+    for seed in range(8):
+        world = World(images=200, seed=seed)
+        noisy = world.local() + world.rng.normal(0, 0.5, world.local().shape)
+        answer = ask(world.bank(tmp_path / str(seed), noisy, noisy), task, SETTINGS, "cpu")
+        difference = answer.per_image(name, "outlier") - answer.per_image(name, "normal")
+        _, low, high, _ = answer.bootstrap(STATISTICS).over_seeds(difference, answer.count())
+        misses += not low <= 0 <= high
+    assert misses <= 2
 
 
 def test_shuffled_labels_give_chance(world, tmp_path):
@@ -97,7 +101,7 @@ def test_shuffled_labels_give_chance(world, tmp_path):
 
 
 def test_images_are_never_on_two_sides(banks):
-    tokens = ask(banks["alike"], "class", SETTINGS | {"epochs": 1}, "cpu").tokens
+    tokens = ask(banks["reverse"], "class", SETTINGS | {"epochs": 1}, "cpu").tokens
     assert not (tokens.train & tokens.validation).any()
     assert not ((tokens.train | tokens.validation) & tokens.test).any()
     assert (tokens.train[0] != tokens.train[1]).any() and tokens.test.sum() == 80
