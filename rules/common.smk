@@ -79,13 +79,6 @@ def rendered_labels(wildcards):
     return [f"{RESULTS}/data/{wildcards.dataset}/labels.csv"] if scenes else []
 
 
-def label_source(wildcards):
-    """The labels parameter of tokenscope.manifest.index."""
-    return (
-        next(iter(rendered_labels(wildcards)), None) or STUDY.datasets[wildcards.dataset]["labels"]
-    )
-
-
 def decoded(name, geometry):
     """Receipt and store of the decoded images of one geometry."""
     return (

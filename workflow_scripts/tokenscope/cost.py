@@ -7,6 +7,7 @@ from tokenscope.zoo import Architecture
 
 HALF, SINGLE = 2, 4  # bytes
 LIGHT_MB = 800  # a job without torch: Python, xarray, and Snakemake twice
+MANIFEST_MB = LIGHT_MB + 1500  # the list of a million images, sorted and written
 
 
 def tokens_per_image(arch: Architecture, size: int) -> int:

@@ -12,6 +12,7 @@ import yaml
 from tokenscope import cost, zoo
 from tokenscope.errors import StudyError
 from tokenscope.geometry import Geometry
+from tokenscope.places import folder_of
 from tokenscope.zoo import Backbone
 
 
@@ -117,11 +118,19 @@ class Study:
         """Recipe of a backbone trained here."""
         return self.recipes[row.recipe]
 
+    def source(self, name: str) -> dict:
+        """Where a data set's images and labels are, as tokenscope.manifest.index takes it."""
+        dataset, here = self.datasets[name], f"{self.results}/data/{name}"
+        if dataset["type"] == "scenes":
+            return {"type": "imagefolder", "path": f"{here}/images", "labels": f"{here}/labels.csv"}
+        keys = ("type", "path", "labels", "columns", "synsets", "classes", "subset")
+        return {key: dataset[key] for key in keys if key in dataset}
+
     def image_root(self, name: str) -> str:
-        """Folder of a data set's files; rendered scenes lie among the results."""
-        dataset = self.datasets[name]
-        scenes = dataset["type"] == "scenes"
-        return f"{self.results}/data/{name}/images" if scenes else dataset["path"]
+        """Folder that the paths of a sample are relative to; parquet images are copied out."""
+        source = self.source(name)
+        packed = source["type"] == "parquet"
+        return f"{self.results}/data/{name}/packed" if packed else folder_of(source["path"])
 
     def planned_images(self, name: str) -> int:
         """Images a study plans with; 'all' of a folder is known only once it is indexed."""
