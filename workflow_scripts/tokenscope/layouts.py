@@ -1,7 +1,7 @@
 """Data sets as they lie on clusters: folders, WebDataset tars, Hugging Face parquet exports.
 
 Each layout is listed into the same columns, without reading a pixel: ``name`` (the image's name in
-the set), ``path``, ``offset`` and ``bytes`` (where its bytes are; see :mod:`tokenscope.places`), and
+the set), ``path``, ``offset`` and ``bytes`` (where its bytes are; :mod:`tokenscope.places`), and
 ``class_name`` (empty where the set has none).
 """
 
@@ -193,16 +193,15 @@ def parquet(source: dict, threads: int, progress: Progress) -> pd.DataFrame:
 
 
 def _rows(table, image: str, label: str, shard: str, has_path: bool) -> pd.DataFrame:
-    rows = np.arange(table.num_rows)
-    paths = [None] * len(rows)
+    rows, stem = np.arange(table.num_rows), PurePosixPath(shard).stem
+    names = [f"{stem}-{row:06d}" for row in rows]
     if has_path:
         paths = [cell["path"] for cell in table[image].to_pylist()]
-    stem = PurePosixPath(shard).stem
+        names = [PurePosixPath(p).stem if p else n for p, n in zip(paths, names, strict=True)]
     labels = table[label].to_pylist()
     text = any(isinstance(value, str) for value in labels)
     return pd.DataFrame({
-        "name": [PurePosixPath(p).stem if p else f"{stem}-{r:06d}" for p, r in zip(paths, rows)],
-        "path": shard, "offset": rows, "bytes": 0,
+        "name": names, "path": shard, "offset": rows, "bytes": 0,
         "number": [-1 if text or value is None else int(value) for value in labels],
         "class_name": [value or "" for value in labels] if text else "",
     })  # fmt: skip

@@ -1,4 +1,4 @@
-"""Label files beside a flat folder of images, in the forms in which ImageNet's are passed around."""
+"""Label files beside a flat folder of images, in the forms in which ImageNet's are found."""
 
 import csv
 import re
