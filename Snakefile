@@ -20,6 +20,7 @@ include: "rules/claim1.smk"
 include: "rules/claim2.smk"
 include: "rules/claim3.smk"
 include: "rules/claim4.smk"
+include: "rules/claim5.smk"
 include: "rules/controls.smk"
 include: "rules/tables.smk"
 
@@ -37,8 +38,8 @@ rule all:
         rules.claim2.input,
         rules.claim3.input,
         rules.claim4.input,
+        rules.claim5.input,
         rules.controls.input,
         f"{RESULTS}/tables/backbones.csv",
-        f"{RESULTS}/tables/heads.csv",
         f"{RESULTS}/tokens.zarr/zarr.json",
         f"{RESULTS}/gallery.zarr/zarr.json",

@@ -6,7 +6,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow_scripts")))
-from tokenscope import cost
+from tokenscope import claim5, cost
 from tokenscope.errors import StudyError
 from tokenscope.geometry import Geometry
 from tokenscope.hints import hints
@@ -180,7 +180,8 @@ def measures_of(wildcards):
         rows = STUDY.probed if kind == "probes" else STUDY.varied
         return probed(f"{RESULTS}/measures/{kind}/{BANK}/{BACKBONE}.csv", rows)
     kind = "redundancy" if wildcards.table == "claim3" else "norms"
-    return over(f"{RESULTS}/measures/{kind}/{{dataset}}/{BACKBONE}.csv")
+    rows = over(f"{RESULTS}/measures/{kind}/{{dataset}}/{BACKBONE}.csv")
+    return rows + STUDY.heads.measures if wildcards.table == "claim5" else rows
 
 
 def provenance_of(wildcards):

@@ -31,11 +31,11 @@ rule gather:
     log:
         f"{RESULTS}/logs/gather/{{table}}.log",
     wildcard_constraints:
-        table="claim1|claim2|claim3|claim4|sensitivity|heads",
+        table="claim1|claim2|claim3|claim4|claim5|sensitivity",
     conda:
         ENV
     params:
-        claim=lambda w: {"heads": "claim5"}.get(w.table, w.table),
+        claim="{table}",
         code=code("gather.py"),
     script:
         "../workflow_scripts/gather.py"

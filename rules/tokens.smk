@@ -58,7 +58,7 @@ rule features:
         mem_mb=features_mb,
         runtime=extract_minutes,
     params:
-        spec=lambda w: row_of(w).spec,
+        spec=lambda w: claim5.spec(row_of(w), w.view),
         geometry=lambda w: geometry_of(w).key,
         store=store_of,
         root=lambda w: STUDY.image_root(w.dataset),
@@ -67,6 +67,7 @@ rule features:
         batch=config["extract"]["batch"],
         bank=bank_of,
         logits=own_head,
+        cls_blocks=lambda w: STUDY.heads.cls_blocks(w.dataset, row_of(w)),
         device=config["device"],
         partial=f"{RESULTS}/partial/features/{{dataset}}/{BACKBONE}/{{view}}/{{shard}}",
         code=code("features.py"),

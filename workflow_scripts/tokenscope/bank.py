@@ -115,12 +115,22 @@ def _take(values: Tensor, at: Tensor) -> Tensor:
     return values.gather(1, at[..., None].expand(-1, -1, values.shape[-1]))
 
 
-def variables(model: nn.Module, draw: Draw | None, logits: bool) -> dict[str, Variable]:
+def variables(
+    model: nn.Module, draw: Draw | None, logits: bool, cls_blocks: int = 0
+) -> dict[str, Variable]:
     """The arrays of a feature store, for one image each.
 
+    ``cls_blocks`` is the number of last blocks whose CLS token is kept (linear heads over several
+    layers, DINOv2).
+
     Raises:
-        StudyError: fewer patches than slots of a kind.
+        StudyError: fewer patches than slots of a kind, or CLS tokens of a model without one.
     """
+    if cls_blocks and (model.cls_token is None or cls_blocks > len(model.blocks)):
+        raise StudyError(
+            f"a head over the CLS tokens of {cls_blocks} blocks does not fit a model of "
+            f"{len(model.blocks)} blocks {'with' if model.cls_token is not None else 'without'} CLS"
+        )
     width, patches = model.embed_dim, model.patch_embed.num_patches
     kinds = token_kinds(model)
     registers = [kind for kind in kinds if kind != "cls"]
@@ -150,6 +160,11 @@ def variables(model: nn.Module, draw: Draw | None, logits: bool) -> dict[str, Va
         found["registers"] = Variable(
             ("register", "feature"), (len(registers), width), "float32",
             name("register tokens, after final norm"),
+        )  # fmt: skip
+    if cls_blocks:
+        found["cls_blocks"] = Variable(
+            ("last_block", "feature"), (cls_blocks, width), "float32",
+            name("CLS token of each of the last blocks, after the final norm"),
         )  # fmt: skip
     if logits:
         found["top5"] = Variable(

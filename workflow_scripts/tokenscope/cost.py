@@ -7,6 +7,7 @@ from tokenscope.zoo import Architecture
 
 HALF, SINGLE = 2, 4  # bytes
 LIGHT_MB = 800  # a job without torch: Python, xarray, and Snakemake twice
+HEAD_FLOPS = {"cuda": 4e13, "cpu": 2e10}  # sustained by wide matrix products in TF32 or float32
 MANIFEST_MB = LIGHT_MB + 1500  # the list of a million images, sorted and written
 
 

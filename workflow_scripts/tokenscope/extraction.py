@@ -169,7 +169,8 @@ class _Forward:
     """One chunk through the model in batches; results on the host, copies still under way."""
 
     def __init__(self, model, scale, batch, device, wanted, reduce):
-        self.taps = Taps(model, qkv="q" in wanted, logits="top5" in wanted)
+        blocks = wanted["cls_blocks"].shape[0] if "cls_blocks" in wanted else 0
+        self.taps = Taps(model, "q" in wanted, "top5" in wanted, blocks)
         self.scale, self.batch, self.device, self.wanted = scale, batch, device, wanted
         self.cuda = device.startswith("cuda")
         self.reduce = reduce or (lambda out, pixels, first: out)

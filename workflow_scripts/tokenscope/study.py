@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from tokenscope import cost, zoo
+from tokenscope import claim5, cost, zoo
 from tokenscope.errors import StudyError
 from tokenscope.geometry import Geometry
 from tokenscope.places import folder_of
@@ -39,6 +39,7 @@ class Study:
             if source and source not in self.datasets:
                 raise StudyError(f"{row.key} is trained on data set '{source}': add it to datasets")
         self._check_probes()
+        self.heads = claim5.Claim5(self)
 
     def _check_probes(self) -> None:
         """The names in the section probes exist, and the cutoffs they need will be made."""
@@ -143,9 +144,7 @@ class Study:
 
     def view(self, row: Backbone, view: str) -> Geometry:
         """How a backbone is shown its images in a feature pass: ``native`` is its own geometry."""
-        if view != "native":
-            raise StudyError(f"'{view}' is no view of images; there is: native")
-        return row.geometry
+        return claim5.geometry(row, view)
 
     def streamed(self, name: str, geometry: Geometry) -> bool:
         """Whether a decoded copy would be too large to keep, so that jobs decode on the way."""
