@@ -8,7 +8,7 @@ from tokenscope.ranks import Ranks
 
 
 def main(files, backbones, dataset, statistics, output):
-    """``backbones`` are family, size and registers of each file of ranks; views of one are joined."""
+    """``backbones``: family, size and registers of each file of ranks; views of one are joined."""
     found = {}
     for file, key in zip(files, backbones, strict=True):
         ranks, before = Ranks.read(file), found.get(tuple(key))

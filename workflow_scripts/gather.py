@@ -74,8 +74,9 @@ def main(rows, claim, provenance, published, csv, text):
     """Write the tidy table, and the same for reading as Markdown with what it rests on."""
     table = pd.concat([tidy.read(path) for path in rows])
     table = table[table["claim"] == claim]
-    # An own head may have been scored twice on the same images, by two rules.
-    table = table.drop_duplicates([*tidy.COLUMNS[:5], "group", "metric"], ignore_index=True)
+    if claim == "claim5":  # an own head may have been scored by two rules, on the same images
+        table = table.drop_duplicates([*tidy.COLUMNS[:5], "group", "metric"])
+    table = table.reset_index(drop=True)
     tidy.write(table, csv)
     with open(text, "w") as handle:
         published = pd.read_csv(published)
@@ -89,6 +90,7 @@ def page(table, claim, provenance, published):
     published = published.fillna("")
     beside = published.groupby(tidy.PUBLISHED[:3] + tidy.PUBLISHED[4:], sort=False)
     known = {key: group for key, group in beside}
+    lines += verdicts(table, known)
     for (dataset, *who), group in table.groupby(
         ["dataset", "family", "size", "registers"], sort=False
     ):
@@ -97,14 +99,7 @@ def page(table, claim, provenance, published):
         lines += [f"## {'/'.join(who)}{control} on {dataset}", ""]
         lines += ["| group | quantity | value | interval | published | n |", "|-|-|-|-|-|-|"]
         for row in group.itertuples():
-            theirs = known.get((*who, ALIASES.get(row.group, row.group), row.metric))
-            cited = (
-                ""
-                if theirs is None
-                else "; ".join(
-                    f"{p.value:g} ({p.source}, {p.dataset})" for p in theirs.itertuples()
-                )
-            )
+            cited = citations(known, (*who, row.group, row.metric))
             ends = f"{row.low:.4g} to {row.high:.4g}" if row.low == row.low else ""
             value = spoken(row.value, row.unit)
             lines.append(f"| {row.group} | {row.metric} | {value} | {ends} | {cited} | {row.n} |")
@@ -119,13 +114,46 @@ def page(table, claim, provenance, published):
         name = "/".join(str(row[c]) for c in ("family", "size", "registers"))
         cells = [name, row["dataset"], *(str(row[c]) for c in columns), row["weights_sha256"][:12]]
         lines.append("| " + " | ".join(cells) + " |")
-    seeds = " and seeds" if claim in ("claim4", "sensitivity") else ""
+    seeds = " and seeds" if claim in ("claim4", "claim5", "sensitivity") else ""
     note = (
         f"Intervals: percentile bootstrap over images{seeds} (200 resamples for mixtures and "
         "entropies); n: images."
     )
     lines += ["", note, ""]
     return "\n".join(lines)
+
+
+def verdicts(table, known):
+    """The answer of claim 5 in one table: each difference that registers make, and its verdict."""
+    helped = table[table["metric"] == "registers_help"]
+    if not len(helped):
+        return []
+    header = ["backbone", "dataset", "head", "compared with", "gain in top-1 (points)", "interval"]
+    header += ["published", "registers help"]
+    lines = ["## Do registers help?", "", f"| {' | '.join(header)} |", "|" + "-|" * len(header)]
+    key = ["family", "size", "registers", "dataset", "group"]
+    gains = table[table["metric"].str.startswith("top1_gain_over_")]
+    gains = gains.drop_duplicates([*key, "metric"])
+    for row in helped.itertuples():
+        mine = gains[(gains[key] == [getattr(row, column) for column in key]).all(axis=1)]
+        for gain in mine.itertuples():
+            who = (row.family, row.size, row.registers)
+            cited = citations(known, (*who, gain.group, gain.metric))
+            base = gain.metric.removeprefix("top1_gain_over_")
+            value = f"{gain.value:+.2f} | {gain.low:+.2f} to {gain.high:+.2f} | {cited}"
+            said = spoken(row.value, row.unit)
+            lines.append(
+                f"| {'/'.join(who)} | {row.dataset} | {row.group} | {base} | {value} | {said} |"
+            )
+    return [*lines, ""]
+
+
+def citations(known, key):
+    """Published values of the same quantity with their sources."""
+    theirs = known.get((*key[:3], ALIASES.get(key[3], key[3]), key[4]))
+    if theirs is None:
+        return ""
+    return "; ".join(f"{p.value:g} ({p.source}, {p.dataset})" for p in theirs.itertuples())
 
 
 def spoken(value, unit):

@@ -52,7 +52,7 @@ def main(test, trained, splits, released, own, who, view, settings, statistics, 
             accuracy = Accuracy(values, top, bootstrap)
             ends = bootstrap.interval(accuracy.resampled)
             rows.add("claim5", group, metric, accuracy.value, *ends, "percent")
-            if len(values) > 1:
+            if len(values) > 2:  # of two seeds Student's interval says nothing
                 half = spread(accuracy.by_seed, statistics["confidence"])
                 mean = accuracy.value
                 rows.add(

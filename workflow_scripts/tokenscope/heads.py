@@ -183,6 +183,7 @@ class _Training:
         self.targets = features.labels.to(device)
         self.weights = {name: self._begin(name) for name in self.sets}
         self.momenta = {name: torch.zeros_like(w) for name, w in self.weights.items()}
+        self.gradients = {name: torch.zeros_like(w) for name, w in self.weights.items()}
         self.epoch = 0
 
     def _begin(self, name: str) -> Tensor:
@@ -198,23 +199,25 @@ class _Training:
 
     @torch.no_grad()
     def one_epoch(self) -> None:
-        orders = []
-        for seed in range(self.recipe.seeds):
-            generator = _generator(self.recipe.seed, 1 + seed, 1 + self.epoch)
-            orders.append(self.kept[torch.randperm(len(self.kept), generator=generator)])
-        rows = torch.stack(orders)
+        rows = torch.stack([self.order(seed, self.epoch) for seed in range(self.recipe.seeds)])
         for step in range(self.steps):
             done = (self.epoch * self.steps + step) / (self.recipe.epochs * self.steps)
             batch = rows[:, step * self.batch : (step + 1) * self.batch]
             self._step(batch, 0.5 * (1 + math.cos(math.pi * done)))
         self.epoch += 1
 
+    def order(self, seed: int, epoch: int) -> Tensor:
+        """The rows a seed sees in an epoch, in its order."""
+        generator = _generator(self.recipe.seed, 1 + seed, 1 + epoch)
+        return self.kept[torch.randperm(len(self.kept), generator=generator)]
+
     def _step(self, batch: Tensor, factor: float) -> None:
         here = next(iter(self.features.parts.values())).device
         index, target = batch.to(here), self.targets[batch.to(self.device)]
         for name, weights in self.weights.items():
             x = self.features.rows(name, index, self.device)
-            gradient = self.task.gradient(x, weights, target, self.rates)
+            gradient = self.gradients[name]
+            self.task.gradient(x, weights, target, self.rates, gradient)
             momentum = self.momenta[name].mul_(self.recipe.momentum).add_(gradient)
             weights.addcmul_(momentum, self.scaled_rates, value=-factor)
 
