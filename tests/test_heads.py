@@ -76,7 +76,7 @@ def test_an_interrupted_training_goes_on_to_the_same_heads(tmp_path):
 
 
 def test_registers_that_know_more_help_and_noise_does_not():
-    recipe = Recipe(("cls", "cls+patch_mean", "cls+patch_mean+registers"), (0.05, 0.5), 20, 64)
+    recipe = Recipe(("cls", "cls+patch_mean", "cls+patch_mean+registers"), (0.05, 0.5), 8, 64)
     features, test = clouds(800, spread=3), clouds(600, seed=1, spread=3)
     heads = train(features, 5, recipe)
     found = {name: ranks(test, name, head.weights, "cpu").numpy() for name, head in heads.items()}
