@@ -108,7 +108,8 @@ rule fig_gains:
         claim5=f"{RESULTS}/tables/claim5.csv",
         published="config/published.csv",
     output:
-        expand(f"{RESULTS}/figures/{{{{dataset}}}}/tables4_5_gains.{{f}}", f=FORMATS),
+        table4=expand(f"{RESULTS}/figures/{{{{dataset}}}}/table4_gains.{{f}}", f=FORMATS),
+        table5=expand(f"{RESULTS}/figures/{{{{dataset}}}}/table5_gains.{{f}}", f=FORMATS),
     log:
         f"{RESULTS}/logs/fig_gains/{{dataset}}.log",
     conda:
@@ -122,4 +123,4 @@ rule fig_gains:
 rule claim5:
     input:
         f"{RESULTS}/tables/claim5.csv",
-        [f"{RESULTS}/figures/{HEADS.test}/tables4_5_gains.png"] if HEADS.jobs else [],
+        [f"{RESULTS}/figures/{HEADS.test}/table4_gains.png"] if HEADS.jobs else [],

@@ -39,6 +39,7 @@ def test_a_change_concerns_only_those_who_import_it(copy):
         "fig_blocks.py",
         "fig_norms.py",
         "fig_cosine.py",
+        "fig_gains.py",
     }
 
 

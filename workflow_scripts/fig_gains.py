@@ -1,84 +1,70 @@
-"""Tables 4 and 5 as one figure: what registers gain, by backbone and head, with intervals."""
+"""Tables 4 and 5 as figures: what registers gain, by backbone and head, with intervals."""
 
 import pandas as pd
 
 from tokenscope import plots, tidy
-from tokenscope.gains import published_gains
+from tokenscope.gains import BASE, published_gains
 from tokenscope.jobs import job
+from tokenscope.ranks import verdict
 
-OVER_R0, OVER_BASE = "top1_gain_over_r0", "top1_gain_over_cls+patch_mean"
-TITLES = {
-    OVER_R0: "backbone with registers\nminus backbone without, same head",
-    OVER_BASE: "same backbone: other features\nminus [CLS; patch mean]",
+WHO = ["family", "size", "registers"]
+QUESTIONS = {
+    "top1_gain_over_r0": "backbone with registers minus the one without, same head",
+    f"top1_gain_over_{BASE}": "same backbone: these features minus [CLS; patch mean]",
 }
+COLOURS = {1.0: plots.GREEN, 0.0: plots.VERMILION}  # surely a gain, surely a loss; else grey
 NOTE = (
-    "bars: intervals of paired differences (bootstrap over test images and seeds); crosses: "
-    "published, without intervals"
+    "bars: bootstrap over {images:,} test images of {dataset}, and over seeds; green: surely more, "
+    "orange-red: surely less; crosses: published, without intervals"
 )
 
 
 def main(claim5, published, dataset, outputs):
-    """One panel per question; rows are backbones, colours are heads."""
+    """One figure per question (``outputs`` is a list of files for each), one line per head."""
     rows = tidy.read(claim5).query("dataset == @dataset")
     theirs = published_gains(pd.read_csv(published))
-    shown = [metric for metric in TITLES if (rows["metric"] == metric).any()]
-    groups = {m: list(dict.fromkeys(rows[rows["metric"] == m]["group"])) for m in shown}
-    names = {m: _names(rows[rows["metric"] == m]) for m in shown}
-    lines = max((len(n) * (len(groups[m]) + 1.5) for m, n in names.items()), default=2)
-    figure, axes = plots.panels(
-        max(1, len(shown)), columns=2, width=3.4, height=min(9, 0.9 + 0.13 * lines)
-    )
-    for axis, metric in zip(axes, shown, strict=False):
-        panel(axis, rows[rows["metric"] == metric], theirs, groups[metric], names[metric], metric)
-    if not shown:
-        axes[0].set_axis_off()
-        axes[0].text(0.5, 0.5, "no two heads to compare in this study", ha="center")
-    images = rows["n"].max() if len(rows) else 0
-    plots.note(figure, f"{NOTE}; {images:,} images of {dataset}")
-    plots.save(figure, outputs)
+    for (metric, title), files in zip(QUESTIONS.items(), outputs, strict=True):
+        mine = rows[rows["metric"] == metric]
+        lines = len(mine) + 1.2 * mine[WHO].drop_duplicates().shape[0]
+        figure, (axis,) = plots.panels(1, width=4.6, height=0.5 + 0.14 * max(4, lines))
+        if len(mine):
+            draw(axis, mine, theirs[theirs["metric"] == metric])
+            axis.set_xlabel("difference of top-1 (percentage points)")
+            note = NOTE.format(images=int(mine["n"].max()), dataset=dataset)
+            plots.note(figure, f"{title}; {note}")
+        else:
+            axis.set_axis_off()
+            axis.text(0.5, 0.5, f"{title}:\nno such pair in this study", ha="center", va="center")
+        plots.save(figure, files)
 
 
-def _names(rows):
-    return list(dict.fromkeys(zip(rows["family"], rows["size"], rows["registers"], strict=True)))
-
-
-def panel(axis, rows, theirs, groups, names, metric):
-    """Differences in percentage points, a line for each head within each backbone."""
-    step = len(groups) + 1.5
-    theirs = theirs[theirs["metric"] == metric]
-    for g, group in enumerate(groups):
-        colour = plots.PALETTE[g % len(plots.PALETTE)]
-        marker = "osD^v<>ph*"[g // len(plots.PALETTE) + g % 3]
-        mine = rows[rows["group"] == group]
-        labelled = False
-        for row in mine.itertuples():
-            y = names.index((row.family, row.size, row.registers)) * step + g
-            axis.plot([row.low, row.high], [y, y], color=colour, lw=1.4, solid_capstyle="butt")
-            label = None if labelled else group
-            axis.plot(row.value, y, marker, color=colour, ms=3.5, label=label)
-            labelled = True
-            same = theirs[
-                (theirs["family"] == row.family)
-                & (theirs["size"] == row.size)
-                & (theirs["registers"] == row.registers)
-                & (theirs["group"] == group)
-            ]
-            axis.plot(same["value"], [y] * len(same), "x", color=plots.BLACK, ms=4, mew=0.8)
+def draw(axis, mine, theirs):
+    """Lines from top to bottom, a heading for each backbone."""
+    y, ticks, labels = 0.0, [], []
+    for who, rows in mine.groupby(WHO, sort=False):
+        family, size, registers = who
+        ticks.append(y)
+        labels.append(f"{family}/{size}/{registers}")
+        y += 1
+        for row in rows.itertuples():
+            colour = COLOURS.get(verdict(row.low, row.high), "0.45")
+            axis.plot([row.low, row.high], [y, y], color=colour, lw=1.6, solid_capstyle="butt")
+            axis.plot(row.value, y, "o", color=colour, ms=3.5)
+            same = theirs[(theirs[WHO] == who).all(axis=1) & (theirs["group"] == row.group)]
+            axis.plot(same["value"], [y] * len(same), "x", color=plots.BLACK, ms=4.5, mew=0.9)
+            ticks.append(y)
+            labels.append(row.group)
+            y += 1
+        y += 0.2
     axis.axvline(0, color="0.5", lw=0.6)
-    for n in range(1, len(names)):
-        axis.axhline(n * step - 1.25, color="0.9", lw=0.5)
-    centre = (len(groups) - 1) / 2
-    axis.set_yticks(
-        [n * step + centre for n in range(len(names))],
-        [f"{family}\n{size} {registers}" for family, size, registers in names],
-    )
+    axis.set_yticks(ticks, labels, fontsize=6)
+    for label in axis.get_yticklabels():
+        label.set_fontweight("bold" if label.get_text().count("/") == 2 else "normal")
     axis.tick_params(axis="y", length=0)
-    axis.set_ylim(len(names) * step - 1.25, -1.25)
-    axis.set(xlabel="difference of top-1 (percentage points)", title=TITLES[metric])
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=2, fontsize=6)
+    axis.set_ylim(y - 0.5, -0.7)
 
 
 if "snakemake" in globals():
-    i, w = snakemake.input, snakemake.wildcards
+    i, w, out = snakemake.input, snakemake.wildcards, snakemake.output
     with job(snakemake.log[0], f"figure gains {w.dataset}"):
-        main(i.claim5, i.published, w.dataset, snakemake.output)
+        main(i.claim5, i.published, w.dataset, [out.table4, out.table5])

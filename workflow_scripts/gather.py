@@ -5,7 +5,7 @@ import textwrap
 import pandas as pd
 
 from tokenscope import tidy
-from tokenscope.gains import published_gains
+from tokenscope.gains import as_ours, published_gains
 from tokenscope.jobs import job
 from tokenscope.kinds import is_control
 
@@ -67,7 +67,7 @@ NOTES = {
 
 
 # The same quantity under the group name of the sources.
-ALIASES = {"last_block": "outlier", "published_head@resize256": "linear"}
+ALIASES = {"last_block": "outlier"}
 
 
 def main(rows, claim, provenance, published, csv, text):
@@ -79,7 +79,7 @@ def main(rows, claim, provenance, published, csv, text):
     table = table.reset_index(drop=True)
     tidy.write(table, csv)
     with open(text, "w") as handle:
-        published = pd.read_csv(published)
+        published = as_ours(pd.read_csv(published))
         published = pd.concat([published, published_gains(published)])
         handle.write(page(table, claim, pd.read_csv(provenance), published))
 

@@ -70,6 +70,8 @@ def learn(found, rows, tested, trained, splits, settings, view, device, partial)
                     settings["memory_gb"], place(device, trained))  # fmt: skip
     left_out = set(read_receipt(splits)["dropped"])
     features = features.without(left_out) if left_out else features
+    for metric, count in (("images", len(features)), ("images_left_out", len(left_out))):
+        rows.add("claim5", "training", metric, count, unit="images", n=len(features))
     classes = int(max(features.labels.max(), tested.labels.max())) + 1
     recipe = Recipe(
         tuple(settings["features"]), tuple(settings["learning_rates"]), settings["epochs"],

@@ -90,6 +90,8 @@ class Claim5:
     @cached_property
     def _released(self) -> list[ReleasedHead]:
         table = self.settings["released"]["table"]
+        if table is None:
+            return []
         if not Path(table).is_file():
             raise StudyError(f"the table of released heads, {table}, does not exist")
         columns = [f.name for f in fields(ReleasedHead)]
