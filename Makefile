@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 CONFIG ?= config/config.yaml
 HOW ?= --wait
 
-.PHONY: help demo test study dry-run forecast resume checks zoo clean
+.PHONY: help demo test study dry-run forecast resume checks bench-probes zoo clean
 
 help:           ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 # The environment is complete when the stamp is newer than the pins; pip prints its progress.
 $(VENV)/complete: envs/requirements.txt envs/requirements-dev.txt
@@ -45,6 +45,9 @@ checks: $(VENV)/complete  ## formatting and linters
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check .
 	$(BIN)/snakemake --lint
+
+bench-probes: $(VENV)/complete  ## time the probes of claim 4: together, in turn, and a plain loop
+	PYTHONPATH=workflow_scripts $(BIN)/python workflow_scripts/bench_probes.py
 
 zoo: $(VENV)/complete  ## write config/architectures.csv anew from timm
 	PYTHONPATH=workflow_scripts $(BIN)/python -m tokenscope.architectures \

@@ -24,6 +24,8 @@ include: "rules/testtime.smk"
 include: "rules/claim1.smk"
 include: "rules/claim2.smk"
 include: "rules/claim3.smk"
+include: "rules/claim4.smk"
+include: "rules/claim5.smk"
 include: "rules/controls.smk"
 include: "rules/tables.smk"
 include: "rules/carbon.smk"
@@ -51,10 +53,11 @@ rule all:
         rules.claim1.input,
         rules.claim2.input,
         rules.claim3.input,
+        rules.claim4.input,
+        rules.claim5.input,
         rules.controls.input,
         rules.testtime.input,
         rules.carbon.input,
         f"{RESULTS}/tables/backbones.csv",
-        f"{RESULTS}/tables/heads.csv",
         f"{RESULTS}/tokens.zarr/zarr.json",
         f"{RESULTS}/gallery.zarr/zarr.json",

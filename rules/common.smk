@@ -6,7 +6,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow_scripts")))
-from tokenscope import cost, expect, forecast
+from tokenscope import claim5, cost, expect, forecast
 from tokenscope.carbon import Site
 from tokenscope.errors import StudyError
 from tokenscope.hints import hints
@@ -39,6 +39,7 @@ wildcard_constraints:
     size="[^/]+",
     registers="[^/]+",
     shard=r"\d{4}",
+    view="[a-z0-9-]+",
     table="[a-z0-9_]+",
 
 
@@ -87,13 +88,6 @@ def rendered_labels(wildcards):
     return [f"{RESULTS}/data/{wildcards.dataset}/labels.csv"] if scenes else []
 
 
-def label_source(wildcards):
-    """The labels parameter of tokenscope.manifest.index."""
-    return (
-        next(iter(rendered_labels(wildcards)), None) or STUDY.datasets[wildcards.dataset]["labels"]
-    )
-
-
 def decoded(name, geometry):
     """Receipt and store of the decoded images of one geometry."""
     return (
@@ -102,16 +96,21 @@ def decoded(name, geometry):
     )
 
 
+def geometry_of(wildcards):
+    """How a job shows images to its backbone: natively, unless it has a view."""
+    return STUDY.view(row_of(wildcards), wildcards.get("view", "native"))
+
+
 def pixels_of(wildcards):
     """Receipt of the decoded images a job reads, or the sample when it decodes on the way."""
-    name, geometry = wildcards.dataset, row_of(wildcards).geometry
+    name, geometry = wildcards.dataset, geometry_of(wildcards)
     sample = f"{RESULTS}/data/{name}/sample.csv"
     return sample if STUDY.streamed(name, geometry) else decoded(name, geometry)[0]
 
 
 def store_of(wildcards):
     """Path of the decoded images; empty when they are streamed."""
-    name, geometry = wildcards.dataset, row_of(wildcards).geometry
+    name, geometry = wildcards.dataset, geometry_of(wildcards)
     return "" if STUDY.streamed(name, geometry) else decoded(name, geometry)[1]
 
 
@@ -138,6 +137,25 @@ def own_head(wildcards):
     row = row_of(wildcards)
     same = row.classes and row.classes == STUDY.classes(wildcards.dataset)
     return bool(same) and row.arch.num_classes > 0
+
+
+def features_of(name, row, view="native"):
+    """Receipts of all shards of a backbone's feature pass over a data set."""
+    folder = f"{RESULTS}/receipts/features/{name}/{row.key}/{view}"
+    return [f"{folder}/{shard}.json" for shard in STUDY.shards(name, row)]
+
+
+def bank_receipts(wildcards):
+    """Receipts of the feature pass that drew a backbone's bank."""
+    return features_of(wildcards.dataset, row_of(wildcards))
+
+
+def probed(pattern, rows=None):
+    """The pattern for every probed backbone."""
+    rows = STUDY.probed if rows is None else rows
+    return [
+        pattern.format(**{c: getattr(r, c) for c in ("family", "size", "registers")}) for r in rows
+    ]
 
 
 def receipts_of(wildcards):
@@ -170,8 +188,19 @@ def measures_of(wildcards):
         sizes = dict.fromkeys((row.family, row.size) for row in STUDY.chosen)
         folder = f"{RESULTS}/measures/registers"
         return [f"{folder}/{name}/{f}/{s}.csv" for name in config["analyse"] for f, s in sizes]
+    if wildcards.table in ("claim4", "sensitivity"):
+        kind = {"claim4": "probes"}.get(wildcards.table, "sensitivity")
+        rows = STUDY.probed if kind == "probes" else STUDY.varied
+        return probed(f"{RESULTS}/measures/{kind}/{BANK}/{BACKBONE}.csv", rows)
     kind = "redundancy" if wildcards.table == "claim3" else "norms"
-    return over(f"{RESULTS}/measures/{kind}/{{dataset}}/{BACKBONE}.csv")
+    rows = over(f"{RESULTS}/measures/{kind}/{{dataset}}/{BACKBONE}.csv")
+    return rows + STUDY.heads.measures if wildcards.table == "claim5" else rows
+
+
+def provenance_of(wildcards):
+    """What a table rests on: the analysed data sets, or that of the probes."""
+    bank = wildcards.table in ("claim4", "sensitivity")
+    return f"{RESULTS}/tables/{'bank' if bank else 'backbones'}.csv"
 
 
 def gpu(wildcards=None):
@@ -188,10 +217,27 @@ def minutes(rule):
 
 def extract_mb(wildcards, attempt=1):
     """Reserved host memory of an extraction in MB, more on each attempt."""
-    row = row_of(wildcards)
-    return (
-        cost.extract_mb(row.arch, row.arch.input_size, STUDY.chunk_images(row), gpu() > 0) * attempt
-    )
+    arch, size = row_of(wildcards).arch, row_of(wildcards).arch.input_size
+    chunk, stored = STUDY.chunk_images(row_of(wildcards)), cost.token_bytes(arch, size)
+    return cost.extract_mb(arch, size, chunk, gpu() > 0, stored) * attempt
+
+
+def features_mb(wildcards, attempt=1):
+    """The same for a pass that keeps little per image."""
+    arch, size = row_of(wildcards).arch, geometry_of(wildcards).size
+    chunk = STUDY.feature_chunk(row_of(wildcards), wildcards.view)
+    stored = cost.feature_bytes(arch, size, 2 * bank_of(wildcards).get("tokens", 0) + 1)
+    return cost.extract_mb(arch, size, chunk, gpu() > 0, stored) * attempt
+
+
+def bank_of(wildcards):
+    """How a feature pass draws tokens; empty where it keeps none."""
+    return STUDY.bank(wildcards.dataset, row_of(wildcards), wildcards.view)
+
+
+def cutoffs_of(wildcards):
+    """The cutoffs a bank is drawn with: of the same backbone, on the analysed sample."""
+    return f"{RESULTS}/cutoffs/{config['probes']['cutoffs']}/{row_of(wildcards).key}.json"
 
 
 def kin_mb(wildcards, attempt=1):

@@ -39,12 +39,10 @@ rule index:
         ENV
     threads: config["threads"]["index"]
     resources:
-        mem_mb=lambda w, attempt: cost.LIGHT_MB * attempt,
+        mem_mb=lambda w, attempt: cost.MANIFEST_MB * attempt,
         runtime=lambda w, attempt: 30 * attempt,
     params:
-        root=lambda w: STUDY.image_root(w.dataset),
-        labels=label_source,
-        columns=lambda w: STUDY.datasets[w.dataset].get("columns", {}),
+        source=lambda w: STUDY.source(w.dataset),
         code=code("index.py"),
     script:
         "../workflow_scripts/index.py"
@@ -55,6 +53,7 @@ rule sample:
         rules.index.output,
     output:
         sample=f"{RESULTS}/data/{{dataset}}/sample.csv",
+        packed=directory(f"{RESULTS}/data/{{dataset}}/packed"),
         receipt=f"{RESULTS}/receipts/sample/{{dataset}}.json",
     log:
         f"{RESULTS}/logs/sample/{{dataset}}.log",
@@ -64,10 +63,10 @@ rule sample:
         ENV
     threads: config["threads"]["index"]
     resources:
-        mem_mb=lambda w, attempt: cost.LIGHT_MB * attempt,
+        mem_mb=lambda w, attempt: cost.MANIFEST_MB * attempt,
         runtime=lambda w, attempt: 30 * attempt,
     params:
-        root=lambda w: STUDY.image_root(w.dataset),
+        source=lambda w: STUDY.source(w.dataset),
         images=lambda w: STUDY.datasets[w.dataset]["images"],
         seed=lambda w: STUDY.datasets[w.dataset]["seed"],
         on_bad_image=lambda w: STUDY.datasets[w.dataset].get("on_bad_image", "fail"),

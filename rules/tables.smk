@@ -8,17 +8,22 @@ localrules:
     provenance,
     norm_curves,
     cosine_curves,
+    probe_curves,
+    provenance_bank,
     fig_maps,
     fig_qkv,
     fig_blocks,
     fig_norms,
     fig_cosine,
+    fig_error_maps,
+    fig_probe_norms,
+    fig_sensitivity,
 
 
 rule gather:
     input:
         rows=measures_of,
-        provenance=f"{RESULTS}/tables/backbones.csv",
+        provenance=provenance_of,
         published="config/published.csv",
     output:
         csv=f"{RESULTS}/tables/{{table}}.csv",
@@ -26,11 +31,11 @@ rule gather:
     log:
         f"{RESULTS}/logs/gather/{{table}}.log",
     wildcard_constraints:
-        table="claim1|claim2|claim3|heads|registers",
+        table="claim1|claim2|claim3|claim4|claim5|sensitivity|registers",
     conda:
         ENV
     params:
-        claim=lambda w: {"heads": "claim5"}.get(w.table, w.table),
+        claim="{table}",
         code=code("gather.py"),
     script:
         "../workflow_scripts/gather.py"
@@ -69,3 +74,15 @@ rule provenance:
         code=code("provenance.py"),
     script:
         "../workflow_scripts/provenance.py"
+
+
+# The same for the data set of the probes, which is another and a larger one.
+use rule provenance as provenance_bank with:
+    input:
+        cards=probed(f"{RESULTS}/backbones/{BACKBONE}/card.json"),
+        receipts=[r for row in STUDY.probed for r in features_of(BANK, row)],
+        samples=[f"{RESULTS}/receipts/sample/{BANK}.json"],
+    output:
+        f"{RESULTS}/tables/bank.csv",
+    log:
+        f"{RESULTS}/logs/provenance/bank.log",

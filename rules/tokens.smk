@@ -36,6 +36,45 @@ rule extract:
         "../workflow_scripts/extract.py"
 
 
+# The same for large data sets: little is kept per image, and of its tokens a seeded sample.
+rule features:
+    input:
+        unpack(lambda w: {"cutoffs": cutoffs_of(w)} if bank_of(w) else {}),
+        card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
+        sample=f"{RESULTS}/data/{{dataset}}/sample.csv",
+        pixels=pixels_of,
+    output:
+        store=directory(f"{RESULTS}/features.zarr/{{dataset}}/{BACKBONE}/{{view}}/{{shard}}"),
+        receipt=f"{RESULTS}/receipts/features/{{dataset}}/{BACKBONE}/{{view}}/{{shard}}.json",
+    log:
+        f"{RESULTS}/logs/features/{{dataset}}/{BACKBONE}/{{view}}/{{shard}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/features/{{dataset}}/{BACKBONE}/{{view}}/{{shard}}.tsv"
+    conda:
+        ENV
+    threads: config["threads"]["extract"]
+    resources:
+        gpu=gpu,
+        mem_mb=features_mb,
+        runtime=minutes("features"),
+    params:
+        spec=lambda w: claim5.spec(row_of(w), w.view),
+        geometry=lambda w: geometry_of(w).key,
+        store=store_of,
+        root=lambda w: STUDY.image_root(w.dataset),
+        shard=lambda w: STUDY.shard_range(w.dataset, row_of(w), w.shard),
+        chunk=lambda w: STUDY.feature_chunk(row_of(w), w.view),
+        batch=config["extract"]["batch"],
+        bank=bank_of,
+        logits=own_head,
+        cls_blocks=lambda w: STUDY.heads.cls_blocks(w.dataset, row_of(w)),
+        device=config["device"],
+        partial=f"{RESULTS}/partial/features/{{dataset}}/{BACKBONE}/{{view}}/{{shard}}",
+        code=code("features.py"),
+    script:
+        "../workflow_scripts/features.py"
+
+
 rule gallery:
     input:
         card=f"{RESULTS}/backbones/{BACKBONE}/card.json",

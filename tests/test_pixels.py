@@ -8,6 +8,7 @@ from timm.data import create_transform
 from tokenscope.geometry import Geometry
 from tokenscope.images import StreamedImages
 from tokenscope.pixels import BadImage, decode, load_rgb
+from tokenscope.places import Place
 
 
 @pytest.mark.parametrize("size", [(500, 375), (375, 500), (224, 224), (231, 640), (300, 301)])
@@ -82,5 +83,5 @@ def test_streamed_pixels_equal_decoded_ones(photographs):
     source = StreamedImages(str(photographs), pd.DataFrame({"path": paths}), geometry, workers=2)
     batch = source.read(3, 9)
     source.close()
-    direct = np.stack([decode(photographs / p, geometry) for p in paths[3:9]])
+    direct = np.stack([decode(Place(photographs / p), geometry) for p in paths[3:9]])
     assert np.array_equal(batch, direct)

@@ -40,6 +40,7 @@ def test_a_change_concerns_only_those_who_import_it(copy):
         "fig_norms.py",
         "fig_cosine.py",
         "fig_energy.py",
+        "fig_gains.py",
     }
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from tokenscope.geometry import Geometry
-from tokenscope.images import StreamedImages, forked_pool
+from tokenscope.images import StreamedImages
 from tokenscope.jobs import Progress, job
+from tokenscope.places import forked_pool
 from tokenscope.stores import Stopwatch, StoreWriter, Variable, fingerprint, write_receipt
 
 CHUNK_BYTES = 24e6

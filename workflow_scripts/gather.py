@@ -5,6 +5,7 @@ import textwrap
 import pandas as pd
 
 from tokenscope import tidy
+from tokenscope.gains import as_ours, published_gains
 from tokenscope.jobs import job
 from tokenscope.kinds import is_control
 
@@ -12,8 +13,10 @@ TITLES = {
     "claim1": "Claim 1: artifacts in the maps and norms of patch tokens",
     "claim2": "Claim 2: where in depth, and in which models, norms grow outliers",
     "claim3": "Claim 3: how alike the neighbours of outlier and of normal tokens are",
-    "claim5": "Own heads: the classifier a backbone came with, on the same images",
     "registers": "Registers: what they change, and what they learn",
+    "claim4": "Claim 4: what normal and outlier tokens know of place, pixels and class",
+    "sensitivity": "Claim 4: outlier minus normal class accuracy under other recipes of the probe",
+    "claim5": "Claim 5: classification with and without registers",
     "control": "Controls: what was planted, and what the instrument says",
 }
 
@@ -34,7 +37,30 @@ NOTES = {
     "ordinary tokens, and where position_entropy is low, place and content are confounded. "
     "The published ratio of 2.5 has no definition; ours is the ratio of the shares of pairs above "
     "a similarity, and of patches by their mean (patch).",
-    "claim5": "Top-1 and top-5 of the head that came with the backbone.",
+    "claim4": "Linear probes on frozen tokens before the final norm, split by image; normal and "
+    "outlier tokens (norm above the 98th percentile of the analysed sample) in equal numbers and "
+    "from the same images, class probes with one token of each kind an image. Features are "
+    "standardised by the training images. Pixel errors are in pixels scaled by ImageNet's mean and "
+    "deviation; the published L2 error is the squared one. The learning rate is the best on "
+    "validation images; n: test images, or tokens where nothing was measured. Intervals: bootstrap "
+    "over seeds and test images. chance, commonest, mean patch, random and best one place: what "
+    "guessing gives on the same tokens. positions_confounded: yes if a group's tokens crowd in so "
+    "few places (position_entropy) that their position can be guessed without looking: then a "
+    "position probe says nothing about local information. Controls: the planted neuron adds one "
+    "and the same vector to constant patches and takes nothing away, so planted outliers should "
+    "know as much as their patch shows; the clean control has no mechanism, its outliers are just "
+    "its 2 % largest tokens.",
+    "sensitivity": "Each recipe changes one thing of the study's class probe. Published "
+    "differences on DINOv2-g: +3.2 points (darcet-2024), +18.3 (reassessment-2025).",
+    "claim5": "own_head: the classifier a backbone came with; published_head: DINOv2's linear "
+    "heads on [CLS; mean patch] (4_layers: CLS of the last four blocks); feature sets joined by +: "
+    "linear heads trained here by SGD on features of unaugmented images, the learning rate chosen "
+    "on held-out training images; knn: weighted vote of the nearest training images. Natively "
+    "shown, or @resize256 (shorter side to 256, central 224), where -official resamples DINOv2's "
+    "position embedding as its own code does. Intervals: bootstrap over test images, and over "
+    "seeds where there are several; top1_over_seeds: Student's, over seeds alone. A gain is a "
+    "paired difference on the same images; registers_help says whether its interval lies above "
+    "zero (yes), below (no) or holds it (cannot tell).",
     "registers": "Every register count beside the same backbone without registers, on the same "
     "images: ..._minus_r0 is the mean difference image by image. trained, scratch, finetuned: "
     "registers the weights know. testtime: registers added to finished weights; the few MLP "
@@ -55,10 +81,15 @@ ALIASES = {"last_block": "outlier"}
 def main(rows, claim, provenance, published, csv, text):
     """Write the tidy table, and the same for reading as Markdown with what it rests on."""
     table = pd.concat([tidy.read(path) for path in rows])
-    table = table[table["claim"] == claim].reset_index(drop=True)
+    table = table[table["claim"] == claim]
+    if claim == "claim5":  # an own head may have been scored by two rules, on the same images
+        table = table.drop_duplicates([*tidy.COLUMNS[:5], "group", "metric"])
+    table = table.reset_index(drop=True)
     tidy.write(table, csv)
     with open(text, "w") as handle:
-        handle.write(page(table, claim, pd.read_csv(provenance), pd.read_csv(published)))
+        published = as_ours(pd.read_csv(published))
+        published = pd.concat([published, published_gains(published)])
+        handle.write(page(table, claim, pd.read_csv(provenance), published))
 
 
 def page(table, claim, provenance, published):
@@ -67,6 +98,7 @@ def page(table, claim, provenance, published):
     published = published.fillna("")
     beside = published.groupby(tidy.PUBLISHED[:3] + tidy.PUBLISHED[4:], sort=False)
     known = {key: group for key, group in beside}
+    lines += verdicts(table, known)
     for (dataset, *who), group in table.groupby(
         ["dataset", "family", "size", "registers"], sort=False
     ):
@@ -75,14 +107,7 @@ def page(table, claim, provenance, published):
         lines += [f"## {'/'.join(who)}{control} on {dataset}", ""]
         lines += ["| group | quantity | value | interval | published | n |", "|-|-|-|-|-|-|"]
         for row in group.itertuples():
-            theirs = known.get((*who, ALIASES.get(row.group, row.group), row.metric))
-            cited = (
-                ""
-                if theirs is None
-                else "; ".join(
-                    f"{p.value:g} ({p.source}, {p.dataset})" for p in theirs.itertuples()
-                )
-            )
+            cited = citations(known, (*who, row.group, row.metric))
             ends = f"{row.low:.4g} to {row.high:.4g}" if row.low == row.low else ""
             value = spoken(row.value, row.unit)
             lines.append(f"| {row.group} | {row.metric} | {value} | {ends} | {cited} | {row.n} |")
@@ -97,15 +122,54 @@ def page(table, claim, provenance, published):
         name = "/".join(str(row[c]) for c in ("family", "size", "registers"))
         cells = [name, row["dataset"], *(str(row[c]) for c in columns), row["weights_sha256"][:12]]
         lines.append("| " + " | ".join(cells) + " |")
-    note = "Intervals: percentile bootstrap over images (200 resamples for mixtures); n: images."
+    seeds = " and seeds" if claim in ("claim4", "claim5", "sensitivity") else ""
+    note = (
+        f"Intervals: percentile bootstrap over images{seeds} (200 resamples for mixtures and "
+        "entropies); n: images."
+    )
     lines += ["", note, ""]
     return "\n".join(lines)
+
+
+def verdicts(table, known):
+    """The answer of claim 5 in one table: each difference that registers make, and its verdict."""
+    helped = table[table["metric"] == "registers_help"]
+    if not len(helped):
+        return []
+    header = ["backbone", "dataset", "head", "compared with", "gain in top-1 (points)", "interval"]
+    header += ["published", "registers help"]
+    lines = ["## Do registers help?", "", f"| {' | '.join(header)} |", "|" + "-|" * len(header)]
+    key = ["family", "size", "registers", "dataset", "group"]
+    gains = table[table["metric"].str.startswith("top1_gain_over_")]
+    gains = gains.drop_duplicates([*key, "metric"])
+    for row in helped.itertuples():
+        mine = gains[(gains[key] == [getattr(row, column) for column in key]).all(axis=1)]
+        for gain in mine.itertuples():
+            who = (row.family, row.size, row.registers)
+            cited = citations(known, (*who, gain.group, gain.metric))
+            base = gain.metric.removeprefix("top1_gain_over_")
+            value = f"{gain.value:+.2f} | {gain.low:+.2f} to {gain.high:+.2f} | {cited}"
+            said = spoken(row.value, row.unit)
+            lines.append(
+                f"| {'/'.join(who)} | {row.dataset} | {row.group} | {base} | {value} | {said} |"
+            )
+    return [*lines, ""]
+
+
+def citations(known, key):
+    """Published values of the same quantity with their sources."""
+    theirs = known.get((*key[:3], ALIASES.get(key[3], key[3]), key[4]))
+    if theirs is None:
+        return ""
+    return "; ".join(f"{p.value:g} ({p.source}, {p.dataset})" for p in theirs.itertuples())
 
 
 def spoken(value, unit):
     """A number as a reader wants it: verdicts in words, percent as a sign."""
     if unit == "verdict":
         return {0.0: "no", 1.0: "yes"}.get(value, "cannot tell")
+    if unit.startswith(tidy.NOT_MEASURED):
+        return unit
     if value != value:
         return "undefined"
     return f"{value:.4g}" + {"percent": " %", "": ""}.get(unit, f" {unit}")

@@ -1,5 +1,7 @@
 """What every table rests on, one row per backbone and data set."""
 
+import re
+
 import pandas as pd
 
 from tokenscope.jobs import job
@@ -13,7 +15,7 @@ def main(cards, receipts, samples, output):
     rows = {}
     for path in receipts:
         receipt = read_receipt(path)
-        dataset = path.split("/receipts/extract/")[1].split("/")[0]
+        dataset = re.search("/receipts/(?:extract|features)/([^/]+)/", path)[1]
         card, sample = cards[receipt["name"]], sampled[dataset]
         family, size, registers = receipt["name"].split("/")
         row = rows.setdefault(

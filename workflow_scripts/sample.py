@@ -1,28 +1,37 @@
-"""Draw the seeded sample of a data set, each file decoded once to be sure of it."""
+"""Draw the seeded sample of a data set, each image read and decoded once to be sure of it."""
+
+import shutil
+from pathlib import Path
 
 import pandas as pd
 
 from tokenscope.jobs import Progress, job, log
-from tokenscope.manifest import sample
+from tokenscope.sampling import sample
 from tokenscope.stores import write_receipt
 
 
-def main(manifest, root, images, seed, on_bad_image, threads, output, receipt):
-    """Write the sampled rows as CSV and a receipt that counts and names the skipped files."""
+def main(manifest, source, images, seed, on_bad_image, threads, output, packed, receipt):
+    """Write the sampled rows as CSV and a receipt that counts and names the skipped images.
+
+    ``packed`` holds the images of parquet files, copied out; it stays empty for other layouts.
+    """
     table = pd.read_csv(manifest, keep_default_na=False)
-    chosen, skipped = sample(table, root, images, seed, on_bad_image, threads, Progress())
+    shutil.rmtree(packed, ignore_errors=True)
+    Path(packed).mkdir(parents=True)
+    chosen, skipped = sample(table, source, images, seed, on_bad_image, packed, threads, Progress())
     for bad in skipped:
         log.info("skipped %s: %s", bad["image_id"], bad["problem"])
     chosen.to_csv(output, index=False)
     write_receipt(
-        receipt, listed=len(table), images=len(chosen), seed=seed, root=str(root), skipped=skipped
-    )
+        receipt, listed=len(table), images=len(chosen), seed=seed, root=source["path"],
+        skipped=skipped,
+    )  # fmt: skip
 
 
 if "snakemake" in globals():
     with job(snakemake.log[0], f"sample {snakemake.wildcards.dataset}", snakemake.threads):
-        p = snakemake.params
+        p, out = snakemake.params, snakemake.output
         main(
-            snakemake.input[0], p.root, p.images, p.seed, p.on_bad_image, snakemake.threads,
-            snakemake.output.sample, snakemake.output.receipt,
+            snakemake.input[0], p.source, p.images, p.seed, p.on_bad_image, snakemake.threads,
+            out.sample, out.packed, out.receipt,
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import re
 import warnings
@@ -43,7 +44,8 @@ def open_backbone(
     Weights may be a timm state dict or anything that timm's own filter for that architecture
     converts (official DINOv2, DINO, DeiT-III and OpenCLIP files among them), or a JSON file that
     names such weights and the neurons of registers added at test time (see tokenscope.testtime).
-    Away from the native size the position embedding is resampled as timm does it.
+    Away from the native size the position embedding is resampled as timm does it, or with
+    ``position: official`` in the spec as DINOv2's own code does it.
 
     Raises:
         StudyError: the file is missing or unreadable, or does not fit; the message lists the keys.
@@ -57,8 +59,37 @@ def open_backbone(
     if added:
         attach(model, added["neurons"], added["registers"], added["leaves"])
     if size is not None and size != model.patch_embed.img_size[0]:
+        learned = model.pos_embed
         model.set_input_size(img_size=(size, size))
+        if spec.get("position") == "official":
+            resample_as_dinov2(model, learned, spec["name"])
     return model.eval().requires_grad_(False).to(device)
+
+
+@torch.no_grad()
+def resample_as_dinov2(model: nn.Module, learned: torch.Tensor, name: str) -> None:
+    """Position embedding of ``model`` from the ``learned`` one, as DINOv2 without registers has it.
+
+    Its code scales by (grid + 0.1) / learned grid, bicubic without antialiasing
+    (dinov2/models/vision_transformer.py); timm resamples to the exact size with antialiasing. With
+    registers both do the same.
+
+    Args:
+        learned: (1, 1 + M^2, D), the CLS token's first.
+    """
+    rows, columns = model.patch_embed.grid_size
+    side = math.isqrt(learned.shape[1] - 1)
+    if model.no_embed_class or side**2 != learned.shape[1] - 1:
+        raise StudyError(
+            f"{name}: the view resize256-official is for DINOv2 without registers, whose position "
+            f"embedding holds the CLS token and a square grid; this one has {learned.shape[1]}"
+        )
+    grid = learned[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    scale = ((rows + 0.1) / side, (columns + 0.1) / side)
+    grid = nn.functional.interpolate(grid, scale_factor=scale, mode="bicubic")
+    if grid.shape[2:] != (rows, columns):
+        raise StudyError(f"{name}: resampling gave a grid of {tuple(grid.shape[2:])}")
+    model.pos_embed.copy_(torch.cat([learned[:, :1], grid.permute(0, 2, 3, 1).flatten(1, 2)], 1))
 
 
 def check_weights(spec: dict, weights: str | Path) -> None:

@@ -46,3 +46,20 @@ class Bootstrap:
             point = above.sum(0, dtype=np.float64) / below.sum(0, dtype=np.float64)
             resampled = self.sums(above) / self.sums(below)
         return point, *self.interval(resampled), resampled
+
+    def over_seeds(self, above: np.ndarray, below: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Ratio of sums for what several seeds measured on the same images; resamples both levels.
+
+        Args:
+            above: (image, seed). below: (image,), the same for all seeds.
+
+        Returns:
+            point (mean over seeds), low, high, resampled.
+        """
+        seeds = above.shape[1]
+        rng = np.random.default_rng([self.seed, self.images, seeds])
+        weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=len(self.counts)) / seeds
+        with np.errstate(invalid="ignore", divide="ignore"):
+            point = above.sum(dtype=np.float64) / (seeds * below.sum(dtype=np.float64))
+            resampled = (self.sums(above) * weights).sum(1) / self.sums(below)
+        return point, *self.interval(resampled), resampled

@@ -7,6 +7,8 @@ from tokenscope.zoo import Architecture
 
 HALF, SINGLE = 2, 4  # bytes
 LIGHT_MB = 800  # a job without torch: Python, xarray, and Snakemake twice
+HEAD_FLOPS = {"cuda": 4e13, "cpu": 2e10}  # sustained by wide matrix products in TF32 or float32
+MANIFEST_MB = LIGHT_MB + 1500  # the list of a million images, sorted and written
 
 
 def tokens_per_image(arch: Architecture, size: int) -> int:
@@ -45,6 +47,20 @@ def images_per_chunk(arch: Architecture, size: int, chunk_mb: float, batch: int)
     return fits if fits < batch else min(fits // batch, max(1, 512 // batch)) * batch
 
 
+def images_in_flight(size: int, batch: int, megabytes: float = 100) -> int:
+    """Images in one chunk of a store that keeps little of each: the pixels under way decide."""
+    fits = max(1, min(512, int(megabytes * 1e6 / (3 * size**2))))
+    return fits if fits < batch else fits // batch * batch
+
+
+def feature_bytes(arch: Architecture, size: int, slots: int) -> int:
+    """Stored bytes of one image of a feature store with ``slots`` drawn tokens."""
+    patches = tokens_per_image(arch, size) - arch.prefix_tokens
+    means = SINGLE * arch.width * (arch.prefix_tokens + 1) + SINGLE * patches
+    drawn = slots * (HALF * arch.width + 2 * SINGLE + 3 * arch.patch**2)
+    return means + HALF * arch.prefix_tokens * arch.width + drawn
+
+
 def decoded_gb(images: int, size: int) -> float:
     """Size of a decoded uint8 store in GB (1e9 bytes)."""
     return images * 3 * size**2 / 1e9
@@ -78,9 +94,12 @@ def redundancy_seconds(images: float, tokens: float) -> float:
     return 1 + 4e-7 * tokens + 1e-4 * images
 
 
-def extract_mb(arch: Architecture, size: int, chunk: int, gpu: bool) -> int:
-    """Host memory of one extraction in MB: libraries, weights twice, chunks in flight."""
-    in_flight = 6 * chunk * (token_bytes(arch, size) + 3 * size**2)
+def extract_mb(arch: Architecture, size: int, chunk: int, gpu: bool, image_bytes: int) -> int:
+    """Host memory of one pass in MB: libraries, weights twice, chunks in flight.
+
+    ``image_bytes`` are stored of one image.
+    """
+    in_flight = 6 * chunk * (image_bytes + 3 * size**2)
     return int(torch_mb(gpu) + (2 * SINGLE * arch.params + in_flight) / 1e6)
 
 

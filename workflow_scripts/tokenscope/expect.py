@@ -26,6 +26,8 @@ class Job:
         self.study, self.rule, self.wildcards, self.threads = study, rule, wildcards, threads
         self.gpu = study.config["device"] != "cpu"
         self.speed = SPEED[study.config["device"]] * (1 if self.gpu else threads)
+        # Wide matrix products of linear heads, in TF32 or float32.
+        self.head_speed = cost.HEAD_FLOPS["cuda" if self.gpu else "cpu"]
         self._images = images
 
     @property
@@ -155,6 +157,35 @@ def _tokens(job: Job) -> float:
     return stored if kept else stored - cost.HALF * job.tokens * job.arch.width
 
 
+def _features(job: Job) -> float:
+    name = job.wildcards["dataset"]
+    slots = 2 * job.study.bank(name, job.row, job.wildcards["view"]).get("tokens", 0) + 1
+    return job.images * cost.feature_bytes(job.arch, job.size, slots)
+
+
+def _probe(job: Job) -> float:
+    """Three questions; pixels and classes are the wide ones."""
+    probes = job.study.config["probes"]
+    rows = job.images * (2 * probes["tokens_per_image"] + job.arch.prefix_tokens)
+    runs = probes["seeds"] * len(probes["learning_rates"])
+    outputs = 3 * job.arch.patch**2 + (job.arch.input_size // job.arch.patch) ** 2 + 1000
+    flops = 6 * probes["epochs"] * rows * runs * job.arch.width * outputs
+    return cost.start_seconds(job.gpu) + flops / job.head_speed
+
+
+def _sensitivity(job: Job) -> float:
+    """The class question once per recipe, and once per penalty by L-BFGS."""
+    varied = job.study.config["probes"]["sensitivity"]
+    recipes = 5 + len(varied["shares"]) + len(varied["penalties"])
+    return cost.start_seconds(job.gpu) + 0.3 * recipes * (_probe(job) - cost.start_seconds(job.gpu))
+
+
+def _heads(job: Job) -> float:
+    return cost.start_seconds(job.gpu) + job.study.heads.seconds(
+        job.row, job.wildcards["view"], job.head_speed
+    )
+
+
 def _resamples(job: Job) -> int:
     return job.study.config["statistics"]["resamples"]
 
@@ -192,6 +223,12 @@ MODEL: dict[str, tuple[Callable[[Job], float], Callable[[Job], float] | None]] =
     ),
     "redundancy": (lambda job: cost.redundancy_seconds(job.images, job.tokens), _none),
     "control": _small(3),
+    "features": (_pass, _features),
+    "probe": (_probe, _none),
+    "sensitivity": (_sensitivity, _none),
+    "heads": (_heads, _none),
+    "gains": _small(30),
+    "splits": _small(10),
     "neurons": (_neurons, _none),
     "attach": _small(1),
     "compare": _small(5),

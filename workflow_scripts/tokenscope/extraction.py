@@ -19,7 +19,9 @@ from tokenscope.jobs import Interrupted, log
 from tokenscope.stores import StoreWriter, Variable
 from tokenscope.taps import NEIGHBOURS, Taps, normalise, token_kinds
 
-HALF = ("tokens", "q", "k", "v")
+# What a pass makes of a batch before it leaves the device: from the arrays that Taps returns, the
+# batch's pixels (image, row, column, channel) uint8 and its first image's row, to what is stored.
+Reduce = Callable[[dict[str, Tensor], Tensor, int], dict[str, Tensor]]
 LIMIT = float(np.finfo(np.float16).max)
 
 
@@ -108,6 +110,7 @@ def extract(
     offset: int = 0,
     stop: Callable[[], str] = lambda: "",
     progress: Callable[[int, int], None] = lambda done, total: None,
+    reduce: Reduce | None = None,
 ) -> dict:
     """Fill every missing chunk of ``writer``.
 
@@ -117,6 +120,8 @@ def extract(
         batch: images forwarded at once; halved when the device runs out of memory.
         stop: asked before each chunk; with a reason, the chunks in flight are finished and the
             job ends with :class:`Interrupted`.
+        reduce: makes the writer's arrays of what the taps show, on the device; by default the
+            arrays are the taps' own.
 
     Returns:
         what the receipt says of the run: images done before and now, the batch size used, and
@@ -130,7 +135,7 @@ def extract(
     if resumed:
         log.info("going on after %s of %s images", f"{resumed:,}", f"{writer.images:,}")
     scale = [torch.tensor(v, device=device) for v in (mean, std)]
-    forward = _Forward(model, scale, batch, device, writer.variables)
+    forward = _Forward(model, scale, batch, device, writer.variables, reduce)
     pending: list[Future] = []
     done = resumed
     progress(done, writer.images)
@@ -145,7 +150,7 @@ def extract(
                     f"{reason}: ended after {done:,} of {writer.images:,} images; "
                     "the next attempt goes on from there"
                 )
-            values = forward(pixels, lambda n, done=done: progress(done + n, writer.images))
+            values = forward(pixels, first, lambda n, done=done: progress(done + n, writer.images))
             pending.append(pool.submit(_store, writer, first, values, offset))
             if len(pending) > 2:
                 pending.pop(0).result()
@@ -163,10 +168,12 @@ def extract(
 class _Forward:
     """One chunk through the model in batches; results on the host, copies still under way."""
 
-    def __init__(self, model, scale, batch, device, wanted):
-        self.taps = Taps(model, qkv="q" in wanted, logits="top5" in wanted)
+    def __init__(self, model, scale, batch, device, wanted, reduce):
+        blocks = wanted["cls_blocks"].shape[0] if "cls_blocks" in wanted else 0
+        self.taps = Taps(model, "q" in wanted, "top5" in wanted, blocks)
         self.scale, self.batch, self.device, self.wanted = scale, batch, device, wanted
         self.cuda = device.startswith("cuda")
+        self.reduce = reduce or (lambda out, pixels, first: out)
 
     def __enter__(self):
         self.taps.__enter__()
@@ -175,10 +182,10 @@ class _Forward:
     def __exit__(self, *exc):
         self.taps.__exit__(*exc)
 
-    def __call__(self, pixels: np.ndarray, progress: Callable[[int], None]) -> tuple:
+    def __call__(self, pixels: np.ndarray, first: int, progress: Callable[[int], None]) -> tuple:
         while True:
             try:
-                return self._run(torch.from_numpy(pixels), progress)
+                return self._run(torch.from_numpy(pixels), first, progress)
             except torch.OutOfMemoryError:
                 if self.batch == 1:
                     raise StudyError("the device has no memory for even one image") from None
@@ -187,27 +194,30 @@ class _Forward:
                 log.info("device memory ran out: going on with batches of %d", self.batch)
 
     @torch.inference_mode()
-    def _run(self, pixels: Tensor, progress: Callable[[int], None]) -> tuple:
+    def _run(self, pixels: Tensor, first: int, progress: Callable[[int], None]) -> tuple:
         parts: dict[str, list[Tensor]] = {name: [] for name in self.wanted}
+        largest = []
         source = pixels.pin_memory() if self.cuda else pixels
         seen = 0
         for piece in source.split(self.batch):
-            x = normalise(piece.to(self.device, non_blocking=True), *self.scale)
+            piece = piece.to(self.device, non_blocking=True)
             with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.cuda):
-                out = self.taps(x)
+                out = self.taps(normalise(piece, *self.scale))
             if "top5" in parts:
                 k = self.wanted["top5"].shape[0]
-                out["top5"] = out["logits"].topk(k, dim=-1).indices.to(torch.int32)
+                out["top5"] = out["logits"].topk(k, dim=-1).indices
+            largest.append(self._to_host(out["norms"].amax((1, 2))))
+            kept = self.reduce(out, piece, first + seen)
             for name, values in parts.items():
-                dtype = torch.float16 if name in HALF else None
-                values.append(self._to_host(out[name].to(dtype or out[name].dtype)))
+                dtype = getattr(torch, self.wanted[name].dtype)
+                values.append(self._to_host(kept[name].to(dtype)))
             seen += len(piece)
             progress(seen)
         copied = None
         if self.cuda:
             copied = torch.cuda.Event()
             copied.record()
-        return parts, copied
+        return parts, largest, copied
 
     def _to_host(self, value: Tensor) -> Tensor:
         if not self.cuda:
@@ -217,19 +227,16 @@ class _Forward:
 
 
 def _store(writer: StoreWriter, first: int, values: tuple, offset: int) -> None:
-    parts, copied = values
+    parts, largest, copied = values
     if copied is not None:
         copied.synchronize()
-    arrays = {
-        name: torch.cat(pieces).numpy().astype(writer.variables[name].dtype, copy=False)
-        for name, pieces in parts.items()
-    }
-    norms = arrays["norms"].max(axis=(1, 2))
-    if not np.isfinite(norms).all():
-        bad = np.flatnonzero(~np.isfinite(norms)) + first + offset
+    largest = torch.cat(largest).numpy()
+    if not np.isfinite(largest).all():
+        bad = np.flatnonzero(~np.isfinite(largest)) + first + offset
         raise StudyError(f"the backbone's tokens are not finite for sample rows {bad[:5].tolist()}")
-    if "tokens" in arrays and norms.max() >= LIMIT:
+    half = any(variable.dtype == "float16" for variable in writer.variables.values())
+    if half and largest.max() >= LIMIT:
         raise StudyError(
-            f"token norms reach {norms.max():.0f}, beyond float16; set extract: tokens: false"
+            f"token norms reach {largest.max():.0f}, beyond float16; set extract: tokens: false"
         )
-    writer.write(first, arrays)
+    writer.write(first, {name: torch.cat(pieces).numpy() for name, pieces in parts.items()})

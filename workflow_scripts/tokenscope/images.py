@@ -1,9 +1,7 @@
 """Where a job takes its pixels from: a decoded store, or the files themselves."""
 
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import zarr
 
 from tokenscope.geometry import Geometry
 from tokenscope.pixels import decode
+from tokenscope.places import forked_pool, places
 
 Chunk = tuple[int, int, np.ndarray]
 
@@ -37,30 +36,23 @@ class StreamedImages:
     """The same pixels decoded on the way by worker processes, for sets too large to keep."""
 
     def __init__(self, root: str, sample: pd.DataFrame, geometry: Geometry, workers: int):
-        self.paths = [os.path.join(root, path) for path in sample["path"]]
+        self.places = places(root, sample)
         self.decode = partial(decode, geometry=geometry)
         self.pool = forked_pool(workers) if workers > 1 else None
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.places)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        paths = self.paths[start:stop]
+        places = self.places[start:stop]
         if self.pool is None:
-            return np.stack([self.decode(path) for path in paths])
-        size = max(1, len(paths) // (4 * self.pool._max_workers))
-        return np.stack(list(self.pool.map(self.decode, paths, chunksize=size)))
+            return np.stack([self.decode(place) for place in places])
+        size = max(1, len(places) // (4 * self.pool._max_workers))
+        return np.stack(list(self.pool.map(self.decode, places, chunksize=size)))
 
     def close(self) -> None:
         if self.pool is not None:
             self.pool.shutdown(cancel_futures=True)
-
-
-def forked_pool(workers: int) -> ProcessPoolExecutor:
-    """Decoding processes, started at once: they must be forked before torch starts its threads."""
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork"))
-    list(pool.map(abs, range(workers)))
-    return pool
 
 
 def source_of(

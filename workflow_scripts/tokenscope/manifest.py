@@ -1,197 +1,98 @@
-"""Which images a data set has: an index of its files, and a seeded sample of them."""
+"""Which images a data set has: an index of them all, and a seeded sample of them."""
 
-import csv
-import hashlib
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
 
-import numpy as np
 import pandas as pd
-from PIL import Image
 
+from tokenscope import truth
+from tokenscope.classes import check_numbers, numbered
 from tokenscope.errors import StudyError
-from tokenscope.pixels import BadImage, load_rgb
+from tokenscope.layouts import EXTENSIONS, LAYOUTS
+from tokenscope.places import WHOLE
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".jp2"}
-COLUMNS = [
-    "image_id", "path", "label", "label_name", "width", "height", "mode", "bytes", "sha256",
-    "problem",
-]  # fmt: skip
+COLUMNS = ["image_id", "path", "offset", "bytes", "label", "label_name"]
+Progress = Callable[[int, int], None]
 
 
 def index(
-    root: str,
-    labels: str,
-    threads: int = 4,
-    columns: dict[str, str] | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    source: dict, threads: int = 4, progress: Progress = lambda done, total: None
 ) -> pd.DataFrame:
-    """Every image file below ``root``, sorted by path, as one table (:data:`COLUMNS`).
+    """Every image of a data set as one table (:data:`COLUMNS`), without opening one.
+
+    The same images give the same rows in the same order in every layout: where classes have names,
+    an image is called ``<class>/<name>`` without suffix, and rows are sorted by that. Images of a
+    CSV list, or without classes, keep their paths; a list keeps its order.
 
     Args:
-        root: folder with images at any depth.
-        labels: ``none``; ``folders`` (the first folder below root is the class, classes numbered
-            in sorted order); or the path of a CSV file that lists the images.
-        threads: files read at the same time.
-        columns: for a CSV, which of its columns hold ``file`` (relative to root), ``label``
-            (an integer) and ``label_name``.
+        source: ``type`` (a key of :data:`tokenscope.layouts.LAYOUTS`) and ``path``; further
+            ``labels`` (``folders``, ``none``, or a file of labels), ``columns`` of a CSV or parquet
+            file, ``synsets`` (the list that class numbers refer to), ``classes`` (the label space)
+            and ``subset`` (whether a known label space may lack classes).
+        threads: files listed at the same time.
         progress: called with files done and files in all.
 
-    A file that cannot be opened as an image stays in the table with the reason in ``problem``.
-
     Raises:
-        StudyError: no such folder, no image in it, or an index file that does not fit.
+        StudyError: nothing there, a damaged file, or labels that do not fit.
     """
-    folder = Path(root)
-    if not folder.is_dir():
-        raise StudyError(f"the image folder '{root}' does not exist (config key: datasets, path)")
-    if labels in ("none", "folders"):
-        files = sorted(
-            p.relative_to(folder).as_posix()
-            for p in folder.rglob("*")
-            if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".")
+    labels, where = source.get("labels", ""), source["path"]
+    space, subset = source.get("classes", ""), source.get("subset", False)
+    if labels.endswith(".csv") and not _is_kaggle(labels):
+        table = _from_list(source)
+        if (table["label"] < 0).any():
+            chosen = numbered(table["label_name"].unique(), space, subset, labels)
+            table[["label", "label_name"]] = [chosen[name] for name in table["label_name"]]
+        else:
+            check_numbers(table["label"], table["label_name"], space, subset, labels)
+        return table[COLUMNS]
+    table = LAYOUTS[source["type"]](source, threads, progress)
+    if not len(table):
+        raise StudyError(
+            f"there is no image below '{where}' (looked for {', '.join(sorted(EXTENSIONS))})"
         )
-        rows = list(_folder_labels(files, root) if labels == "folders" else _no_labels(files))
+    if (table["class_name"] == "").all():
+        table["label"], table["label_name"], table["image_id"] = -1, "", table["name"]
     else:
-        rows = list(_listed(labels, columns or {}))
-    if not rows:
+        chosen = numbered(table["class_name"].unique(), space, subset, where)
+        table["label"] = table["class_name"].map({n: c[0] for n, c in chosen.items()})
+        table["label_name"] = table["class_name"].map({n: c[1] for n, c in chosen.items()})
+        table["image_id"] = _ids(table, source["type"] == "imagefolder")
+    twice = table["image_id"].duplicated(keep=False)
+    if twice.any():
+        both = table.loc[twice].sort_values("image_id").iloc[:2]
         raise StudyError(
-            f"there is no image below '{root}' (looked for {', '.join(sorted(EXTENSIONS))})"
+            f"'{where}': {int(twice.sum())} images share a name, e.g. '{both['image_id'].iloc[0]}' "
+            f"in {both['path'].iloc[0]} and {both['path'].iloc[1]}: the set overlaps itself"
         )
-    table = []
-    with ThreadPoolExecutor(threads) as pool:
-        facts = pool.map(lambda row: _facts(folder / row["path"]), rows)
-        for done, (row, fact) in enumerate(zip(rows, facts, strict=True), start=1):
-            table.append({"image_id": row["path"], **row, **fact})
-            progress(done, len(rows))
-    return pd.DataFrame(table, columns=COLUMNS)
+    return table.sort_values("image_id", ignore_index=True)[COLUMNS]
 
 
-def _no_labels(files: list[str]) -> Iterable[dict]:
-    return ({"path": file, "label": -1, "label_name": ""} for file in files)
+def _ids(table: pd.DataFrame, files: bool) -> pd.Series:
+    """``<class>/<name>``: a tar's or table's own class folder gives way to the class."""
+    name = table["name"]
+    if files:
+        bare = name.map(lambda n: n[: len(n) - len(PurePosixPath(n).suffix)])
+    else:
+        bare = name.str.rpartition("/")[2]
+    ids = table["label_name"] + "/" + bare
+    # In a folder, a.jpg and a.png are two images.
+    return ids.where(~ids.duplicated(keep=False), table["label_name"] + "/" + name)
 
 
-def _folder_labels(files: list[str], root: str) -> Iterable[dict]:
-    loose = [file for file in files if "/" not in file]
-    if loose:
+def _is_kaggle(labels: str) -> bool:
+    """Whether a label file is LOC_val_solution.csv, whose second column needs parsing."""
+    if not Path(labels).is_file():
+        return False
+    with open(labels) as handle:
+        return handle.readline().startswith("ImageId,")
+
+
+def _from_list(source: dict) -> pd.DataFrame:
+    if not Path(source["path"]).is_dir():
         raise StudyError(
-            f"labels: folders, but {len(loose)} images lie directly in '{root}' (e.g. {loose[0]}); "
-            "move them into class folders or set labels: none"
+            f"the image folder '{source['path']}' does not exist (config key: datasets, path)"
         )
-    names = sorted({file.split("/")[0] for file in files})
-    number = {name: i for i, name in enumerate(names)}
-    for file in files:
-        name = file.split("/")[0]
-        yield {"path": file, "label": number[name], "label_name": name}
-
-
-def _listed(file: str, columns: dict[str, str]) -> Iterable[dict]:
-    names = {"file": "file", "label": "label", "label_name": "label_name", **columns}
-    try:
-        with open(file, newline="") as handle:
-            reader = csv.DictReader(handle)
-            have = reader.fieldnames or []
-            for role in ("file", "label"):
-                if names[role] not in have:
-                    raise StudyError(
-                        f"{file}: has no column '{names[role]}' for the {role}; "
-                        f"its columns: {', '.join(have)} (config key: datasets, columns)"
-                    )
-            seen = set()
-            for row in reader:
-                path, label = row[names["file"]], row[names["label"]]
-                if path in seen:
-                    raise StudyError(f"{file}, line {reader.line_num}: '{path}' is listed twice")
-                seen.add(path)
-                if not label.isdigit():
-                    raise StudyError(f"{file}, line {reader.line_num}: label '{label}' is no class")
-                name = row.get(names["label_name"]) or label
-                yield {"path": path, "label": int(label), "label_name": name}
-    except FileNotFoundError:
-        raise StudyError(f"the index file '{file}' does not exist (datasets, labels)") from None
-
-
-def _facts(path: Path) -> dict:
-    """Header facts and checksum of one file; pixels are decoded later, when it is sampled."""
-    try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        with Image.open(path) as image:
-            (width, height), mode = image.size, image.mode
-        problem = ""
-    except FileNotFoundError:
-        width, height, mode, digest, problem = 0, 0, "", "", "the file does not exist"
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = str(error).replace(str(path), path.name)
-        width, height, mode, problem = 0, 0, "", f"is not an image ({reason})"
-    size = path.stat().st_size if path.exists() else 0
-    return {
-        "width": width, "height": height, "mode": mode, "bytes": size, "sha256": digest,
-        "problem": problem,
-    }  # fmt: skip
-
-
-def sample(
-    manifest: pd.DataFrame,
-    root: str,
-    images: int | str,
-    seed: int,
-    on_bad_image: str,
-    threads: int = 4,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[pd.DataFrame, list[dict]]:
-    """The first ``images`` good files of a seeded permutation, in the order of the manifest.
-
-    Every sampled file is decoded once here, so that each later job, whatever its geometry, works
-    on the same images. With ``on_bad_image="skip"`` a bad file is passed over and the next of the
-    permutation takes its place.
-
-    Returns:
-        the sampled rows, and the skipped files as ``{"image_id", "problem"}``.
-
-    Raises:
-        StudyError: a bad file with ``on_bad_image="fail"`` (all found are named), or too few.
-    """
-    want = len(manifest) if images == "all" else int(images)
-    if want > len(manifest):
-        raise StudyError(
-            f"the study asks for {want} images, '{root}' has {len(manifest)}; set images to that "
-            "number or to 'all' (config key: datasets, images)"
-        )
-    order = np.random.default_rng(seed).permutation(len(manifest))
-    good, skipped, problems = [], [], manifest["problem"].fillna("")
-
-    def check(row: int) -> str:
-        if problems.iloc[row]:
-            return problems.iloc[row]
-        try:
-            load_rgb(Path(root) / manifest["path"].iloc[row])
-            return ""
-        except BadImage as error:
-            return str(error).split(": ", 1)[1]
-
-    with ThreadPoolExecutor(threads) as pool:
-        position = 0
-        while len(good) < want and position < len(order):
-            batch = order[position : position + min(want - len(good), 64 * threads)]
-            position += len(batch)
-            for row, problem in zip(batch, pool.map(check, batch), strict=True):
-                if problem:
-                    skipped.append({"image_id": manifest["image_id"].iloc[row], "problem": problem})
-                else:
-                    good.append(row)
-            if skipped and on_bad_image == "fail":
-                named = "; ".join(f"{bad['image_id']}: {bad['problem']}" for bad in skipped[:5])
-                raise StudyError(
-                    f"{len(skipped)} bad image(s) below '{root}': {named}. Mend or remove them, or "
-                    "set on_bad_image: skip to go on without them (they will be counted)"
-                )
-            progress(len(good), want)
-    if len(good) < want and images != "all":
-        raise StudyError(
-            f"only {len(good)} of {want} images below '{root}' can be decoded; "
-            f"{len(skipped)} are bad, e.g. {skipped[0]['image_id']}: {skipped[0]['problem']}"
-        )
-    if not good:
-        raise StudyError(f"not one image below '{root}' can be decoded")
-    return manifest.iloc[sorted(good)].drop(columns="problem"), skipped
+    table = pd.DataFrame(truth.listed(source["labels"], source.get("columns", {})))
+    if not len(table):
+        raise StudyError(f"{source['labels']}: lists no image")
+    return table.assign(image_id=table["path"], offset=WHOLE, bytes=0)

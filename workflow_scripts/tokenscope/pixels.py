@@ -1,12 +1,15 @@
 """From an image file to the uint8 square a backbone sees, in PIL, as timm's evaluation does it."""
 
+import io
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from tokenscope.errors import StudyError
 from tokenscope.geometry import Geometry
+from tokenscope.places import WHOLE, Place
 
 _RESAMPLE = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -22,18 +25,21 @@ class BadImage(StudyError):
     """A file that is no usable photograph; the message names it and says why."""
 
 
-def load_rgb(path: str | Path) -> Image.Image:
-    """Decode a whole file to upright 8-bit RGB.
+def load_rgb(source: str | Path | BinaryIO, name: object = None) -> Image.Image:
+    """Decode a file, or the bytes of one called ``name``, to upright 8-bit RGB.
 
     The EXIF orientation is applied; transparency is laid over white; 16-bit grey is scaled by
-    1/257 (PIL alone would clip it); grey, CMYK and palette images are converted.
+    1/257 (PIL alone would clip it); grey, CMYK and palette images are converted. The mode it had is
+    kept as ``info["mode"]``.
 
     Raises:
         BadImage: missing, empty, truncated or not an image, or a mode without a defined range.
     """
+    path = source if name is None else name
     try:
-        with Image.open(path) as image:
+        with Image.open(source) as image:
             image.load()
+            mode = image.mode
             image = ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise BadImage(f"{path}: the file does not exist") from None
@@ -52,7 +58,9 @@ def load_rgb(path: str | Path) -> Image.Image:
         image = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
     if image.mode not in (*_DIRECT, "RGBA"):
         raise BadImage(f"{path}: pixel mode '{image.mode}' has no defined range of brightness")
-    return image.convert("RGB")
+    image = image.convert("RGB")
+    image.info["mode"] = mode
+    return image
 
 
 def shape(image: Image.Image, geometry: Geometry) -> np.ndarray:
@@ -69,6 +77,12 @@ def shape(image: Image.Image, geometry: Geometry) -> np.ndarray:
     return np.asarray(resized.crop((left, top, left + size, top + size)))
 
 
-def decode(path: str | Path, geometry: Geometry) -> np.ndarray:
-    """One file as ``(size, size, 3)`` uint8 pixels. Raises BadImage, naming the file."""
-    return shape(load_rgb(path), geometry)
+def decode(place: Place, geometry: Geometry) -> np.ndarray:
+    """One image as ``(size, size, 3)`` uint8 pixels. Raises BadImage, naming the file."""
+    if place.offset == WHOLE:
+        return shape(load_rgb(place.path), geometry)
+    try:
+        content = place.read()
+    except (OSError, EOFError) as error:
+        raise BadImage(f"{place}: cannot be read ({error})") from None
+    return shape(load_rgb(io.BytesIO(content), place), geometry)

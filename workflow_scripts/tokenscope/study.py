@@ -11,9 +11,10 @@ from pathlib import Path
 
 import yaml
 
-from tokenscope import cost, zoo
+from tokenscope import claim5, cost, zoo
 from tokenscope.errors import StudyError
 from tokenscope.geometry import Geometry
+from tokenscope.places import folder_of
 from tokenscope.zoo import Backbone
 
 
@@ -43,6 +44,60 @@ class Study:
             source = row.recipe and self.recipe(row)["dataset"]
             if source and source not in self.datasets:
                 raise StudyError(f"{row.key} is trained on data set '{source}': add it to datasets")
+        self._check_probes()
+        self.heads = claim5.Claim5(self)
+
+    def _check_probes(self) -> None:
+        """The names in the section probes exist, and the cutoffs they need will be made."""
+        if not (probes := self.config.get("probes")):
+            return
+        for key, known in (("dataset", self.datasets), ("cutoffs", self.config["analyse"])):
+            if probes[key] not in known:
+                have = ", ".join(known)
+                raise StudyError(f"probes: {key}: '{probes[key]}' is not one of: {have}")
+        chosen = [row.key for row in self.chosen]
+        for key, patterns in (
+            ("backbones", probes["backbones"]),
+            ("sensitivity: backbones", probes["sensitivity"]["backbones"]),
+        ):
+            for pattern in patterns:
+                if not any(zoo.chosen(name, [pattern]) for name in chosen):
+                    raise StudyError(
+                        f"probes: {key}: '{pattern}' is none of this study's backbones: "
+                        f"{', '.join(chosen)}"
+                    )
+        if abs(sum(probes["split"]) - 1) > 1e-6:
+            raise StudyError(f"probes: split: {probes['split']} does not add up to 1")
+
+    @property
+    def probed(self) -> list[Backbone]:
+        """The backbones whose tokens are probed (claim 4); none without the section probes."""
+        patterns = (self.config.get("probes") or {}).get("backbones", [])
+        return [row for row in self.chosen if zoo.chosen(row.key, patterns)]
+
+    @property
+    def varied(self) -> list[Backbone]:
+        """Those whose probes are repeated under other recipes."""
+        patterns = (self.config.get("probes") or {}).get("sensitivity", {}).get("backbones", [])
+        return [row for row in self.probed if zoo.chosen(row.key, patterns)]
+
+    def probe_mb(self, gpu: bool) -> int:
+        """Host memory of a probing job: what the budget lets it hold, and a copy under way."""
+        row = max(self.probed, key=lambda row: row.arch.width)
+        probes = self.config["probes"]
+        tokens = self.planned_images(probes["dataset"]) * (
+            2 * probes["tokens_per_image"] + row.arch.prefix_tokens
+        )
+        need = tokens * (4 * row.arch.width + 3 * row.arch.patch**2) / 1e6
+        held = min(1000 * probes["memory_gb"], need)
+        return int(cost.torch_mb(gpu) + 3 * held)
+
+    def bank(self, name: str, row: Backbone, view: str) -> dict:
+        """How tokens of a data set are drawn for the probes; empty where none are wanted."""
+        probes = self.config.get("probes") or {}
+        if (name, view) != (probes.get("dataset"), "native") or row not in self.probed:
+            return {}
+        return {"tokens": probes["tokens_per_image"], "seed": probes["seed"]}
 
     @cached_property
     def recipes(self) -> dict[str, dict]:
@@ -108,11 +163,19 @@ class Study:
         """Recipe of a backbone trained here."""
         return self.recipes[row.recipe]
 
+    def source(self, name: str) -> dict:
+        """Where a data set's images and labels are, as tokenscope.manifest.index takes it."""
+        dataset, here = self.datasets[name], f"{self.results}/data/{name}"
+        if dataset["type"] == "scenes":
+            return {"type": "imagefolder", "path": f"{here}/images", "labels": f"{here}/labels.csv"}
+        keys = ("type", "path", "labels", "columns", "synsets", "classes", "subset")
+        return {key: dataset[key] for key in keys if key in dataset}
+
     def image_root(self, name: str) -> str:
-        """Folder of a data set's files; rendered scenes lie among the results."""
-        dataset = self.datasets[name]
-        scenes = dataset["type"] == "scenes"
-        return f"{self.results}/data/{name}/images" if scenes else dataset["path"]
+        """Folder that the paths of a sample are relative to; parquet images are copied out."""
+        source = self.source(name)
+        packed = source["type"] == "parquet"
+        return f"{self.results}/data/{name}/packed" if packed else folder_of(source["path"])
 
     def check_images(self, names: Iterable[str]) -> None:
         """Make sure that the images of these data sets are where the config says.
@@ -121,10 +184,11 @@ class Study:
             StudyError: a folder does not exist on this machine.
         """
         for name in names:
-            if self.datasets[name]["type"] == "scenes" or Path(self.image_root(name)).is_dir():
+            folder = folder_of(self.source(name)["path"])
+            if self.datasets[name]["type"] == "scenes" or Path(folder).is_dir():
                 continue
             raise StudyError(
-                f"datasets: {name}: path: there is no folder '{self.image_root(name)}' on "
+                f"datasets: {name}: path: there is no folder '{folder}' on "
                 f"{platform.node()}; set the key to where the images lie. If only the nodes see "
                 "them, start Snakemake there (profiles/README.md, The controller)"
             )
@@ -138,6 +202,10 @@ class Study:
         """Name of a data set's classes, to be compared with a backbone's."""
         return self.datasets[name].get("classes") or self.datasets[name]["type"]
 
+    def view(self, row: Backbone, view: str) -> Geometry:
+        """How a backbone is shown its images in a feature pass: ``native`` is its own geometry."""
+        return claim5.geometry(row, view)
+
     def streamed(self, name: str, geometry: Geometry) -> bool:
         """Whether a decoded copy would be too large to keep, so that jobs decode on the way."""
         size = cost.decoded_gb(self.planned_images(name), geometry.size)
@@ -148,6 +216,10 @@ class Study:
         extract = self.config["extract"]
         size = row.arch.input_size
         return cost.images_per_chunk(row.arch, size, extract["chunk_mb"], extract["batch"])
+
+    def feature_chunk(self, row: Backbone, view: str) -> int:
+        """Images in one chunk of a feature store: features are small, their pixels decide."""
+        return cost.images_in_flight(self.view(row, view).size, self.config["extract"]["batch"])
 
     def shard_size(self, name: str, row: Backbone) -> int | None:
         """Images of a shard: whole chunks, so that no two jobs write into one; None for all."""

@@ -94,6 +94,7 @@ class Taps:
         model: a timm VisionTransformer or Eva, in evaluation mode.
         qkv: also return q, k, v of the last block.
         logits: also return the logits of the model's own head.
+        cls_blocks: also return the CLS token of this many of the last blocks.
 
     The call returns a dict (N tokens, R registers, B batch, D width):
         norms (B, block, N): L2 norm of every token after every block, float32.
@@ -102,17 +103,21 @@ class Taps:
         neighbour_cosine (B, patch, 4): see :func:`neighbour_cosine`.
         cls (B, D), patch_mean (B, D), registers (B, R, D): of ``forward_features``, that is after
             the final norm, except in models that pool first and normalise then (``fc_norm``).
+        cls_blocks (B, block, D): CLS token of the last blocks, each after the final norm.
         q, k, v (B, N, D): heads side by side.
         logits (B, classes).
     Keys without content (no CLS, no registers) are left out.
     """
 
-    def __init__(self, model: nn.Module, qkv: bool = False, logits: bool = False):
-        self.model, self.qkv, self.logits = model, qkv, logits
+    def __init__(
+        self, model: nn.Module, qkv: bool = False, logits: bool = False, cls_blocks: int = 0
+    ):
+        self.model, self.qkv, self.logits, self.cls_blocks = model, qkv, logits, cls_blocks
         self.prefix = model.num_prefix_tokens
         self.has_cls = model.cls_token is not None
         self.tap = _AttentionTap()
         self.norms: list[Tensor] = []
+        self.cls: list[Tensor] = []
         self.embedded: Tensor | None = None
         self.last: Tensor | None = None
 
@@ -142,10 +147,13 @@ class Taps:
 
     def _on_block(self, _module, _inputs, output: Tensor) -> None:
         self.norms.append(torch.linalg.vector_norm(output, dim=-1, dtype=torch.float32))
+        if self.cls_blocks:
+            self.cls.append(output[:, 0])
         self.last = output
 
     def __call__(self, x: Tensor) -> dict[str, Tensor]:
         self.norms.clear()
+        self.cls.clear()
         self.tap.calls.clear()
         features = self.model.forward_features(x)
         patch = self.model.patch_embed.patch_size
@@ -164,6 +172,8 @@ class Taps:
             out["attention"] = rows[:, :, self.prefix :]
         if self.has_cls:
             out["cls"] = features[:, 0]
+        if self.cls_blocks:
+            out["cls_blocks"] = self.model.norm(torch.stack(self.cls[-self.cls_blocks :], 1))
         if self.prefix > self.has_cls:
             out["registers"] = features[:, int(self.has_cls) : self.prefix]
         if self.qkv:

@@ -10,6 +10,7 @@ COLUMNS = [
     "family", "size", "registers", "kind", "dataset", "claim", "group", "metric", "value", "low",
     "high", "n", "seed", "unit",
 ]  # fmt: skip
+NOT_MEASURED = "not measured"
 PUBLISHED = ["family", "size", "registers", "dataset", "group", "metric"]
 
 
@@ -33,6 +34,10 @@ class Rows:
             "low": low, "high": high, "n": self.n if n is None else n, "seed": self.seed,
             "unit": unit,
         })  # fmt: skip
+
+    def refuse(self, claim, group, metric, why, count) -> None:
+        """A number that cannot be measured: the table says why, and how many tokens there were."""
+        self.add(claim, group, metric, None, unit=f"{NOT_MEASURED}: {why}", n=count)
 
     def frame(self) -> pd.DataFrame:
         return pd.DataFrame(self.rows, columns=COLUMNS)

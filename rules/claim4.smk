@@ -1,0 +1,139 @@
+# Claim 4: outlier tokens know less of their place and pixels, and more of the image (main paper,
+# Tables 1-3). The bank of drawn tokens comes from the feature pass; one job trains all probes.
+
+PROBES = config.get("probes") or {}
+BANK = PROBES.get("dataset", "none")
+
+
+rule probe:
+    input:
+        receipts=bank_receipts,
+    output:
+        rows=f"{RESULTS}/measures/probes/{{dataset}}/{BACKBONE}.csv",
+        places=f"{RESULTS}/measures/probes/{{dataset}}/{BACKBONE}.places.csv",
+        norms=f"{RESULTS}/measures/probes/{{dataset}}/{BACKBONE}.norms.csv",
+    log:
+        f"{RESULTS}/logs/probe/{{dataset}}/{BACKBONE}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/probe/{{dataset}}/{BACKBONE}.tsv"
+    conda:
+        ENV
+    threads: config["threads"]["probe"]
+    resources:
+        gpu=gpu,
+        mem_mb=lambda w, attempt: STUDY.probe_mb(gpu() > 0) * attempt,
+        runtime=minutes("probe"),
+    params:
+        who=who,
+        settings={k: v for k, v in PROBES.items() if k not in ("backbones", "sensitivity")},
+        statistics=config["statistics"],
+        device=config["device"],
+        partial=f"{RESULTS}/partial/probes/{{dataset}}/{BACKBONE}",
+        code=code("probe.py"),
+    script:
+        "../workflow_scripts/probe.py"
+
+
+# The same class probe under other recipes: what the published differences may come from.
+rule sensitivity:
+    input:
+        receipts=bank_receipts,
+        cutoffs=cutoffs_of,
+    output:
+        f"{RESULTS}/measures/sensitivity/{{dataset}}/{BACKBONE}.csv",
+    log:
+        f"{RESULTS}/logs/sensitivity/{{dataset}}/{BACKBONE}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/sensitivity/{{dataset}}/{BACKBONE}.tsv"
+    conda:
+        ENV
+    threads: config["threads"]["probe"]
+    resources:
+        gpu=gpu,
+        mem_mb=lambda w, attempt: STUDY.probe_mb(gpu() > 0) * attempt,
+        runtime=minutes("sensitivity"),
+    params:
+        who=who,
+        settings={k: v for k, v in PROBES.items() if k != "backbones"},
+        statistics=config["statistics"],
+        device=config["device"],
+        code=code("sensitivity.py"),
+    script:
+        "../workflow_scripts/sensitivity.py"
+
+
+rule probe_curves:
+    input:
+        places=probed(f"{RESULTS}/measures/probes/{BANK}/{BACKBONE}.places.csv"),
+        norms=probed(f"{RESULTS}/measures/probes/{BANK}/{BACKBONE}.norms.csv"),
+    output:
+        places=f"{RESULTS}/figures/data/probe_places.csv.gz",
+        norms=f"{RESULTS}/figures/data/probe_norms.csv.gz",
+    log:
+        f"{RESULTS}/logs/probe_curves/probe_curves.log",
+    conda:
+        ENV
+    params:
+        code=code("join.py"),
+    script:
+        "../workflow_scripts/join.py"
+
+
+rule fig_error_maps:
+    input:
+        places=rules.probe_curves.output.places,
+        claim4=f"{RESULTS}/tables/claim4.csv",
+    output:
+        expand(f"{RESULTS}/figures/{{{{dataset}}}}/probe_error_maps.{{f}}", f=FORMATS),
+    log:
+        f"{RESULTS}/logs/fig_error_maps/{{dataset}}.log",
+    conda:
+        ENV
+    params:
+        code=code("fig_error_maps.py"),
+    script:
+        "../workflow_scripts/fig_error_maps.py"
+
+
+rule fig_probe_norms:
+    input:
+        norms=rules.probe_curves.output.norms,
+        claim4=f"{RESULTS}/tables/claim4.csv",
+    output:
+        expand(f"{RESULTS}/figures/{{{{dataset}}}}/probe_norms.{{f}}", f=FORMATS),
+    log:
+        f"{RESULTS}/logs/fig_probe_norms/{{dataset}}.log",
+    conda:
+        ENV
+    params:
+        code=code("fig_probe_norms.py"),
+    script:
+        "../workflow_scripts/fig_probe_norms.py"
+
+
+rule fig_sensitivity:
+    input:
+        rows=f"{RESULTS}/tables/sensitivity.csv",
+        published="config/published.csv",
+    output:
+        expand(f"{RESULTS}/figures/{{{{dataset}}}}/probe_sensitivity.{{f}}", f=FORMATS),
+    log:
+        f"{RESULTS}/logs/fig_sensitivity/{{dataset}}.log",
+    conda:
+        ENV
+    params:
+        code=code("fig_sensitivity.py"),
+    script:
+        "../workflow_scripts/fig_sensitivity.py"
+
+
+rule claim4:
+    input:
+        f"{RESULTS}/tables/claim4.csv" if STUDY.probed else [],
+        expand(
+            f"{RESULTS}/figures/{BANK}/{{figure}}.png",
+            figure=(
+                (["probe_error_maps", "probe_norms"] if STUDY.probed else [])
+                + (["probe_sensitivity"] if STUDY.varied else [])
+            ),
+        ),

@@ -1,0 +1,126 @@
+# Claim 5: does a classifier gain by registers (main paper, Tables 4 and 5)? Published heads, the
+# heads that backbones came with, and heads trained here, all on stored features.
+
+HEADS = STUDY.heads
+
+
+localrules:
+    obtain_head,
+    splits,
+    fig_gains,
+
+
+# Runs where the controller runs, as `obtain` does: it may use the network.
+rule obtain_head:
+    output:
+        f"{RESULTS}/heads/{BACKBONE}/{{layers}}.json",
+    log:
+        f"{RESULTS}/logs/obtain_head/{BACKBONE}/{{layers}}.log",
+    wildcard_constraints:
+        layers="1|4",
+    conda:
+        ENV
+    params:
+        head=lambda w: HEADS.head(row_of(w), int(w.layers)),
+        width=lambda w: row_of(w).arch.width,
+        folder=lambda w: HEADS.settings["released"]["folder"],
+        cache=config["weights"]["cache"],
+        download=lambda w: HEADS.settings["released"]["download"],
+        code=code("obtain_head.py"),
+    script:
+        "../workflow_scripts/obtain_head.py"
+
+
+# Training and test images must be different files, of the same classes.
+rule splits:
+    input:
+        train=f"{RESULTS}/data/{{train}}/sample.csv",
+        test=f"{RESULTS}/data/{{test}}/sample.csv",
+    output:
+        f"{RESULTS}/receipts/splits/{{train}}/{{test}}.json",
+    log:
+        f"{RESULTS}/logs/splits/{{train}}/{{test}}.log",
+    conda:
+        ENV
+    params:
+        names=lambda w: [w.train, w.test],
+        duplicates=lambda w: HEADS.settings["duplicates"],
+        code=code("splits.py"),
+    script:
+        "../workflow_scripts/splits.py"
+
+
+rule heads:
+    input:
+        unpack(lambda w: HEADS.inputs(row_of(w), w.view)),
+    output:
+        rows=f"{RESULTS}/measures/heads/{{dataset}}/{BACKBONE}/{{view}}.csv",
+        ranks=f"{RESULTS}/measures/heads/{{dataset}}/{BACKBONE}/{{view}}.ranks.csv.gz",
+    log:
+        f"{RESULTS}/logs/heads/{{dataset}}/{BACKBONE}/{{view}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/heads/{{dataset}}/{BACKBONE}/{{view}}.tsv"
+    conda:
+        ENV
+    threads: config["threads"]["train"]
+    resources:
+        gpu=gpu,
+        mem_mb=lambda w, attempt: HEADS.memory_mb(row_of(w), w.view, gpu() > 0) * attempt,
+        runtime=minutes("heads"),
+    params:
+        groups=lambda w: [head.group for head in HEADS.released(row_of(w))],
+        own=lambda w: HEADS.own(row_of(w)),
+        who=who,
+        settings=lambda w: HEADS.training,
+        statistics=config["statistics"],
+        device=config["device"],
+        partial=f"{RESULTS}/partial/heads/{{dataset}}/{BACKBONE}/{{view}}.pt",
+        code=code("heads.py"),
+    script:
+        "../workflow_scripts/heads.py"
+
+
+rule gains:
+    input:
+        HEADS.ranks,
+    output:
+        f"{RESULTS}/measures/gains/{{dataset}}.csv",
+    log:
+        f"{RESULTS}/logs/gains/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/gains/{{dataset}}.tsv"
+    conda:
+        ENV
+    resources:
+        mem_mb=lambda w, attempt: cost.MANIFEST_MB * attempt,
+        runtime=lambda w, attempt: 60 * attempt,
+    params:
+        backbones=[(row.family, row.size, row.registers) for row, _ in HEADS.jobs],
+        dataset="{dataset}",
+        statistics=config["statistics"],
+        code=code("gains.py"),
+    script:
+        "../workflow_scripts/gains.py"
+
+
+rule fig_gains:
+    input:
+        claim5=f"{RESULTS}/tables/claim5.csv",
+        published="config/published.csv",
+    output:
+        table4=expand(f"{RESULTS}/figures/{{{{dataset}}}}/table4_gains.{{f}}", f=FORMATS),
+        table5=expand(f"{RESULTS}/figures/{{{{dataset}}}}/table5_gains.{{f}}", f=FORMATS),
+    log:
+        f"{RESULTS}/logs/fig_gains/{{dataset}}.log",
+    conda:
+        ENV
+    params:
+        code=code("fig_gains.py"),
+    script:
+        "../workflow_scripts/fig_gains.py"
+
+
+rule claim5:
+    input:
+        f"{RESULTS}/tables/claim5.csv",
+        [f"{RESULTS}/figures/{HEADS.test}/table4_gains.png"] if HEADS.jobs else [],

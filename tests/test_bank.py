@@ -1,0 +1,127 @@
+"""The bank: what it keeps is exactly what the backbone and the image showed at that place."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import timm
+import torch
+
+from tokenscope.bank import Draw, Features, attributes, coordinates, patch_pixels, variables
+from tokenscope.errors import StudyError
+from tokenscope.extraction import extract
+from tokenscope.jobs import Interrupted
+from tokenscope.stores import StoreWriter, open_store
+from tokenscope.taps import Taps, normalise
+
+HALVES = (0.5, 0.5, 0.5)
+PIXELS = np.random.default_rng(0).integers(0, 256, (12, 36, 36, 3), dtype=np.uint8)
+IDS = [f"image{i}" for i in range(12)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return timm.create_model(
+        "vit_tiny_patch16_224", img_size=36, patch_size=8, embed_dim=48, depth=2, num_heads=2,
+        num_classes=7, reg_tokens=2,
+    ).eval()  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def seen(model):
+    x = normalise(torch.from_numpy(PIXELS), torch.tensor(HALVES), torch.tensor(HALVES))
+    with torch.inference_mode(), Taps(model) as observe:
+        return {name: value.numpy() for name, value in observe(x).items()}
+
+
+def run(model, folder, cutoff, images=range(12), batch=4, **options):
+    """A feature store of some of the images."""
+    draw = Draw(cutoff, 2, 5)
+    ids = [IDS[i] for i in images]
+    rows = pd.DataFrame({"image_id": ids, "label": 0})
+    writer = StoreWriter(
+        folder / "store", folder / "partial", variables(model, draw, True), len(ids), 4, "x"
+    )
+    extract(
+        model, lambda a, b: PIXELS[list(images)[a:b]], writer, HALVES, HALVES, batch, "cpu",
+        reduce=Features(model, ids, draw), **options,
+    )  # fmt: skip
+    writer.publish(coordinates(rows, model, draw), attributes(model, draw))
+    return open_store(folder / "store").load()
+
+
+def test_slots_hold_tokens_norms_and_pixels_of_their_patch(model, seen, tmp_path):
+    patches, norms = seen["tokens"][:, 3:], seen["norms"][:, -1, 3:]
+    cutoff = float(np.quantile(norms, 0.95))
+    bank = run(model, tmp_path, cutoff)
+    assert bank["slot_kind"].values.tolist() == ["normal"] * 2 + ["outlier"] * 2 + ["lowest"]
+    there = 0
+    for i in range(12):
+        for slot, kind in enumerate(bank["slot_kind"].values):
+            at = int(bank["patch_index"][i, slot])
+            if at < 0:
+                assert kind == "outlier" and (norms[i] > cutoff).sum() <= slot - 2
+                assert np.isnan(bank["norm"][i, slot]) and np.isnan(bank["tokens"][i, slot]).all()
+                continue
+            there += kind == "outlier"
+            row, column = int(bank["patch_row"][at]), int(bank["patch_column"][at])
+            source = PIXELS[i, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
+            np.testing.assert_array_equal(bank["pixels"][i, slot].values.reshape(8, 8, 3), source)
+            np.testing.assert_allclose(bank["norm"][i, slot], norms[i, at], rtol=1e-5)
+            np.testing.assert_allclose(
+                bank["tokens"][i, slot], patches[i, at], rtol=2e-3, atol=1e-3
+            )
+            if kind == "lowest":
+                assert at == norms[i].argmin()
+            else:
+                assert (norms[i, at] > cutoff) == (kind == "outlier")
+    assert there == sum(min(2, n) for n in (norms > cutoff).sum(1)) > 0
+
+
+def test_everything_else_is_what_the_model_shows(model, seen, tmp_path):
+    bank = run(model, tmp_path, 1e9)
+    for name in ("cls", "registers", "patch_mean"):
+        np.testing.assert_allclose(bank[name], seen[name], atol=1e-5)
+    np.testing.assert_allclose(bank["patch_norms"], seen["norms"][:, -1, 3:], rtol=1e-5)
+    np.testing.assert_allclose(bank["prefix"], seen["tokens"][:, :3], rtol=2e-3, atol=1e-3)
+    assert bank["prefix_kind"].values.tolist() == ["cls", "reg0", "reg1"]
+    assert (bank["patch_index"].values[:, 2:4] == -1).all()  # no token is above such a cutoff
+    normed = torch.nn.functional.layer_norm(
+        torch.from_numpy(bank["prefix"].values).float(), (48,),
+        torch.from_numpy(bank["final_norm_weight"].values),
+        torch.from_numpy(bank["final_norm_bias"].values), bank.attrs["final_norm_eps"],
+    )  # fmt: skip
+    np.testing.assert_allclose(normed[:, 0], bank["cls"], atol=5e-3)
+
+
+def test_the_draw_knows_nothing_of_shards_batches_and_interruptions(model, tmp_path):
+    whole = run(model, tmp_path / "whole", 6.5)
+    part = run(model, tmp_path / "part", 6.5, images=range(6, 12), batch=1)
+    asked = iter(["", "SIGTERM"])
+    with pytest.raises(Interrupted):
+        run(model, tmp_path / "resumed", 6.5, stop=lambda: next(asked))
+    resumed = run(model, tmp_path / "resumed", 6.5)
+    for name in ("patch_index", "pixels"):
+        np.testing.assert_array_equal(whole[name][6:], part[name])
+        np.testing.assert_array_equal(whole[name], resumed[name])
+
+
+def test_tokens_are_drawn_at_random():
+    draw = Draw(1.0, 1, 0)
+    norms = torch.full((4000, 5), 0.5)
+    norms[:, 3:] = 2
+    index = draw(norms, torch.from_numpy(draw.scores([str(i) for i in range(4000)], 5)))
+    normal, outlier = index[:, 0].bincount(minlength=5), index[:, 1].bincount(minlength=5)
+    assert (normal[:3] - 4000 / 3).abs().max() < 120 and normal[3:].sum() == 0
+    assert (outlier[3:] - 2000).abs().max() < 130 and outlier[:3].sum() == 0
+
+
+def test_patches_leave_out_what_the_embedding_leaves_out():
+    cut = patch_pixels(torch.from_numpy(PIXELS), 8)
+    assert cut.shape == (12, 16, 192)
+    np.testing.assert_array_equal(cut[3, 6].reshape(8, 8, 3), PIXELS[3, 8:16, 16:24])
+
+
+def test_more_tokens_than_patches_are_refused(model):
+    with pytest.raises(StudyError, match="an image has only 16 patches"):
+        variables(model, Draw(1.0, 17, 0), False)

@@ -1,0 +1,198 @@
+"""Claim 5: heads trained together are heads trained alone; ranks, neighbours, gains."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+
+from tokenscope.errors import StudyError
+from tokenscope.gains import gains, published_gains
+from tokenscope.heads import Features, Recipe, _rank, _Training, knn_ranks, ranks, train
+from tokenscope.jobs import Interrupted
+from tokenscope.ranks import Accuracy, Ranks, make_bootstrap
+from tokenscope.splits import check_classes, shared
+
+STATISTICS = {"resamples": 400, "seed": 0, "confidence": 0.95}
+
+
+def clouds(images, seed=0, classes=5, spread=1.0, registers=True):
+    """Gaussian clouds around one centre a class; CLS and registers see different directions."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(9).normal(size=(3, classes, 8))
+    labels = rng.integers(0, classes, images)
+    names = ("cls", "patch_mean", "registers")[: 3 if registers else 2]
+    parts = {
+        name: torch.tensor(c[labels] + spread * rng.normal(size=(images, 8)), dtype=torch.float32)
+        for name, c in zip(names, centres, strict=False)
+    }
+    ids = np.array([f"{seed}-{i:04d}" for i in range(images)])
+    return Features(parts, torch.from_numpy(labels), ids)
+
+
+RECIPE = Recipe(("cls", "cls+patch_mean"), (0.01, 0.1), epochs=3, batch=32, seeds=2, validation=0.1)
+
+
+def test_heads_in_a_stack_are_torch_heads_alone():
+    """Every head equals a torch.nn.Linear trained by torch.optim.SGD on the same batches."""
+    features = clouds(150)
+    heads = train(features, 5, RECIPE)
+    again = _Training(features, 5, RECIPE, "cpu")
+    for name, head in heads.items():
+        for seed in range(2):
+            linear = torch.nn.Linear(head.weights.shape[1] - 1, 5)
+            begin = again.weights[name][seed, :, :5]
+            linear.weight.data, linear.bias.data = begin[:-1].T.clone(), begin[-1].clone()
+            rate = RECIPE.learning_rates[head.rate] * 32 / 256
+            optimizer = torch.optim.SGD(linear.parameters(), rate, momentum=0.9)
+            total = 3 * again.steps
+            for epoch in range(3):
+                order = again.order(seed, epoch)
+                for step in range(again.steps):
+                    rows = order[32 * step : 32 * (step + 1)]
+                    done = (epoch * again.steps + step) / total
+                    optimizer.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * done))
+                    x = features.rows(name, rows, "cpu")[:, :-1]
+                    loss = torch.nn.functional.cross_entropy(linear(x), features.labels[rows])
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+            assert torch.allclose(head.weights[seed, :-1].T, linear.weight, atol=1e-5)
+            assert torch.allclose(head.weights[seed, -1], linear.bias, atol=1e-5)
+
+
+def test_an_interrupted_training_goes_on_to_the_same_heads(tmp_path):
+    features, file = clouds(120), tmp_path / "state.pt"
+    whole = train(features, 5, RECIPE)
+    with pytest.raises(Interrupted, match="after 1 of 3"):
+        train(features, 5, RECIPE, partial=file, stop=lambda: "SIGTERM")
+    resumed = train(features, 5, RECIPE, partial=file)
+    for name, head in whole.items():
+        assert torch.equal(head.weights, resumed[name].weights)
+    assert not file.exists()
+
+
+def test_registers_that_know_more_help_and_noise_does_not():
+    recipe = Recipe(("cls", "cls+patch_mean", "cls+patch_mean+registers"), (0.05, 0.5), 8, 64)
+    features, test = clouds(800, spread=3), clouds(600, seed=1, spread=3)
+    heads = train(features, 5, recipe)
+    found = {name: ranks(test, name, head.weights, "cpu").numpy() for name, head in heads.items()}
+    rows = gains({("f", "s", "r4"): Ranks(test.ids, found)}, "d", STATISTICS)
+    rows = rows.set_index(["group", "metric"])
+    gain = rows.loc[("cls+patch_mean+registers", "top1_gain_over_cls+patch_mean")]
+    assert gain["low"] > 0 and gain["unit"] == "points"
+    assert rows.loc[("cls+patch_mean+registers", "registers_help"), "value"] == 1
+    assert rows.loc[("cls", "top1_gain_over_cls+patch_mean"), "high"] < 0
+    same = {g: r for g, r in found.items() if g == "cls"}
+    pair = {("f", "s", r): Ranks(test.ids, same) for r in ("r0", "r4")}
+    rows = gains(pair, "d", STATISTICS).set_index("metric")
+    assert rows.loc["top1_gain_over_r0", "value"] == 0
+    assert np.isnan(rows.loc["registers_help", "value"])
+
+
+def test_a_linear_head_is_as_good_as_logistic_regression():
+    features, test = clouds(1000, spread=2), clouds(800, seed=1, spread=2)
+    head = train(features, 5, Recipe(("cls",), (0.01, 0.1, 1.0), 20, 64))["cls"]
+    accuracy = Accuracy(
+        ranks(test, "cls", head.weights, "cpu").numpy(), 1, make_bootstrap(800, STATISTICS)
+    )
+    low, high = make_bootstrap(800, STATISTICS).interval(accuracy.resampled)
+    theirs = LogisticRegression(max_iter=500).fit(features.parts["cls"], features.labels)
+    assert low <= 100 * theirs.score(test.parts["cls"], test.labels) <= high
+
+
+def test_neighbours_vote_as_scikit_learn_counts():
+    features, test = clouds(400, spread=2), clouds(100, seed=1, spread=2)
+    mine = knn_ranks(features, test, "cls", 5, k=7, temperature=0.1)[0]
+    theirs = KNeighborsClassifier(
+        7, weights=lambda d: np.exp((1 - d) / 0.1), metric="cosine", algorithm="brute"
+    ).fit(features.parts["cls"], features.labels)
+    assert np.array_equal(mine == 1, theirs.predict(test.parts["cls"]) == test.labels.numpy())
+
+
+def test_neighbours_in_blocks_are_the_same(monkeypatch):
+    features, test = clouds(400, spread=2), clouds(50, seed=1, spread=2)
+    whole = knn_ranks(features, test, "cls", 5)
+    monkeypatch.setattr("tokenscope.heads.BLOCK", 37)
+    monkeypatch.setattr("tokenscope.heads.SLICE", 11)
+    assert torch.equal(knn_ranks(features, test, "cls", 5), whole)
+
+
+def test_ranks_never_flatter():
+    labels = torch.tensor([1, 1, 1, 1])
+    nan = float("nan")
+    scores = torch.tensor([[0.0, 2, 1], [3, 2, 1], [5, 5, 5], [nan, nan, nan]])
+    assert _rank(scores, labels).tolist() == [1, 2, 3, 3]
+
+
+def test_diverging_heads_are_never_chosen():
+    features = clouds(200)
+    head = train(features, 5, Recipe(("cls",), (0.1, 1e38), 20, 64))["cls"]
+    assert head.rate == 0 and torch.isfinite(head.weights).all()
+    with pytest.raises(StudyError, match="diverge at every"):
+        train(features, 5, Recipe(("cls",), (1e38,), 20, 64))
+
+
+def test_backbones_without_registers_or_cls_use_what_they_have():
+    features = clouds(100, registers=False)
+    wanted = ("cls", "registers", "cls+patch_mean+registers", "cls+patch_mean")
+    assert features.sets(wanted) == ["cls", "cls+patch_mean"]
+    assert len(features.without({"0-0003", "0-0004"})) == 98
+
+
+def test_ranks_survive_their_file(tmp_path):
+    ids = np.array(["a/1", "NA", "b"])
+    before = Ranks(ids, {"cls@resize256": np.array([[1, 2, 6], [1, 1, 3]])})
+    before.write(tmp_path / "r.csv.gz")
+    after = Ranks.read(tmp_path / "r.csv.gz")
+    assert after.ids.tolist() == ids.tolist()
+    assert np.array_equal(after.groups["cls@resize256"], before.groups["cls@resize256"])
+
+
+def test_gains_pair_the_official_view_with_its_twin():
+    ids = np.arange(200).astype(str)
+    good, bad = np.ones((1, 200), int), np.tile([1, 2], 100)[None]
+    found = {
+        ("dinov2", "small", "r0"): Ranks(ids, {"published_head@resize256-official": bad}),
+        ("dinov2", "small", "r4"): Ranks(ids, {"published_head@resize256": good}),
+    }
+    rows = gains(found, "d", STATISTICS).set_index("metric")
+    assert rows.loc["top1_gain_over_r0", "value"] == 50
+    assert rows.loc["top1_gain_over_r0", "group"] == "published_head@resize256-official"
+    assert rows.loc["registers_help", "value"] == 1
+    found["dinov2", "small", "r4"] = Ranks(ids[::-1], {"published_head@resize256": good})
+    with pytest.raises(StudyError, match="not tested on the same images"):
+        gains(found, "d", STATISTICS)
+
+
+def test_published_gains_are_those_of_the_papers():
+    found = published_gains(pd.read_csv("config/published.csv"))
+    table4 = found[(found["item"] == "table4")].set_index("size")
+    assert table4.loc["small", "value"] == 0.5 and table4.loc["giant", "value"] == 0.39
+    assert (table4["metric"] == "top1_gain_over_r0").all()
+    table5 = found[(found["item"] == "table5") & (found["group"] == "cls+patch_mean+registers")]
+    assert table5.set_index("size")["value"].to_dict() == pytest.approx(
+        {"small": -0.16, "base": -0.15, "large": 0.12}
+    )
+
+
+def test_shared_images_and_other_classes_are_refused():
+    def table(digests, labels, names):
+        ids = [f"{d}.png" for d in digests]
+        columns = {"image_id": ids, "sha256": list(digests), "label": labels}
+        return pd.DataFrame({**columns, "label_name": list(names)})
+
+    train_, test = table("abc", [0, 1, 1], "xyy"), table("cd", [1, 0], "yx")
+    with pytest.raises(StudyError, match="1 images of 'a' are also in 'b': c.png is c.png"):
+        shared(train_, test, "a", "b", "fail")
+    assert shared(train_, test, "a", "b", "drop") == ["c.png"]
+    check_classes(train_, test, "a", "b")
+    with pytest.raises(StudyError, match="class 1 is 'y' in 'a' and 'z' in 'b'"):
+        check_classes(train_, table("e", [1], "z"), "a", "b")
+    with pytest.raises(StudyError, match="class 2 .'z'. of 'b' has no image in 'a'"):
+        check_classes(train_, table("e", [2], "z"), "a", "b")
+    with pytest.raises(StudyError, match="'b' has no labels"):
+        check_classes(train_, table("e", [-1], "-"), "a", "b")

@@ -1,0 +1,66 @@
+"""Where on the patch grid the position and pixel probes of claim 4 err."""
+
+import numpy as np
+import pandas as pd
+
+from tokenscope import plots, tidy
+from tokenscope.jobs import job
+
+WHO = ["family", "size", "registers", "kind"]
+SHOWN = {"position_distance": "distance / patches", "pixel_l2_squared": "squared L2 / patch"}
+GROUPS = ("normal", "outlier")
+NOTE = (
+    "Mean error of the test tokens at each place of the patch grid, mean over seeds; one colour "
+    "scale per backbone and quantity. Grey: no such token there, or too few to train a probe."
+)
+
+
+def main(places, claim4, dataset, outputs):
+    """One row of maps per backbone: both errors, for normal and for outlier tokens."""
+    places = pd.read_csv(places)
+    claim4 = tidy.read(claim4).query("dataset == @dataset")
+    backbones = [
+        dict(zip(WHO, key, strict=True)) for key, _ in claim4.groupby(WHO, sort=False)
+    ] or [{}]
+    figure, axes = plots.plt.subplots(
+        len(backbones), 4, figsize=(6.4, 1.5 * len(backbones) + 0.7), squeeze=False
+    )
+    for row, who in zip(axes, backbones, strict=True):
+        mine = places[_of(places, who)]
+        for pair, (metric, label) in zip((row[:2], row[2:]), SHOWN.items(), strict=True):
+            _maps(figure, pair, mine[mine["metric"] == metric], label)
+        if who:
+            row[0].set_ylabel(plots.short("/".join(who[c] for c in WHO[:3])), fontsize=7)
+    for axis, metric in zip(axes[0], ("position", "position", "pixels", "pixels"), strict=True):
+        axis.set_title(f"{metric}\n{axis.get_title()}")
+    plots.note(figure, NOTE)
+    plots.save(figure, outputs)
+
+
+def _of(table, who):
+    return np.logical_and.reduce([table[c] == v for c, v in who.items()] or [table.index < 0])
+
+
+def _maps(figure, axes, table, label):
+    top = table["value"].max()
+    shown = None
+    for axis, group in zip(axes, GROUPS, strict=True):
+        rows = table[table["group"] == group]
+        tokens = int(rows["tokens"].sum()) if len(rows) else 0
+        axis.set_title(f"{group}, {tokens:,} tokens")
+        if not tokens:
+            plots.picture(axis, np.full((1, 1), np.nan), cmap=plots.cmap())
+            continue
+        grid = rows.pivot_table(index="row", columns="column", values="value", dropna=False)
+        shown = plots.picture(axis, grid.to_numpy(), cmap=plots.cmap(), vmin=0, vmax=top)
+    if shown is not None:
+        bar = figure.colorbar(shown, ax=list(axes), shrink=0.8, aspect=12, pad=0.02)
+        bar.set_label(label, fontsize=6)
+        bar.ax.tick_params(labelsize=6)
+        bar.outline.set_visible(False)
+
+
+if "snakemake" in globals():
+    i, w = snakemake.input, snakemake.wildcards
+    with job(snakemake.log[0], f"figure error maps {w.dataset}"):
+        main(i.places, i.claim4, w.dataset, list(snakemake.output))

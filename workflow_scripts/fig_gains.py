@@ -1,0 +1,70 @@
+"""Tables 4 and 5 as figures: what registers gain, by backbone and head, with intervals."""
+
+import pandas as pd
+
+from tokenscope import plots, tidy
+from tokenscope.gains import BASE, published_gains
+from tokenscope.jobs import job
+from tokenscope.ranks import verdict
+
+WHO = ["family", "size", "registers"]
+QUESTIONS = {
+    "top1_gain_over_r0": "backbone with registers minus the one without, same head",
+    f"top1_gain_over_{BASE}": "same backbone: these features minus [CLS; patch mean]",
+}
+COLOURS = {1.0: plots.GREEN, 0.0: plots.VERMILION}  # surely a gain, surely a loss; else grey
+NOTE = (
+    "bars: bootstrap over {images:,} test images of {dataset}, and over seeds; green: surely more, "
+    "orange-red: surely less; crosses: published, without intervals"
+)
+
+
+def main(claim5, published, dataset, outputs):
+    """One figure per question (``outputs`` is a list of files for each), one line per head."""
+    rows = tidy.read(claim5).query("dataset == @dataset")
+    theirs = published_gains(pd.read_csv(published))
+    for (metric, title), files in zip(QUESTIONS.items(), outputs, strict=True):
+        mine = rows[rows["metric"] == metric]
+        lines = len(mine) + 1.2 * mine[WHO].drop_duplicates().shape[0]
+        figure, (axis,) = plots.panels(1, width=4.6, height=0.5 + 0.14 * max(4, lines))
+        if len(mine):
+            draw(axis, mine, theirs[theirs["metric"] == metric])
+            axis.set_xlabel("difference of top-1 (percentage points)")
+            note = NOTE.format(images=int(mine["n"].max()), dataset=dataset)
+            plots.note(figure, f"{title}; {note}")
+        else:
+            axis.set_axis_off()
+            axis.text(0.5, 0.5, f"{title}:\nno such pair in this study", ha="center", va="center")
+        plots.save(figure, files)
+
+
+def draw(axis, mine, theirs):
+    """Lines from top to bottom, a heading for each backbone."""
+    y, ticks, labels = 0.0, [], []
+    for who, rows in mine.groupby(WHO, sort=False):
+        family, size, registers = who
+        ticks.append(y)
+        labels.append(f"{family}/{size}/{registers}")
+        y += 1
+        for row in rows.itertuples():
+            colour = COLOURS.get(verdict(row.low, row.high), "0.45")
+            axis.plot([row.low, row.high], [y, y], color=colour, lw=1.6, solid_capstyle="butt")
+            axis.plot(row.value, y, "o", color=colour, ms=3.5)
+            same = theirs[(theirs[WHO] == who).all(axis=1) & (theirs["group"] == row.group)]
+            axis.plot(same["value"], [y] * len(same), "x", color=plots.BLACK, ms=4.5, mew=0.9)
+            ticks.append(y)
+            labels.append(row.group)
+            y += 1
+        y += 0.2
+    axis.axvline(0, color="0.5", lw=0.6)
+    axis.set_yticks(ticks, labels, fontsize=6)
+    for label in axis.get_yticklabels():
+        label.set_fontweight("bold" if label.get_text().count("/") == 2 else "normal")
+    axis.tick_params(axis="y", length=0)
+    axis.set_ylim(y - 0.5, -0.7)
+
+
+if "snakemake" in globals():
+    i, w, out = snakemake.input, snakemake.wildcards, snakemake.output
+    with job(snakemake.log[0], f"figure gains {w.dataset}"):
+        main(i.claim5, i.published, w.dataset, [out.table4, out.table5])

@@ -1,0 +1,70 @@
+"""Outlier minus normal class accuracy under other recipes, published differences marked."""
+
+import pandas as pd
+
+from tokenscope import plots, tidy
+from tokenscope.jobs import job
+
+WHO = ["family", "size", "registers", "kind"]
+NOTE = (
+    "Class probe, top-1 of outlier tokens minus that of normal tokens of the same images; bars: "
+    "95 % bootstrap over seeds and images. Published values: same model in blue, others in grey."
+)
+
+
+def main(rows, published, dataset, outputs):
+    """One panel per backbone, a line per recipe."""
+    table = tidy.read(rows).query("dataset == @dataset and metric == 'class_top1_difference'")
+    groups = list(table.groupby(WHO, sort=False))
+    names = list(dict.fromkeys(table["group"]))
+    theirs = differences(pd.read_csv(published))
+    count = max(1, len(groups))
+    figure, axes = plots.plt.subplots(
+        1, count, figsize=(max(4.4, 2.3 * count + 1.6), 0.24 * len(names) + 1.5), squeeze=False,
+        sharey=True,
+    )  # fmt: skip
+    for axis, (key, mine) in zip(axes[0], groups, strict=False):
+        who = dict(zip(WHO, key, strict=True))
+        axis.axvline(0, color="0.7", lw=0.6)
+        same = theirs[[k == key[:3] for k in theirs.index]]
+        for value in theirs.drop(same.index).to_numpy():
+            axis.axvline(value, color="0.6", lw=0.7, ls=":")
+        for value in same.to_numpy():
+            axis.axvline(value, color=plots.BLUE, lw=1)
+        for row in mine.itertuples():
+            y = names.index(row.group)
+            if row.value != row.value:
+                text = f"{row.unit.split(': ', 1)[-1]} ({row.n})"
+                axis.text(0.02, y, text, fontsize=6, va="center", transform=_left(axis))
+                continue
+            ends = [[row.value - row.low], [row.high - row.value]]
+            colour = plots.OUTLIER if y == 0 else plots.BLACK
+            axis.errorbar(row.value, y, xerr=ends, fmt="o", ms=3, lw=0.9, color=colour)
+        axis.set_title(f"{plots.title(who)}\n{mine['n'].iloc[0]:,} test images")
+    if names:
+        axes[0, 0].set_yticks(range(len(names)), names)
+        axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
+    figure.supxlabel("outlier - normal, top-1 / points", fontsize=8)
+    plots.note(figure, NOTE)
+    plots.save(figure, outputs)
+
+
+def differences(published):
+    """Published outlier-minus-normal class accuracy by (family, size, registers)."""
+    rows = published[published["metric"] == "class_top1"]
+    wide = rows.pivot_table(
+        index=["source", "family", "size", "registers"], columns="group", values="value"
+    )
+    gap = (wide["outlier"] - wide["normal"]).dropna()
+    return gap.droplevel("source")
+
+
+def _left(axis):
+    """x from the left edge of the panel, y as the data."""
+    return axis.get_yaxis_transform()
+
+
+if "snakemake" in globals():
+    i, w = snakemake.input, snakemake.wildcards
+    with job(snakemake.log[0], f"figure sensitivity {w.dataset}"):
+        main(i.rows, i.published, w.dataset, list(snakemake.output))

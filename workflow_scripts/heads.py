@@ -1,0 +1,135 @@
+"""Claim 5: accuracy of published, own and retrained heads of one backbone, under one view.
+
+Everything is read from stored features; the backbone is not opened again.
+"""
+
+import numpy as np
+import torch
+from scipy import stats
+
+from tokenscope import tidy
+from tokenscope.backbones import pick_device
+from tokenscope.errors import StudyError
+from tokenscope.heads import Recipe, knn_ranks, ranks, read, train
+from tokenscope.jobs import Progress, StopRequest, job, log
+from tokenscope.ranks import TOP, Accuracy, Ranks, group_name, make_bootstrap
+from tokenscope.released import open_head
+from tokenscope.stores import open_store, read_receipt
+
+PARTS = ["cls", "patch_mean", "registers", "cls_blocks"]
+
+
+def main(test, trained, splits, released, own, who, view, settings, statistics, device, partial,
+         rows_file, ranks_file):  # fmt: skip
+    """Write tidy rows and the rank of the right class of each test image.
+
+    Args:
+        test, trained: receipts of the feature stores; ``trained`` is empty where no head is to be
+            trained here.
+        splits: receipt that names the training images to leave out; None without training.
+        released: cards of published heads, a list of ``(group, card)``.
+        own: whether the head the backbone came with is scored.
+        settings: the section ``heads`` of the study.
+    """
+    device = pick_device(device)
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32: features have 11 bits of their own
+    stores = [read_receipt(path)["store"] for path in test]
+    tested = read(stores, PARTS, settings["memory_gb"])
+    found: dict[str, np.ndarray] = {}
+    rows = tidy.Rows(who, len(tested), statistics["seed"])
+    if own:
+        found["own_head"] = own_ranks(stores, tested.labels.numpy())
+    for group, card in released:
+        weights, inputs = open_head(read_receipt(card), tested)
+        found[group] = ranks(tested, inputs, weights[None], device).numpy()
+    if trained:
+        learn(found, rows, tested, trained, splits, settings, view, device, partial)
+    named = {group_name(head, view): values for head, values in found.items()}
+    bootstrap = make_bootstrap(len(tested), statistics)
+    for group, values in named.items():
+        for metric, top in TOP.items():
+            accuracy = Accuracy(values, top, bootstrap)
+            ends = bootstrap.interval(accuracy.resampled)
+            rows.add("claim5", group, metric, accuracy.value, *ends, "percent")
+            if len(values) > 2:  # of two seeds Student's interval says nothing
+                half = spread(accuracy.by_seed, statistics["confidence"])
+                mean = accuracy.value
+                rows.add(
+                    "claim5", group, f"{metric}_over_seeds", mean, mean - half, mean + half,
+                    "percent", n=len(values),
+                )  # fmt: skip
+        log.info("%s: top-1 %.2f %%", group, 100 * (values == 1).mean())
+    tidy.write(rows.frame(), rows_file)
+    Ranks(tested.ids, named).write(ranks_file)
+
+
+def learn(found, rows, tested, trained, splits, settings, view, device, partial):
+    """Train heads on the training set's features; adds to ``found`` and ``rows``."""
+    features = read([read_receipt(path)["store"] for path in trained], PARTS[:3],
+                    settings["memory_gb"], place(device, trained))  # fmt: skip
+    left_out = set(read_receipt(splits)["dropped"])
+    features = features.without(left_out) if left_out else features
+    for metric, count in (("images", len(features)), ("images_left_out", len(left_out))):
+        rows.add("claim5", "training", metric, count, unit="images", n=len(features))
+    classes = int(max(features.labels.max(), tested.labels.max())) + 1
+    recipe = Recipe(
+        tuple(settings["features"]), tuple(settings["learning_rates"]), settings["epochs"],
+        settings["batch"], settings["momentum"], settings["validation"], settings["seeds"],
+        settings["seed"],
+    )  # fmt: skip
+    stop = StopRequest()
+    heads = train(features, classes, recipe, device, partial, stop, Progress("epochs"))
+    for name, head in heads.items():
+        found[name] = ranks(tested, name, head.weights, device).numpy()
+        group = group_name(name, view)
+        rate = head.rates[head.rate]
+        best = head.validation[:, head.rate].mean()
+        rows.add("claim5", group, "learning_rate", rate, unit="for a batch of 256")
+        rows.add("claim5", group, "validation_top1", best, unit="percent")
+        if head.at_edge:
+            log.info("%s: the best rate, %g, is an end of the sweep: widen it", name, rate)
+    k, temperature = settings["neighbours"], settings["temperature"]
+    for name in features.sets(("cls", "patch_mean")):
+        votes = knn_ranks(features, tested, name, classes, k, temperature, device)
+        found[f"knn_{name}"] = votes.numpy()
+
+
+def place(device, receipts):
+    """Where training features are kept: on the GPU where they take less than half of it."""
+    if device != "cuda":
+        return "cpu"
+    sizes = [
+        np.prod(array["shape"]) * 4
+        for path in receipts
+        for name, array in read_receipt(path)["arrays"].items()
+        if name in PARTS
+    ]
+    return "cuda" if sum(sizes) < torch.cuda.mem_get_info()[0] / 2 else "cpu"
+
+
+def own_ranks(stores, labels):
+    """Ranks (1, image) of the right class by the backbone's own head; 6 stands for all beyond 5."""
+    shards = [open_store(store) for store in stores]
+    if "top5" not in shards[0]:
+        raise StudyError(f"{stores[0]} has no guesses of the backbone's own head")
+    hit = np.concatenate([shard["top5"].values for shard in shards]) == labels[:, None]
+    return np.where(hit.any(1), hit.argmax(1) + 1, hit.shape[1] + 1)[None]
+
+
+def spread(by_seed, confidence):
+    """Half the width of Student's interval of a mean over seeds."""
+    quantile = stats.t.ppf((1 + confidence) / 2, len(by_seed) - 1)
+    return quantile * by_seed.std(ddof=1) / np.sqrt(len(by_seed))
+
+
+if "snakemake" in globals():
+    w, p, i, out = snakemake.wildcards, snakemake.params, snakemake.input, snakemake.output
+    with job(
+        snakemake.log[0], f"heads {w.family}/{w.size}/{w.registers} {w.view}", snakemake.threads
+    ):
+        main(
+            i.test, i.get("trained", []), i.get("splits"),
+            list(zip(p.groups, i.get("released", []), strict=True)), p.own, p.who, w.view,
+            p.settings, p.statistics, p.device, p.partial, out.rows, out.ranks,
+        )  # fmt: skip

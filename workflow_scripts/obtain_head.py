@@ -1,0 +1,23 @@
+"""Find a published linear head, check that it fits its backbone, and note it on a card."""
+
+from tokenscope.jobs import job, log
+from tokenscope.released import check_head, locate
+from tokenscope.stores import sha256_file, write_receipt
+
+
+def main(head, width, folder, cache, download, card):
+    """Write the card: path, checksum and origin of the head; see tokenscope.released."""
+    file, origin = locate(head, folder, cache, download)
+    check_head(head, file, width)
+    log.info("%s from %s", file, origin)
+    trust = "table" if head["sha256"] else "first use: the publisher gives no checksum"
+    write_receipt(
+        card, name=head["key"], layers=head["layers"], file=str(file), origin=origin,
+        source=head["source"], sha256=sha256_file(file), checksum_from=trust,
+    )  # fmt: skip
+
+
+if "snakemake" in globals():
+    w, p = snakemake.wildcards, snakemake.params
+    with job(snakemake.log[0], f"head {w.family}/{w.size}/{w.registers} {w.layers}"):
+        main(p.head, p.width, p.folder, p.cache, p.download, snakemake.output[0])

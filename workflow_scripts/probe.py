@@ -1,0 +1,196 @@
+"""Claim 4, Tables 1-3: position, pixel and class probes of one backbone, all in one job."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tokenscope import tidy
+from tokenscope.backbones import pick_device
+from tokenscope.claim4 import TASKS, ask, confounding, mean_patch, set_precision
+from tokenscope.jobs import Progress, StopRequest, job, log
+from tokenscope.rows import Bank
+from tokenscope.stores import read_receipt
+from tokenscope.tasks import Pixels
+
+# Names of the published tables for what a task is scored by: metric, factor, unit.
+METRICS = {
+    "position": {"top1": ("position_top1", 100, "percent"),
+                 "distance": ("position_distance", 1, "patches")},
+    "pixels": {"l2_squared": ("pixel_l2_squared", 1, "squared L2 per patch"),
+               "l2": ("pixel_l2", 1, "L2 per patch")},
+    "class": {"top1": ("class_top1", 100, "percent")},
+}  # fmt: skip
+BINS = 10
+
+
+def main(receipts, who, settings, statistics, device, partial, outputs):
+    """Ask all questions; write tidy ``rows``, and ``places`` and ``norms`` for the figures."""
+    set_precision()
+    stop = StopRequest()
+    bank = Bank([read_receipt(receipt)["store"] for receipt in receipts])
+    device = pick_device(device)
+    rows = tidy.Rows(who, bank.images, statistics["seed"])
+    tables = {"places": [], "norms": []}
+    drawn = (bank.patch_index >= 0) & (bank.slot_kind == "outlier")
+    rows.add("claim4", "outlier", "images_with_token", drawn.any(1).sum(), unit="images")
+    for task in TASKS:
+        answer = ask(
+            bank, task, settings, device, partial=str(Path(partial, f"{task}.pt")), stop=stop,
+            progress=Progress("epochs"),
+        )  # fmt: skip
+        for group, (why, count) in answer.refused.items():
+            for metric, _, _ in METRICS[task].values():
+                rows.refuse("claim4", group, metric, why, count)
+        if not answer.groups:
+            continue
+        report(rows, task, answer, bank, settings, statistics)
+        for name, frames in (("places", _by_place), ("norms", _by_norm)):
+            tables[name] += frames(who, task, answer, bank, statistics)
+    tidy.write(rows.frame(), outputs["rows"])
+    for name, frames in tables.items():
+        empty = pd.DataFrame(columns=[*who, "metric", "group"])
+        tidy.write(pd.concat(frames) if frames else empty, outputs[name])
+
+
+def report(rows, task, answer, bank, settings, statistics):
+    """Tidy rows of one question: every group, their difference, baselines, counts, choices."""
+    bootstrap = answer.bootstrap(statistics)
+    images, count = bootstrap.images, answer.count()
+    again, point = {}, {}
+    for name, (metric, factor, unit) in METRICS[task].items():
+        for group in answer.groups:
+            sums = factor * answer.per_image(name, group)
+            value, low, high, again[group] = bootstrap.over_seeds(sums, count)
+            point[group] = value
+            rows.add("claim4", group, metric, value, low, high, unit, images)
+        if {"normal", "outlier"} <= set(answer.groups):
+            ends = bootstrap.interval(again["outlier"] - again["normal"])
+            gap = point["outlier"] - point["normal"]
+            rows.add("claim4", "outlier-normal", metric, gap, *ends, unit, images)
+    for group, metric, per_row, unit in baselines(task, answer, bank):
+        if np.ndim(per_row) == 0:
+            rows.add("claim4", group, metric, per_row, unit=unit, n=images)
+            continue
+        sums = np.bincount(answer.image, weights=per_row)
+        value, low, high, _ = bootstrap.ratio(sums, count)
+        rows.add("claim4", group, metric, value, low, high, unit, images)
+    for kind, number in answer.rows.items():
+        rows.add("claim4", "each group", f"{task}_tokens_{kind}", number, unit="tokens", n=images)
+    rates = settings["learning_rates"]
+    for group, best in zip(answer.groups, answer.trained.best.tolist(), strict=True):
+        rows.add("claim4", group, f"{task}_learning_rate", rates[best], n=images)
+        if best in (0, len(rates) - 1) and len(rates) > 1:
+            log.info("%s of %s: rate %g is the end of the grid", task, group, rates[best])
+    if task == "position":
+        for group in answer.groups:
+            _confounding(rows, group, answer, bank, settings, bootstrap)
+
+
+def baselines(task, answer, bank):
+    """Chance and simplest guesses on the same test rows: group, metric, value by row, unit."""
+    choice, test, kept = answer.tokens.choice, answer.test, ~answer.test
+    if task == "class":
+        label = answer.tokens.class_number
+        commonest = np.bincount(label[kept]).argmax()
+        yield "chance", "class_top1", 100 / len(answer.tokens.classes), "percent"
+        yield "commonest class", "class_top1", 100.0 * (label[test] == commonest), "percent"
+        return
+    patches = bank.grid[0] * bank.grid[1]
+    if task == "position":
+        yield "chance", "position_top1", 100 / patches, "percent"
+    errors = _mean_patch_error(answer) if task == "pixels" else None
+    for group, slots in choice.slots.items():
+        if task == "position":
+            place = bank.patch_index[choice.image, slots]
+            grid = np.indices(bank.grid).reshape(2, -1).T
+            apart = np.linalg.norm(grid[:, None] - grid[None], axis=-1)
+            yield (
+                f"{group}: random place",
+                "position_distance",
+                apart.mean(1)[place[test]],
+                "patches",
+            )
+            commonest = np.bincount(place[kept]).argmax()
+            hit = 100.0 * (place[test] == commonest)
+            yield f"{group}: commonest place", "position_top1", hit, "percent"
+            counts = np.bincount(place[kept], minlength=patches)
+            middle = (apart @ counts).argmin()
+            yield (
+                f"{group}: best one place", "position_distance", apart[middle][place[test]],
+                "patches",
+            )  # fmt: skip
+        else:
+            squared = errors[answer.groups.index(group)]
+            yield f"{group}: mean patch", "pixel_l2_squared", squared, "squared L2 per patch"
+            yield f"{group}: mean patch", "pixel_l2", np.sqrt(squared), "L2 per patch"
+
+
+def _mean_patch_error(answer):
+    """Squared L2 error (group, test row) of predicting the mean patch of all other images."""
+    tokens, mean = answer.tokens, mean_patch(answer.tokens)[:, None]
+    scaled = Pixels(mean.shape[2]).scaled
+    parts = [tokens.targets(span)[:, tokens.test[span]] for span in tokens.spans]
+    return np.concatenate([(scaled(part) - mean).square().sum(2).numpy() for part in parts], 1)
+
+
+def _confounding(rows, group, answer, bank, settings, bootstrap):
+    """Whether a group's positions could be guessed without looking at any token."""
+    place = answer.of_tokens(bank.patch_index, group)
+    patches = bank.grid[0] * bank.grid[1]
+    value, low, high = confounding(place, patches, answer.image, bootstrap)
+    unit = "of what as many uniform tokens reach"
+    rows.add("claim4", group, "position_entropy", value, low, high, unit, bootstrap.images)
+    limit = settings["min_entropy"]
+    verdict = 1.0 if high < limit else 0.0 if low >= limit else None
+    rows.add("claim4", group, "position_confounded", verdict, unit="verdict", n=bootstrap.images)
+
+
+def _by_place(who, task, answer, bank, statistics):
+    """Mean score at each place of the grid, with the number of tokens behind it."""
+    if task == "class":
+        return
+    row, column = np.indices(bank.grid).reshape(2, -1)
+    for name, (metric, factor, unit) in METRICS[task].items():
+        for group in answer.groups:
+            place = answer.of_tokens(bank.patch_index, group)
+            tokens = np.bincount(place, minlength=len(row))
+            score = factor * answer.scores[name][answer.groups.index(group)].mean(0)
+            with np.errstate(invalid="ignore"):
+                value = np.bincount(place, weights=score, minlength=len(row)) / tokens
+            yield pd.DataFrame({
+                **who, "metric": metric, "group": group, "unit": unit, "row": row,
+                "column": column, "tokens": tokens, "value": value,
+            })  # fmt: skip
+
+
+def _by_norm(who, task, answer, bank, statistics):
+    """Scores by tenths of each group's tokens, ordered by norm."""
+    bootstrap = answer.bootstrap(statistics)
+    for name, (metric, factor, unit) in METRICS[task].items():
+        for group in (g for g in answer.groups if g in ("normal", "outlier")):
+            norm = answer.of_tokens(bank.norm, group)
+            tenth = (np.argsort(np.argsort(norm, kind="stable")) * BINS) // len(norm)
+            lines = []
+            for b in range(BINS):
+                where = tenth == b
+                if not where.any():
+                    continue
+                sums = factor * answer.per_image(name, group, where)
+                value, low, high, _ = bootstrap.over_seeds(sums, answer.count(where))
+                lines.append({
+                    **who, "metric": metric, "group": group, "unit": unit, "tenth": b + 1,
+                    "norm": np.median(norm[where]), "value": value, "low": low, "high": high,
+                    "tokens": int(where.sum()),
+                })  # fmt: skip
+            yield pd.DataFrame(lines)
+
+
+if "snakemake" in globals():
+    w, p = snakemake.wildcards, snakemake.params
+    label = f"probe {w.dataset} {w.family}/{w.size}/{w.registers}"
+    with job(snakemake.log[0], label, snakemake.threads):
+        main(
+            snakemake.input.receipts, p.who, p.settings, p.statistics, p.device, p.partial,
+            dict(snakemake.output.items()),
+        )  # fmt: skip

@@ -1,0 +1,94 @@
+"""Claim 4: how far the outlier-minus-normal class accuracy depends on the recipe of the probe.
+
+Published differences on one and the same model run from +3 to +35 points. Each variation changes
+one thing of the study's own recipe and keeps the rest, images and split included.
+"""
+
+from functools import partial as bind
+
+import numpy as np
+
+from tokenscope import tidy
+from tokenscope.backbones import pick_device
+from tokenscope.claim4 import FEW, ask, masks_of, rows_of, set_precision
+from tokenscope.errors import StudyError
+from tokenscope.jobs import StopRequest, job, log
+from tokenscope.logistic import fit_logistic
+from tokenscope.rows import Bank
+from tokenscope.stores import read_receipt
+
+NAMES = ("base recipe", "features not standardised", "tokens after the final norm",
+         "normal token of lowest norm", "L-BFGS, C swept")  # fmt: skip
+
+
+def main(receipts, cutoffs, who, settings, statistics, device, output):
+    """Train the class probes of normal and outlier tokens under each recipe; write tidy rows."""
+    set_precision()
+    stop = StopRequest()
+    bank = Bank([read_receipt(receipt)["store"] for receipt in receipts])
+    rows = tidy.Rows(who, bank.images, statistics["seed"])
+    for name, change in variations(bank, settings, read_receipt(cutoffs)):
+        log.info("recipe: %s", name)
+        which = change.pop("which", {})
+        try:
+            choice, refused = rows_of(bank, "class", settings, **which)
+            compared = [g for g in ("normal", "outlier") if g not in refused]
+            answer = ask(
+                bank, "class", settings, pick_device(device), stop=stop,
+                choice=choice.only(compared if len(compared) == 2 else []), **change,
+            )  # fmt: skip
+        except StudyError as error:
+            _refuse(rows, name, str(error), 0)
+            continue
+        if len(answer.groups) < 2:
+            refused |= answer.refused
+            why, count = next(iter(refused.values()), (FEW, 0))
+            _refuse(rows, name, why, count)
+            continue
+        _report(rows, name, answer, statistics)
+    tidy.write(rows.frame(), output)
+
+
+def variations(bank, settings, cutoffs):
+    """Names of the recipes with what each changes in :func:`tokenscope.claim4.ask`."""
+    base, raw, after, lowest, logistic = NAMES
+    train, validation, test = masks_of(bank, settings)
+    yield base, {}
+    for share in settings["sensitivity"]["shares"]:
+        rng = np.random.default_rng([settings["seed"], bank.images])
+        few = train & (rng.random(train.shape) < share)
+        yield f"{100 * share:g} % of the training images", {"masks": (few, validation, test)}
+    yield raw, {"standardise": False}
+    yield after, {"final_norm": True}
+    yield lowest, {"which": {"normal": "lowest"}}
+    yield logistic, {"trainer": bind(fit_logistic, penalties=settings["sensitivity"]["penalties"])}
+    times, absolute = cutoffs["rules"]["times_median"], cutoffs["absolute"]
+    yield f"outlier: over {times:g} x median", {"which": {"cutoff": cutoffs["times_median"]}}
+    yield f"outlier: norm over {absolute:g}", {"which": {"cutoff": absolute}}
+
+
+def _report(rows, name, answer, statistics):
+    bootstrap, count = answer.bootstrap(statistics), answer.count()
+    again, point = {}, {}
+    for group in answer.groups:
+        sums = 100 * answer.per_image("top1", group)
+        point[group], low, high, again[group] = bootstrap.over_seeds(sums, count)
+        metric = f"class_top1_{group}"
+        rows.add("sensitivity", name, metric, point[group], low, high, "percent", bootstrap.images)
+    gap = point["outlier"] - point["normal"]
+    ends = bootstrap.interval(again["outlier"] - again["normal"])
+    rows.add("sensitivity", name, "class_top1_difference", gap, *ends, "points", bootstrap.images)
+    trained = answer.rows["train"]
+    rows.add("sensitivity", name, "class_tokens_train", trained, unit="tokens", n=bootstrap.images)
+
+
+def _refuse(rows, name, why, count):
+    log.info("%s: %s (%d)", name, why, count)
+    rows.refuse("sensitivity", name, "class_top1_difference", why, count)
+
+
+if "snakemake" in globals():
+    w, p, i = snakemake.wildcards, snakemake.params, snakemake.input
+    label = f"sensitivity {w.dataset} {w.family}/{w.size}/{w.registers}"
+    with job(snakemake.log[0], label, snakemake.threads):
+        main(i.receipts, i.cutoffs, p.who, p.settings, p.statistics, p.device, snakemake.output[0])

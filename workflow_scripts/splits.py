@@ -1,0 +1,24 @@
+"""Make sure that training and test images of claim 5 are different ones, of the same classes."""
+
+import pandas as pd
+
+from tokenscope.jobs import job, log
+from tokenscope.splits import check_classes, shared
+from tokenscope.stores import write_receipt
+
+
+def main(train, test, names, duplicates, receipt):
+    """Write the receipt; with ``duplicates: drop`` it lists training images to leave out."""
+    train, test = (pd.read_csv(path, keep_default_na=False) for path in (train, test))
+    check_classes(train, test, *names)
+    dropped = shared(train, test, *names, duplicates)
+    log.info("%d images of %s are in %s as well", len(dropped), *names)
+    write_receipt(
+        receipt, train=len(train) - len(dropped), test=len(test), dropped=dropped, names=names
+    )
+
+
+if "snakemake" in globals():
+    i, p = snakemake.input, snakemake.params
+    with job(snakemake.log[0], "splits"):
+        main(i.train, i.test, p.names, p.duplicates, snakemake.output[0])
