@@ -21,6 +21,7 @@ include: "rules/claim2.smk"
 include: "rules/claim3.smk"
 include: "rules/controls.smk"
 include: "rules/tables.smk"
+include: "rules/discovery.smk"
 
 
 # A failure outside the study (partition, account, disk) is answered with the key to change.
@@ -36,6 +37,7 @@ rule all:
         rules.claim2.input,
         rules.claim3.input,
         rules.controls.input,
+        rules.discovery.input,
         f"{RESULTS}/tables/backbones.csv",
         f"{RESULTS}/tables/heads.csv",
         f"{RESULTS}/tokens.zarr/zarr.json",

@@ -13,9 +13,11 @@ from tokenscope.hints import hints
 from tokenscope.kinds import is_control
 from tokenscope.sources import code_hash
 from tokenscope.study import Study
+from tokenscope.tasks import Task
 
 try:
     STUDY = Study(config)
+    DISCOVERY, DENSE = Task(STUDY, "discovery"), Task(STUDY, "dense")
 except StudyError as error:
     raise WorkflowError(str(error))
 
@@ -166,13 +168,23 @@ def gpu(wildcards=None):
     return 0 if config["device"] == "cpu" else 1
 
 
+def minutes(seconds, attempt=1):
+    """Minutes to reserve for an expected time: three times as long, more on each attempt."""
+    return max(10, int(3 * seconds / 60) + 1) * attempt
+
+
+def task_mb(wildcards, attempt=1):
+    """Host memory in MB of a job that runs a backbone on images of any size."""
+    weights = 8 * row_of(wildcards).arch.params / 1e6
+    return int(cost.torch_mb(gpu() > 0) + weights + 2500) * attempt
+
+
 def extract_minutes(wildcards, attempt=1):
     """Reserved minutes of an extraction: three times the expectation, more on each attempt."""
     row, name = row_of(wildcards), wildcards.dataset
     images = STUDY.planned_images(name) / len(STUDY.shards(name, row))
     speed = SPEED[config["device"]]
-    seconds = cost.extract_seconds(row.arch, row.arch.input_size, images, speed)
-    return max(10, int(3 * seconds / 60) + 1) * attempt
+    return minutes(cost.extract_seconds(row.arch, row.arch.input_size, images, speed), attempt)
 
 
 def extract_mb(wildcards, attempt=1):
@@ -187,7 +199,7 @@ def decode_minutes(wildcards, threads, attempt=1):
     """Reserved minutes of a decoding job: three times the expectation, more on each attempt."""
     size = Geometry.parse(wildcards.geometry).size
     seconds = cost.decode_seconds(STUDY.planned_images(wildcards.dataset), size, threads)
-    return max(10, int(3 * seconds / 60) + 1) * attempt
+    return minutes(seconds, attempt)
 
 
 def measure_mb(wildcards, bytes_per_token, attempt=1):

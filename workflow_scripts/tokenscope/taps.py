@@ -33,7 +33,7 @@ def refuse_unsupported(model: nn.Module, name: str) -> None:
             )
 
 
-class _AttentionTap(TorchFunctionMode):
+class AttentionTap(TorchFunctionMode):
     """Notes the arguments of scaled_dot_product_attention while it is active."""
 
     def __init__(self):
@@ -111,7 +111,7 @@ class Taps:
         self.model, self.qkv, self.logits = model, qkv, logits
         self.prefix = model.num_prefix_tokens
         self.has_cls = model.cls_token is not None
-        self.tap = _AttentionTap()
+        self.tap = AttentionTap()
         self.norms: list[Tensor] = []
         self.embedded: Tensor | None = None
         self.last: Tensor | None = None
