@@ -32,7 +32,7 @@ def main(files, boxes, outputs):
         head = plots.short(data.attrs["backbone"]).replace("\n", " ")
         axes[0, 1 + 2 * number].set_title(f"{head}\ndegree / patches", fontsize=7)
         axes[0, 2 + 2 * number].set_title(data.attrs["setting"].replace(", ", "\n"), fontsize=6)
-    plots.scale_bar(figure, shown, axes, "degree / patches").extend = "neither"
+    plots.scale_bar(figure, shown, axes, "degree / patches", "neither")
     plots.note(
         figure,
         "LOST. Star: seed, the patch of lowest degree. Dots: candidates that agree with it. "

@@ -39,7 +39,7 @@ def main(settings, dataset, outputs):
         axis.set(xlabel="bias on the Gram matrix", ylim=(0, None))
     axes[0].set_ylabel("CorLoc (%)")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(names) < 3 else 4)
     plots.note(
         figure,
         f"LOST on {dataset}, last block, images that report. Star: the setting chosen on held-out "

@@ -12,7 +12,10 @@ def main(source, threads, images_file, boxes_file, receipt):
         log.info("%s: %d", what.replace("_", " "), number)
     images.to_csv(images_file, index=False)
     boxes.to_csv(boxes_file, index=False)
-    write_receipt(receipt, images=len(images), boxes=len(boxes), left_out=left_out, source=source)
+    write_receipt(
+        receipt, listed=len(images), skipped=[], images=len(images), boxes=len(boxes),
+        left_out=left_out, source=source,
+    )  # fmt: skip
 
 
 if "snakemake" in globals():
