@@ -22,6 +22,7 @@ include: "rules/claim3.smk"
 include: "rules/controls.smk"
 include: "rules/tables.smk"
 include: "rules/discovery.smk"
+include: "rules/dense.smk"
 
 
 # A failure outside the study (partition, account, disk) is answered with the key to change.
@@ -38,6 +39,7 @@ rule all:
         rules.claim3.input,
         rules.controls.input,
         rules.discovery.input,
+        rules.dense.input,
         f"{RESULTS}/tables/backbones.csv",
         f"{RESULTS}/tables/heads.csv",
         f"{RESULTS}/tokens.zarr/zarr.json",

@@ -11,7 +11,8 @@ from PIL import Image
 from tokenscope import tidy
 from tokenscope.backbones import open_backbone, pick_device
 from tokenscope.bootstrap import Bootstrap
-from tokenscope.dense import Augmented, Cached, Task, constant, predict, rows_of, train
+from tokenscope.crops import Frozen
+from tokenscope.dense import Augmented, Cached, constant, predict, rows_of, train
 from tokenscope.errors import StudyError
 from tokenscope.jobs import Progress, job, log
 from tokenscope.readouts import HEADS, areas, class_iou, depth_errors, eigen_crop
@@ -30,7 +31,7 @@ def main(card, listed, facts, source, spec, settings, seed, shown, who, statisti
     table = pd.read_csv(listed, dtype={"image_id": str, "image": str, "target": str})
     model = open_backbone(spec, weights_of(card), device=device)
     kind = HEADS[source["task"]]
-    task = Task(model, spec["mean"], spec["std"], settings, kind.with_cls, maps.depth, device)
+    task = Frozen(model, spec["mean"], spec["std"], settings, kind.with_cls, maps.depth, device)
     train_rows, test_rows = rows_of(table, "train"), rows_of(table, "test")
     folder = Path(partial)
     log.info(
@@ -62,9 +63,8 @@ def main(card, listed, facts, source, spec, settings, seed, shown, who, statisti
     bootstrap = Bootstrap(
         len(test_rows), statistics["resamples"], statistics["seed"], statistics["confidence"]
     )
-    classes = [{**who, "group": "linear", "class": "", "iou": None}][:0]
     report = _depth if maps.depth else _segmentation
-    classes = report(rows, bootstrap, measured, source) or classes
+    classes = report(rows, bootstrap, measured, source)
     rows.add("dense", "linear", "steps", settings["steps"], unit="steps")
     rows.add("dense", "linear", "features_cached", settings["features"] == "cached", unit="verdict")
     rows.add("dense", "linear", "train_images", len(train_rows), unit="images")
@@ -145,6 +145,7 @@ def _depth(rows, bootstrap, measured, source):
         "dense", "linear-constant", "rmse", point - other,
         *bootstrap.interval(resampled - guessed), "m",
     )  # fmt: skip
+    return []
 
 
 def _save(kept, path, name):

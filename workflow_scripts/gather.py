@@ -15,6 +15,7 @@ TITLES = {
     "claim5": "Own heads: the classifier a backbone came with, on the same images",
     "control": "Controls: what was planted, and what the instrument says",
     "discovery": "Object discovery: LOST on patch features",
+    "dense": "Dense tasks: linear heads on patch tokens, and how smooth their maps are",
 }
 
 
@@ -35,6 +36,15 @@ NOTES = {
     "The published ratio of 2.5 has no definition; ours is the ratio of the shares of pairs above "
     "a similarity, and of patches by their mean (patch).",
     "claim5": "Top-1 and top-5 of the head that came with the backbone.",
+    "dense": "linear: a head trained here on frozen tokens after the final norm (batch norm and "
+    "1 x 1 convolution for classes; 256 depth bins from patch and CLS for depth); constant: the "
+    "commonest class or the mean depth of the training images. miou: over classes that occur. "
+    "rmse, abs_rel, delta1: mean over images, as in BTS and DINOv2; rmse_pooled: over all pixels. "
+    "features_cached: yes if tokens of fixed crops were taken once, no if crops were drawn anew at "
+    "each step. roughness: 0 for a map that equals its own 3 x 3 median, 1 if the median explains "
+    "nothing of its variance over the image; of the tokens, of their directions (length one), and "
+    "of their norms. Published NYUd figures come from 24,231 training images; the labelled file "
+    "has 795.",
     "discovery": "corloc: share of the images with a box whose object has an IoU of at least 0.5 "
     "with a true box. lost: block, facet, normalisation and bias chosen on held-out images "
     "(lost_held_out, flattered by the choice), reported on the others. lost_k_unbiased and "

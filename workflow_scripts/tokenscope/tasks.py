@@ -67,7 +67,8 @@ class Task:
 
     def planned_images(self, name: str) -> int:
         """Images to plan with; 'all' is known only once the set is indexed."""
-        count = self.sets[name].get("images", "all")
+        source = self.sets[name]
+        count = source.get("images" if self.section == "discovery" else "images_at_most", "all")
         return TYPICAL_IMAGES if count == "all" else count
 
     def forward_seconds(self, row: Backbone, images: int, side: int, speed: float) -> float:
@@ -83,3 +84,19 @@ class Task:
         flops = grams * patches**2 * (2.0 * row.arch.width + 10 * len(c["biases"]))
         # Gram matrices are float32 and bound by memory: count them at a tenth of the speed.
         return self.forward_seconds(row, images, TYPICAL_SIDE, speed) + 10 * images * flops / speed
+
+    def settings(self, name: str) -> dict:
+        """How the head of a dense set is trained: the task's settings, and the set's own."""
+        source = self.sets[name]
+        own = {k: source[k] for k in ("nearest", "farthest") if k in source}
+        depth = {"nearest": 1e-3, "farthest": 10.0, **own} if source["task"] == "depth" else {}
+        return {**self.config[source["task"]], **depth}
+
+    def head_seconds(self, name: str, row: Backbone, speed: float) -> float:
+        """Expected seconds of training and testing one head."""
+        c = self.settings(name)
+        side = round((c["crop"][0] * c["crop"][1]) ** 0.5)
+        images = 3 * self.planned_images(name)
+        if c["features"] == "augmented":
+            images += c["steps"] * c["batch"]
+        return self.forward_seconds(row, images, side, speed) + 0.05 * c["steps"]
