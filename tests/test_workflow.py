@@ -130,6 +130,21 @@ def test_tables_are_tidy_and_complete(study):
     assert "control/tiny/r0-planted (control)" in page and "80px-bicubic-center80" in page
 
 
+def test_discovery_and_dense_tasks(study):
+    rows = table(study, "discovery")
+    assert set(rows["dataset"]) == {"scenes-boxes"} and set(rows["claim"]) == {"discovery"}
+    assert len(rows[rows["metric"] == "corloc"]) >= 9
+    rows = table(study, "dense")
+    labels = rows[rows["dataset"] == "scenes-labels"]
+    found = value(labels, group="linear-constant", metric="miou")
+    assert found["low"] > 0
+    assert value(labels, group="linear", metric="features_cached")["value"] == 1
+    assert {"rmse", "abs_rel", "delta1"} <= set(rows[rows["dataset"] == "scenes-depth"]["metric"])
+    assert (rows["group"] == "smoothness").sum() == 9
+    for figure in ("scenes-boxes/discovery/embedded/tiny", "scenes-labels/dense/embedded"):
+        assert (study / RESULTS / "figures" / f"{figure}.png").exists()
+
+
 def test_stores_explain_themselves(study):
     tree = xr.open_datatree(study / RESULTS / "tokens.zarr", engine="zarr", chunks=None)
     data = tree["scenes/embedded/tiny/r1-scratch/0000"].to_dataset()
@@ -176,7 +191,10 @@ def test_style_reruns_figures_only(study, edited):
     edited("workflow_scripts/tokenscope/plots.py", "#D55E00", "#D55E01")
     jobs = planned(snakemake(study, "-n", *MINI, "all"))
     figures = {name for name in jobs if name.startswith("fig_")}
-    assert figures == {"fig_maps", "fig_qkv", "fig_blocks", "fig_norms", "fig_cosine"}
+    assert figures == {
+        "fig_maps", "fig_qkv", "fig_blocks", "fig_norms", "fig_cosine", "fig_discovery",
+        "fig_sensitivity", "fig_dense",
+    }  # fmt: skip
     assert set(jobs) - figures <= {"all"}
 
 

@@ -35,8 +35,11 @@ def main(files, depth, outputs):
             values = values if depth else values % 20
             shown = plots.picture(axis, np.ma.masked_where(empty, values), **style)
     if depth:
-        plots.scale_bar(figure, shown, axes, "depth (m)")
-    plots.note(figure, "Linear heads on frozen tokens, test images. Grey or white: does not count.")
+        plots.scale_bar(figure, shown, axes, "depth (m)  (blue: over the scale)")
+    plots.note(
+        figure,
+        f"Linear heads on frozen tokens, test images. {'Grey' if depth else 'White'}: does not count.",
+    )
     plots.save(figure, outputs)
 
 

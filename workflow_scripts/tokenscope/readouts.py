@@ -126,7 +126,8 @@ def eigen_crop(target: np.ndarray) -> np.ndarray:
         ValueError: another size.
     """
     if target.shape != (480, 640):
-        raise ValueError(f"the Eigen crop is defined for 640 x 480, not {target.shape[::-1]}")
+        height, width = target.shape
+        raise ValueError(f"the Eigen crop is defined for 640 x 480, not {width} x {height}")
     inside = np.zeros_like(target)
     inside[45:471, 41:601] = target[45:471, 41:601]
     return inside
