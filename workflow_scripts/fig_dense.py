@@ -36,10 +36,8 @@ def main(files, depth, outputs):
             shown = plots.picture(axis, np.ma.masked_where(empty, values), **style)
     if depth:
         plots.scale_bar(figure, shown, axes, "depth (m)  (blue: over the scale)")
-    plots.note(
-        figure,
-        f"Linear heads on frozen tokens, test images. {'Grey' if depth else 'White'}: does not count.",
-    )
+    empty = "Grey" if depth else "White"
+    plots.note(figure, f"Linear heads on frozen tokens, test images. {empty}: does not count.")
     plots.save(figure, outputs)
 
 
