@@ -28,6 +28,8 @@ include: "rules/claim4.smk"
 include: "rules/claim5.smk"
 include: "rules/controls.smk"
 include: "rules/tables.smk"
+include: "rules/discovery.smk"
+include: "rules/dense.smk"
 include: "rules/carbon.smk"
 
 
@@ -56,6 +58,8 @@ rule all:
         rules.claim4.input,
         rules.claim5.input,
         rules.controls.input,
+        rules.discovery.input,
+        rules.dense.input,
         rules.testtime.input,
         rules.carbon.input,
         f"{RESULTS}/tables/backbones.csv",

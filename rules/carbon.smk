@@ -14,6 +14,8 @@ MEASURING = [
     rules.claim5,
     rules.controls,
     rules.testtime,
+    rules.discovery,
+    rules.dense,
 ]
 
 

@@ -22,6 +22,7 @@ except StudyError as error:
     raise WorkflowError(str(error))
 
 RESULTS = STUDY.results
+DISCOVERY, DENSE = STUDY.discovery, STUDY.dense
 ENV = "../envs/tokenscope.yaml"
 BACKBONE = "{family}/{size}/{registers}"
 FORMATS = ["png", "pdf"]
@@ -213,6 +214,12 @@ def minutes(rule):
     return lambda wildcards, threads, attempt: expect.minutes(
         STUDY, rule, wildcards, threads, attempt
     )
+
+
+def task_mb(wildcards, attempt=1):
+    """Host memory in MB of a job that runs a backbone on images of any size."""
+    weights = 8 * row_of(wildcards).arch.params / 1e6
+    return int(cost.torch_mb(gpu() > 0) + weights + 2500) * attempt
 
 
 def extract_mb(wildcards, attempt=1):

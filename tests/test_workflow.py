@@ -151,6 +151,21 @@ def test_heads_of_claim5(study):
     assert seen == {"scenes-bank"}
 
 
+def test_discovery_and_dense_tasks(study):
+    rows = table(study, "discovery")
+    assert set(rows["dataset"]) == {"scenes-boxes"} and set(rows["claim"]) == {"discovery"}
+    assert len(rows[rows["metric"] == "corloc"]) >= 9
+    rows = table(study, "dense")
+    labels = rows[rows["dataset"] == "scenes-labels"]
+    found = value(labels, group="linear-constant", metric="miou")
+    assert found["low"] > 0
+    assert value(labels, group="linear", metric="features_cached")["value"] == 1
+    assert {"rmse", "abs_rel", "delta1"} <= set(rows[rows["dataset"] == "scenes-depth"]["metric"])
+    assert (rows["group"] == "smoothness").sum() == 9
+    for figure in ("scenes-boxes/discovery/embedded/tiny", "scenes-labels/dense/embedded"):
+        assert (study / RESULTS / "figures" / f"{figure}.png").exists()
+
+
 def test_stores_explain_themselves(study):
     tree = xr.open_datatree(study / RESULTS / "tokens.zarr", engine="zarr", chunks=None)
     data = tree["scenes/embedded/tiny/r1-scratch/0000"].to_dataset()
@@ -244,7 +259,10 @@ def test_style_reruns_figures_only(study, edited):
     edited("workflow_scripts/tokenscope/plots.py", "#D55E00", "#D55E01")
     jobs = planned(snakemake(study, "-n", *MINI, "all"))
     figures = {name for name in jobs if name.startswith("fig_")}
-    drawing = ("maps", "qkv", "blocks", "norms", "cosine", "energy")
+    drawing = (
+        "maps", "qkv", "blocks", "norms", "cosine", "energy", "gains", "error_maps", "probe_norms",
+        "sensitivity", "discovery", "lost_settings", "dense",
+    )  # fmt: skip
     assert figures == {f"fig_{name}" for name in drawing}
     assert set(jobs) - figures <= {"all"}
 

@@ -15,7 +15,7 @@ def main(cards, receipts, samples, output):
     rows = {}
     for path in receipts:
         receipt = read_receipt(path)
-        dataset = re.search("/receipts/(?:extract|features)/([^/]+)/", path)[1]
+        dataset = path.split("/receipts/")[1].split("/")[1]
         card, sample = cards[receipt["name"]], sampled[dataset]
         family, size, registers = receipt["name"].split("/")
         row = rows.setdefault(

@@ -47,6 +47,9 @@ class Job:
         if self._images is not None:
             return self._images
         name = self.wildcards["dataset"]
+        for section in (self.study.discovery, self.study.dense):
+            if name in section.sets:
+                return section.planned_images(name)
         total = self.study.planned_images(name)
         sharded = "shard" in self.wildcards
         return total / len(self.study.shards(name, self.row)) if sharded else total
@@ -186,6 +189,14 @@ def _heads(job: Job) -> float:
     )
 
 
+def _discover(job: Job) -> float:
+    return job.study.discovery.discover_seconds(job.wildcards["dataset"], job.row, job.speed)
+
+
+def _dense_head(job: Job) -> float:
+    return job.study.dense.head_seconds(job.wildcards["dataset"], job.row, job.speed)
+
+
 def _resamples(job: Job) -> int:
     return job.study.config["statistics"]["resamples"]
 
@@ -229,6 +240,8 @@ MODEL: dict[str, tuple[Callable[[Job], float], Callable[[Job], float] | None]] =
     "heads": (_heads, _none),
     "gains": _small(30),
     "splits": _small(10),
+    "discover": (_discover, _none),
+    "dense_head": (_dense_head, _none),
     "neurons": (_neurons, _none),
     "attach": _small(1),
     "compare": _small(5),

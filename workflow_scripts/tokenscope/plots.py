@@ -71,10 +71,10 @@ def norm_bar(figure, shown, axes, limit: float = 3.0) -> None:
     bar.minorticks_off()
 
 
-def scale_bar(figure, shown, axes, label: str):
+def scale_bar(figure, shown, axes, label: str, extend: str = "max"):
     """A thin bar below the axes."""
     bar = figure.colorbar(
-        shown, ax=axes, extend="max", label=label, location="bottom", aspect=60, shrink=0.6,
+        shown, ax=axes, extend=extend, label=label, location="bottom", aspect=60, shrink=0.6,
         pad=0.02,
     )  # fmt: skip
     bar.outline.set_visible(False)

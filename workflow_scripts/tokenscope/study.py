@@ -15,6 +15,7 @@ from tokenscope import claim5, cost, zoo
 from tokenscope.errors import StudyError
 from tokenscope.geometry import Geometry
 from tokenscope.places import folder_of
+from tokenscope.sections import Section
 from tokenscope.zoo import Backbone
 
 
@@ -46,6 +47,7 @@ class Study:
                 raise StudyError(f"{row.key} is trained on data set '{source}': add it to datasets")
         self._check_probes()
         self.heads = claim5.Claim5(self)
+        self.discovery, self.dense = Section(self, "discovery"), Section(self, "dense")
 
     def _check_probes(self) -> None:
         """The names in the section probes exist, and the cutoffs they need will be made."""

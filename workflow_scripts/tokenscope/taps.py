@@ -33,7 +33,7 @@ def refuse_unsupported(model: nn.Module, name: str) -> None:
             )
 
 
-class _AttentionTap(TorchFunctionMode):
+class AttentionTap(TorchFunctionMode):
     """Notes the arguments of scaled_dot_product_attention while it is active."""
 
     def __init__(self):
@@ -115,7 +115,7 @@ class Taps:
         self.model, self.qkv, self.logits, self.cls_blocks = model, qkv, logits, cls_blocks
         self.prefix = model.num_prefix_tokens
         self.has_cls = model.cls_token is not None
-        self.tap = _AttentionTap()
+        self.tap = AttentionTap()
         self.norms: list[Tensor] = []
         self.cls: list[Tensor] = []
         self.embedded: Tensor | None = None

@@ -1,0 +1,174 @@
+# Dense tasks: linear heads for segmentation and depth, and how smooth maps of tokens are.
+
+
+rule index_targets:
+    input:
+        lambda w: DENSE.made_here(w.dataset),
+    output:
+        listed=f"{RESULTS}/data/{{dataset}}/maps/images.csv",
+        receipt=f"{RESULTS}/receipts/maps/{{dataset}}.json",
+    log:
+        f"{RESULTS}/logs/index_targets/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/index_targets/{{dataset}}.tsv"
+    wildcard_constraints:
+        dataset=DENSE.names,
+    conda:
+        ENV
+    threads: config["threads"]["index"]
+    resources:
+        mem_mb=lambda w, attempt: 2 * cost.LIGHT_MB * attempt,
+        runtime=lambda w, attempt: 60 * attempt,
+    params:
+        source=lambda w: DENSE.source(w.dataset),
+        code=code("index_targets.py"),
+    script:
+        "../workflow_scripts/index_targets.py"
+
+
+rule dense_head:
+    input:
+        card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
+        listed=rules.index_targets.output.listed,
+        facts=rules.index_targets.output.receipt,
+    output:
+        rows=f"{RESULTS}/measures/dense/{{dataset}}/{BACKBONE}.csv",
+        classes=f"{RESULTS}/measures/dense/{{dataset}}/{BACKBONE}.classes.csv",
+        maps=f"{RESULTS}/figures/data/dense/{{dataset}}/{BACKBONE}.npz",
+        receipt=f"{RESULTS}/receipts/dense/{{dataset}}/{BACKBONE}.json",
+    log:
+        f"{RESULTS}/logs/dense_head/{{dataset}}/{BACKBONE}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/dense_head/{{dataset}}/{BACKBONE}.tsv"
+    wildcard_constraints:
+        dataset=DENSE.names,
+    conda:
+        ENV
+    threads: config["threads"]["extract"]
+    resources:
+        gpu=gpu,
+        mem_mb=task_mb,
+        runtime=minutes("dense_head"),
+    params:
+        source=lambda w: DENSE.source(w.dataset),
+        spec=lambda w: row_of(w).spec,
+        settings=lambda w: DENSE.settings(w.dataset),
+        seed=lambda w: config["dense"]["seed"],
+        shown=lambda w: config["dense"]["figure_images"],
+        who=who,
+        statistics=config["statistics"],
+        device=config["device"],
+        partial=f"{RESULTS}/partial/dense/{{dataset}}/{BACKBONE}",
+        code=code("dense_head.py"),
+    script:
+        "../workflow_scripts/dense_head.py"
+
+
+rule smoothness:
+    input:
+        receipts=receipts_of,
+    output:
+        f"{RESULTS}/measures/smoothness/{{dataset}}/{BACKBONE}.csv",
+    log:
+        f"{RESULTS}/logs/smoothness/{{dataset}}/{BACKBONE}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/smoothness/{{dataset}}/{BACKBONE}.tsv"
+    conda:
+        ENV
+    threads: config["threads"]["measure"]
+    resources:
+        mem_mb=lambda w, attempt: 2 * cost.LIGHT_MB * attempt,
+        runtime=lambda w, attempt: 60 * attempt,
+    params:
+        who=who,
+        images=lambda w: config["dense"]["smoothness"]["images"],
+        statistics=config["statistics"],
+        code=code("smoothness.py"),
+    script:
+        "../workflow_scripts/smoothness.py"
+
+
+localrules:
+    fig_dense,
+    dense_classes,
+    provenance_dense,
+    gather_dense,
+
+
+rule fig_dense:
+    input:
+        lambda w: [
+            f"{RESULTS}/figures/data/dense/{w.dataset}/{row.key}.npz"
+            for row in DENSE.rows
+            if row.family == w.family
+        ],
+    output:
+        expand(f"{RESULTS}/figures/{{{{dataset}}}}/dense/{{{{family}}}}.{{f}}", f=FORMATS),
+    log:
+        f"{RESULTS}/logs/fig_dense/{{dataset}}/{{family}}.log",
+    wildcard_constraints:
+        dataset=DENSE.names,
+    conda:
+        ENV
+    params:
+        depth=lambda w: DENSE.sets[w.dataset]["task"] == "depth",
+        code=code("fig_dense.py"),
+    script:
+        "../workflow_scripts/fig_dense.py"
+
+
+rule dense_classes:
+    input:
+        classes=DENSE.over(f"{RESULTS}/measures/dense/{{dataset}}/{BACKBONE}.classes.csv"),
+    output:
+        classes=f"{RESULTS}/tables/dense_classes.csv.gz",
+    log:
+        f"{RESULTS}/logs/dense_classes/all.log",
+    conda:
+        ENV
+    params:
+        code=code("join.py"),
+    script:
+        "../workflow_scripts/join.py"
+
+
+use rule provenance as provenance_dense with:
+    input:
+        cards=[f"{RESULTS}/backbones/{row.key}/card.json" for row in DENSE.rows],
+        receipts=DENSE.over(f"{RESULTS}/receipts/dense/{{dataset}}/{BACKBONE}.json"),
+        samples=[f"{RESULTS}/receipts/maps/{name}.json" for name in DENSE.sets],
+    output:
+        f"{RESULTS}/tables/backbones_dense.csv",
+    log:
+        f"{RESULTS}/logs/provenance/dense.log",
+
+
+use rule gather as gather_dense with:
+    input:
+        rows=DENSE.over(f"{RESULTS}/measures/dense/{{dataset}}/{BACKBONE}.csv")
+        + (
+            over(f"{RESULTS}/measures/smoothness/{{dataset}}/{BACKBONE}.csv")
+            if DENSE.config
+            else []
+        ),
+        provenance=rules.provenance_dense.output[0],
+        published="config/published.csv",
+    output:
+        csv=f"{RESULTS}/tables/dense.csv",
+        text=f"{RESULTS}/tables/dense.md",
+    log:
+        f"{RESULTS}/logs/gather/dense.log",
+    params:
+        claim="dense",
+        code=code("gather.py"),
+
+
+rule dense:
+    input:
+        f"{RESULTS}/tables/dense.csv" if DENSE.config else [],
+        f"{RESULTS}/tables/dense_classes.csv.gz" if DENSE.sets else [],
+        [
+            f"{RESULTS}/figures/{name}/dense/{family}.png"
+            for name in DENSE.sets
+            for family in dict.fromkeys(row.family for row in DENSE.rows)
+        ],

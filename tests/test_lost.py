@@ -1,0 +1,104 @@
+"""LOST against its definition, its boxes against an established implementation, its data sets."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from tokenscope.boxes import iou, located
+from tokenscope.lost import components, expand, settings, to_pixels
+
+
+def reference(features, grid, bias, candidates=100):
+    """LOST of one image, written from its definition with loops over patches."""
+    a = features @ features.T
+    a = a + bias * np.median(np.diag(a))
+    n = len(a)
+    degree = [sum(a[p, q] > 0 for q in range(n) if q != p) for p in range(n)]
+    order = sorted(range(n), key=lambda p: (degree[p], p))
+    seed = order[0]
+    similar = [p for p in order[:candidates] if a[seed, p] > 0]
+    mask = np.array([sum(a[s, p] for s in similar) > 0 for p in range(n)]).reshape(grid)
+    todo, found = [divmod(seed, grid[1])], set()
+    while todo:
+        row, column = todo.pop()
+        inside = 0 <= row < grid[0] and 0 <= column < grid[1]
+        if inside and mask[row, column] and (row, column) not in found:
+            found.add((row, column))
+            todo += [(row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)]
+    if not found:
+        return seed, degree, similar, [0, 0, 0, 0]
+    rows, columns = zip(*found, strict=True)
+    return seed, degree, similar, [min(columns), min(rows), max(columns) + 1, max(rows) + 1]
+
+
+@pytest.mark.parametrize("grid, candidates", [((7, 9), 100), ((12, 8), 20), ((1, 5), 3)])
+def test_lost_equals_its_definition(grid, candidates):
+    torch.manual_seed(0)
+    biases = [0.0, -0.1, 0.3, -0.6, -40.0]
+    features = torch.randn(6, grid[0] * grid[1], 5, dtype=torch.float64)
+    features += 0.6 * torch.randn(6, 1, 5, dtype=torch.float64)
+    features[5] = features[5].abs()  # everything is alike
+    out = expand(features, biases, candidates)
+    for z, bias in enumerate(biases):
+        found, box = components(out.mask[:, z].numpy().reshape(6, *grid), out.seed[:, z].numpy())
+        for i in range(6):
+            seed, degree, similar, expected = reference(features[i].numpy(), grid, bias, candidates)
+            assert out.seed[i, z] == seed
+            assert out.degree[i, z].tolist() == degree
+            assert sorted(similar) == out.similar[i, z].nonzero().flatten().tolist()
+            assert box[i].tolist() == expected
+            assert found[i].any() == (expected != [0, 0, 0, 0])
+
+
+def test_one_bright_rectangle_is_the_box():
+    grid = np.zeros((2, 12, 16))
+    grid[0, 3:7, 5:11], grid[1, 8:12, 0:4] = 1, 1
+    features = torch.zeros(2, 192, 2)
+    features[..., 0] = torch.tensor(grid.reshape(2, -1))
+    features[..., 1] = 1 - features[..., 0]
+    out = expand(features - torch.tensor([0.1, 0.2]), [0.0])
+    found, box = components(out.mask[:, 0].numpy().reshape(2, 12, 16), out.seed[:, 0].numpy())
+    assert (found == grid).all()
+    pixels = to_pixels(box, 16, np.array([[256, 192], [60, 190]]))
+    assert pixels.tolist() == [[80, 48, 176, 112], [0, 128, 60, 190]]  # the second one is clipped
+
+
+def test_components_touch_by_edges_within_one_image_only():
+    mask = np.array([[[1, 0], [0, 1]], [[1, 1], [0, 1]]], bool)
+    found, box = components(mask, np.array([0, 0]))
+    assert found.tolist() == [[[1, 0], [0, 0]], [[1, 1], [0, 1]]]
+    assert box.tolist() == [[0, 0, 1, 1], [0, 0, 2, 2]]
+    rng = np.random.default_rng(0)
+    mask, seed = rng.random((20, 9, 7)) < 0.6, rng.integers(0, 63, 20)
+    found, _ = components(mask, seed)
+    for i in range(20):
+        labels, _ = ndimage.label(mask[i])
+        number = labels.flat[seed[i]]
+        assert (found[i] == ((labels == number) & (number > 0))).all()
+
+
+def test_published_setting_wins_ties():
+    listed = settings(12, 4, ["k", "v"], [False, True], [0, -0.1])
+    assert len(listed) == 32 and listed[0] == (12, "k", False, 0.0)
+    assert str(listed[-1]) == "block 9, v normalised, bias -0.1"
+
+
+def test_iou_and_corloc_equal_torchvision():
+    boxes = pytest.importorskip("torchvision.ops")
+    rng = np.random.default_rng(0)
+    corners = np.sort(rng.integers(0, 60, (40, 2, 2)), 1)
+    a = corners.reshape(40, 4).astype(float)
+    a = a[(a[:, 2] > a[:, 0]) & (a[:, 3] > a[:, 1])]
+    expected = boxes.box_iou(torch.tensor(a), torch.tensor(a[:7])).numpy()
+    np.testing.assert_allclose(iou(a, a[:7]), expected, atol=1e-12)
+    predicted, truth = a[:20].reshape(10, 2, 4), [a[i : i + 3] for i in range(10)]
+    found = located(predicted, truth)
+    by_hand = [
+        [max(boxes.box_iou(torch.tensor(p[None]), torch.tensor(t))[0]) >= 0.5 for p in pair]
+        for pair, t in zip(predicted, truth, strict=True)
+    ]
+    assert found.tolist() == by_hand
+    assert found[0, 0] and not located(np.zeros((1, 4)), [a[:2]])[0]
+    half = np.array([[0, 0, 10, 5]])
+    assert located(half, [np.array([[0, 0, 10, 10]])])[0]  # exactly one half counts

@@ -1,0 +1,75 @@
+"""LOST on a data set with one backbone: one pass, every setting of the sweep."""
+
+import pandas as pd
+
+from tokenscope import lost
+from tokenscope.backbones import open_backbone, pick_device
+from tokenscope.discovery import Discoverer, Reader, by_size, coordinates, discover, variables
+from tokenscope.jobs import Progress, StopRequest, job, log
+from tokenscope.stores import (
+    Stopwatch,
+    StoreWriter,
+    fingerprint,
+    read_receipt,
+    weights_of,
+    write_receipt,
+)
+
+CHUNK = 256  # images
+
+
+def main(card, images, root, spec, sweep, batch, device, threads, store, partial, receipt, code):
+    """Write seed, degree and box of every image under every setting, and a receipt."""
+    watch, stop = Stopwatch(), StopRequest()
+    card = read_receipt(card)
+    device = pick_device(device)
+    model = open_backbone(spec, weights_of(card), device=device)
+    table = by_size(pd.read_csv(images), model.patch_embed.patch_size[0])
+    settings = lost.settings(
+        len(model.blocks), sweep["blocks"], sweep["facets"], sweep["normalise"], sweep["biases"]
+    )
+    log.info("%d images, %d settings", len(table), len(settings))
+    finder = Discoverer(
+        model, spec["mean"], spec["std"], settings, sweep["candidates"], batch, device
+    )
+    writer = StoreWriter(
+        store, partial, variables(len(settings)), len(table), CHUNK,
+        fingerprint(
+            weights=card["sha256"], images=table["sha256"].tolist(), sweep=sweep, spec=spec,
+            device=device, code=code,
+        ),
+    )  # fmt: skip
+    reader = Reader(root, table, threads)
+    try:
+        run = discover(finder, table, reader, writer, stop, Progress())
+    finally:
+        reader.close()
+    facts = watch.facts()
+    precision = "bfloat16 autocast" if device == "cuda" else "float32"
+    contents = writer.publish(
+        coordinates(table, settings),
+        {
+            "title": "objects found by LOST", "backbone": spec["name"], "timm_id": spec["timm_id"],
+            "weights_sha256": card["sha256"], "candidates": sweep["candidates"],
+            "patch": finder.patch, "geometry": "native size, zero-padded to whole patches",
+            "mean": spec["mean"], "std": spec["std"], "device": device, "precision": precision,
+            "code": code, "protocol": facts["protocol"],
+        },
+    )  # fmt: skip
+    write_receipt(
+        receipt, name=spec["name"], store=str(store), arrays=contents, settings=len(settings),
+        geometry=f"native size padded to {finder.patch}", device=device, precision=precision,
+        weights_sha256=card["sha256"], batch=finder.batch,
+        params=sum(p.numel() for p in model.parameters()),
+        **run, **facts,
+    )  # fmt: skip
+
+
+if "snakemake" in globals():
+    w, p, i, out = snakemake.wildcards, snakemake.params, snakemake.input, snakemake.output
+    label = f"discover {w.dataset} {w.family}/{w.size}/{w.registers}"
+    with job(snakemake.log[0], label, snakemake.threads):
+        main(
+            i.card, i.images, p.root, p.spec, p.sweep, p.batch, p.device, snakemake.threads,
+            out.store, p.partial, out.receipt, p.code,
+        )  # fmt: skip

@@ -1,0 +1,91 @@
+"""What LOST sees of a few images under the chosen setting: degree, seed, expansion, object."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+
+from tokenscope.backbones import open_backbone, pick_device
+from tokenscope.discovery import Discoverer, Reader
+from tokenscope.facets import unit
+from tokenscope.jobs import job
+from tokenscope.lost import Setting, components, expand, to_pixels
+from tokenscope.native import batch, padded
+from tokenscope.stores import read_receipt, weights_of
+
+
+def main(card, images, chosen, root, spec, candidates, device, output):
+    """Write pixels and maps of the images that ``chosen`` names, padded to a common size."""
+    card, chosen, device = read_receipt(card), read_receipt(chosen), pick_device(device)
+    table = pd.read_csv(images).set_index("image_id", drop=False).loc[chosen["shown"]]
+    reader = Reader(root, table, 1)
+    pixels = reader(0, len(table))
+    reader.close()
+    model = open_backbone(spec, weights_of(card), device=device)
+    setting = Setting(**chosen["setting"])
+    blocks = len(model.blocks) - setting.block + 1
+    steps = [setting._replace(block=len(model.blocks) - i) for i in range(blocks)]
+    finder = Discoverer(model, spec["mean"], spec["std"], steps, candidates, 1, device)
+    with torch.inference_mode(), finder.facets:
+        seen = [one(finder, image, setting, candidates) for image in pixels]
+    save(seen, pixels, table, finder.patch, chosen, spec, output)
+
+
+def one(finder, image, setting, candidates):
+    """Degree, candidates that agree, object (row, column), seed and box in pixels of one image."""
+    size = padded(*image.shape[:2], finder.patch)
+    grid = (size[0] // finder.patch, size[1] // finder.patch)
+    finder.sized.set(*size)
+    x = batch([image], size, finder.mean, finder.std)
+    with torch.autocast(finder.device, dtype=torch.bfloat16, enabled=finder.cuda):
+        features = finder.facets(x)[setting.block, setting.facet]
+    features = unit(features) if setting.normalised else features
+    out = expand(features, [setting.bias], candidates)
+    fold = [part[0, 0].cpu().numpy().reshape(grid) for part in (out.degree, out.similar, out.mask)]
+    seed = out.seed[0].cpu().numpy()
+    found, box = components(fold[2][None], seed)
+    pixels = to_pixels(box, finder.patch, np.array([image.shape[1::-1]]))
+    return fold[0], fold[1], found[0], int(seed[0]), pixels[0]
+
+
+def save(seen, pixels, table, patch, chosen, spec, output):
+    """One NetCDF file; sizes in ``height`` and ``width``, the rest is padding."""
+    height, width = max(p.shape[0] for p in pixels), max(p.shape[1] for p in pixels)
+    rows, columns = max(s[0].shape[0] for s in seen), max(s[0].shape[1] for s in seen)
+
+    def pad(values, shape, fill):
+        out = np.full((len(values), *shape), fill, np.int16)
+        for target, value in zip(out, values, strict=True):
+            target[: value.shape[0], : value.shape[1]] = value
+        return out
+
+    maps = xr.Dataset(
+        attrs={
+            "backbone": spec["name"], "setting": chosen["text"], "patch": patch,
+            "image_ids": "\n".join(chosen["shown"]),
+        }
+    )  # fmt: skip
+    maps["pixels"] = (("image", "y", "x", "channel"), pad(pixels, (height, width, 3), 0))
+    for number, name in enumerate(("degree", "similar", "object")):
+        values = pad([s[number] for s in seen], (rows, columns), -1)
+        maps[name] = (("image", "row", "column"), values)
+    maps["seed"] = (("image",), np.array([s[3] for s in seen], np.int32))
+    maps["box"] = (("image", "corner"), np.array([s[4] for s in seen], np.int32))
+    for name in ("width", "height"):
+        maps[name] = (("image",), table[name].to_numpy(np.int32))
+    aside = f"{output}.partial"
+    maps.to_netcdf(aside, engine="scipy")
+    Path(aside).replace(output)
+
+
+if "snakemake" in globals():
+    w, p, i = snakemake.wildcards, snakemake.params, snakemake.input
+    with job(
+        snakemake.log[0], f"discovery maps {w.dataset} {w.family}/{w.size}/{w.registers}",
+        snakemake.threads,
+    ):  # fmt: skip
+        main(
+            i.card, i.images, i.chosen, p.root, p.spec, p.candidates, p.device, snakemake.output[0]
+        )

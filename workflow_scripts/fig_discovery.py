@@ -1,0 +1,92 @@
+"""Seed, expansion and box of LOST over a few images, backbones side by side."""
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.patches import Rectangle
+
+from tokenscope import plots
+from tokenscope.annotations import CORNERS
+from tokenscope.boxes import iou
+from tokenscope.jobs import job
+
+
+def main(files, boxes, outputs):
+    """A column with the true boxes, then degree and object for each backbone."""
+    maps = [xr.open_dataset(file, engine="scipy").load() for file in files]
+    truth = pd.read_csv(boxes).groupby("image_id")[CORNERS]
+    names = maps[0].attrs["image_ids"].split("\n")
+    columns = 1 + 2 * len(maps)
+    ratios = [float(h) / float(w) for h, w in zip(maps[0]["height"], maps[0]["width"], strict=True)]
+    figure, axes = plots.plt.subplots(
+        len(names), columns, figsize=(1.35 * columns, 1.35 * sum(ratios) + 1.0), squeeze=False,
+        height_ratios=ratios,
+    )  # fmt: skip
+    axes[0, 0].set_title("true boxes", fontsize=7)
+    for line, name, i in zip(axes, names, range(len(names)), strict=True):
+        true = truth.get_group(name).to_numpy(float)
+        frames(plots_picture(line[0], maps[0], i), true, "white")
+        for number, data in enumerate(maps):
+            shown = panel(line[1 + 2 * number : 3 + 2 * number], data, i, true)
+    for number, data in enumerate(maps):
+        head = plots.short(data.attrs["backbone"]).replace("\n", " ")
+        axes[0, 1 + 2 * number].set_title(f"{head}\ndegree / patches", fontsize=7)
+        axes[0, 2 + 2 * number].set_title(data.attrs["setting"].replace(", ", "\n"), fontsize=6)
+    plots.scale_bar(figure, shown, axes, "degree / patches", "neither")
+    plots.note(
+        figure,
+        "LOST. Star: seed, the patch of lowest degree. Dots: candidates that agree with it. "
+        "Tinted: object. Box: green if IoU with a true box is at least 0.5, else orange-red. "
+        "Setting above each column, chosen on held-out images.",
+    )
+    plots.save(figure, outputs)
+
+
+def plots_picture(axis, data, i):
+    """The photograph without its padding."""
+    height, width = int(data["height"][i]), int(data["width"][i])
+    plots.picture(axis, data["pixels"].values[i, :height, :width].astype(np.uint8))
+    return axis
+
+
+def frames(axis, boxes, colour, width=0.8):
+    for left, top, right, bottom in boxes:
+        axis.add_patch(
+            Rectangle(
+                (left - 0.5, top - 0.5), right - left, bottom - top, fill=False, edgecolor=colour,
+                linewidth=width,
+            )
+        )  # fmt: skip
+
+
+def panel(axes, data, i, true):
+    """Degree map, and the object over the photograph."""
+    patch = data.attrs["patch"]
+    height, width = int(data["height"][i]), int(data["width"][i])
+    rows, columns = -(-height // patch), -(-width // patch)
+    degree = data["degree"].values[i, :rows, :columns] / (rows * columns - 1)
+    extent = (-0.5, columns * patch - 0.5, rows * patch - 0.5, -0.5)
+    shown = plots.picture(axes[0], degree, cmap=plots.cmap(), vmin=0, vmax=1, extent=extent)
+    y, x = np.divmod(int(data["seed"][i]), columns)
+    plots_picture(axes[1], data, i)
+    tint = np.zeros((rows, columns, 4))
+    tint[data["object"].values[i, :rows, :columns] == 1] = (0.34, 0.71, 0.91, 0.45)
+    axes[1].imshow(tint, extent=extent, interpolation="nearest")
+    similar = np.argwhere(data["similar"].values[i, :rows, :columns] == 1)
+    middle = (similar + 0.5) * patch
+    axes[1].scatter(middle[:, 1], middle[:, 0], s=1.2, c=plots.YELLOW, linewidths=0)
+    for axis, colour in zip(axes, (plots.OUTLIER, plots.YELLOW), strict=True):
+        axis.plot(
+            (x + 0.5) * patch, (y + 0.5) * patch, "*", ms=6, color=colour, mec="black", mew=0.3
+        )
+        axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    box = data["box"].values[i].astype(float)
+    good = iou(box[None], true).max() >= 0.5
+    frames(axes[1], box[None], plots.GREEN if good else plots.OUTLIER, 1.5)
+    return shown
+
+
+if "snakemake" in globals():
+    w = snakemake.wildcards
+    with job(snakemake.log[0], f"figure discovery {w.dataset} {w.family} {w.size}"):
+        main(snakemake.input.maps, snakemake.input.boxes, snakemake.output)

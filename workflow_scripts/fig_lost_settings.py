@@ -1,0 +1,53 @@
+"""CorLoc by bias, facet and normalisation in the last block: how much the setting decides."""
+
+import pandas as pd
+
+from tokenscope import plots
+from tokenscope.jobs import job
+
+COLOURS = {"k": plots.BLUE, "v": plots.ORANGE, "q": plots.GREEN, "output": plots.PINK}
+
+
+def main(settings, dataset, outputs):
+    """A panel a backbone; the chosen setting is marked, whatever block it is of."""
+    table = pd.read_csv(settings).query("dataset == @dataset")
+    names = list(
+        dict.fromkeys(zip(table["family"], table["size"], table["registers"], strict=True))
+    )
+    figure, axes = plots.panels(len(names), columns=3, width=2.2, height=1.9, sharey=True)
+    for axis, (name, group) in zip(
+        axes, table.groupby(["family", "size", "registers"], sort=False), strict=True
+    ):
+        for facet, colour in COLOURS.items():
+            for normalised, style in ((False, ":"), (True, "-")):
+                line = group.query(
+                    "block == block.max() and facet == @facet and normalised == @normalised"
+                ).sort_values("bias")
+                label = f"{facet}{', normalised' if normalised else ''}"
+                axis.plot(line["bias"], line["corloc"], style, color=colour, label=label, lw=1)
+        best = group[group["chosen"]].iloc[0]
+        axis.errorbar(
+            best["bias"], best["corloc"],
+            [[best["corloc"] - best["low"]], [best["high"] - best["corloc"]]],
+            fmt="*", color=COLOURS[best["facet"]], ms=8, mec="black", mew=0.4, lw=0.8, zorder=3,
+        )  # fmt: skip
+        axis.annotate(
+            f"block {best['block']}", (best["bias"], best["corloc"]), xytext=(4, 4),
+            textcoords="offset points", fontsize=6,
+        )  # fmt: skip
+        axis.set_title("/".join(name))
+        axis.set(xlabel="bias on the Gram matrix", ylim=(0, None))
+    axes[0].set_ylabel("CorLoc (%)")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(names) < 3 else 4)
+    plots.note(
+        figure,
+        f"LOST on {dataset}, last block, images that report. Star: the setting chosen on held-out "
+        "images, from any of the last blocks, with its interval.",
+    )
+    plots.save(figure, outputs)
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0], f"figure sensitivity {snakemake.wildcards.dataset}"):
+        main(snakemake.input[0], snakemake.wildcards.dataset, snakemake.output)

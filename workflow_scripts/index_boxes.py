@@ -1,0 +1,24 @@
+"""List the images of a data set with boxes, each checked against its annotation."""
+
+from tokenscope.annotations import index
+from tokenscope.jobs import job, log
+from tokenscope.stores import write_receipt
+
+
+def main(source, threads, images_file, boxes_file, receipt):
+    """Write images and boxes as CSV, and a receipt that counts what was left out."""
+    images, boxes, left_out = index(source, threads)
+    for what, number in left_out.items():
+        log.info("%s: %d", what.replace("_", " "), number)
+    images.to_csv(images_file, index=False)
+    boxes.to_csv(boxes_file, index=False)
+    write_receipt(
+        receipt, listed=len(images), skipped=[], images=len(images), boxes=len(boxes),
+        left_out=left_out, source=source,
+    )  # fmt: skip
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0], f"boxes {snakemake.wildcards.dataset}", snakemake.threads):
+        out = snakemake.output
+        main(snakemake.params.source, snakemake.threads, out.images, out.boxes, out.receipt)

@@ -1,0 +1,22 @@
+"""List the images of a dense task with their maps, every pair read and checked once."""
+
+from tokenscope.jobs import job, log
+from tokenscope.stores import write_receipt
+from tokenscope.targets import Maps
+
+
+def main(source, threads, output, receipt):
+    """Write the list as CSV, and a receipt with what a constant guess needs."""
+    table, constant = Maps(source).index(threads)
+    splits = table["split"].value_counts().to_dict()
+    log.info("%s; %.1f %% of pixels count", splits, 100 * table["valid"].mean())
+    table.to_csv(output, index=False)
+    write_receipt(
+        receipt, listed=len(table), skipped=[], images=splits, constant=constant, source=source
+    )
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0], f"maps {snakemake.wildcards.dataset}", snakemake.threads):
+        out = snakemake.output
+        main(snakemake.params.source, snakemake.threads, out.listed, out.receipt)

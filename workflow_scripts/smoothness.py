@@ -1,0 +1,57 @@
+"""How far maps of patch tokens are from their median-filtered selves: one number for clean maps.
+
+Roughness of a map T (row, column, feature) is sum |T - M|^2 / sum |T - mean T|^2 over an image,
+with M the median of each feature over 3 x 3 patches (edges repeated). 0: the median changes
+nothing; 1: the median explains as little as one constant vector. Isolated artifacts raise it.
+"""
+
+import numpy as np
+from scipy.ndimage import median_filter
+
+from tokenscope import tidy
+from tokenscope.bootstrap import Bootstrap
+from tokenscope.jobs import job
+from tokenscope.stores import open_store, read_receipt
+
+
+def main(receipts, who, images, statistics, output):
+    """Write the roughness of tokens, of their directions and of their norms, last block."""
+    parts = {}
+    stores = [open_store(read_receipt(receipt)["store"]) for receipt in receipts]
+    total = sum(store.sizes["image"] for store in stores)
+    wanted = set(np.linspace(0, total - 1, min(images, total)).round().astype(int))
+    first = 0
+    for store in stores:
+        patches = (store["token_kind"] == "patch").values
+        grid = (int(store["patch_row"].max()) + 1, int(store["patch_column"].max()) + 1)
+        count = store.sizes["image"]
+        for i in sorted(w - first for w in wanted if first <= w < first + count):
+            maps = {"norms": store["norms"][i, -1].values[patches][:, None]}
+            if "tokens" in store:
+                tokens = store["tokens"][i].values[patches].astype(np.float32)
+                length = np.linalg.norm(tokens, axis=1, keepdims=True)
+                maps |= {"tokens": tokens, "directions": tokens / np.maximum(length, 1e-12)}
+            for name, values in maps.items():
+                parts.setdefault(name, []).append(roughness(values.reshape(*grid, -1)))
+        first += count
+    bootstrap = Bootstrap(
+        len(wanted), statistics["resamples"], statistics["seed"], statistics["confidence"]
+    )
+    rows = tidy.Rows(who, len(wanted), statistics["seed"])
+    for name, values in parts.items():
+        point, low, high, _ = bootstrap.ratio(np.array(values), np.ones(len(values)))
+        rows.add("dense", "smoothness", f"roughness_{name}", point, low, high, "share of variance")
+    tidy.write(rows.frame(), output)
+
+
+def roughness(values):
+    """See the module; values (row, column, feature). A constant map has 0."""
+    smooth = median_filter(values, size=(3, 3, 1), mode="nearest")
+    spread = np.square(values - values.mean((0, 1)), dtype=np.float64).sum()
+    return float(np.square(values - smooth, dtype=np.float64).sum() / spread) if spread else 0.0
+
+
+if "snakemake" in globals():
+    w, p = snakemake.wildcards, snakemake.params
+    with job(snakemake.log[0], f"smoothness {w.dataset} {w.family}/{w.size}/{w.registers}"):
+        main(snakemake.input.receipts, p.who, p.images, p.statistics, snakemake.output[0])

@@ -1,0 +1,121 @@
+"""LOST (Simeoni et al. 2021): one object per image, from the similarities of its patches.
+
+For patch features F (patch, feature) and A = F F^T: the degree of a patch is the number of other
+patches with A > 0, the seed is the patch of lowest degree, and of the ``candidates`` patches of
+lowest degree those with A[seed] > 0 are summed up: the patches whose summed similarity to them is
+positive, and which hang together with the seed (up, down, left, right), make the object.
+
+Darcet et al. (2024) add a bias to A which they did not publish. Here it is
+``A = F F^T + bias * s`` with s the median squared norm of the image's patches, which makes it a
+cosine where features are normalised (s = 1) and comparable between backbones where they are not.
+A bias of 0 is LOST as published.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+CANDIDATES = 100  # of the published method
+# Neighbours within an image of a stack, none between images: one call labels them all.
+_CROSS = np.zeros((3, 3, 3), bool)
+_CROSS[1] = ndimage.generate_binary_structure(2, 1)
+
+
+class Setting(NamedTuple):
+    """One way to run LOST; ``block`` is counted from 1."""
+
+    block: int
+    facet: str
+    normalised: bool
+    bias: float
+
+    def __str__(self) -> str:
+        norm = "normalised" if self.normalised else "as they are"
+        return f"block {self.block}, {self.facet} {norm}, bias {self.bias:g}"
+
+
+def settings(
+    depth: int, blocks: int, facets: list[str], normalise: list[bool], biases: list[float]
+) -> list[Setting]:
+    """Every combination, the last block first: ties are decided in favour of what comes first."""
+    return [
+        Setting(block, facet, bool(normalised), float(bias))
+        for block in range(depth, depth - blocks, -1)
+        for facet in facets
+        for normalised in normalise
+        for bias in biases
+    ]
+
+
+class Expansion(NamedTuple):
+    """What LOST sees of B images under Z biases (n patches); tensors on the features' device.
+
+    seed (B, Z): patch. degree (B, Z, n): number of other patches with positive similarity.
+    similar (B, Z, n): the candidates that agree with the seed. mask (B, Z, n): patches whose
+    summed similarity to them is positive.
+    """
+
+    seed: Tensor
+    degree: Tensor
+    similar: Tensor
+    mask: Tensor
+
+
+def expand(features: Tensor, biases: list[float], candidates: int = CANDIDATES) -> Expansion:
+    """Degrees, seeds and expansions of a batch of images of one size, without a loop over images.
+
+    Of equal degrees the patch that comes first (row by row) is taken.
+
+    Args:
+        features: (B, n, feature), patches only.
+        biases: added to the Gram matrix, see the module.
+    """
+    features = features.float()
+    gram = features @ features.transpose(1, 2)
+    images, n, _ = gram.shape
+    own = gram.diagonal(dim1=1, dim2=2)
+    shift = own.quantile(0.5, dim=1)[:, None] * torch.tensor(biases, device=gram.device)
+    degree, above = [], torch.empty_like(gram)
+    for z in range(len(biases)):
+        limit = -shift[:, z, None]
+        torch.gt(gram, limit[:, :, None], out=above)  # as floats: summed faster than booleans
+        degree.append(above.sum(-1) - (own > limit).float())
+    degree = torch.stack(degree, 1).long()
+    order = degree * n + torch.arange(n, device=gram.device)  # unique: a stable sort without one
+    low = order.topk(min(candidates, n), largest=False, sorted=True).indices
+    seed = low[:, :, 0]
+    row = gram.gather(1, seed[:, :, None].expand(-1, -1, n)) + shift[:, :, None]
+    similar = torch.zeros_like(row).scatter_(2, low, (row.gather(2, low) > 0).float())
+    summed = similar @ gram + shift[:, :, None] * similar.sum(2, keepdim=True)
+    return Expansion(seed, degree, similar > 0, summed > 0)
+
+
+def components(mask: np.ndarray, seed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The part of each mask that hangs together with its seed, and the box around it.
+
+    Args:
+        mask: (m, row, column) booleans.
+        seed: (m,) patch index, row by row.
+
+    Returns:
+        component (m, row, column) and box (m, 4) as left, top, right, bottom in patches,
+        half-open. A seed outside its own mask has an empty component and the box 0, 0, 0, 0.
+    """
+    labels, _ = ndimage.label(mask, _CROSS)
+    number = labels.reshape(len(mask), -1)[np.arange(len(mask)), seed]
+    found = (labels == number[:, None, None]) & (number > 0)[:, None, None]
+    box = np.zeros((len(mask), 4), np.int64)
+    for axis, first in ((1, 0), (2, 1)):  # over rows: columns, left and right
+        line = found.any(axis)
+        box[:, first] = line.argmax(1)
+        box[:, first + 2] = line.shape[1] - line[:, ::-1].argmax(1)
+    box[number == 0] = 0
+    return found, box
+
+
+def to_pixels(box: np.ndarray, patch: int, size: np.ndarray) -> np.ndarray:
+    """Boxes in patches (m, 4) as pixels, clipped to images of ``size`` (m, 2): width, height."""
+    return np.minimum(box * patch, np.concatenate([size, size], 1))
