@@ -15,6 +15,7 @@ validate(config, "config/schemas/config.schema.yaml")
 include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/zoo.smk"
+include: "rules/training.smk"
 include: "rules/tokens.smk"
 include: "rules/claim1.smk"
 include: "rules/claim2.smk"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from tokenscope import cost, zoo
+from tokenscope import cost, recipes, zoo
 from tokenscope.errors import StudyError
 from tokenscope.geometry import Geometry
 from tokenscope.zoo import Backbone
@@ -36,21 +36,29 @@ class Study:
                 have = ", ".join(self.datasets)
                 raise StudyError(f"analyse: '{name}' is no data set of this study, only: {have}")
         for row in self.rows.values():
-            source = row.recipe and self.recipe(row)["dataset"]
+            source = row.recipe and self.recipes[row.recipe]["dataset"]
             if source and source not in self.datasets:
                 raise StudyError(f"{row.key} is trained on data set '{source}': add it to datasets")
+            if source:
+                self.training(row)
 
     @cached_property
     def recipes(self) -> dict[str, dict]:
         """Training recipes by name."""
         folder = Path(self.config["recipes"])
-        return {f.stem: yaml.safe_load(f.read_text()) for f in sorted(folder.glob("*.yaml"))}
+        found = {f.stem: yaml.safe_load(f.read_text()) for f in sorted(folder.glob("*.yaml"))}
+        for name, recipe in found.items():
+            recipes.check(name, recipe)
+        return found
 
     @cached_property
     def rows(self) -> dict[str, Backbone]:
         """Chosen backbones and the bases of controls, by key."""
         c = self.config
-        return zoo.load(c["backbone_tables"], c["backbones"], self.recipes, c["weights"]["cache"])
+        return zoo.load(
+            c["backbone_tables"], c["backbones"], self.recipes, c["weights"]["cache"],
+            c["training"],
+        )  # fmt: skip
 
     @cached_property
     def chosen(self) -> list[Backbone]:
@@ -63,8 +71,45 @@ class Study:
         return list(dict.fromkeys(row.family for row in self.chosen))
 
     def recipe(self, row: Backbone) -> dict:
-        """Recipe of a backbone trained here."""
-        return self.recipes[row.recipe]
+        """Recipe of a backbone trained here, with the settings of its place in a grid."""
+        recipe = self.recipes[row.recipe]
+        return {**recipe, "training": self.training(row)}
+
+    def training(self, row: Backbone) -> dict:
+        """The recipe's section ``training`` with all defaults, as plain values."""
+        given = {**self.recipes[row.recipe]["training"], **row.settings}
+        return recipes.as_params(recipes.training(row.recipe, given))
+
+    def training_images(self, row: Backbone) -> dict[str, str]:
+        """Where a training takes its images from: decoded pixels, or files that are augmented.
+
+        ``receipt`` and ``store``, with ``truth`` where patches have labels; or ``sample``,
+        ``root`` and ``geometry``.
+        """
+        name, recipe = self.recipes[row.recipe]["dataset"], self.training(row)
+        if recipe["augment"]:
+            sample = f"{self.results}/data/{name}/sample.csv"
+            return {
+                "sample": sample, "root": self.image_root(name), "geometry": row.geometry.key,
+            }  # fmt: skip
+        found = {
+            "receipt": f"{self.results}/receipts/decode/{name}/{row.geometry.key}.json",
+            "store": f"{self.results}/images/{name}/{row.geometry.key}.zarr",
+        }
+        if recipe["token_labels"]:
+            found["truth"] = f"{self.results}/data/{name}/truth.zarr"
+        return found
+
+    def compute(self, row: Backbone) -> dict:
+        """What a training asks for: ``gpus`` of each of ``nodes``, ``processes`` on CPUs,
+        ``minutes`` of an attempt."""
+        default = {"gpus": 1, "nodes": 1, "processes": 1, "minutes": 60}
+        return {**default, **self.recipes[row.recipe].get("compute", {})}
+
+    @property
+    def trained(self) -> list[Backbone]:
+        """The chosen backbones that are trained here; not the controls made from one."""
+        return [row for row in self.chosen if row.kind in ("scratch", "finetuned")]
 
     def image_root(self, name: str) -> str:
         """Folder of a data set's files; rendered scenes lie among the results."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from tokenscope.errors import StudyError
 from tokenscope.geometry import Geometry
 from tokenscope.kinds import CONTROLS, REGISTERS
+from tokenscope.recipes import expand
 
 COLUMNS = ("family", "size", "registers", "timm_id", "weights", "recipe", "classes", "note")
 _READ = {
@@ -90,7 +91,11 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Backbone:
-    """One ViT with fixed weights: a row of the zoo with its architecture."""
+    """One ViT with fixed weights: a row of the zoo with its architecture.
+
+    ``base`` is the key of the backbone it is made from; ``settings`` are those of its recipe's
+    training that its place in a grid decides.
+    """
 
     family: str
     size: str
@@ -100,6 +105,8 @@ class Backbone:
     recipe: str = ""
     classes: str = ""
     note: str = ""
+    base: str = ""
+    settings: dict = field(default_factory=dict, hash=False)
     model: dict = field(default_factory=dict, hash=False)
     arch: Architecture | None = None
 
@@ -146,15 +153,20 @@ class Backbone:
 
 
 def load(
-    tables: list[str], patterns: list[str], recipes: dict[str, dict], cache: str
+    tables: list[str],
+    patterns: list[str],
+    recipes: dict[str, dict],
+    cache: str,
+    grids: dict[str, dict] | None = None,
 ) -> dict[str, Backbone]:
-    """Rows that match one of the glob patterns and the bases of their controls, by key.
+    """Rows that match one of the glob patterns and the bases they are made from, by key.
 
     Args:
         tables: CSV files with the columns :data:`COLUMNS`; later files may add rows.
         patterns: globs over ``family/size/registers``, e.g. ``dinov2/*/r4``.
         recipes: training recipes by name, for rows trained here.
         cache: folder that remembers facts of ids that architectures.csv does not hold.
+        grids: grids of trained backbones, see :func:`tokenscope.recipes.expand`.
 
     Raises:
         StudyError: a malformed or double row, or a pattern that matches nothing.
@@ -176,6 +188,7 @@ def load(
             if key in rows:
                 raise StudyError(f"{table}, line {line}: the backbone {key} is there twice")
             rows[key] = row
+    rows |= expand(grids or {}, rows)
     for pattern in patterns:
         if not any(chosen(key, [pattern]) for key in rows):
             raise StudyError(
@@ -183,13 +196,32 @@ def load(
                 + _what_there_is(pattern, rows)
             )
     needed = {key: None for key in rows if chosen(key, patterns)}
-    for key in list(needed):
-        base = re.sub(f"-({'|'.join(CONTROLS)})$", "-scratch", key)
-        if base not in rows:
-            raise StudyError(f"{key}: a control needs the row {base}, the ViT it is made from")
-        needed[base] = None
+    todo = list(needed)
+    while todo:
+        key = todo.pop()
+        if base := _base(key, rows):
+            rows[key]["base"] = base
+            if base not in needed:
+                needed[base] = None
+                todo.append(base)
     facts = architectures([rows[key]["timm_id"] for key in needed], tables, cache)
     return {key: _backbone(rows[key], facts, recipes) for key in needed}
+
+
+def _base(key: str, rows: dict[str, dict]) -> str:
+    """The backbone that a control or a fine-tuned one is made from; empty for others."""
+    kind = REGISTERS.fullmatch(rows[key]["registers"])["kind"]
+    if kind == "finetuned":
+        base = rows[key].get("base") or f"{key.rsplit('/', 1)[0]}/r0"
+        what = "a fine-tuned backbone needs the row {0}, where it starts"
+    elif kind in CONTROLS:
+        base = re.sub(f"-{kind}$", "-scratch", key)
+        what = "a control needs the row {0}, the ViT it is made from"
+    else:
+        return ""
+    if base not in rows:
+        raise StudyError(f"{key}: {what.format(base)}")
+    return base
 
 
 def chosen(key: str, patterns: list[str]) -> bool:
@@ -235,7 +267,7 @@ def _backbone(row: dict, facts: dict[str, Architecture], recipes: dict[str, dict
                 f"{key}: recipe '{row['recipe']}' is not one of {', '.join(sorted(recipes))}"
             )
         recipe = recipes[row["recipe"]]
-        model = dict(recipe["model"])
+        model = dict(recipe.get("model", {}))
         arch = arch.remodelled(model, recipe.get("data", {}), count)
     elif match["kind"]:
         raise StudyError(f"{key}: a backbone of kind '{match['kind']}' needs a recipe in its row")
