@@ -208,4 +208,4 @@ class _Augmented(Dataset):
         epoch, place, image = key
         seed_all(self.seed, AUGMENT, epoch, place)
         pixels = self.transform(load_rgb(self.paths[image]))
-        return np.ascontiguousarray(pixels.transpose(1, 2, 0)), int(self.labels[image])
+        return pixels.permute(1, 2, 0).contiguous(), int(self.labels[image])
