@@ -41,6 +41,7 @@ rule all:
         rules.claim2.input,
         rules.claim3.input,
         rules.controls.input,
+        rules.training.input,
         f"{RESULTS}/tables/backbones.csv",
         f"{RESULTS}/tables/heads.csv",
         f"{RESULTS}/tokens.zarr/zarr.json",

@@ -33,7 +33,7 @@ def main(folder, delay):
     world = World.join("cpu")
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 120)
-    pixels = (rng.integers(0, 80, (120, 16, 16, 3)) + 40 * labels[:, None, None, None])
+    pixels = rng.integers(0, 80, (120, 16, 16, 3)) + 40 * labels[:, None, None, None]
     torch.manual_seed(0)
     model = timm.create_model(
         "vit_tiny_patch16_224", img_size=16, patch_size=8, embed_dim=24, depth=2, num_heads=2,

@@ -112,7 +112,12 @@ def test_frozen_stays_frozen():
 def run_program(folder, delay=0, kill_after=None, processes=1):
     command = [sys.executable, str(PROGRAM), str(folder), str(delay)]
     if processes > 1:
-        command[1:1] = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        command[1:1] = [
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={processes}",
+        ]
     folder.mkdir(exist_ok=True)
     environment = {**os.environ, "PYTHONPATH": "workflow_scripts", "OMP_NUM_THREADS": "1"}
     running = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
@@ -167,7 +172,9 @@ def test_the_batch_does_not_depend_on_who_computes_it():
     parts = [list(Plan(recipe, list(range(40)), rank, 2).keys(3)) for rank in range(2)]
     whole = list(Plan(recipe, list(range(40))).keys(3))
     assert [key for pair in zip(*parts, strict=True) for key in pair] == whole
-    epoch = [image for keys in list(Plan(recipe, list(range(40))).keys(0))[:20] for *_, image in keys]
+    epoch = [
+        image for keys in list(Plan(recipe, list(range(40))).keys(0))[:20] for *_, image in keys
+    ]
     assert len(epoch) == 40 and max(map(epoch.count, epoch)) == 3
     with pytest.raises(StudyError, match="makes 4 parts, which 3 devices"):
         Plan(recipe, list(range(40)), 0, 3)

@@ -136,7 +136,9 @@ def pixels(images, model, workers):
         grid = model.patch_embed.grid_size
         segments = patch_segments(maps, grid).reshape(-1, *grid).astype(np.int64)
     labels = data["label"].values
-    return Memory(data["pixels"].values, labels, segments), read_receipt(images["receipt"])["arrays"]
+    return Memory(data["pixels"].values, labels, segments), read_receipt(images["receipt"])[
+        "arrays"
+    ]
 
 
 def precision(world):

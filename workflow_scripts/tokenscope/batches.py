@@ -197,7 +197,7 @@ class _Plain(Dataset):
         self.paths, self.labels, self.geometry = paths, labels, geometry
 
     def __getitem__(self, image: int):
-        return decode(self.paths[image], self.geometry), int(self.labels[image])
+        return np.array(decode(self.paths[image], self.geometry)), int(self.labels[image])
 
 
 class _Augmented(Dataset):

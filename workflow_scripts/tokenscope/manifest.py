@@ -32,7 +32,8 @@ def index(
     Args:
         root: folder with images at any depth.
         labels: ``none``; ``folders`` (the first folder below root is the class, classes numbered
-            in sorted order); or the path of a CSV file that lists the images.
+            in sorted order); ``synsets`` (the same, folders named by WordNet ids of ImageNet-1k,
+            numbered as there); or the path of a CSV file that lists the images.
         threads: files read at the same time.
         columns: for a CSV, which of its columns hold ``file`` (relative to root), ``label``
             (an integer) and ``label_name``.
@@ -46,13 +47,13 @@ def index(
     folder = Path(root)
     if not folder.is_dir():
         raise StudyError(f"the image folder '{root}' does not exist (config key: datasets, path)")
-    if labels in ("none", "folders"):
+    if labels in ("none", "folders", "synsets"):
         files = sorted(
             p.relative_to(folder).as_posix()
             for p in folder.rglob("*")
             if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".")
         )
-        rows = list(_folder_labels(files, root) if labels == "folders" else _no_labels(files))
+        rows = list(_no_labels(files) if labels == "none" else _folder_labels(files, root, labels))
     else:
         rows = list(_listed(labels, columns or {}))
     if not rows:
@@ -72,18 +73,30 @@ def _no_labels(files: list[str]) -> Iterable[dict]:
     return ({"path": file, "label": -1, "label_name": ""} for file in files)
 
 
-def _folder_labels(files: list[str], root: str) -> Iterable[dict]:
+def _folder_labels(files: list[str], root: str, kind: str) -> Iterable[dict]:
     loose = [file for file in files if "/" not in file]
     if loose:
         raise StudyError(
-            f"labels: folders, but {len(loose)} images lie directly in '{root}' (e.g. {loose[0]}); "
+            f"labels: {kind}, but {len(loose)} images lie directly in '{root}' (e.g. {loose[0]}); "
             "move them into class folders or set labels: none"
         )
     names = sorted({file.split("/")[0] for file in files})
-    number = {name: i for i, name in enumerate(names)}
+    number = {name: i for i, name in enumerate(_synsets() if kind == "synsets" else names)}
+    if strange := [name for name in names if name not in number]:
+        raise StudyError(
+            f"labels: synsets, but {len(strange)} folders of '{root}' are no classes of "
+            f"ImageNet-1k (e.g. {strange[0]}); use labels: folders or a CSV file"
+        )
     for file in files:
         name = file.split("/")[0]
         yield {"path": file, "label": number[name], "label_name": name}
+
+
+def _synsets() -> list[str]:
+    """WordNet ids of ImageNet-1k in the order of its classes."""
+    from timm.data import ImageNetInfo  # here, because it brings torch
+
+    return ImageNetInfo("imagenet-1k").label_names()
 
 
 def _listed(file: str, columns: dict[str, str]) -> Iterable[dict]:

@@ -53,12 +53,11 @@ class Study:
 
     @cached_property
     def rows(self) -> dict[str, Backbone]:
-        """Chosen backbones and the bases of controls, by key."""
+        """Chosen backbones, those they are made from, and those whose cost is measured, by key."""
         c = self.config
-        return zoo.load(
-            c["backbone_tables"], c["backbones"], self.recipes, c["weights"]["cache"],
-            c["training"],
-        )  # fmt: skip
+        patterns = [*c["backbones"], *c["overhead"]["backbones"]]
+        tables, cache = c["backbone_tables"], c["weights"]["cache"]
+        return zoo.load(tables, patterns, self.recipes, cache, c["training"])
 
     @cached_property
     def chosen(self) -> list[Backbone]:
@@ -110,6 +109,26 @@ class Study:
     def trained(self) -> list[Backbone]:
         """The chosen backbones that are trained here; not the controls made from one."""
         return [row for row in self.chosen if row.kind in ("scratch", "finetuned")]
+
+    @property
+    def before_and_after(self) -> list[Backbone]:
+        """The backbones trained here, and those they start from."""
+        keys = [key for row in self.trained for key in (row.key, row.base) if key]
+        return [self.rows[key] for key in dict.fromkeys(keys)]
+
+    @property
+    def overhead(self) -> list[Backbone]:
+        """The backbones whose cost with registers is measured, one for each architecture."""
+        return [self.rows[key] for key in self.config["overhead"]["backbones"]]
+
+    def settings(self, row: Backbone) -> dict:
+        """What a table of trainings says of each."""
+        used = self.training(row)
+        return {
+            "key": row.key, "kind": row.kind, "recipe": row.recipe, "base": row.base,
+            "training_seed": used["seed"],
+            **{name: used[name] for name in ("norm_penalty", "frozen_blocks", "epochs")},
+        }  # fmt: skip
 
     def image_root(self, name: str) -> str:
         """Folder of a data set's files; rendered scenes lie among the results."""

@@ -153,7 +153,9 @@ class Trainer:
 
     def weights(self) -> dict[str, Tensor]:
         """The weights that the recipe publishes."""
-        return (self.ema.module if self.recipe.publish == "ema" else self.learner.model).state_dict()
+        return (
+            self.ema.module if self.recipe.publish == "ema" else self.learner.model
+        ).state_dict()
 
     def _vote(self, stop: Callable[[], str], old: bool) -> tuple[str, bool]:
         """Why to stop, and whether to keep a checkpoint; all processes do either or none does."""
@@ -216,7 +218,9 @@ class Trainer:
     def _checked_state(self) -> dict:
         state = self.state()
         if not torch.isfinite(state["sums"]).all():
-            raise StudyError(f"the loss is no longer finite after {self.done} updates: lower the lr")
+            raise StudyError(
+                f"the loss is no longer finite after {self.done} updates: lower the lr"
+            )
         return state
 
     @torch.inference_mode()
