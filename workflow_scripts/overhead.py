@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tokenscope import tidy
 from tokenscope.backbones import create, pick_device
-from tokenscope.jobs import Progress, job, log
+from tokenscope.jobs import job, log
 
 STATUS = Path("/proc/self/status")
 
@@ -28,7 +28,6 @@ def main(spec, modelled, counts, size, batch, rounds, device, output):
     facts = {count: _counted(spec, count, size) for count in counts}
     times = {count: {"forward": [], "training": []} for count in counts}
     memory = {count: [] for count in counts}
-    progress = Progress("rounds")
     for done in range(rounds):
         for count in counts:
             for kind in times[count]:
@@ -36,7 +35,7 @@ def main(spec, modelled, counts, size, batch, rounds, device, output):
                 times[count][kind].append(batch / seconds)
                 if kind == "training":
                     memory[count].append(peak)
-        progress(done + 1, rounds)
+        log.info("round %d of %d", done + 1, rounds)
     family, width, _ = spec["name"].split("/")
     name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
     tables, zero = [], counts[0]

@@ -205,7 +205,7 @@ def load(
                 needed[base] = None
                 todo.append(base)
     facts = architectures([rows[key]["timm_id"] for key in needed], tables, cache)
-    return {key: _backbone(rows[key], facts, recipes) for key in needed}
+    return {key: _backbone(rows[key], rows, facts, recipes) for key in needed}
 
 
 def _base(key: str, rows: dict[str, dict]) -> str:
@@ -256,7 +256,9 @@ def _what_there_is(pattern: str, rows: dict) -> str:
     return f"Register counts of {family}/{size}: {', '.join(counts)}."
 
 
-def _backbone(row: dict, facts: dict[str, Architecture], recipes: dict[str, dict]) -> Backbone:
+def _backbone(
+    row: dict, rows: dict[str, dict], facts: dict[str, Architecture], recipes: dict[str, dict]
+) -> Backbone:
     key = "/".join(row[c] for c in COLUMNS[:3])
     arch, model = facts[row["timm_id"]], {}
     match = REGISTERS.fullmatch(row["registers"])
@@ -266,9 +268,14 @@ def _backbone(row: dict, facts: dict[str, Architecture], recipes: dict[str, dict
             raise StudyError(
                 f"{key}: recipe '{row['recipe']}' is not one of {', '.join(sorted(recipes))}"
             )
-        recipe = recipes[row["recipe"]]
-        model = dict(recipe.get("model", {}))
-        arch = arch.remodelled(model, recipe.get("data", {}), count)
+        # A fine-tuned backbone has the shape of the one it starts from, unless its recipe differs.
+        start = rows[row["base"]]["recipe"] if match["kind"] == "finetuned" else ""
+        made_by = [recipes[name] for name in (start, row["recipe"]) if name]
+        model, data = (
+            {k: v for recipe in made_by for k, v in recipe.get(part, {}).items()}
+            for part in ("model", "data")
+        )
+        arch = arch.remodelled(model, data, count)
     elif match["kind"]:
         raise StudyError(f"{key}: a backbone of kind '{match['kind']}' needs a recipe in its row")
     elif arch.register_tokens != count:
