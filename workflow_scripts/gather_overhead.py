@@ -38,6 +38,8 @@ def main(rows, published, csv, text):
 
 
 def _spoken(row):
+    if row["value"] != row["value"]:
+        return "not measured"
     ends = f" [{row['low']:.3g}, {row['high']:.3g}]" if row["high"] > row["low"] else ""
     number = f"{row['value']:,.0f}" if row["value"] >= 1e5 else f"{row['value']:.3g}"
     return number + {"percent": " %", "": ""}.get(row["unit"], f" {row['unit']}") + ends

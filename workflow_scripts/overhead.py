@@ -2,7 +2,6 @@
 
 import time
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,8 +11,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from tokenscope import tidy
 from tokenscope.backbones import create, pick_device
 from tokenscope.jobs import job, log
-
-STATUS = Path("/proc/self/status")
 
 
 def main(spec, modelled, counts, size, batch, rounds, device, output):
@@ -29,7 +26,7 @@ def main(spec, modelled, counts, size, batch, rounds, device, output):
     times = {count: {"forward": [], "training": []} for count in counts}
     memory = {count: [] for count in counts}
     for done in range(rounds):
-        for count in counts:
+        for count in counts[done % len(counts) :] + counts[: done % len(counts)]:
             for kind in times[count]:
                 seconds, peak = measure(spec, count, size, batch, device, kind == "training")
                 times[count][kind].append(batch / seconds)
@@ -80,7 +77,7 @@ def _counted(spec, count, size):
 
 
 def measure(spec, count, size, batch, device, training):
-    """Seconds of one pass over a batch, and the memory in MB that it took at its peak."""
+    """Seconds of one pass over a batch, and the GPU memory in MB at its peak, weights included."""
     model = build(spec, count, device).train(training)
     x = torch.randn(batch, 3, size, size, device=device)
     cuda = device == "cuda"
@@ -97,32 +94,16 @@ def measure(spec, count, size, batch, device, training):
         if cuda:
             torch.cuda.synchronize()
 
-    before = _memory(device, reset=True)
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
     step()  # also wakes up the device
-    peak = _memory(device) - before
+    # A CPU's allocator keeps what it has had: a peak of one batch cannot be told.
+    peak = torch.cuda.max_memory_allocated() / 1e6 if cuda else float("nan")
     start, repeats = time.perf_counter(), 0
     while repeats < (10 if cuda else 1):
         step()
         repeats += 1
     return (time.perf_counter() - start) / repeats, peak
-
-
-def _memory(device, reset=False):
-    """MB in use now (``reset``), or at most since then: of the GPU, or of this process."""
-    if device == "cuda":
-        if reset:
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-            return torch.cuda.memory_allocated() / 1e6
-        return torch.cuda.max_memory_allocated() / 1e6
-    if reset:
-        try:
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak
-        except OSError:
-            return float("nan")
-    field = "VmRSS" if reset else "VmHWM"
-    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
-    return int(lines[field].split()[0]) * 1.024e-3
 
 
 if "snakemake" in globals():
