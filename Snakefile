@@ -19,6 +19,7 @@ validate(config, "config/schemas/config.schema.yaml")
 include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/zoo.smk"
+include: "rules/training.smk"
 include: "rules/tokens.smk"
 include: "rules/testtime.smk"
 include: "rules/claim1.smk"
@@ -58,6 +59,7 @@ rule all:
         rules.claim4.input,
         rules.claim5.input,
         rules.controls.input,
+        rules.training.input,
         rules.discovery.input,
         rules.dense.input,
         rules.testtime.input,

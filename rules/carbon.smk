@@ -16,6 +16,7 @@ MEASURING = [
     rules.testtime,
     rules.discovery,
     rules.dense,
+    rules.training,
 ]
 
 

@@ -116,15 +116,18 @@ def store_of(wildcards):
 
 
 def training_images(row):
-    """Receipt and store of the images a backbone is trained on."""
+    """Receipt and store of the decoded images a backbone is trained on."""
     return decoded(STUDY.recipe(row)["dataset"], row.geometry)
 
 
-def training_truth(row):
-    """Ground truth of rendered scenes, for recipes that label patches; empty otherwise."""
-    recipe = STUDY.recipe(row)
-    used = recipe["training"]["token_labels"] > 0
-    return f"{RESULTS}/data/{recipe['dataset']}/truth.zarr" if used else ""
+def training_inputs(wildcards):
+    """Images of a training, and the card of the backbone it starts from."""
+    row = row_of(wildcards)
+    images = STUDY.training_images(row)
+    files = {"images": images.get("sample") or images["receipt"]}
+    if row.base:
+        files["base"] = f"{RESULTS}/backbones/{row.base}/card.json"
+    return files
 
 
 def local_weights(wildcards):

@@ -29,37 +29,6 @@ rule obtain:
         "../workflow_scripts/obtain.py"
 
 
-rule train:
-    input:
-        lambda w: training_images(row_of(w))[0],
-    output:
-        card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
-        weights=f"{RESULTS}/backbones/{BACKBONE}/model.safetensors",
-        history=f"{RESULTS}/backbones/{BACKBONE}/history.csv",
-    log:
-        f"{RESULTS}/logs/train/{BACKBONE}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/train/{BACKBONE}.tsv"
-    wildcard_constraints:
-        registers=r"r\d+-scratch",
-    conda:
-        ENV
-    threads: config["threads"]["train"]
-    resources:
-        gpu=gpu,
-        mem_mb=lambda w, attempt: (cost.torch_mb(gpu() > 0) + 600) * attempt,
-        runtime=lambda w, attempt: 30 * attempt,
-    params:
-        spec=lambda w: row_of(w).spec,
-        recipe=lambda w: STUDY.recipe(row_of(w))["training"],
-        store=lambda w: training_images(row_of(w))[1],
-        truth=lambda w: training_truth(row_of(w)),
-        device=config["device"],
-        code=code("train.py"),
-    script:
-        "../workflow_scripts/train.py"
-
-
 rule plant:
     input:
         card=f"{RESULTS}/backbones/{{family}}/{{size}}/{{r}}-scratch/card.json",

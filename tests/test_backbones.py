@@ -14,7 +14,7 @@ SPEC = {
     "name": "my/tiny/r2-scratch",
     "timm_id": "vit_tiny_patch16_224",
     "model": {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 2,
-              "num_classes": 3},
+              "num_classes": 3, "no_embed_class": True},
     "registers": 2,
     "mean": (0.5,) * 3,
     "std": (0.5,) * 3,

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tokenscope.errors import StudyError
+from tokenscope.errors import StudyError, Superseded
 from tokenscope.stores import (
     StoreWriter,
-    Superseded,
     Variable,
     consolidated,
     open_store,

@@ -68,7 +68,7 @@ def main(card, images, root, spec, sweep, batch, device, threads, store, partial
 if "snakemake" in globals():
     w, p, i, out = snakemake.wildcards, snakemake.params, snakemake.input, snakemake.output
     label = f"discover {w.dataset} {w.family}/{w.size}/{w.registers}"
-    with job(snakemake.log[0], label, snakemake.threads):
+    with job(snakemake.log[0], label, snakemake.threads, out):
         main(
             i.card, i.images, p.root, p.spec, p.sweep, p.batch, p.device, snakemake.threads,
             out.store, p.partial, out.receipt, p.code,

@@ -1,7 +1,5 @@
 """What every table rests on, one row per backbone and data set."""
 
-import re
-
 import pandas as pd
 
 from tokenscope.jobs import job

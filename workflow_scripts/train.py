@@ -1,49 +1,213 @@
-"""Train a tiny or small ViT on a decoded data set."""
+"""Train a ViT from scratch, or fine-tune one with new registers; go on where an attempt ended."""
 
+import json
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save_file
 
-from tokenscope.backbones import create, pick_device
-from tokenscope.jobs import job, log
-from tokenscope.stores import Stopwatch, open_store, sha256_file, write_receipt
-from tokenscope.training import patch_segments, train
+from tokenscope.backbones import create, open_backbone, pick_device
+from tokenscope.batches import Files, Memory
+from tokenscope.checkpoints import Checkpoints, save_weights
+from tokenscope.errors import StudyError
+from tokenscope.geometry import Geometry
+from tokenscope.jobs import Interrupted, StopRequest, job, log
+from tokenscope.objective import patch_segments
+from tokenscope.parallel import World, launch
+from tokenscope.recipes import Training
+from tokenscope.registers import add_registers, freeze
+from tokenscope.stores import (
+    Stopwatch,
+    fingerprint,
+    open_store,
+    read_receipt,
+    sha256_file,
+    weights_of,
+    write_receipt,
+    write_text,
+)
+from tokenscope.training import Callbacks, Trainer
 
 
-def main(spec, recipe, store, truth, device, card, weights, history):
-    """Write weights, a row per epoch, and the card; ``truth`` names a segmentation, or nothing."""
-    watch = Stopwatch()
-    data = open_store(store).load()
-    torch.manual_seed(recipe["seed"])
-    model = create(spec)
-    if model.reg_token is not None:
-        # timm starts registers at 1e-6: equal in effect, and a minute does not tell them apart.
-        torch.nn.init.trunc_normal_(model.reg_token, std=0.02)
-    segments = None
-    if truth:
-        numbers = [int(name.removesuffix(".png")) for name in data["image_id"].values]
-        maps = open_store(truth)["segmentation"].values[numbers]
-        segments = patch_segments(maps, model.patch_embed.grid_size)
+def main(spec, base, recipe, images, device, threads, partial, outputs, code):
+    """Write weights, a row per epoch, snapshots and, last, the card.
 
-    def report(row):
+    Args:
+        base: ``spec`` and ``card`` of the backbone to start from, or None.
+        images: ``receipt`` and ``store`` of decoded pixels, with ``truth`` where patches have
+            labels; or ``sample``, ``root`` and ``geometry`` of files that are augmented.
+        outputs: paths of ``card``, ``weights``, ``history``, ``snapshots``.
+    """
+    watch, stop, recipe = Stopwatch(), StopRequest(margin=120), Training(**recipe)
+    world = World.join(pick_device(device))
+    if not world.main:
+        log.setLevel(logging.ERROR)
+    torch.manual_seed(recipe.seed)
+    model = start(spec, base, recipe)
+    source, data = pixels(images, model, threads // max(1, world.size))
+    mark = fingerprint(
+        spec=spec, recipe=recipe, data=data, code=code,
+        base=read_receipt(base["card"])["sha256"] if base else None,
+    )  # fmt: skip
+    kept = Checkpoints(partial, mark, spec["name"]) if world.main else None
+    folder = world.share(kept and str(kept.folder))
+    state = kept.load() if world.main else _load(folder)
+    trained = freeze(model, recipe.frozen_blocks)
+    trainer = Trainer(model, source, recipe, spec["mean"], spec["std"], world, state)
+    total = trainer.plan.total
+    if trainer.done:
+        log.info("going on after %d of %d updates", trainer.done, total)
+    log.info(
+        "%s trained parameters, %d updates of %d images in %d parts on %d x %s",
+        f"{trained:,}", total, recipe.batch_size, recipe.slots, world.size, world.device,
+    )  # fmt: skip
+    write_curve = curve(recipe, Path(partial).parent / "tensorboard")
+
+    def report(row, speed):
         log.info(
-            "epoch %d of %d: loss %.3f, top-1 %.1f %%",
-            row["epoch"], recipe["epochs"], row["loss"], row["top1"],
+            "epoch %d of %d: loss %.3f, patch norm %.2f, top-1 %.1f %%, %.0f images/s",
+            row["epoch"], recipe.epochs, row["loss"], row["patch_norm"], row["top1"], speed,
         )  # fmt: skip
 
-    rows = train(
-        model, data["pixels"].values, data["label"].values, recipe, spec["mean"], spec["std"],
-        pick_device(device), segments, report,
-    )  # fmt: skip
-    pd.DataFrame(rows).to_csv(history, index=False, float_format="%.6g")
-    save_file({k: v.contiguous().cpu() for k, v in model.state_dict().items()}, weights)
-    write_receipt(
-        card, name=spec["name"], timm_id=spec["timm_id"], weights=str(weights), origin="trained",
-        sha256=sha256_file(weights), recipe=recipe, top1=rows[-1]["top1"], **watch.facts(),
-    )  # fmt: skip
+    def keep(state, reason):
+        if world.main:
+            kept.save(state)
+            write_history(state["history"], outputs["history"])
+            write_curve(state["history"])
+        if reason:
+            raise Interrupted(
+                f"{reason}: ended after {state['done']:,} of {total:,} updates; "
+                "the next attempt goes on from there"
+            )
+
+    def snapshot(step, weights):
+        if world.main:
+            kept.snapshot(step, weights)
+
+    history = trainer.run(Callbacks(stop, keep, snapshot, report))
+    if world.main:
+        kept.publish_snapshots(outputs["snapshots"])
+        write_history(history, outputs["history"])
+        save_weights(trainer.weights(), outputs["weights"])
+        write_receipt(
+            outputs["card"], name=spec["name"], timm_id=spec["timm_id"],
+            weights=str(outputs["weights"]), origin="fine-tuned" if base else "trained",
+            sha256=sha256_file(outputs["weights"]), recipe=vars(recipe), top1=history[-1]["top1"],
+            base=base["spec"]["name"] if base else "", trained_parameters=trained,
+            updates=total, images=len(source.labels), precision=precision(world),
+            devices=world.size, **watch.facts(),
+        )  # fmt: skip
+        kept.remove()
+    world.leave()
+
+
+def start(spec, base, recipe):
+    """The model before the first update: fresh, or pretrained with new registers and classes."""
+    if not base:
+        return create(spec, recipe.register_std)
+    arguments = {k: v for k, v in spec["model"].items() if k != "num_classes"}
+    from_spec = {**base["spec"], "model": {**base["spec"]["model"], **arguments}}
+    model = open_backbone(from_spec, weights_of(read_receipt(base["card"])))
+    model.requires_grad_(True)
+    classes = spec["model"].get("num_classes", model.num_classes)
+    if classes != model.num_classes:
+        model.reset_classifier(classes)
+    if not model.num_classes:
+        raise StudyError(f"{spec['name']}: {base['spec']['name']} has no head; set num_classes")
+    return add_registers(model, spec["registers"], recipe.register_std)
+
+
+def pixels(images, model, workers):
+    """The source of a training, and what identifies its images."""
+    if images.get("sample"):
+        rows = pd.read_csv(images["sample"], keep_default_na=False)
+        paths = [Path(images["root"], path) for path in rows["path"]]
+        geometry = Geometry.parse(images["geometry"])
+        source = Files(paths, rows["label"].to_numpy(), geometry, workers if workers > 1 else 0)
+        return source, rows["sha256"].tolist()
+    data = open_store(images["store"]).load()
+    segments = None
+    if images.get("truth"):
+        numbers = [int(name.removesuffix(".png")) for name in data["image_id"].values]
+        maps = open_store(images["truth"])["segmentation"].values[numbers]
+        grid = model.patch_embed.grid_size
+        segments = patch_segments(maps, grid).reshape(-1, *grid).astype(np.int64)
+    labels = data["label"].values
+    return Memory(data["pixels"].values, labels, segments), read_receipt(images["receipt"])[
+        "arrays"
+    ]
+
+
+def precision(world):
+    return "float32" if world.device == "cpu" else "bfloat16 autocast"
+
+
+def write_history(history, path):
+    """The learning curve so far; readable while the training runs."""
+    write_text(path, pd.DataFrame(history).to_csv(index=False, float_format="%.6g"))
+
+
+def curve(recipe, folder):
+    """A function that writes TensorBoard events, or one that does nothing."""
+    if not recipe.tensorboard:
+        return lambda history: None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise StudyError(
+            "tensorboard: true needs the package: .venv/bin/python -m pip install tensorboard"
+        ) from None
+    writer = SummaryWriter(str(folder))
+
+    def write(history):
+        for name, value in history[-1].items() if history else ():
+            writer.add_scalar(name, value, history[-1]["step"])
+        writer.flush()
+
+    return write
+
+
+def _load(folder):
+    file = Path(folder) / "checkpoint.pt"
+    return torch.load(file, map_location="cpu", weights_only=True) if file.exists() else None
+
+
+def distribute(arguments, label, threads, processes, nodes):
+    """Train in this process, or in one for each device under torchrun."""
+    if processes * nodes == 1:
+        return main(**arguments)
+    folder = Path(arguments["partial"]).parent
+    task = folder / f"{Path(arguments['partial']).name}-task.json"
+    own = max(1, threads // processes)
+    write_text(task, json.dumps({"label": label, "threads": own, "arguments": arguments}))
+    status, last = launch([__file__, str(task)], processes, nodes, log.info)
+    if last.startswith("stopped: "):
+        raise Interrupted(last.removeprefix("stopped: "))
+    if status:
+        reason = last.removeprefix("error: ") or f"torchrun ended with status {status}"
+        raise StudyError(reason)
 
 
 if "snakemake" in globals():
-    w, p, out = snakemake.wildcards, snakemake.params, snakemake.output
-    with job(snakemake.log[0], f"train {w.family}/{w.size}/{w.registers}", snakemake.threads):
-        main(p.spec, p.recipe, p.store, p.truth, p.device, out.card, out.weights, out.history)
+    w, p, i, out = snakemake.wildcards, snakemake.params, snakemake.input, snakemake.output
+    label, threads = f"train {w.family}/{w.size}/{w.registers}", snakemake.threads
+    with job(snakemake.log[0], label, threads, out):
+        base = {"spec": p.base, "card": i.base} if p.base else None
+        outputs = {name: out[name] for name in ("card", "weights", "history", "snapshots")}
+        arguments = {
+            "spec": p.spec, "base": base, "recipe": p.recipe, "images": p.images,
+            "device": p.device, "threads": threads, "partial": p.partial, "outputs": outputs,
+            "code": p.code,
+        }  # fmt: skip
+        processes = p.compute["processes"]
+        if pick_device(p.device) == "cuda":
+            processes = min(p.compute["gpus"], torch.cuda.device_count())
+        distribute(arguments, label, threads, processes, p.compute["nodes"])
+elif __name__ == "__main__":  # a process of torchrun
+    task = json.loads(Path(sys.argv[1]).read_text())
+    made = task["arguments"]["outputs"].values()
+    with job("/dev/null", task["label"], task["threads"], made):
+        main(**task["arguments"])

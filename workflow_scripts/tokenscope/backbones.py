@@ -16,6 +16,7 @@ from timm.models import load_state_dict
 from torch import nn
 
 from tokenscope.errors import StudyError
+from tokenscope.registers import add_registers
 from tokenscope.stores import weights_of
 from tokenscope.taps import refuse_unsupported
 from tokenscope.testtime import attach
@@ -23,17 +24,10 @@ from tokenscope.testtime import attach
 logging.getLogger("timm").setLevel(logging.ERROR)
 
 
-def create(spec: dict) -> nn.Module:
-    """The architecture with fresh weights, at its own size."""
-    return timm.create_model(spec["timm_id"], **_arguments(spec))
-
-
-def _arguments(spec: dict) -> dict:
-    """Arguments of timm.create_model; rows trained here take their registers from the row."""
-    if not spec["model"]:
-        return {}
-    registers = {"reg_tokens": spec["registers"]} if spec["registers"] else {}
-    return {**spec["model"], **registers}
+def create(spec: dict, register_std: float = 0.02) -> nn.Module:
+    """The architecture with fresh weights, at its own size, with the registers of its row."""
+    model = timm.create_model(spec["timm_id"], **spec["model"])
+    return add_registers(model, spec["registers"], register_std)
 
 
 def open_backbone(
@@ -111,11 +105,16 @@ def _load(spec: dict, weights: str | Path) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*no-op.*")
-            return timm.create_model(
-                spec["timm_id"], pretrained=True, pretrained_cfg_overlay=cfg, **_arguments(spec)
+            opened = timm.create_model(
+                spec["timm_id"], pretrained=True, pretrained_cfg_overlay=cfg, **spec["model"]
             )
-    except (RuntimeError, KeyError, ValueError, AttributeError) as error:
-        raise StudyError(_mismatch(spec, weights, state, own, error)) from None
+        # timm knows no registers but the released ones; added ones must come from the file.
+        if opened.num_prefix_tokens == model.num_prefix_tokens:
+            return opened
+        error = RuntimeError("registers are missing")
+    except (RuntimeError, KeyError, ValueError, AttributeError) as refusal:
+        error = refusal
+    raise StudyError(_mismatch(spec, weights, state, own, error))
 
 
 def _read(spec: dict, weights: str | Path) -> dict[str, torch.Tensor]:

@@ -1,10 +1,15 @@
-"""State of an interrupted computation on disk: whole or absent, and only for the same work."""
+"""Unfinished work on disk: whole or absent, and only for the same work."""
 
 import os
+import shutil
 import time
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tokenscope import fences
 
 
 class Checkpoint:
@@ -41,3 +46,66 @@ class Checkpoint:
         """The work is done."""
         if self.path:
             self.path.unlink(missing_ok=True)
+
+
+class Checkpoints:
+    """The unfinished work of one training: its last checkpoint and the snapshots taken so far.
+
+    Args:
+        partial: where the folder lies; its name carries this job.
+        fingerprint: of everything that decides the weights; work of another is not continued.
+        what: name of the backbone, for messages.
+    """
+
+    def __init__(self, partial: str | Path, fingerprint: str, what: str):
+        self.what = what
+        self.folder = fences.claim(
+            partial, fingerprint, lambda new: (new / "snapshots").mkdir(parents=True)
+        )
+        self._file = self.folder / "checkpoint.pt"
+
+    def load(self) -> dict | None:
+        """The last checkpoint, on the CPU; None before the first."""
+        if not self._file.exists():
+            return None
+        return torch.load(self._file, map_location="cpu", weights_only=True)
+
+    def save(self, state: dict) -> None:
+        """Write a checkpoint aside and rename it: the old one or the new one is there, whole."""
+        self._write(self._file, lambda aside: torch.save(state, aside))
+
+    def snapshot(self, step: int, weights: dict[str, Tensor]) -> None:
+        """Keep the weights after ``step`` updates."""
+        file = self.folder / "snapshots" / f"{step:08d}.safetensors"
+        self._write(file, lambda aside: save_weights(weights, aside))
+
+    def check(self) -> None:
+        """Raise Superseded when another job has taken this training over."""
+        fences.check(self.folder, self.what)
+
+    def _write(self, file: Path, write) -> None:
+        self.check()
+        aside = file.with_name(f".{file.name}")
+        try:
+            write(aside)
+            with open(aside, "rb") as handle:
+                os.fsync(handle.fileno())
+            os.replace(aside, file)
+        except (FileNotFoundError, RuntimeError):  # torch says "parent directory does not exist"
+            self.check()
+            raise
+
+    def publish_snapshots(self, final: str | Path) -> None:
+        """Copy the snapshots to their place; a job killed right after still has them."""
+        self.check()
+        shutil.rmtree(final, ignore_errors=True)
+        shutil.copytree(self.folder / "snapshots", final)
+
+    def remove(self) -> None:
+        """Forget the unfinished work, because it is finished."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def save_weights(weights: dict[str, Tensor], path: str | Path) -> None:
+    """A state dict as a safetensors file."""
+    save_file({k: v.detach().contiguous().cpu() for k, v in weights.items()}, str(path))

@@ -3,6 +3,8 @@
 Pure arithmetic, because Snakemake asks for it while it builds the graph.
 """
 
+from dataclasses import replace
+
 from tokenscope.zoo import Architecture
 
 HALF, SINGLE = 2, 4  # bytes
@@ -23,6 +25,12 @@ def forward_flops(arch: Architecture, size: int) -> float:
     embed = patches * 3 * arch.patch**2 * arch.width
     blocks = arch.depth * (tokens * arch.block_macs + 2 * tokens**2 * arch.width)
     return 2.0 * (embed + blocks)
+
+
+def flops_by_registers(arch: Architecture, counts: list[int]) -> dict[str, float]:
+    """FLOPs of one image at the native size for each register count, as text for JSON."""
+    found = {c: replace(arch, prefix_tokens=arch.has_cls + c) for c in counts}
+    return {str(c): forward_flops(a, arch.input_size) for c, a in found.items()}
 
 
 def token_bytes(arch: Architecture, size: int) -> int:
@@ -106,3 +114,9 @@ def extract_mb(arch: Architecture, size: int, chunk: int, gpu: bool, image_bytes
 def torch_mb(gpu: bool) -> int:
     """Host memory in MB of a job that has imported torch, Snakemake's own processes included."""
     return 5000 if gpu else 1400  # the CUDA context and its libraries are mapped into the host
+
+
+def train_mb(compute: dict, threads: int, gpu: bool) -> int:
+    """Host memory in MB of a training on one node: its processes, and those that decode."""
+    processes = compute["gpus" if gpu else "processes"]
+    return torch_mb(gpu) * processes + 600 + 300 * threads

@@ -130,7 +130,8 @@ def _train(job: Job) -> float:
     images = job.study.planned_images(recipe["dataset"]) * recipe["training"]["epochs"]
     # Backward takes twice the forward pass.
     flops = 3 * images * cost.forward_flops(job.arch, job.arch.input_size)
-    return cost.start_seconds(job.gpu) + flops / job.speed
+    ask = job.study.compute(job.row)
+    return cost.start_seconds(job.gpu) + flops / (job.speed * ask["gpus"] * ask["nodes"])
 
 
 def _plant(job: Job) -> float:

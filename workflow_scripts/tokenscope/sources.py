@@ -51,8 +51,12 @@ def _imports(path: Path) -> frozenset[Path]:
 
 @cache
 def modules(script: Path) -> tuple[Path, ...]:
-    """Library modules that a script imports, directly or through others, sorted."""
-    seen, todo = set(), [Path(script)]
+    """Library modules that a script imports, directly or through others, sorted.
+
+    A module of the library counts itself: Snakemake watches scripts, not modules.
+    """
+    todo = [Path(script)]
+    seen = {file for file in todo if file.parent == PACKAGE}
     while todo:
         for file in _imports(todo.pop()) - seen:
             seen.add(file)

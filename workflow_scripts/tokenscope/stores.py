@@ -6,16 +6,13 @@ moves to its place in one rename, and only then is the receipt written. A job th
 partial folder; its successor goes on after the last whole chunk, provided that the fingerprint
 (weights, images, settings, code) is the same.
 
-Two jobs may work on one store when a node is given up for lost while its job runs on. The folder
-therefore carries its owner in its name, and a successor takes over by renaming it: from then on
-the old job writes into nothing, notices, and ends. The rename is the fence; no clock, no lock.
+A job declared lost that still runs is shut out by its successor, see :mod:`tokenscope.fences`.
 """
 
 import hashlib
 import json
 import os
 import platform
-import secrets
 import shutil
 import time
 import warnings
@@ -27,8 +24,8 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from tokenscope import PROTOCOL
-from tokenscope.errors import StudyError, Superseded
+from tokenscope import PROTOCOL, fences
+from tokenscope.errors import StudyError
 
 PACKAGES = ("torch", "timm", "numpy", "zarr", "xarray", "pillow")
 # Snakemake leaves a timestamp file in directories it declares; zarr warns that it is no array.
@@ -60,58 +57,36 @@ class StoreWriter:
         chunk: int,
         fingerprint: str,
     ):
-        self.final, partial = Path(final), Path(partial)
+        self.final = Path(final)
         self.images, self.chunk = images, chunk
         self.variables = variables
-        job = os.environ.get("SLURM_JOB_ID", str(os.getpid()))
-        self.partial = partial.with_name(f"{partial.name}.{job}-{secrets.token_hex(4)}")
+        self.partial = fences.claim(partial, fingerprint, self._create)
         self.group_path = self.partial / "group"
         self.journal = self.partial / "journal"
-        self._take_over(partial, fingerprint)
-        self._prepare(fingerprint)
-        self._begin_attempt(job)
-
-    def _take_over(self, partial: Path, fingerprint: str) -> None:
-        """Continue what an earlier attempt left, and shut that attempt out if it still runs."""
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        for closed in partial.parent.glob(f"closed-{partial.name}.*"):
-            shutil.rmtree(closed, ignore_errors=True)  # its job died while it moved the store
-        for left in sorted(partial.parent.glob(f"{partial.name}.*")):
-            mark = left / "fingerprint"
-            same = mark.exists() and mark.read_text() == fingerprint
-            if same and not self.partial.exists():
-                os.rename(left, self.partial)
-                # A killed job leaves the chunk it was writing, under a name that ends so.
-                for torn in self.group_path.rglob("*.partial"):
-                    torn.unlink(missing_ok=True)
-            else:
-                shutil.rmtree(left, ignore_errors=True)
-
-    def _prepare(self, fingerprint: str) -> None:
-        if not self.partial.exists():
-            # Made under another name: a folder that successors can see is complete.
-            new = self.partial.with_name(f"new-{self.partial.name}")
-            (new / "journal").mkdir(parents=True)
-            group = zarr.open_group(new / "group", mode="w")
-            for name, v in self.variables.items():
-                group.create_array(
-                    name,
-                    shape=(self.images, *v.shape),
-                    chunks=(self.chunk, *v.shape),
-                    dtype=v.dtype,
-                    compressors="auto" if v.compress else None,
-                    fill_value=_fill(v.dtype),
-                    dimension_names=("image", *v.dims),
-                    attributes=v.attrs,
-                )
-            write_text(new / "fingerprint", fingerprint)
-            os.rename(new, self.partial)
+        # A killed job leaves the chunk it was writing, under a name that ends so.
+        for torn in self.group_path.rglob("*.partial"):
+            torn.unlink(missing_ok=True)
         group = zarr.open_group(self.group_path, mode="r+")
         # The comparison with the fill value costs more than the write, and a chunk of zeros
         # must exist on disk like any other.
-        self.arrays = {
-            n: group[n].with_config({"write_empty_chunks": True}) for n in self.variables
-        }
+        self.arrays = {n: group[n].with_config({"write_empty_chunks": True}) for n in variables}
+        self._begin_attempt(os.environ.get("SLURM_JOB_ID", str(os.getpid())))
+
+    def _create(self, new: Path) -> None:
+        """Fill a new folder: an empty journal and arrays without chunks."""
+        (new / "journal").mkdir()
+        group = zarr.open_group(new / "group", mode="w")
+        for name, v in self.variables.items():
+            group.create_array(
+                name,
+                shape=(self.images, *v.shape),
+                chunks=(self.chunk, *v.shape),
+                dtype=v.dtype,
+                compressors="auto" if v.compress else None,
+                fill_value=_fill(v.dtype),
+                dimension_names=("image", *v.dims),
+                attributes=v.attrs,
+            )
 
     def _begin_attempt(self, job: str) -> None:
         self._attempts = self.partial / "attempts.json"
@@ -158,10 +133,7 @@ class StoreWriter:
         write_text(self._note(start), json.dumps(digests))
 
     def _check_owner(self) -> None:
-        # Zarr makes missing folders, so that a job shut out would go on in a folder of its own.
-        if not (self.partial / "fingerprint").exists():
-            shutil.rmtree(self.partial, ignore_errors=True)
-            raise Superseded(f"{self.final}: another job has taken over; this one leaves it alone")
+        fences.check(self.partial, self.final)
 
     def publish(self, coords: dict[str, tuple[tuple[str, ...], np.ndarray]], attrs: dict) -> dict:
         """Add coordinates and attributes, then move the store to its place.

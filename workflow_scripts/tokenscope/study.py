@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from tokenscope import claim5, cost, zoo
+from tokenscope import claim5, cost, recipes, zoo
 from tokenscope.errors import StudyError
 from tokenscope.geometry import Geometry
 from tokenscope.places import folder_of
@@ -42,9 +42,11 @@ class Study:
         if asked and not any(row.attached for row in self.rows.values()):
             raise StudyError(f"testtime: backbones: {asked['backbones']} match none of the study's")
         for row in self.rows.values():
-            source = row.recipe and self.recipe(row)["dataset"]
+            source = row.recipe and self.recipes[row.recipe]["dataset"]
             if source and source not in self.datasets:
                 raise StudyError(f"{row.key} is trained on data set '{source}': add it to datasets")
+            if source:
+                self.training(row)
         self._check_probes()
         self.heads = claim5.Claim5(self)
         self.discovery, self.dense = Section(self, "discovery"), Section(self, "dense")
@@ -105,13 +107,19 @@ class Study:
     def recipes(self) -> dict[str, dict]:
         """Training recipes by name."""
         folder = Path(self.config["recipes"])
-        return {f.stem: yaml.safe_load(f.read_text()) for f in sorted(folder.glob("*.yaml"))}
+        found = {f.stem: yaml.safe_load(f.read_text()) for f in sorted(folder.glob("*.yaml"))}
+        for name, recipe in found.items():
+            recipes.check(name, recipe)
+        return found
 
     @cached_property
     def rows(self) -> dict[str, Backbone]:
-        """Chosen backbones, those with registers added at test time, bases of controls; by key."""
+        """Chosen backbones, those they are made from or get registers at test time, those whose
+        cost is measured; by key."""
         c = self.config
-        rows = zoo.load(c["backbone_tables"], c["backbones"], self.recipes, c["weights"]["cache"])
+        patterns = [*c["backbones"], *c["overhead"]["backbones"]]
+        tables, cache = c["backbone_tables"], c["weights"]["cache"]
+        rows = zoo.load(tables, patterns, self.recipes, cache, c["training"])
         return {row.key: row for base in rows.values() for row in (base, *self._attached(base))}
 
     def _attached(self, base: Backbone) -> list[Backbone]:
@@ -162,8 +170,65 @@ class Study:
         return list(dict.fromkeys(row.family for row in self.chosen))
 
     def recipe(self, row: Backbone) -> dict:
-        """Recipe of a backbone trained here."""
-        return self.recipes[row.recipe]
+        """Recipe of a backbone trained here, with the settings of its place in a grid."""
+        recipe = self.recipes[row.recipe]
+        return {**recipe, "training": self.training(row)}
+
+    def training(self, row: Backbone) -> dict:
+        """The recipe's section ``training`` with all defaults, as plain values."""
+        given = {**self.recipes[row.recipe]["training"], **row.settings}
+        return recipes.as_params(recipes.training(row.recipe, given))
+
+    def training_images(self, row: Backbone) -> dict[str, str]:
+        """Where a training takes its images from: decoded pixels, or files that are augmented.
+
+        ``receipt`` and ``store``, with ``truth`` where patches have labels; or ``sample``,
+        ``root`` and ``geometry``.
+        """
+        name, recipe = self.recipes[row.recipe]["dataset"], self.training(row)
+        if recipe["augment"]:
+            sample = f"{self.results}/data/{name}/sample.csv"
+            return {
+                "sample": sample, "root": self.image_root(name), "geometry": row.geometry.key,
+            }  # fmt: skip
+        found = {
+            "receipt": f"{self.results}/receipts/decode/{name}/{row.geometry.key}.json",
+            "store": f"{self.results}/images/{name}/{row.geometry.key}.zarr",
+        }
+        if recipe["token_labels"]:
+            found["truth"] = f"{self.results}/data/{name}/truth.zarr"
+        return found
+
+    def compute(self, row: Backbone) -> dict:
+        """What a training asks for: ``gpus`` of each of ``nodes``, ``processes`` on CPUs,
+        ``minutes`` of an attempt."""
+        default = {"gpus": 1, "nodes": 1, "processes": 1, "minutes": 60}
+        return {**default, **self.recipes[row.recipe].get("compute", {})}
+
+    @property
+    def trained(self) -> list[Backbone]:
+        """The chosen backbones that are trained here; not the controls made from one."""
+        return [row for row in self.chosen if row.kind in ("scratch", "finetuned")]
+
+    @property
+    def before_and_after(self) -> list[Backbone]:
+        """The backbones trained here, and those they start from."""
+        keys = [key for row in self.trained for key in (row.key, row.base) if key]
+        return [self.rows[key] for key in dict.fromkeys(keys)]
+
+    @property
+    def overhead(self) -> list[Backbone]:
+        """The backbones whose cost with registers is measured, one for each architecture."""
+        return [self.rows[key] for key in self.config["overhead"]["backbones"]]
+
+    def settings(self, row: Backbone) -> dict:
+        """What a table of trainings says of each."""
+        used = self.training(row)
+        return {
+            "key": row.key, "kind": row.kind, "recipe": row.recipe, "base": row.base,
+            "training_seed": used["seed"],
+            **{name: used[name] for name in ("norm_penalty", "frozen_blocks", "epochs")},
+        }  # fmt: skip
 
     def source(self, name: str) -> dict:
         """Where a data set's images and labels are, as tokenscope.manifest.index takes it."""

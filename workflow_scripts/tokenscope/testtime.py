@@ -175,7 +175,7 @@ def attach(
             raise StudyError(f"there is no block {block} in a backbone of {len(model.blocks)}")
         if not 0 <= neuron < second_layer(model, block - 1).in_features:
             raise StudyError(f"block {block} has no neuron {neuron}")
-    add_registers(model, registers)
+    add_registers(model, registers, std=0)
     first = int(model.cls_token is not None)
     model.blocks[0].register_forward_pre_hook(_Zero(first, registers))
     for block in sorted({b for b, _ in neurons}):

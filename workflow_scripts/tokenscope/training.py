@@ -1,176 +1,261 @@
-"""Train a ViT with registers from scratch, with timm's own optimiser, scheduler and loss."""
+"""Train a Vision Transformer: timm's optimiser, schedule, losses and augmentation, one loop.
 
+The loop knows neither files nor jobs: pixels come from a source of :mod:`tokenscope.batches`, and
+the caller keeps checkpoints and snapshots.
+"""
+
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from timm.loss import LabelSmoothingCrossEntropy
+from timm.data import Mixup
 from timm.optim import create_optimizer_v2
-from timm.scheduler import CosineLRScheduler
+from timm.scheduler import create_scheduler_v2
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from tokenscope.batches import FORWARD, Batch, Files, Memory, Plan, check_labels, seed_all, split
 from tokenscope.errors import StudyError
+from tokenscope.objective import Learner
+from tokenscope.parallel import World
+from tokenscope.recipes import Training, penalty_weight
 from tokenscope.taps import normalise
 
+ASK_EVERY = 10  # updates between two votes of several processes whether to stop
 
-def train(
-    model: nn.Module,
-    pixels: np.ndarray,
-    labels: np.ndarray,
-    recipe: dict,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    device: str = "cpu",
-    segments: np.ndarray | None = None,
-    progress: Callable[[dict], None] = lambda row: None,
-) -> list[dict]:
-    """Train ``model`` in place; deterministic for the recipe's seed on one machine.
+
+def _nothing(*_args) -> None:
+    pass
+
+
+@dataclass
+class Callbacks:
+    """What the caller does meanwhile.
 
     Args:
-        pixels: (image, row, column, channel) uint8, in memory.
-        labels: (image,) class numbers.
-        recipe: ``epochs, batch_size, optimizer, lr, weight_decay, warmup, label_smoothing,
-            norm_penalty, token_labels, validation, seed``. ``norm_penalty`` weighs the mean L2
-            norm of the patch tokens after the last block, before the final norm (tmlr-4353).
-        segments: (image, patch) class of each patch, for recipes with ``token_labels`` above 0:
-            the weight of a second loss, on patch tokens (token labelling, LV-ViT), through a
-            linear layer that is thrown away. Tiny ViTs learn shapes several times faster with it.
-        progress: called with the row of each epoch.
+        stop: asked after each update; a reason ends the training in order.
+        keep: gets the whole state and that reason (empty while the training goes on).
+        snapshot: gets the number of updates done and the weights.
+        report: gets the row of each epoch and its images per second.
+    """
 
-    Returns:
-        a row per epoch: epoch, lr, loss, penalty (mean patch norm), validation top-1 in percent.
+    stop: Callable[[], str] = lambda: ""
+    keep: Callable[[dict, str], None] = _nothing
+    snapshot: Callable[[int, dict[str, Tensor]], None] = _nothing
+    report: Callable[[dict, float], None] = _nothing
+
+
+class Trainer:
+    """One training of ``model``, in place; deterministic for the recipe's seed on one CPU.
+
+    Args:
+        source: images and labels.
+        mean, std: of the pixels.
+        world: the processes that share the work; the same updates come out for any number.
+        state: of an earlier :meth:`state`, to go on from.
 
     Raises:
-        StudyError: labels beyond the model's classes, or a loss that is no longer finite.
+        StudyError: labels beyond the model's classes, too few images, or settings that timm
+            refuses.
     """
-    if labels.min() < 0 or labels.max() >= model.num_classes:
-        raise StudyError(
-            f"labels run from {labels.min()} to {labels.max()}, the model has "
-            f"{model.num_classes} classes (recipe: model, num_classes)"
-        )
-    generator = torch.Generator().manual_seed(recipe["seed"])
-    order = torch.randperm(len(labels), generator=generator)
-    held = order[: int(recipe["validation"] * len(labels))]
-    kept = order[len(held) :]
-    images, targets = torch.from_numpy(pixels), torch.from_numpy(np.asarray(labels, np.int64))
-    scale = [torch.tensor(v, device=device) for v in (mean, std)]
-    model.to(device).train()
-    patch_loss = _PatchLoss(model, segments, recipe["token_labels"]).to(device)
-    optimizer = create_optimizer_v2(
-        nn.ModuleList([model, patch_loss]),
-        opt=recipe["optimizer"],
-        lr=recipe["lr"],
-        weight_decay=recipe["weight_decay"],
-    )
-    steps = len(kept) // recipe["batch_size"]
-    if steps < 1:
-        raise StudyError(f"{len(kept)} training images are fewer than one batch")
-    scheduler = CosineLRScheduler(
-        optimizer,
-        t_initial=recipe["epochs"] * steps,
-        lr_min=recipe["lr"] / 100,
-        warmup_t=int(recipe["warmup"] * recipe["epochs"] * steps),
-        warmup_lr_init=recipe["lr"] / 100,
-        t_in_epochs=False,
-    )
-    criterion = LabelSmoothingCrossEntropy(recipe["label_smoothing"])
-    history, update = [], 0
-    for epoch in range(recipe["epochs"]):
-        shuffled = kept[torch.randperm(len(kept), generator=generator)]
-        losses, norms = [], []
-        for batch in shuffled[: steps * recipe["batch_size"]].view(steps, -1):
-            scheduler.step_update(update)
-            update += 1
-            flip = torch.rand(len(batch), generator=generator) < 0.5
-            x = _mirror(images[batch], flip, 2).to(device)
-            features, norm = features_and_norm(model, normalise(x, *scale))
-            loss = criterion(model.forward_head(features), targets[batch].to(device))
-            extra = patch_loss(features, batch, flip) + recipe["norm_penalty"] * norm
-            (loss + extra).backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            losses.append(loss.item())
-            norms.append(norm.item())
+
+    def __init__(
+        self,
+        model: nn.Module,
+        source: Memory | Files,
+        recipe: Training,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        world: World | None = None,
+        state: dict | None = None,
+    ):
+        self.world = world or World()
+        self.source, self.recipe, device = source, recipe, self.world.device
+        labels = np.asarray(source.labels)
+        check_labels(labels, model.num_classes)
+        kept, self.held = split(len(labels), recipe)
+        self.plan = Plan(recipe, kept, self.world.rank, self.world.size)
+        if late := [s for s in recipe.snapshots if not 0 <= s <= self.plan.total]:
+            raise StudyError(
+                f"snapshots after {late} updates, the training has {self.plan.total} "
+                f"({self.plan.steps} an epoch)"
+            )
+        self.classes = model.num_classes
+        self.scale = [torch.tensor(v, device=device) for v in (mean, std)]
+        segments = getattr(source, "segments", None)
+        self.learner = Learner(model, recipe, 0 if segments is None else int(segments.max()) + 1)
+        self.learner.to(device).train()
+        self.optimizer, self.scheduler = _optimizer(self.learner, recipe, self.plan.steps)
+        self.mixup = Mixup(
+            **{"label_smoothing": recipe.label_smoothing, "num_classes": self.classes}
+            | recipe.mixup
+        ) if recipe.mixup else None  # fmt: skip
+        self.ema = ModelEmaV3(model, decay=recipe.ema) if recipe.ema else None
+        self.done, self.history = 0, []
+        self.sums = torch.zeros(2, device=device)  # of this process and epoch: loss, patch norm
+        if state:
+            self._restore(state)
+        self.wrapped = self.world.wrap(self.learner)
+
+    def state(self) -> dict:
+        """Everything that decides how the training goes on."""
+        sums = self.world.sum(self.sums.clone()).cpu()
+        return {
+            "learner": self.learner.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema.module.state_dict() if self.ema else None, "done": self.done,
+            "sums": sums, "history": self.history,
+        }  # fmt: skip
+
+    def _restore(self, state: dict) -> None:
+        self.learner.load_state_dict(state["learner"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.ema:
+            self.ema.module.load_state_dict(state["ema"])
+        self.done, self.history = state["done"], list(state["history"])
+        if self.world.main:  # they are sums over all processes
+            self.sums.copy_(state["sums"])
+
+    def run(self, callbacks: Callbacks | None = None) -> list[dict]:
+        """Train to the end.
+
+        Returns:
+            a row per epoch: epoch, step (updates done), lr, loss (of the class), patch_norm (mean
+            norm of last-block patch tokens), penalty_weight, top1 and, with a moving average,
+            top1_ema: percent of the images held out.
+
+        Raises:
+            StudyError: a loss that is no longer finite.
+        """
+        call, plan = callbacks or Callbacks(), self.plan
+        if self.done == 0 and 0 in self.recipe.snapshots:
+            call.snapshot(0, self.weights())
+        stream = iter(self.source.training(plan, self.done))
+        saved = begun = time.monotonic()
+        first = self.done
+        while self.done < plan.total:
+            self._update(stream)
+            if ends := self.done % plan.steps == 0:
+                speed = (self.done - first) * self.recipe.batch_size / (time.monotonic() - begun)
+                self.history.append(self._epoch_row())
+                call.report(self.history[-1], speed)
+                begun, first = time.monotonic(), self.done
+            if self.done in self.recipe.snapshots:
+                call.snapshot(self.done, self.weights())
+            old = time.monotonic() - saved > 60 * self.recipe.checkpoint_minutes
+            reason, old = self._vote(call.stop, old) if self.done < plan.total else ("", False)
+            if ends or reason or old:
+                call.keep(self._checked_state(), reason)
+                saved = time.monotonic()
+        self.learner.eval()
+        return self.history
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights that the recipe publishes."""
+        return (
+            self.ema.module if self.recipe.publish == "ema" else self.learner.model
+        ).state_dict()
+
+    def _vote(self, stop: Callable[[], str], old: bool) -> tuple[str, bool]:
+        """Why to stop, and whether to keep a checkpoint; all processes do either or none does."""
+        if self.world.size == 1:
+            return stop(), old
+        if self.done % ASK_EVERY:
+            return "", False
+        reason = stop()
+        if self.world.any(bool(reason)):
+            return reason or "another process was told to stop", False
+        return "", self.world.any(old)
+
+    def _update(self, stream) -> None:
+        r, world, slots = self.recipe, self.world, self.plan.slots()
+        self.scheduler.step_update(self.done)
+        penalty = penalty_weight(r, self.done // self.plan.steps)
+        for slot in slots:
+            batch: Batch = next(stream)
+            seed_all(r.seed, FORWARD, self.done, slot)
+            self.wrapped.require_backward_grad_sync = slot == slots[-1]  # of DDP; else unused
+            with torch.autocast(
+                world.device.split(":")[0], torch.bfloat16, enabled=world.device != "cpu"
+            ):
+                loss, facts = self.wrapped(*self._on_device(batch), penalty)
+            # Gradients are averaged over processes, and shall be over all micro-batches.
+            (loss * world.size / r.slots).backward()
+            self.sums += facts / r.slots
+        if r.clip:
+            nn.utils.clip_grad_norm_(self.learner.model.parameters(), r.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.done += 1
+        if self.ema:
+            self.ema.update(self.learner.model)
+
+    def _on_device(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        device = self.world.device
+        x = normalise(batch.pixels.to(device, non_blocking=True), *self.scale)
+        target = batch.targets.to(device, non_blocking=True)
+        if self.mixup:
+            x, target = self.mixup(x.contiguous(), target)
+        return x, target, None if batch.segments is None else batch.segments.to(device)
+
+    def _epoch_row(self) -> dict:
+        epoch = self.done // self.plan.steps
+        loss, norm = (self.world.sum(self.sums.clone()) / self.plan.steps).tolist()
+        self.sums.zero_()
+        if not np.isfinite(loss):
+            raise StudyError(f"the loss is {loss} in epoch {epoch}: lower the lr")
         row = {
-            "epoch": epoch + 1,
-            "lr": optimizer.param_groups[0]["lr"],
-            "loss": float(np.mean(losses)),
-            "patch_norm": float(np.mean(norms)),
-            "top1": accuracy(model, images[held], targets[held], scale),
-        }
-        if not np.isfinite(row["loss"]):
-            raise StudyError(f"the loss is {row['loss']} in epoch {epoch + 1}: lower the lr")
-        history.append(row)
-        progress(row)
-    model.eval()
-    return history
+            "epoch": epoch, "step": self.done, "lr": self.optimizer.param_groups[0]["lr"],
+            "loss": loss, "patch_norm": norm,
+            "penalty_weight": penalty_weight(self.recipe, epoch - 1),
+            "top1": self.accuracy(self.learner.model),
+        }  # fmt: skip
+        if self.ema:
+            row["top1_ema"] = self.accuracy(self.ema.module)
+        return row
+
+    def _checked_state(self) -> dict:
+        state = self.state()
+        if not torch.isfinite(state["sums"]).all():
+            raise StudyError(
+                f"the loss is no longer finite after {self.done} updates: lower the lr"
+            )
+        return state
+
+    @torch.inference_mode()
+    def accuracy(self, model: nn.Module) -> float:
+        """Top-1 in percent on the images held out; NaN without any."""
+        if not self.held:
+            return float("nan")
+        world, was = self.world, model.training
+        model.eval()
+        hits = torch.zeros((), device=world.device)
+        own = self.held[world.rank :: world.size]
+        for batch in self.source.held(own, 128):
+            with torch.autocast(
+                world.device.split(":")[0], torch.bfloat16, enabled=world.device != "cpu"
+            ):
+                logits = model(normalise(batch.pixels.to(world.device), *self.scale))
+            hits += (logits.argmax(-1) == batch.targets.to(world.device)).sum()
+        model.train(was)
+        return 100 * world.sum(hits).item() / len(self.held)
 
 
-def features_and_norm(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """``forward_features`` and the mean L2 norm of last-block pre-norm patch tokens."""
-    held = {}
-    hook = model.blocks[-1].register_forward_hook(lambda _m, _i, out: held.update(tokens=out))
+def _optimizer(learner: nn.Module, recipe: Training, steps: int):
+    """timm's optimiser and schedule; parameters that are frozen are not in it."""
+    layered = {"layer_decay": recipe.layer_decay} if recipe.layer_decay != 1 else {}
+    groups = learner.model if layered else learner
     try:
-        features = model.forward_features(x)
-    finally:
-        hook.remove()
-    return features, held["tokens"][:, model.num_prefix_tokens :].norm(dim=-1).mean()
-
-
-def _mirror(x: Tensor, flip: Tensor, dim: int) -> Tensor:
-    """Mirror the chosen items of a batch along ``dim``."""
-    return torch.where(flip.view(-1, *[1] * (x.ndim - 1)), x.flip(dim), x)
-
-
-class _PatchLoss(nn.Module):
-    """Weighted cross-entropy of patch tokens with the class of their patch; zero when unused."""
-
-    def __init__(self, model: nn.Module, segments: np.ndarray | None, weight: float):
-        super().__init__()
-        if weight and segments is None:
-            raise StudyError("token_labels needs a data set with segmentation (type: scenes)")
-        self.weight, self.prefix = weight, model.num_prefix_tokens
-        if weight:
-            grid = model.patch_embed.grid_size
-            self.segments = torch.from_numpy(segments.astype(np.int64)).unflatten(1, grid)
-            self.head = nn.Linear(model.embed_dim, int(segments.max()) + 1)
-
-    def forward(self, features: Tensor, batch: Tensor, flip: Tensor) -> Tensor | float:
-        if not self.weight:
-            return 0.0
-        target = _mirror(self.segments[batch], flip, 2).flatten().to(features.device)
-        logits = self.head(features[:, self.prefix :]).flatten(0, 1)
-        return self.weight * nn.functional.cross_entropy(logits, target)
-
-
-def patch_segments(segmentation: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Most frequent class of each patch.
-
-    Args:
-        segmentation: (image, row, column) class numbers; sides are multiples of the grid.
-
-    Returns:
-        (image, patch), patches row by row.
-    """
-    images, rows, columns = segmentation.shape
-    if rows % grid[0] or columns % grid[1]:
-        raise StudyError(f"a {rows} x {columns} label map has no whole cells on a grid of {grid}")
-    cells = segmentation.reshape(images, grid[0], rows // grid[0], grid[1], columns // grid[1])
-    cells = cells.transpose(0, 1, 3, 2, 4).reshape(images, grid[0] * grid[1], -1)
-    counts = [(cells == k).sum(-1) for k in range(int(segmentation.max()) + 1)]
-    return np.stack(counts, -1).argmax(-1)
-
-
-@torch.inference_mode()
-def accuracy(model: nn.Module, images: Tensor, targets: Tensor, scale: list[Tensor]) -> float:
-    """Top-1 in percent; NaN without images."""
-    if not len(images):
-        return float("nan")
-    model.eval()
-    hits = 0
-    for x, y in zip(images.split(128), targets.split(128), strict=True):
-        logits = model(normalise(x.to(scale[0].device), *scale))
-        hits += (logits.argmax(-1).cpu() == y).sum().item()
-    model.train()
-    return 100 * hits / len(images)
+        optimizer = create_optimizer_v2(
+            groups, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay,
+            momentum=recipe.momentum, **layered,
+        )  # fmt: skip
+    except (ValueError, AssertionError, TypeError) as error:
+        raise StudyError(f"timm refuses the optimizer '{recipe.optimizer}': {error}") from None
+    scheduler, _ = create_scheduler_v2(
+        optimizer, "cosine", num_epochs=recipe.epochs * steps, min_lr=recipe.lr_min,
+        warmup_lr=recipe.warmup_lr, warmup_epochs=int(recipe.warmup * recipe.epochs * steps),
+        step_on_epochs=False, updates_per_epoch=1,
+    )  # fmt: skip
+    return optimizer, scheduler

@@ -21,6 +21,7 @@ from tokenscope import kinds
 from tokenscope.errors import StudyError
 from tokenscope.geometry import Geometry
 from tokenscope.kinds import CONTROLS, REGISTERS
+from tokenscope.recipes import expand
 
 COLUMNS = ("family", "size", "registers", "timm_id", "weights", "recipe", "classes", "note")
 _READ = {
@@ -91,7 +92,11 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Backbone:
-    """One ViT with fixed weights: a row of the zoo with its architecture."""
+    """One ViT with fixed weights: a row of the zoo with its architecture.
+
+    ``base`` is the key of the backbone it is made from; ``settings`` are those of its recipe's
+    training that its place in a grid decides.
+    """
 
     family: str
     size: str
@@ -101,6 +106,8 @@ class Backbone:
     recipe: str = ""
     classes: str = ""
     note: str = ""
+    base: str = ""
+    settings: dict = field(default_factory=dict, hash=False)
     model: dict = field(default_factory=dict, hash=False)
     arch: Architecture | None = None
 
@@ -163,15 +170,20 @@ class Backbone:
 
 
 def load(
-    tables: list[str], patterns: list[str], recipes: dict[str, dict], cache: str
+    tables: list[str],
+    patterns: list[str],
+    recipes: dict[str, dict],
+    cache: str,
+    grids: dict[str, dict] | None = None,
 ) -> dict[str, Backbone]:
-    """Rows that match one of the glob patterns and the bases of their controls, by key.
+    """Rows that match one of the glob patterns and the bases they are made from, by key.
 
     Args:
         tables: CSV files with the columns :data:`COLUMNS`; later files may add rows.
         patterns: globs over ``family/size/registers``, e.g. ``dinov2/*/r4``.
         recipes: training recipes by name, for rows trained here.
         cache: folder that remembers facts of ids that architectures.csv does not hold.
+        grids: grids of trained backbones, see :func:`tokenscope.recipes.expand`.
 
     Raises:
         StudyError: a malformed or double row, or a pattern that matches nothing.
@@ -198,6 +210,7 @@ def load(
             if key in rows:
                 raise StudyError(f"{table}, line {line}: the backbone {key} is there twice")
             rows[key] = row
+    rows |= expand(grids or {}, rows)
     for pattern in patterns:
         if not any(chosen(key, [pattern]) for key in rows):
             raise StudyError(
@@ -205,13 +218,32 @@ def load(
                 + _what_there_is(pattern, rows)
             )
     needed = {key: None for key in rows if chosen(key, patterns)}
-    for key in list(needed):
-        base = re.sub(f"-({'|'.join(CONTROLS)})$", "-scratch", key)
-        if base not in rows:
-            raise StudyError(f"{key}: a control needs the row {base}, the ViT it is made from")
-        needed[base] = None
+    todo = list(needed)
+    while todo:
+        key = todo.pop()
+        if base := _base(key, rows):
+            rows[key]["base"] = base
+            if base not in needed:
+                needed[base] = None
+                todo.append(base)
     facts = architectures([rows[key]["timm_id"] for key in needed], tables, cache)
-    return {key: _backbone(rows[key], facts, recipes) for key in needed}
+    return {key: _backbone(rows[key], rows, facts, recipes) for key in needed}
+
+
+def _base(key: str, rows: dict[str, dict]) -> str:
+    """The backbone that a control or a fine-tuned one is made from; empty for others."""
+    kind = REGISTERS.fullmatch(rows[key]["registers"])["made"]
+    if kind == "finetuned":
+        base = rows[key].get("base") or f"{key.rsplit('/', 1)[0]}/r0"
+        what = "a fine-tuned backbone needs the row {0}, where it starts"
+    elif kind in CONTROLS:
+        base = re.sub(f"-{kind}$", "-scratch", key)
+        what = "a control needs the row {0}, the ViT it is made from"
+    else:
+        return ""
+    if base not in rows:
+        raise StudyError(f"{key}: {what.format(base)}")
+    return base
 
 
 def chosen(key: str, patterns: list[str]) -> bool:
@@ -246,7 +278,9 @@ def _what_there_is(pattern: str, rows: dict) -> str:
     return f"Register counts of {family}/{size}: {', '.join(counts)}."
 
 
-def _backbone(row: dict, facts: dict[str, Architecture], recipes: dict[str, dict]) -> Backbone:
+def _backbone(
+    row: dict, rows: dict[str, dict], facts: dict[str, Architecture], recipes: dict[str, dict]
+) -> Backbone:
     key = "/".join(row[c] for c in COLUMNS[:3])
     arch, model = facts[row["timm_id"]], {}
     match = REGISTERS.fullmatch(row["registers"])
@@ -256,11 +290,16 @@ def _backbone(row: dict, facts: dict[str, Architecture], recipes: dict[str, dict
             raise StudyError(
                 f"{key}: recipe '{row['recipe']}' is not one of {', '.join(sorted(recipes))}"
             )
-        recipe = recipes[row["recipe"]]
-        model = dict(recipe["model"])
-        arch = arch.remodelled(model, recipe.get("data", {}), count)
+        # A fine-tuned backbone has the shape of the one it starts from, unless its recipe differs.
+        start = rows[row["base"]]["recipe"] if match["made"] == "finetuned" else ""
+        made_by = [recipes[name] for name in (start, row["recipe"]) if name]
+        model, data = (
+            {k: v for recipe in made_by for k, v in recipe.get(part, {}).items()}
+            for part in ("model", "data")
+        )
+        arch = arch.remodelled(model, data, count)
     elif match["made"]:
-        raise StudyError(f"{key}: a backbone of kind '{match['made']}' needs a recipe in its row")
+        raise StudyError(f"{key}: a backbone of kind '{match['kind']}' needs a recipe in its row")
     elif arch.register_tokens != count:
         raise StudyError(
             f"{key}: {row['timm_id']} has {arch.register_tokens} registers, its row says {count}"

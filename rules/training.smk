@@ -1,0 +1,252 @@
+# Training with registers: from scratch (bach-2025) and fine-tuned with a norm penalty (tmlr-4353).
+# What is trained here enters the zoo and runs through every claim.
+
+
+localrules:
+    gather_training,
+    gather_overhead,
+    training_curves,
+    fig_training,
+
+
+TRAINED = STUDY.trained
+SNAPSHOTS = [
+    (name, row) for name in config["analyse"] for row in TRAINED if STUDY.training(row)["snapshots"]
+]
+
+
+rule train:
+    input:
+        unpack(training_inputs),
+    output:
+        card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
+        weights=f"{RESULTS}/backbones/{BACKBONE}/model.safetensors",
+        history=f"{RESULTS}/backbones/{BACKBONE}/history.csv",
+        snapshots=directory(f"{RESULTS}/backbones/{BACKBONE}/snapshots"),
+    log:
+        f"{RESULTS}/logs/train/{BACKBONE}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train/{BACKBONE}.tsv"
+    wildcard_constraints:
+        registers=r"r\d+-(scratch|finetuned)",
+    conda:
+        ENV
+    threads: config["threads"]["train"]
+    resources:
+        gpu=lambda w: gpu() * STUDY.compute(row_of(w))["gpus"] * STUDY.compute(row_of(w))["nodes"],
+        nodes=lambda w: STUDY.compute(row_of(w))["nodes"],
+        mem_mb=lambda w, threads, attempt: cost.train_mb(
+            STUDY.compute(row_of(w)), threads, gpu() > 0
+        )
+        * attempt,
+        runtime=lambda w: STUDY.compute(row_of(w))["minutes"],
+    params:
+        spec=lambda w: row_of(w).spec,
+        base=lambda w: STUDY.rows[row_of(w).base].spec if row_of(w).base else {},
+        recipe=lambda w: STUDY.training(row_of(w)),
+        compute=lambda w: STUDY.compute(row_of(w)),
+        images=lambda w: STUDY.training_images(row_of(w)),
+        device=config["device"],
+        partial=f"{RESULTS}/partial/training/{BACKBONE}",
+        # Only what decides the weights: hundreds of GPU-hours must not hang on a log line.
+        code=code("tokenscope/training.py"),
+    script:
+        "../workflow_scripts/train.py"
+
+
+# The pass of extraction over the snapshots of a training, norms only.
+rule snapshots:
+    input:
+        card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
+        snapshots=f"{RESULTS}/backbones/{BACKBONE}/snapshots",
+        sample=f"{RESULTS}/data/{{dataset}}/sample.csv",
+        pixels=pixels_of,
+    output:
+        store=directory(f"{RESULTS}/snapshots.zarr/{{dataset}}/{BACKBONE}"),
+        receipt=f"{RESULTS}/receipts/snapshots/{{dataset}}/{BACKBONE}.json",
+    log:
+        f"{RESULTS}/logs/snapshots/{{dataset}}/{BACKBONE}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/snapshots/{{dataset}}/{BACKBONE}.tsv"
+    conda:
+        ENV
+    threads: config["threads"]["extract"]
+    resources:
+        gpu=gpu,
+        mem_mb=extract_mb,
+        runtime=lambda w, attempt: 60 * attempt,
+    params:
+        spec=lambda w: row_of(w).spec,
+        geometry=lambda w: row_of(w).geometry.key,
+        store=store_of,
+        root=lambda w: STUDY.image_root(w.dataset),
+        chunk=lambda w: STUDY.chunk_images(row_of(w)),
+        batch=config["extract"]["batch"],
+        device=config["device"],
+        partial=f"{RESULTS}/partial/snapshots/{{dataset}}/{BACKBONE}",
+        code=code("snapshots.py"),
+    script:
+        "../workflow_scripts/snapshots.py"
+
+
+rule emergence:
+    input:
+        rules.snapshots.output.receipt,
+    output:
+        f"{RESULTS}/measures/emergence/{{dataset}}/{BACKBONE}.csv",
+    log:
+        f"{RESULTS}/logs/emergence/{{dataset}}/{BACKBONE}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/emergence/{{dataset}}/{BACKBONE}.tsv"
+    conda:
+        ENV
+    threads: config["threads"]["measure"]
+    resources:
+        mem_mb=lambda w, attempt: measure_mb(w, 12 * row_of(w).arch.depth, attempt),
+        runtime=lambda w, attempt: 30 * attempt,
+    params:
+        who=who,
+        outliers=config["outliers"],
+        statistics=config["statistics"],
+        code=code("emergence.py"),
+    script:
+        "../workflow_scripts/emergence.py"
+
+
+rule gather_training:
+    input:
+        cards=expand(f"{RESULTS}/backbones/{{key}}/card.json", key=[row.key for row in TRAINED]),
+        measures=expand(
+            f"{RESULTS}/measures/norms/{{dataset}}/{{key}}.csv",
+            dataset=config["analyse"],
+            key=[row.key for row in STUDY.before_and_after],
+        ),
+        emergence=[f"{RESULTS}/measures/emergence/{name}/{row.key}.csv" for name, row in SNAPSHOTS],
+        published="config/published.csv",
+    output:
+        csv=f"{RESULTS}/tables/training.csv",
+        text=f"{RESULTS}/tables/training.md",
+        histories=f"{RESULTS}/tables/training_histories.csv",
+        emergence=f"{RESULTS}/tables/emergence.csv",
+    log:
+        f"{RESULTS}/logs/gather_training/training.log",
+    conda:
+        ENV
+    params:
+        backbones=[
+            {
+                **STUDY.settings(row),
+                "card": f"{RESULTS}/backbones/{row.key}/card.json",
+                "history": f"{RESULTS}/backbones/{row.key}/history.csv",
+            }
+            for row in TRAINED
+        ],
+        measures={
+            row.key: [
+                f"{RESULTS}/measures/norms/{name}/{row.key}.csv" for name in config["analyse"]
+            ]
+            for row in STUDY.before_and_after
+        },
+        confidence=config["statistics"]["confidence"],
+        code=code("gather_training.py"),
+    script:
+        "../workflow_scripts/gather_training.py"
+
+
+rule training_curves:
+    input:
+        curves=expand(
+            f"{RESULTS}/measures/norms/{{dataset}}/{{key}}.curves.csv",
+            dataset=config["analyse"],
+            key=[row.key for row in STUDY.before_and_after],
+        ),
+    output:
+        curves=f"{RESULTS}/figures/data/training_curves.csv.gz",
+    log:
+        f"{RESULTS}/logs/training_curves/training_curves.log",
+    conda:
+        ENV
+    params:
+        code=code("join.py"),
+    script:
+        "../workflow_scripts/join.py"
+
+
+rule fig_training:
+    input:
+        training=rules.gather_training.output.csv,
+        histories=rules.gather_training.output.histories,
+        emergence=rules.gather_training.output.emergence,
+        curves=rules.training_curves.output.curves,
+    output:
+        norms=expand(f"{RESULTS}/figures/{{{{dataset}}}}/training_norms.{{f}}", f=FORMATS),
+        against=expand(f"{RESULTS}/figures/{{{{dataset}}}}/training_registers.{{f}}", f=FORMATS),
+        curves=expand(f"{RESULTS}/figures/{{{{dataset}}}}/training_curves.{{f}}", f=FORMATS),
+        registers=expand(f"{RESULTS}/figures/{{{{dataset}}}}/register_norms.{{f}}", f=FORMATS),
+        emergence=expand(f"{RESULTS}/figures/{{{{dataset}}}}/emergence.{{f}}", f=FORMATS),
+    log:
+        f"{RESULTS}/logs/fig_training/{{dataset}}.log",
+    conda:
+        ENV
+    params:
+        bases={row.key: row.base for row in TRAINED},
+        times=config["outliers"]["times_median"],
+        code=code("fig_training.py"),
+    script:
+        "../workflow_scripts/fig_training.py"
+
+
+# What registers cost on the device at hand; needs neither weights nor images.
+rule overhead:
+    output:
+        f"{RESULTS}/measures/overhead/{BACKBONE}.csv",
+    log:
+        f"{RESULTS}/logs/overhead/{BACKBONE}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/overhead/{BACKBONE}.tsv"
+    conda:
+        ENV
+    threads: config["threads"]["extract"]
+    resources:
+        gpu=gpu,
+        mem_mb=lambda w, attempt: (cost.torch_mb(gpu() > 0) + 4000) * attempt,
+        runtime=30,
+    params:
+        spec=lambda w: row_of(w).spec,
+        counts=config["overhead"]["registers"],
+        modelled=lambda w: cost.flops_by_registers(row_of(w).arch, config["overhead"]["registers"]),
+        size=lambda w: row_of(w).arch.input_size,
+        batch=config["overhead"]["batch"],
+        rounds=config["overhead"]["rounds"],
+        device=config["device"],
+        code=code("overhead.py"),
+    script:
+        "../workflow_scripts/overhead.py"
+
+
+rule gather_overhead:
+    input:
+        rows=[f"{RESULTS}/measures/overhead/{row.key}.csv" for row in STUDY.overhead],
+        published="config/published.csv",
+    output:
+        csv=f"{RESULTS}/tables/overhead.csv",
+        text=f"{RESULTS}/tables/overhead.md",
+    log:
+        f"{RESULTS}/logs/gather_overhead/overhead.log",
+    conda:
+        ENV
+    params:
+        code=code("gather_overhead.py"),
+    script:
+        "../workflow_scripts/gather_overhead.py"
+
+
+rule training:
+    input:
+        f"{RESULTS}/tables/training.csv" if TRAINED else [],
+        (
+            expand(f"{RESULTS}/figures/{{dataset}}/training_norms.png", dataset=config["analyse"])
+            if TRAINED
+            else []
+        ),
+        f"{RESULTS}/tables/overhead.csv" if STUDY.overhead else [],

@@ -1,0 +1,40 @@
+"""Emergence in training: quantiles of the norm and share of outliers, by update and block."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from tokenscope import tidy
+from tokenscope.bootstrap import Bootstrap
+from tokenscope.emergence import norm_summary
+from tokenscope.jobs import job
+from tokenscope.stores import open_store, read_receipt
+
+
+def main(receipt, who, rules, statistics, output):
+    """Tidy rows with two columns more, ``step`` (updates done) and ``block`` (from 1)."""
+    receipt, tables = read_receipt(receipt), []
+    for name in receipt["snapshots"]:
+        with open_store(Path(receipt["store"]) / name) as group:
+            norms = group["norms"].values[:, :, group["token_kind"].values == "patch"]
+        bootstrap = Bootstrap(
+            len(norms), statistics["resamples"], statistics["seed"], statistics["confidence"]
+        )
+        for block in range(norms.shape[1]):
+            rows = tidy.Rows(who, len(norms), statistics["seed"])
+            group = f"step{name}/block{block + 1:02d}"
+            for metric, ends in norm_summary(
+                norms[:, block], bootstrap, rules["times_median"]
+            ).items():
+                unit = "percent" if "share" in metric else ""
+                rows.add("training", group, metric, *ends, unit=unit)
+            tables.append(rows.frame().assign(step=int(name), block=block + 1))
+    empty = pd.DataFrame(columns=[*tidy.COLUMNS, "step", "block"])
+    tidy.write(pd.concat(tables) if tables else empty, output)
+
+
+if "snakemake" in globals():
+    w, p = snakemake.wildcards, snakemake.params
+    label = f"emergence {w.dataset} {w.family}/{w.size}/{w.registers}"
+    with job(snakemake.log[0], label, snakemake.threads):
+        main(snakemake.input[0], p.who, p.outliers, p.statistics, snakemake.output[0])

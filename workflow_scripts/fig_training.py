@@ -1,0 +1,203 @@
+"""Figures of training: norms before and after, accuracy and outliers against R, curves."""
+
+import numpy as np
+import pandas as pd
+
+from tokenscope import plots, tidy
+from tokenscope.jobs import job
+from tokenscope.trained import WHO, stem
+
+
+def main(training, curves, histories, emergence, bases, dataset, times, outputs):
+    """Five figures of one data set.
+
+    Args:
+        curves: densities of the norm by backbone (trained and base). histories: learning curves,
+            with the columns that name the backbone. bases: base by trained backbone.
+        outputs: files by figure: ``norms``, ``against``, ``curves``, ``registers``, ``emergence``.
+    """
+    training = tidy.read(training)
+    training = training[training["dataset"].isin([dataset, ""])]
+    curves = pd.read_csv(curves)
+    before_after(curves[curves["dataset"] == dataset], bases, times, outputs["norms"])
+    against_registers(training, times, outputs["against"])
+    learning(pd.read_csv(histories), outputs["curves"])
+    register_norms(training, outputs["registers"])
+    over_steps(pd.read_csv(emergence).query("dataset == @dataset"), times, outputs["emergence"])
+
+
+def _key(table):
+    return table["family"] + "/" + table["size"] + "/" + table["registers"]
+
+
+def _blank(outputs, text):
+    figure, axis = plots.plt.subplots(figsize=(4.4, 1.2))
+    axis.axis("off")
+    axis.text(0.5, 0.5, text, ha="center", va="center")
+    plots.save(figure, outputs)
+
+
+def before_after(curves, bases, times, outputs):
+    """Density of last-block norms, grey before, blue after; both cutoffs."""
+    curves = curves.assign(key=_key(curves))
+    curves = curves[curves["block"] == curves.groupby("key")["block"].transform("max")]
+    figure, axes = plots.panels(len(bases), sharey=True)
+    for axis, (key, base) in zip(axes, bases.items(), strict=True):
+        for name, colour, label in ((base, "0.55", "before"), (key, plots.BLUE, "after")):
+            rows = curves[curves["key"] == name]
+            if not len(rows):
+                continue
+            axis.fill_between(rows["norm"], rows["low"].clip(1e-4), rows["high"].clip(1e-4),
+                              color=colour, alpha=0.3, lw=0, step="mid")  # fmt: skip
+            axis.step(rows["norm"], rows["density"].clip(1e-4), color=colour, where="mid",
+                      label=label, lw=1)  # fmt: skip
+            axis.axvline(times * rows["median"].iloc[0], color=colour, lw=0.8, ls="--")
+        axis.set(xscale="log", yscale="log", ylim=(1e-3, 60))
+        family, size, registers = key.split("/")
+        axis.set_title(f"{family}\n{size} {registers}", fontsize=6.5)
+        plots.plain_log(axis.xaxis)
+    axes[0].legend(loc="upper left")
+    figure.supxlabel("feature norm of patch tokens, last block (log scale)", fontsize=8)
+    figure.supylabel("density over log10 norm", fontsize=8)
+    plots.note(
+        figure, f"dashed: {times:g} x median, before and after; bands: bootstrap over images"
+    )
+    plots.save(figure, outputs)
+
+
+def against_registers(training, times, outputs):
+    """Top-1 and outlier share against the number of registers, a line a setting."""
+    wanted = [("after: own_head", "top1", "top-1 (%)"),
+              ("after: last_block", f"share_norm_over_{times:g}x_median",
+               f"tokens over {times:g} x median (%)")]  # fmt: skip
+    figure, axes = plots.plt.subplots(1, 2, figsize=(6.4, 2.6))
+    notes = set()
+    for axis, (group, metric, label) in zip(axes, wanted, strict=True):
+        rows = training[training["metric"].eq(metric)]
+        rows = rows.assign(stem=rows["family"].map(stem), count=_count(rows["registers"]))
+        seeds = rows[rows["group"].eq(f"{group}, over seeds")]
+        single = rows[rows["group"].eq(group) & ~rows["stem"].isin(seeds["family"])]
+        notes |= {"over seeds" for _ in seeds.index} | {
+            "over images (one seed)" for _ in single.index
+        }
+        both = pd.concat([seeds, single])
+        for number, ((name, size), line) in enumerate(both.groupby(["stem", "size"], sort=False)):
+            line = line.sort_values("count")
+            ends = [line["value"] - line["low"], line["high"] - line["value"]]
+            axis.errorbar(line["count"], line["value"], np.nan_to_num(ends), marker="o", ms=3.5,
+                          capsize=2, lw=1, color=plots.PALETTE[number % len(plots.PALETTE)],
+                          label=f"{name} {size}")  # fmt: skip
+        counts = sorted(both["count"].unique())
+        axis.set_xscale("symlog", base=2, linthresh=1)
+        axis.set_xticks(counts, labels=[f"{c:g}" for c in counts])
+        axis.set(xlabel="registers", ylabel=label)
+        if not len(both):
+            axis.text(
+                0.5, 0.5, "not defined on these images", transform=axis.transAxes, ha="center"
+            )
+    axes[1].set_ylim(bottom=0)
+    axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=6)
+    plots.note(figure, "intervals: " + " and ".join(sorted(notes)))
+    plots.save(figure, outputs)
+
+
+def _count(registers):
+    return registers.str.extract(r"r(\d+)")[0].astype(int)
+
+
+def learning(histories, outputs):
+    """Loss and held-out top-1 against updates."""
+    figure, axes = plots.plt.subplots(1, 3, figsize=(7.2, 2.4))
+    styles = ["-", "--", "-.", ":"]
+    for number, (name, rows) in enumerate(histories.groupby(_key(histories), sort=False)):
+        colour = plots.PALETTE[number % len(plots.PALETTE)]
+        line = styles[number // len(plots.PALETTE) % len(styles)]
+        for axis, column in zip(axes, ("loss", "top1", "patch_norm"), strict=True):
+            axis.plot(rows["step"], rows[column], color=colour, ls=line, marker=".", ms=4,
+                      label=name)  # fmt: skip
+    labels = ("class loss, mean of the epoch", "held-out top-1 (%)", "mean patch norm, last block")
+    for axis, label in zip(axes, labels, strict=True):
+        axis.set(xlabel="updates", ylabel=label)
+    axes[2].set_ylim(bottom=0)
+    axes[2].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=6)
+    plots.save(figure, outputs)
+
+
+def register_norms(training, outputs):
+    """Norms of CLS and registers beside the median and 98th percentile of patches."""
+    after = training[training["group"].str.startswith("after: ")]
+    after = after[~after["group"].str.endswith("seeds")]
+    names = [
+        n
+        for n, rows in after.groupby(WHO, sort=False)
+        if rows["group"].str.match("after: reg").any()
+    ]
+    if not names:
+        return _blank(outputs, "no backbone trained here has registers")
+    figure, axes = plots.panels(len(names), columns=4, height=1.5)
+    for axis, name in zip(axes, names, strict=True):
+        rows = after[(after[WHO] == list(name)).all(axis=1)].set_index(["group", "metric"])
+        tokens = rows[rows.index.get_level_values(1) == "norm_mean"]
+        labels = [g.removeprefix("after: ") for g in tokens.index.get_level_values(0)]
+        ends = [tokens["value"] - tokens["low"], tokens["high"] - tokens["value"]]
+        axis.errorbar(range(len(tokens)), tokens["value"], ends, fmt="o", ms=4, capsize=2,
+                      color=plots.BLUE)  # fmt: skip
+        for metric, style in (("norm_median", "-"), ("norm_p98", ":")):
+            axis.axhline(rows.loc[("after: last_block", metric), "value"], color="0.5", ls=style,
+                         lw=0.8)  # fmt: skip
+        axis.set_xticks(range(len(tokens)), labels=labels)
+        axis.set_ylim(bottom=0)
+        axis.set_title(f"{name[0]}\n{name[1]} {name[2]}", fontsize=6.5)
+    figure.supylabel("norm, last block", fontsize=8)
+    plots.note(figure, "mean norm of CLS and registers; grey: median (line) and 98th percentile "
+               "(dotted) of patches; bars: bootstrap over images")  # fmt: skip
+    plots.save(figure, outputs)
+
+
+def over_steps(emergence, times, outputs):
+    """Outlier share by block, and quantiles of the last block's norm, against updates."""
+    names = list(dict.fromkeys(_key(emergence)))
+    if not names:
+        return _blank(outputs, "no training of this study keeps snapshots")
+    figure, axes = plots.plt.subplots(
+        2, len(names), figsize=(max(4.4, 2.1 * len(names) + 0.6), 4.0), squeeze=False, sharex=True,
+        sharey="row",
+    )  # fmt: skip
+    share, blocks = f"share_norm_over_{times:g}x_median", emergence["block"].max()
+    colours = plots.plt.get_cmap("viridis", blocks)
+    for column, name in enumerate(names):
+        rows = emergence[_key(emergence) == name]
+        upper, lower = axes[0, column], axes[1, column]
+        for block, line in rows[rows["metric"] == share].groupby("block"):
+            upper.plot(line["step"], line["value"], color=colours(block - 1), marker=".", ms=3)
+            upper.fill_between(line["step"], line["low"], line["high"], color=colours(block - 1),
+                               alpha=0.2, lw=0)  # fmt: skip
+        last = rows[rows["block"] == rows["block"].max()]
+        marks = {"norm_median": plots.BLUE, "norm_p98": plots.ORANGE, "norm_p999": plots.VERMILION}
+        for metric, colour in marks.items():
+            line = last[last["metric"] == metric]
+            label = {"norm_median": "median", "norm_p98": "98 %", "norm_p999": "99.9 %"}[metric]
+            lower.plot(line["step"], line["value"], color=colour, marker=".", ms=3, label=label)
+            lower.fill_between(
+                line["step"], line["low"], line["high"], color=colour, alpha=0.2, lw=0
+            )
+        upper.set_title(name.replace("/", "\n", 1).replace("/", " "), fontsize=6.5)
+        upper.set_yscale("symlog", linthresh=0.1)
+        upper.set_ylim(0, max(1.0, 2 * emergence.loc[emergence["metric"] == share, "high"].max()))
+    axes[0, 0].set_ylabel(f"tokens over {times:g} x median (%)")
+    axes[1, 0].set_ylabel("norm of patches, last block")
+    axes[1, 0].legend()
+    figure.supxlabel("updates", fontsize=8)
+    scale = plots.plt.cm.ScalarMappable(plots.plt.Normalize(0.5, blocks + 0.5), colours)
+    bar = figure.colorbar(
+        scale, ax=axes[0], label="block", ticks=range(1, blocks + 1, max(1, blocks // 6))
+    )
+    bar.outline.set_visible(False)
+    plots.save(figure, outputs)
+
+
+if "snakemake" in globals():
+    i, p, out = snakemake.input, snakemake.params, snakemake.output
+    with job(snakemake.log[0], f"figures of training {snakemake.wildcards.dataset}"):
+        main(i.training, i.curves, i.histories, i.emergence, p.bases, snakemake.wildcards.dataset,
+             p.times, dict(out.items()))  # fmt: skip

@@ -1,0 +1,51 @@
+"""The table of what registers cost, published figures beside ours."""
+
+import pandas as pd
+
+from tokenscope import tidy
+from tokenscope.jobs import job
+
+NOTE = (
+    "counted: by torch's counter of operations; modelled: by tokenscope.cost. Speeds are medians "
+    "of rounds in turn, brackets their extremes; training is forward and backward. Published: "
+    "share of FLOPs added, read off a figure (ViT-B)."
+)
+
+
+def main(rows, published, csv, text):
+    """Write the tidy rows of all backbones, and a page with a line a register count."""
+    tables = [tidy.read(path) for path in rows]
+    table = pd.concat(tables) if tables else pd.DataFrame(columns=tidy.COLUMNS)
+    tidy.write(table, csv)
+    known = pd.read_csv(published).query("metric == 'flops_overhead'")
+    lines = ["# What registers cost", "", NOTE]
+    for (family, size), group in table.groupby(["family", "size"], sort=False):
+        quantities = list(dict.fromkeys(zip(group["group"], group["metric"], strict=True)))
+        lines += ["", f"## {family}/{size}", ""]
+        names = [f"{m} ({g})" for g, m in quantities]
+        header = ["registers", *names, "flops_overhead (published)"]
+        lines += ["| " + " | ".join(header) + " |", "|" + "-|" * len(header)]
+        for registers, own in group.groupby("registers", sort=False):
+            found = own.set_index(["group", "metric"])
+            cells = [_spoken(found.loc[[q]].iloc[0]) for q in quantities]
+            theirs = known[known["registers"] == registers]
+            cited = "; ".join(f"{p.value:g} % ({p.source})" for p in theirs.itertuples())
+            lines.append("| " + " | ".join([registers, *cells, cited]) + " |")
+    if not len(table):
+        lines += ["", "Not measured: the config key overhead names no backbone."]
+    with open(text, "w") as handle:
+        handle.write("\n".join([*lines, ""]))
+
+
+def _spoken(row):
+    if row["value"] != row["value"]:
+        return "not measured"
+    ends = f" [{row['low']:.3g}, {row['high']:.3g}]" if row["high"] > row["low"] else ""
+    number = f"{row['value']:,.0f}" if row["value"] >= 1e5 else f"{row['value']:.3g}"
+    return number + {"percent": " %", "": ""}.get(row["unit"], f" {row['unit']}") + ends
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0], "table overhead"):
+        out = snakemake.output
+        main(snakemake.input.rows, snakemake.input.published, out.csv, out.text)

@@ -1,0 +1,112 @@
+"""What registers cost: parameters, FLOPs counted and modelled, speed and memory on this device."""
+
+import time
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from tokenscope import tidy
+from tokenscope.backbones import create, pick_device
+from tokenscope.jobs import job, log
+
+
+def main(spec, modelled, counts, size, batch, rounds, device, output):
+    """Rows for each register count; weights are fresh, which changes no cost.
+
+    Args:
+        modelled: FLOPs of one image by register count, from tokenscope.cost.
+        rounds: measurements of each count, taken in turn so that a busy machine hits all alike;
+            values are medians, intervals run from the smallest to the largest.
+    """
+    device = pick_device(device)
+    facts = {count: _counted(spec, count, size) for count in counts}
+    times = {count: {"forward": [], "training": []} for count in counts}
+    memory = {count: [] for count in counts}
+    for done in range(rounds):
+        for count in counts[done % len(counts) :] + counts[: done % len(counts)]:
+            for kind in times[count]:
+                seconds, peak = measure(spec, count, size, batch, device, kind == "training")
+                times[count][kind].append(batch / seconds)
+                if kind == "training":
+                    memory[count].append(peak)
+        log.info("round %d of %d", done + 1, rounds)
+    family, width, _ = spec["name"].split("/")
+    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    tables, zero = [], counts[0]
+    for count in counts:
+        who = {"family": family, "size": width, "registers": f"r{count}", "kind": "", "dataset": ""}
+        rows = tidy.Rows(who, rounds, 0)
+        add = partial(_add, rows)
+        params, flops = facts[count]
+        add("counted", "parameters", [params], "", 1)
+        add("counted", "flops", [flops], "FLOP an image", 1)
+        add("modelled", "flops", [modelled[str(count)]], "FLOP an image", 1)
+        for group, value, base in (
+            ("counted", flops, facts[zero][1]),
+            ("modelled", modelled[str(count)], modelled[str(zero)]),
+        ):
+            add(group, "flops_overhead", [100 * (value / base - 1)], "percent", 1)
+        for kind, speeds in times[count].items():
+            add(f"{kind}, {name}", "throughput", speeds, "images/s")
+            ratio = 100 * (np.array(times[zero][kind]) / speeds - 1)  # round by round
+            add(f"{kind}, {name}", "time_overhead", ratio.tolist(), "percent")
+        add(f"training, {name}", "peak_memory", memory[count], "MB")
+        tables.append(rows.frame())
+    log.info("batches of %d images of %d pixels on %s", batch, size, name)
+    tidy.write(pd.concat(tables), output)
+
+
+def _add(rows, group, metric, values, unit, n=None):
+    rows.add("overhead", group, metric, np.median(values), min(values), max(values), unit, n)
+
+
+def build(spec, count, device="cpu"):
+    """The architecture with ``count`` registers and no weights worth keeping."""
+    with torch.device(device):
+        return create({**spec, "registers": count})
+
+
+def _counted(spec, count, size):
+    model = build(spec, count).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.forward_features(torch.zeros(1, 3, size, size))
+    return sum(p.numel() for p in model.parameters()), counter.get_total_flops()
+
+
+def measure(spec, count, size, batch, device, training):
+    """Seconds of one pass over a batch, and the GPU memory in MB at its peak, weights included."""
+    model = build(spec, count, device).train(training)
+    x = torch.randn(batch, 3, size, size, device=device)
+    cuda = device == "cuda"
+
+    def step():
+        with (
+            torch.autocast(device, torch.bfloat16, enabled=cuda),
+            torch.set_grad_enabled(training),
+        ):
+            out = model.forward_features(x)
+        if training:
+            out.float().mean().backward()
+            model.zero_grad(set_to_none=True)
+        if cuda:
+            torch.cuda.synchronize()
+
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    step()  # also wakes up the device
+    # A CPU's allocator keeps what it has had: a peak of one batch cannot be told.
+    peak = torch.cuda.max_memory_allocated() / 1e6 if cuda else float("nan")
+    start, repeats = time.perf_counter(), 0
+    while repeats < (10 if cuda else 1):
+        step()
+        repeats += 1
+    return (time.perf_counter() - start) / repeats, peak
+
+
+if "snakemake" in globals():
+    w, p = snakemake.wildcards, snakemake.params
+    with job(snakemake.log[0], f"overhead {w.family}/{w.size}", snakemake.threads):
+        main(p.spec, p.modelled, p.counts, p.size, p.batch, p.rounds, p.device, snakemake.output[0])
