@@ -24,6 +24,7 @@ DEFAULTS = {
     "extract": {"batch": 64, "chunk_mb": 32, "tokens": True}, "statistics": {"resamples": 1000},
     "gallery": {"images": 6, "high_resolution": 800}, "results": "results/x",
     "datasets": {"val": {"type": "imagefolder", "images": 5000}}, "backbones": ["dinov2/*/*"],
+    "overhead": {"backbones": []}, "training": {},
 }  # fmt: skip
 SITE = Site("here", intensity=0.5, pue=1.5, gpu_watts=600, core_watts=10, units_per_gpu_hour=100)
 
@@ -126,14 +127,20 @@ def test_requests_and_forecast_share_one_model():
     assert small.bytes() == 5000 * cost.token_bytes(arch, arch.input_size)
     lean = study(extract=DEFAULTS["extract"] | {"tokens": False})
     assert expect.Job(lean, "extract", small.wildcards).bytes() < small.bytes() / 10
-    assert expect.Job(study(), "probe", wildcards).seconds() is None
+    assert expect.Job(study(), "fig_maps", wildcards).seconds() is None
+
+
+SECTIONED = (  # of a recipe, or of a section of the config
+    "train", "plant", "neurons", "probe", "sensitivity", "heads", "discover", "dense_head",
+    "discovery_maps", "smoothness", "snapshots", "overhead",
+)  # fmt: skip
 
 
 def test_the_model_answers_for_every_rule_it_lists():
     for rule, (seconds, size) in expect.MODEL.items():
         wildcards = {"dataset": "val", "family": "dinov2", "size": "base", "registers": "r4"}
-        wildcards |= {"geometry": "224px-bicubic-center224", "shard": "0000"}
-        if rule not in ("train", "plant", "neurons"):  # of a recipe, or a section
+        wildcards |= {"geometry": "224px-bicubic-center224", "shard": "0000", "view": "native"}
+        if rule not in SECTIONED:
             job = expect.Job(study(), rule, wildcards)
             assert seconds(job) > 0 and (size is None or size(job) >= 0)
 

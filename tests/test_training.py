@@ -20,6 +20,7 @@ from tokenscope.batches import Files, Memory, Plan
 from tokenscope.errors import StudyError
 from tokenscope.geometry import Geometry
 from tokenscope.objective import features_and_norm, patch_segments
+from tokenscope.places import Place
 from tokenscope.registers import add_registers, freeze
 from tokenscope.training import Trainer
 
@@ -191,6 +192,7 @@ def test_augmented_files_do_not_depend_on_workers(tmp_path):
         list(range(16)),
     )
     geometry = Geometry.evaluation(32, 0.9, "bicubic")
+    paths = [Place(str(path)) for path in paths]
     sources = [Files(paths, np.arange(16) % 2, geometry, workers) for workers in (0, 2)]
     one, two = ([b.pixels for b in source.training(plan, 0)] for source in sources)
     assert len(one) == plan.total == 4 and one[0].shape == (8, 32, 32, 3)

@@ -17,6 +17,7 @@ from tokenscope.geometry import Geometry
 from tokenscope.jobs import Interrupted, StopRequest, job, log
 from tokenscope.objective import patch_segments
 from tokenscope.parallel import World, launch
+from tokenscope.places import places
 from tokenscope.recipes import Training
 from tokenscope.registers import add_registers, freeze
 from tokenscope.stores import (
@@ -124,9 +125,10 @@ def pixels(images, model, workers):
     """The source of a training, and what identifies its images."""
     if images.get("sample"):
         rows = pd.read_csv(images["sample"], keep_default_na=False)
-        paths = [Path(images["root"], path) for path in rows["path"]]
         geometry = Geometry.parse(images["geometry"])
-        source = Files(paths, rows["label"].to_numpy(), geometry, workers if workers > 1 else 0)
+        labels = rows["label"].to_numpy()
+        where = places(images["root"], rows)
+        source = Files(where, labels, geometry, workers if workers > 1 else 0)
         return source, rows["sha256"].tolist()
     data = open_store(images["store"]).load()
     segments = None

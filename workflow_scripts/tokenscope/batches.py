@@ -9,7 +9,6 @@ micro-batches come out whatever the number of processes that share them.
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from tokenscope.errors import StudyError
 from tokenscope.geometry import Geometry
-from tokenscope.pixels import decode, load_rgb
+from tokenscope.pixels import decode, open_rgb
+from tokenscope.places import Place
 from tokenscope.recipes import Training
 
 ORDER, AUGMENT, FORWARD = range(3)  # what a seed is for
@@ -163,12 +163,12 @@ class Files:
     """Image files, augmented by timm's transforms in worker processes.
 
     Args:
-        paths, labels: of all images. geometry: how held-out images are resized and cropped.
+        places, labels: of all images. geometry: how held-out images are resized and cropped.
         workers: processes that decode; 0 decodes in this one.
     """
 
-    def __init__(self, paths: list[Path], labels: np.ndarray, geometry: Geometry, workers: int):
-        self.paths, self.labels, self.geometry = paths, labels, geometry
+    def __init__(self, places: list[Place], labels: np.ndarray, geometry: Geometry, workers: int):
+        self.places, self.labels, self.geometry = places, labels, geometry
         self.workers = workers
 
     def training(self, plan: Plan, start: int) -> Iterator[Batch]:
@@ -176,11 +176,11 @@ class Files:
         given = {"interpolation": self.geometry.interpolation, **r.augment}
         # With use_prefetcher the transform ends in 8-bit pixels: a quarter of the bytes to move.
         transform = create_transform((3, size, size), True, use_prefetcher=True, **given)
-        items = _Augmented(self.paths, self.labels, transform, r.seed)
+        items = _Augmented(self.places, self.labels, transform, r.seed)
         return self._load(items, list_of=plan.keys(start))
 
     def held(self, index: list[int], size: int) -> Iterator[Batch]:
-        items = _Plain(self.paths, self.labels, self.geometry)
+        items = _Plain(self.places, self.labels, self.geometry)
         parts = [index[i : i + size] for i in range(0, len(index), size)]
         return self._load(items, list_of=parts)
 
@@ -193,19 +193,19 @@ class Files:
 
 
 class _Plain(Dataset):
-    def __init__(self, paths, labels, geometry):
-        self.paths, self.labels, self.geometry = paths, labels, geometry
+    def __init__(self, places, labels, geometry):
+        self.places, self.labels, self.geometry = places, labels, geometry
 
     def __getitem__(self, image: int):
-        return np.array(decode(self.paths[image], self.geometry)), int(self.labels[image])
+        return np.array(decode(self.places[image], self.geometry)), int(self.labels[image])
 
 
 class _Augmented(Dataset):
-    def __init__(self, paths, labels, transform, seed):
-        self.paths, self.labels, self.transform, self.seed = paths, labels, transform, seed
+    def __init__(self, places, labels, transform, seed):
+        self.places, self.labels, self.transform, self.seed = places, labels, transform, seed
 
     def __getitem__(self, key: Key):
         epoch, place, image = key
         seed_all(self.seed, AUGMENT, epoch, place)
-        pixels = self.transform(load_rgb(self.paths[image]))
+        pixels = self.transform(open_rgb(self.places[image]))
         return pixels.permute(1, 2, 0).contiguous(), int(self.labels[image])

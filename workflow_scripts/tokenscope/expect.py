@@ -198,6 +198,30 @@ def _dense_head(job: Job) -> float:
     return job.study.dense.head_seconds(job.wildcards["dataset"], job.row, job.speed)
 
 
+def _discovery_maps(job: Job) -> float:
+    return cost.start_seconds(job.gpu) + job.study.config["discovery"]["figure_images"]
+
+
+def _smoothness(job: Job) -> float:
+    images = min(job.images, job.study.config["dense"]["smoothness"]["images"])
+    return 5 + images * job.tokens / job.images * job.arch.width * 2e-7
+
+
+def _snapshots(job: Job) -> float:
+    """One pass for each snapshot of a training, on a sample of the images."""
+    passes = len(job.study.training(job.row)["snapshots"])
+    flops = passes * job.images * cost.forward_flops(job.arch, job.size)
+    return cost.start_seconds(job.gpu) + flops / job.speed
+
+
+def _overhead(job: Job) -> float:
+    """Forward and training steps of every register count, in rounds."""
+    asked = job.study.config["overhead"]
+    steps = 5 * asked["rounds"] * asked["batch"] * len(asked["registers"])
+    flops = 4 * steps * cost.forward_flops(job.arch, job.arch.input_size)
+    return cost.start_seconds(job.gpu) + flops / job.speed
+
+
 def _resamples(job: Job) -> int:
     return job.study.config["statistics"]["resamples"]
 
@@ -243,6 +267,14 @@ MODEL: dict[str, tuple[Callable[[Job], float], Callable[[Job], float] | None]] =
     "splits": _small(10),
     "discover": (_discover, _none),
     "dense_head": (_dense_head, _none),
+    "index_boxes": (_per_image(1e-3), _none),
+    "index_targets": (_per_image(5e-3), _none),
+    "corloc": _small(10),
+    "discovery_maps": (_discovery_maps, _none),
+    "smoothness": (_smoothness, _none),
+    "snapshots": (_snapshots, _none),
+    "emergence": _small(5),
+    "overhead": (_overhead, _none),
     "neurons": (_neurons, _none),
     "attach": _small(1),
     "compare": _small(5),

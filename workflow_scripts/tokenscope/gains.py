@@ -6,8 +6,7 @@ the same head (Table 4); and do the register tokens help a head that has CLS and
 
 import pandas as pd
 
-from tokenscope import tidy
-from tokenscope.kinds import REGISTERS
+from tokenscope import kinds, tidy
 from tokenscope.ranks import TOP, Ranks, compare, verdict
 
 BASE = "cls+patch_mean"  # what the other feature sets of a backbone are compared with
@@ -27,9 +26,8 @@ def gains(found: dict[tuple, Ranks], dataset: str, statistics: dict) -> pd.DataF
     """
     tables = []
     for (family, size, registers), ranks in found.items():
-        kind = REGISTERS.fullmatch(registers)["kind"]
         who = {"family": family, "size": size, "registers": registers, "dataset": dataset}
-        who["kind"] = kind or ("trained" if _count(registers) else "none")
+        who["kind"] = kinds.kind(registers)
         rows = tidy.Rows(who, len(ranks.ids), statistics["seed"])
         for base, mine, other in _pairs(registers, found, (family, size)):
             _compared(rows, mine, base, ranks, other, statistics, "r0")
@@ -43,13 +41,12 @@ def gains(found: dict[tuple, Ranks], dataset: str, statistics: dict) -> pd.DataF
 
 
 def _count(registers: str) -> int:
-    return int(REGISTERS.fullmatch(registers)["count"])
+    return int(kinds.REGISTERS.fullmatch(registers)["count"])
 
 
 def _pairs(registers: str, found: dict, size: tuple):
     """``(base group, group, base ranks)`` of the same head in the same size without registers."""
-    kind = REGISTERS.fullmatch(registers)["kind"]
-    base = found.get((*size, "r0" + (f"-{kind}" if kind else "")))
+    base = found.get((*size, kinds.base(registers)))
     if not _count(registers) or base is None:
         return
     mine = found[(*size, registers)]

@@ -77,12 +77,17 @@ def shape(image: Image.Image, geometry: Geometry) -> np.ndarray:
     return np.asarray(resized.crop((left, top, left + size, top + size)))
 
 
-def decode(place: Place, geometry: Geometry) -> np.ndarray:
-    """One image as ``(size, size, 3)`` uint8 pixels. Raises BadImage, naming the file."""
+def open_rgb(place: Place) -> Image.Image:
+    """One image of a data set as :func:`load_rgb` gives it. Raises BadImage, naming the file."""
     if place.offset == WHOLE:
-        return shape(load_rgb(place.path), geometry)
+        return load_rgb(place.path)
     try:
         content = place.read()
     except (OSError, EOFError) as error:
         raise BadImage(f"{place}: cannot be read ({error})") from None
-    return shape(load_rgb(io.BytesIO(content), place), geometry)
+    return load_rgb(io.BytesIO(content), place)
+
+
+def decode(place: Place, geometry: Geometry) -> np.ndarray:
+    """One image as ``(size, size, 3)`` uint8 pixels. Raises BadImage, naming the file."""
+    return shape(open_rgb(place), geometry)
