@@ -199,12 +199,12 @@ def test_the_paper_study_is_forecast_without_slurm_data_or_weights(project):
     output = snakemake(project, "--profile", "slurm", "-n", "--config", "forecast=full")
     text = output.split("Forecast of paper:")[1]
     assert re.search(r"[\d.]+ expected \(90 %: [\d.]+ to [\d.]+\), [\d.]+ reserved", text)
-    assert "16 GPUs, without queueing" in text and "under 3; " in text and "claim4" in text
+    assert "16 GPUs, without queueing" in text and "Likely" not in text  # nothing to remark upon
     rules = pd.read_csv(project / "results/paper/accounting/forecast/by_rule.csv", index_col=0)
     parts, whole = rules.drop("all"), rules.loc["all"]
     for column in ("jobs", "reserved_gpu_hours", "expected_gpu_hours", "kwh", "storage_gb"):
         assert parts[column].sum() == pytest.approx(whole[column], rel=1e-4)
-    assert 0.3 < whole["expected_gpu_hours"] < 10 < whole["reserved_gpu_hours"] < 100
+    assert 10 < whole["expected_gpu_hours"] < 60 < whole["reserved_gpu_hours"] < 300
     # Threads as a cluster will give them, not as the machine of a dry run scales them down.
     config = yaml.safe_load((project / "config/schemas/config.schema.yaml").read_text())
     threads = config["properties"]["threads"]["properties"]["extract"]["default"]
@@ -212,5 +212,8 @@ def test_the_paper_study_is_forecast_without_slurm_data_or_weights(project):
     assert ratio == pytest.approx(threads, rel=1e-3)
     alone = pd.read_csv(project / "results/paper/accounting/forecast/by_claim_alone.csv")
     assert (alone["jobs"] < whole["jobs"]).all()
+    # By hand: claims 4 and 5 read a train set each, about 3 GPU-hours of forward passes a set.
+    hours = alone.set_index("claim_alone")["expected_gpu_hours"]
+    assert 0.5 < hours["claim1"] < 4 and 1 < hours["claim4"] < 8 and 4 < hours["claim5"] < 20
     quiet = ["--profile", "slurm", "-n", "--config", "forecast=none"]
     assert "Forecast" not in snakemake(project, *quiet)

@@ -84,6 +84,17 @@ def test_mixture_agrees_with_scikit_learn():
     np.testing.assert_allclose(ours.weight, theirs.weights_[order], rtol=0.01)
 
 
+def test_mixture_finds_outliers_beyond_its_percentile():
+    """5.6 % of equal outliers: from the median and the 98th percentile alone a poorer hill wins."""
+    rng = np.random.default_rng(0)
+    bulk = np.exp(np.r_[rng.normal(2.05, 0.2, 5500), rng.normal(1.5, 0.3, 160)])
+    norms = np.r_[bulk, rng.normal(63.5, 0.2, 340)].reshape(60, 100)
+    histogram = LogHistogram.of(norms)
+    found = fit_mixture(histogram.counts.reshape(60, -1, 8).sum((0, 2)),
+                        histogram.centres.reshape(-1, 8).mean(1))  # fmt: skip
+    assert found.upper_share == pytest.approx(340 / 6000, rel=0.01) and found.separation > 10
+
+
 def test_bootstrap_of_a_mean_has_the_textbook_width():
     rng = np.random.default_rng(0)
     sample = rng.normal(5, 2, 400)

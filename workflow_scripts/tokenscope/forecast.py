@@ -23,7 +23,7 @@ LATENCY = 45.0  # Snakemake asks Slurm every 40 s and more whether a job has end
 GPU_COUNTS = (1, 4, 16)
 STORES = {
     "extract": "tokens", "gallery": "gallery", "decode": "images", "obtain": "weights",
-    "train": "weights", "plant": "weights", "render": "scenes",
+    "train": "weights", "plant": "weights", "render": "scenes", "features": "features",
 }  # fmt: skip
 
 
@@ -54,18 +54,19 @@ def lines(forecast: Forecast, study: Study, walls: dict, plausible: list | None)
     text = [f"Forecast of {study.config['study']}: {jobs}, {done}"]
     if row["reserved_gpu_hours"]:
         text.append(
-            f"  GPU-hours  {row['expected_gpu_hours']:.2g} expected (90 %: {row['low']:.2g} to "
-            f"{row['high']:.2g}), {row['reserved_gpu_hours']:.1f} reserved by time limits: "
-            "a budget must cover these"
+            f"  GPU-hours  {_short(row['expected_gpu_hours'])} expected (90 %: "
+            f"{_short(row['low'])} to {_short(row['high'])}), "
+            f"{_short(row['reserved_gpu_hours'], 3)} reserved by time limits: a budget must cover "
+            "these"
         )
-    text.append(f"  CPU        {row['core_hours']:.2g} core-hours expected")
+    text.append(f"  CPU        {_short(row['core_hours'])} core-hours expected")
     if row["reserved_units"]:
         text.append(
             f"  charge     {row['expected_units']:,.0f} service units expected, "
             f"{row['reserved_units']:,.0f} reserved"
         )
     text.append(
-        f"  energy     {row['kwh']:.2g} kWh, {row['co2_kg']:.2g} kg CO2 "
+        f"  energy     {_short(row['kwh'])} kWh, {_short(row['co2_kg'])} kg CO2 "
         f"({site.intensity:g} kg/kWh, PUE {site.pue:g}, site {site.site})"
     )
     peak = max((peak for _, peak in walls.values()), default=0.0)
@@ -105,8 +106,8 @@ def warnings(forecast: Forecast, study: Study, plausible: list | None) -> list[s
     low, high = plausible
     hours = sum(t.gpus * forecast.hours(t) for t in forecast.tasks)
     pure = forecast.single_pass_hours()
-    about = f"the whole study is expected to take {hours:.2g} GPU-hours"
-    check = f"its forward passes alone are {pure:.2g} at 40 % of an H100's bf16 peak"
+    about = f"the whole study is expected to take {_short(hours)} GPU-hours"
+    check = f"its forward passes alone are {_short(pure)} at 40 % of an H100's bf16 peak"
     if low <= hours <= high:
         return []
     if hours > high:
@@ -127,6 +128,11 @@ def warnings(forecast: Forecast, study: Study, plausible: list | None) -> list[s
     return [f"{about}, under {low:g}; {check}. Likely: {'; '.join(reasons) or 'unknown'}."]
 
 
+def _short(value: float, digits: int = 2) -> str:
+    """A number to so many significant digits, without an exponent where it can be."""
+    return f"{float(f'{value:.{digits}g}'):,.10g}"
+
+
 def _bytes(n: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if n < 1000:
@@ -144,7 +150,7 @@ def _time(seconds: float) -> str:
 def table_lines(title: str, rows: dict[str, dict[str, float]]) -> list[str]:
     """A table for the terminal."""
     cells = [[title, *COLUMNS]] + [
-        [name, *(f"{v:,}" if isinstance(v, int) else f"{v:.3g}" for v in row.values())]
+        [name, *(f"{v:,}" if isinstance(v, int) else _short(v, 3) for v in row.values())]
         for name, row in rows.items()
     ]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]

@@ -97,24 +97,27 @@ def fit_mixture(
     """Expectation maximisation on binned log-norms, for many histograms (..., bin) at once.
 
     scikit-learn's mixture takes no weights, hence no histograms; this agrees with it on samples.
-    Without ``start`` two beginnings are tried, a split at the median and one at the 98th
-    percentile, and the likelier end is kept: rare outliers are missed from the first alone.
+    Without ``start`` three beginnings are tried, splits at the median, at the 98th percentile and
+    at three times the median, and the likeliest end is kept: expectation maximisation ends in the
+    nearest hill, and outliers may be rare, or too many for the percentile.
     """
     counts = np.asarray(counts, np.float64)
     if start is None:
         edges = np.append(
             centres - (centres[1] - centres[0]) / 2, centres[-1] + (centres[1] - centres[0]) / 2
         )
-        ends = [
-            _maximise(counts, centres, _split(counts, centres, quantile(counts, edges, q)), steps)
-            for q in (0.5, 0.98)
-        ]
-        better = (ends[1].log_likelihood > ends[0].log_likelihood)[..., None]
+        median, p98 = (quantile(counts, edges, q) for q in (0.5, 0.98))
+        splits = (median, p98, median + np.log(3))
+        ends = [_maximise(counts, centres, _split(counts, centres, at), steps) for at in splits]
+        likelihood = np.stack([end.log_likelihood for end in ends])
+        best = likelihood.argmax(0)[None]
         return Mixture(
-            *(np.where(better, getattr(ends[1], f), getattr(ends[0], f))
-              for f in ("mean", "sigma", "weight")),
-            np.maximum(ends[0].log_likelihood, ends[1].log_likelihood),
-        )  # fmt: skip
+            *(
+                np.take_along_axis(np.stack([getattr(e, f) for e in ends]), best[..., None], 0)[0]
+                for f in ("mean", "sigma", "weight")
+            ),
+            np.take_along_axis(likelihood, best, 0)[0],
+        )
     shape = (*counts.shape[:-1], 2)
     begin = tuple(np.broadcast_to(p, shape) for p in (start.mean, start.sigma, start.weight))
     return _maximise(counts, centres, begin, steps)
