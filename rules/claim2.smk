@@ -19,7 +19,7 @@ rule norms:
     threads: config["threads"]["measure"]
     resources:
         mem_mb=lambda w, attempt: measure_mb(w, 12 * row_of(w).arch.depth, attempt),
-        runtime=lambda w, attempt: 30 * attempt,
+        runtime=minutes("norms"),
     params:
         who=who,
         outliers=config["outliers"],

@@ -18,7 +18,7 @@ rule redundancy:
     threads: config["threads"]["measure"]
     resources:
         mem_mb=lambda w, attempt: measure_mb(w, 150, attempt),
-        runtime=lambda w, attempt: 30 * attempt,
+        runtime=minutes("redundancy"),
     params:
         who=who,
         redundancy=config["redundancy"],

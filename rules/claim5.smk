@@ -93,7 +93,7 @@ rule gains:
         ENV
     resources:
         mem_mb=lambda w, attempt: cost.MANIFEST_MB * attempt,
-        runtime=lambda w, attempt: 60 * attempt,
+        runtime=minutes("gains"),
     params:
         backbones=[(row.family, row.size, row.registers) for row, _ in HEADS.jobs],
         dataset="{dataset}",

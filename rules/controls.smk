@@ -23,7 +23,7 @@ rule control:
     threads: config["threads"]["measure"]
     resources:
         mem_mb=lambda w, attempt: cost.torch_mb(False) * attempt,
-        runtime=20,
+        runtime=minutes("control"),
     params:
         who=who,
         store=store_of,

@@ -15,7 +15,7 @@ rule render:
     threads: config["threads"]["render"]
     resources:
         mem_mb=lambda w, attempt: cost.LIGHT_MB * attempt,
-        runtime=30,
+        runtime=minutes("render"),
     params:
         images=lambda w: STUDY.datasets[w.dataset]["images"],
         seed=lambda w: STUDY.datasets[w.dataset]["seed"],
@@ -40,7 +40,7 @@ rule index:
     threads: config["threads"]["index"]
     resources:
         mem_mb=lambda w, attempt: cost.MANIFEST_MB * attempt,
-        runtime=lambda w, attempt: 30 * attempt,
+        runtime=minutes("index"),
     params:
         source=lambda w: STUDY.source(w.dataset),
         code=code("index.py"),
@@ -64,7 +64,7 @@ rule sample:
     threads: config["threads"]["index"]
     resources:
         mem_mb=lambda w, attempt: cost.MANIFEST_MB * attempt,
-        runtime=lambda w, attempt: 30 * attempt,
+        runtime=minutes("sample"),
     params:
         source=lambda w: STUDY.source(w.dataset),
         images=lambda w: STUDY.datasets[w.dataset]["images"],

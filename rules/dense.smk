@@ -18,7 +18,7 @@ rule index_targets:
     threads: config["threads"]["index"]
     resources:
         mem_mb=lambda w, attempt: 2 * cost.LIGHT_MB * attempt,
-        runtime=lambda w, attempt: 60 * attempt,
+        runtime=minutes("index_targets"),
     params:
         source=lambda w: DENSE.source(w.dataset),
         code=code("index_targets.py"),
@@ -78,7 +78,7 @@ rule smoothness:
     threads: config["threads"]["measure"]
     resources:
         mem_mb=lambda w, attempt: 2 * cost.LIGHT_MB * attempt,
-        runtime=lambda w, attempt: 60 * attempt,
+        runtime=minutes("smoothness"),
     params:
         who=who,
         images=lambda w: config["dense"]["smoothness"]["images"],

@@ -19,7 +19,7 @@ rule index_boxes:
     threads: config["threads"]["index"]
     resources:
         mem_mb=lambda w, attempt: 2 * cost.LIGHT_MB * attempt,
-        runtime=lambda w, attempt: 30 * attempt,
+        runtime=minutes("index_boxes"),
     params:
         source=lambda w: DISCOVERY.source(w.dataset),
         code=code("index_boxes.py"),
@@ -82,7 +82,7 @@ rule corloc:
     threads: config["threads"]["measure"]
     resources:
         mem_mb=lambda w, attempt: 2 * cost.LIGHT_MB * attempt,
-        runtime=lambda w, attempt: 20 * attempt,
+        runtime=minutes("corloc"),
     params:
         who=who,
         held_out=lambda w: config["discovery"]["held_out"],
@@ -113,7 +113,7 @@ rule discovery_maps:
     resources:
         gpu=gpu,
         mem_mb=task_mb,
-        runtime=lambda w, attempt: 10 * attempt,
+        runtime=minutes("discovery_maps"),
     params:
         spec=lambda w: row_of(w).spec,
         root=lambda w: DISCOVERY.source(w.dataset)["path"],

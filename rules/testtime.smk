@@ -78,7 +78,7 @@ rule compare:
     threads: config["threads"]["measure"]
     resources:
         mem_mb=kin_mb,
-        runtime=lambda w, attempt: 30 * attempt,
+        runtime=minutes("compare"),
     params:
         backbones=lambda w: [
             (STUDY.who(row, w.dataset), receipts(w.dataset, row), row.base_key.split("/")[2])

@@ -94,7 +94,7 @@ rule gallery:
     resources:
         gpu=gpu,
         mem_mb=extract_mb,
-        runtime=20,
+        runtime=minutes("gallery"),
     params:
         spec=lambda w: row_of(w).spec,
         geometries=lambda w: {

@@ -74,7 +74,7 @@ rule snapshots:
     resources:
         gpu=gpu,
         mem_mb=extract_mb,
-        runtime=lambda w, attempt: 60 * attempt,
+        runtime=minutes("snapshots"),
     params:
         spec=lambda w: row_of(w).spec,
         geometry=lambda w: row_of(w).geometry.key,
@@ -103,7 +103,7 @@ rule emergence:
     threads: config["threads"]["measure"]
     resources:
         mem_mb=lambda w, attempt: measure_mb(w, 12 * row_of(w).arch.depth, attempt),
-        runtime=lambda w, attempt: 30 * attempt,
+        runtime=minutes("emergence"),
     params:
         who=who,
         outliers=config["outliers"],
@@ -210,7 +210,7 @@ rule overhead:
     resources:
         gpu=gpu,
         mem_mb=lambda w, attempt: (cost.torch_mb(gpu() > 0) + 4000) * attempt,
-        runtime=30,
+        runtime=minutes("overhead"),
     params:
         spec=lambda w: row_of(w).spec,
         counts=config["overhead"]["registers"],

@@ -49,7 +49,7 @@ rule plant:
         ENV
     resources:
         mem_mb=lambda w, attempt: cost.torch_mb(False) * attempt,
-        runtime=20,
+        runtime=minutes("plant"),
     params:
         spec=lambda w: base_row(w).spec,
         plant=lambda w: STUDY.recipe(base_row(w))["plant"],

@@ -24,7 +24,7 @@ DEFAULTS = {
     "extract": {"batch": 64, "chunk_mb": 32, "tokens": True}, "statistics": {"resamples": 1000},
     "gallery": {"images": 6, "high_resolution": 800}, "results": "results/x",
     "datasets": {"val": {"type": "imagefolder", "images": 5000}}, "backbones": ["dinov2/*/*"],
-    "overhead": {"backbones": []}, "training": {},
+    "overhead": {"backbones": []}, "training": {}, "requests": {"minimum_minutes": 10},
 }  # fmt: skip
 SITE = Site("here", intensity=0.5, pue=1.5, gpu_watts=600, core_watts=10, units_per_gpu_hour=100)
 
@@ -117,9 +117,9 @@ def test_requests_and_forecast_share_one_model():
     job = expect.Job(whole, "extract", wildcards | {"shard": "0000"}, 16)
     hours = job.flops() / (UTILISATION * PEAK) / 3600
     assert hours == pytest.approx(3.33, abs=0.1)  # the arithmetic by hand, for claim 4
-    assert expect.minutes(whole, "extract", job.wildcards, 16) == int(job.seconds() / 20) + 1
-    assert expect.minutes(whole, "extract", job.wildcards, 16, attempt=2) == 2 * (
-        int(job.seconds() / 20) + 1
+    assert expect.minutes(whole, "extract", job.wildcards, 16) == math.ceil(job.seconds() / 30)
+    assert expect.minutes(whole, "extract", job.wildcards, 16, attempt=2) == 2 * math.ceil(
+        job.seconds() / 30
     )
     small = expect.Job(study(), "extract", wildcards | {"shard": "0000"}, 16)
     assert expect.minutes(small.study, "extract", small.wildcards) == 10

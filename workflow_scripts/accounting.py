@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tokenscope.accounting import collect, forecasts, table
+from tokenscope.accounting import DONE, collect, forecasts, table
 from tokenscope.carbon import Site, paper_rows
 from tokenscope.jobs import job, log
 from tokenscope.records import RUN
@@ -26,6 +26,7 @@ PAPER_NOTE = (
     "Its printed inputs do not give its printed result: they give 55.39 kg, and 29.94 kg is what "
     "an intensity of 0.20 kg/kWh gives. Both are shown."
 )
+ASKED = "Medians of jobs that ended well. Memory: of the job, its Snakemake, and the largest child."
 SUMS = ["gpu_hours", "core_hours", "kwh", "co2_kg", "units"]
 
 
@@ -65,6 +66,7 @@ def page(rows, site, word):
         ("By backbone", ["backbone"]), ("How attempts ended", ["ended"]),
     ):  # fmt: skip
         lines += [f"## {title}", "", *sums(named, keys), ""]
+    lines += ["## What jobs asked for, and what they used", "", ASKED, "", *requests(rows), ""]
     lines += ["## How energy is known", ""]
     known = [
         {"part": part, "method": method, "kwh": group[f"{part}_kwh"].sum(), "attempts": len(group)}
@@ -87,6 +89,20 @@ def sums(rows, keys):
     ]  # fmt: skip
     head = [*keys, "attempts", "GPU-hours", "core-hours", "kWh", "kg CO2", "service units"]
     return grid(head, cells)
+
+
+def requests(rows):
+    """A table of requests over use: medians of each rule's jobs that ended well."""
+    known = rows[rows["state"].isin(DONE) & rows["asked_mb"].notna() & rows["peak_mb"].notna()]
+    cells = []
+    for rule, group in known.groupby("rule"):
+        used = (group["seconds"].median() / 60, group["peak_mb"].median())
+        asked = (group["asked_minutes"].median(), group["asked_mb"].median())
+        ratios = (f"{a / u:.2g}" if u else "" for a, u in zip(asked, used, strict=True))
+        cells.append((rule, len(group), *(f"{v:.3g}" for pair in zip(asked, used, strict=True)
+                                          for v in pair), *ratios))  # fmt: skip
+    head = ["rule", "jobs", "minutes asked", "minutes used", "MB asked", "MB used"]
+    return grid([*head, "time asked / used", "memory asked / used"], cells)
 
 
 def grid(head, cells):

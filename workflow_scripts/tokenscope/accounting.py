@@ -23,6 +23,7 @@ COLUMNS = [
     "run", "source", "host", "slurm_job_id", "started", "seconds", "queue_seconds", "gpus", "cores",
     "gpu_hours", "core_hours", "images", "gpu_kwh", "gpu_method", "cpu_kwh", "cpu_method", "kwh",
     "co2_kg", "units", "forecast_seconds", "forecast_low", "forecast_high", "forecast_basis",
+    "asked_minutes", "asked_mb", "peak_mb",
 ]  # fmt: skip
 DONE = {"finished", "COMPLETED"}
 
@@ -86,6 +87,8 @@ def _from_record(name: str, record: dict) -> dict:
         "images": record["work"].get("images"), "devices": [g["gpu"] for g in gpus],
         "gpu_joules": sum(g["joules"] for g in gpus) if known else None,
         "gpu_method": _methods(gpus), "cpu_joules": cpu["joules"], "cpu_method": cpu["method"],
+        "asked_minutes": record.get("asked", {}).get("runtime"),
+        "asked_mb": record.get("asked", {}).get("mem_mb"), "peak_mb": record.get("peak_mb"),
     }  # fmt: skip
 
 

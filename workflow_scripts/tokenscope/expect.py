@@ -6,6 +6,7 @@ rule without a line is not an error: the forecast takes what earlier jobs of tha
 the rule requests, and says which.
 """
 
+import math
 from collections.abc import Callable
 
 from tokenscope import cost
@@ -15,6 +16,7 @@ from tokenscope.study import Study
 # Sustained FLOP/s: bf16 on one H100 at a quarter of its peak, which small models do not exceed;
 # float32 on one core.
 SPEED = {"cuda": 2.5e14, "auto": 2.5e14, "cpu": 2e10}
+REQUEST = 2  # time asked for, in expectations
 # Rules that read a whole data set through a backbone.
 PASSES = ("extract", "features")
 
@@ -90,9 +92,13 @@ class Job:
 
 
 def minutes(study: Study, rule: str, wildcards, threads: int = 1, attempt: int = 1) -> int:
-    """Minutes to request: three times the expectation, ten at least, more on each attempt."""
+    """Minutes to request: twice the expectation, whole ones, more on each attempt.
+
+    ``requests: minimum_minutes`` is the least a site's noise (a cold file system) allows for.
+    """
     seconds = Job(study, rule, dict(wildcards.items()), threads).seconds()
-    return max(10, int(3 * seconds / 60) + 1) * attempt
+    least = study.config["requests"]["minimum_minutes"]
+    return max(least, math.ceil(REQUEST * seconds / 60)) * attempt
 
 
 def _pass(job: Job) -> float:
@@ -258,7 +264,7 @@ MODEL: dict[str, tuple[Callable[[Job], float], Callable[[Job], float] | None]] =
         _none,
     ),
     "redundancy": (lambda job: cost.redundancy_seconds(job.images, job.tokens), _none),
-    "control": _small(3),
+    "control": _small(4),
     "features": (_pass, _features),
     "probe": (_probe, _none),
     "sensitivity": (_sensitivity, _none),

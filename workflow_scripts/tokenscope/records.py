@@ -8,6 +8,7 @@ Nothing here fails a job.
 import json
 import os
 import platform
+import resource
 import sys
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from tokenscope.energy import CpuMeter, GpuMeter
 
 # Which run of Snakemake a job belongs to: set by the Snakefile, inherited by its jobs.
 RUN = "TOKENSCOPE_RUN"
+CHILDREN = resource.RUSAGE_CHILDREN
 # What the job has worked through, by unit (images, ...): told by its progress.
 WORK: dict[str, int] = {}
 
@@ -29,6 +31,8 @@ class Recorder:
         self.rule = getattr(context, "rule", "") or (self.file.parent.name if self.file else "")
         self.wildcards = dict(context.wildcards.items()) if context else {}
         wanted = int(getattr(getattr(context, "resources", None), "gpu", 0) or 0)
+        asked = getattr(context, "resources", None)
+        self.asked = {key: getattr(asked, key, None) for key in ("mem_mb", "runtime")}
         WORK.clear()
         self.cpu, self.gpu = CpuMeter(), GpuMeter(wanted)
 
@@ -41,6 +45,7 @@ class Recorder:
             "seconds": round(now - started, 3), "threads": self.threads, "work": dict(WORK),
             "gpus": self.gpu.stop(), "cpu": self.cpu.stop(), "host": platform.node(),
             "slurm_job_id": os.environ.get("SLURM_JOB_ID", ""),
+            "asked": self.asked, "peak_mb": peak_mb(),
         }  # fmt: skip
         if self.file is None:
             return
@@ -71,6 +76,17 @@ def read_records(file: str | Path) -> list[dict]:
         except ValueError:
             continue
     return found
+
+
+def peak_mb() -> int:
+    """Most host memory of this process, the Snakemake above it and the largest below, in MB."""
+    try:
+        status = Path(f"/proc/{os.getppid()}/status").read_text()
+        above = int(status.partition("VmHWM:")[2].split()[0])
+    except (OSError, ValueError, IndexError):
+        above = 0
+    own = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, CHILDREN))
+    return round((above + sum(own)) * 1024 / 1e6)
 
 
 def process_start() -> float:
