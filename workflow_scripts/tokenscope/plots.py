@@ -115,6 +115,14 @@ def picture(axis, values, **kwargs):
     return shown
 
 
+def blank(outputs, text: str) -> None:
+    """A figure that says why there is none."""
+    figure, axis = plt.subplots(figsize=(4.4, 1.2))
+    axis.axis("off")
+    axis.text(0.5, 0.5, text, ha="center", va="center")
+    save(figure, outputs)
+
+
 def save(figure, outputs) -> None:
     """Write every format; fixed metadata, so that equal figures are equal files."""
     for output in outputs:

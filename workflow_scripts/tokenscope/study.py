@@ -150,6 +150,16 @@ class Study:
         patterns = self.config["backbones"]
         return [row for row in self.rows.values() if row.attached or zoo.chosen(row.key, patterns)]
 
+    @property
+    def searched(self) -> list[Backbone]:
+        """The backbones whose register neurons are looked for."""
+        return [row for row in self.chosen if len(self.attached_to(row)) > 1]
+
+    def attached_to(self, row: Backbone) -> list[Backbone]:
+        """A backbone without registers, and those made from it at test time."""
+        made = [r for r in self.rows.values() if r.attached and r.base_key == row.key]
+        return [row, *made]
+
     def kin(self, family: str, size: str) -> list[Backbone]:
         """The chosen backbones of one family and size: its register counts, of all kinds."""
         return [row for row in self.chosen if (row.family, row.size) == (family, size)]
