@@ -169,7 +169,7 @@ def _tokens(job: Job) -> float:
 
 def _features(job: Job) -> float:
     name = job.wildcards["dataset"]
-    slots = 2 * job.study.bank(name, job.row, job.wildcards["view"]).get("tokens", 0) + 1
+    slots = 2 * job.study.probing.bank(name, job.row, job.wildcards["view"]).get("tokens", 0) + 1
     return job.images * cost.feature_bytes(job.arch, job.size, slots)
 
 
