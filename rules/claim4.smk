@@ -130,6 +130,7 @@ rule fig_sensitivity:
 rule claim4:
     input:
         f"{RESULTS}/tables/claim4.csv" if STUDY.probing.rows else [],
+        f"{RESULTS}/tables/sensitivity.csv" if STUDY.probing.varied else [],
         expand(
             f"{RESULTS}/figures/{BANK}/{{figure}}.png",
             figure=(
