@@ -50,7 +50,7 @@ def neurons(table, name, outputs):
                        textcoords="offset points", fontsize=7)  # fmt: skip
     kept = int(table.groupby("block").size().max())
     plots.note(figure, f"{name}: the {kept} leading neurons of each block up to where outliers are "
-               f"most; red: the {len(moved)} that are moved to the register")  # fmt: skip
+               f"most; red: {len(moved)} moved to the register")  # fmt: skip
     plots.save(figure, outputs)
 
 
@@ -84,18 +84,21 @@ def pictures(data, names, outputs):
     """Photographs, then norms and CLS attention of each backbone, then where registers look."""
     images = min(IMAGES, data[0].sizes["image"])
     with_cls = "cls" in data[0].attrs["queries"].split(",")
-    kinds = ["norm", *(["CLS attention"] if with_cls else []), "first register's attention"]
+    kinds = ["norm", *(["CLS attention"] if with_cls else []), "register's attention"]
     figure, axes = plots.plt.subplots(
         images, 1 + len(kinds) * len(names) - 1,
         figsize=(0.95 * (len(kinds) * len(names)) + 0.4, 0.95 * images + 1.1), squeeze=False,
     )  # fmt: skip
-    medians = np.median(data[0]["norms"].values[:, -1])
+    norms = data[0]["norms"].values[:, -1]
+    medians = np.median(norms)
+    # The images with most outliers show most of what registers change.
+    shown = np.argsort(-(norms > 3 * medians).sum((1, 2)), kind="stable")[:images]
     attention = [_row(d, "cls") for d in data] + [_row(d, "reg0") for d in data[1:]]
     scales = {"norm": plots.norm_scale(), "attention": plots.attention_scale(
         np.concatenate([a.ravel() for a in attention if a is not None] or [[1]]))}  # fmt: skip
     seen = {}
-    for i in range(images):
-        plots.picture(axes[i, 0], data[0]["pixels"].values[i].astype(np.uint8))
+    for line, i in zip(axes, shown, strict=True):
+        plots.picture(line[0], data[0]["pixels"].values[i].astype(np.uint8))
         column = 1
         for kind in kinds:
             for name, one in zip(names, data, strict=True):
@@ -107,10 +110,10 @@ def pictures(data, names, outputs):
                     rows = _row(one, "cls" if kind == "CLS attention" else "reg0")
                     values, scale, colours = rows[i], "attention", "magma"
                 seen[scale] = plots.picture(
-                    axes[i, column], values, norm=scales[scale], cmap=plots.cmap(colours)
+                    line[column], values, norm=scales[scale], cmap=plots.cmap(colours)
                 )
-                if i == 0:
-                    axes[i, column].set_title(f"{kind}\n{name}", fontsize=6)
+                if i == shown[0]:
+                    line[column].set_title(f"{kind}\n{name}", fontsize=6)
                 column += 1
     plots.norm_bar(figure, seen["norm"], axes[:, : 1 + len(names)])
     if "attention" in seen:

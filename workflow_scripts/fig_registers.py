@@ -25,15 +25,14 @@ def main(registers, dataset, times, output):
     ]
     table["base"] = [kinds.base(name) for name in table["registers"]]
     table["r"] = [int(kinds.REGISTERS.fullmatch(name)["count"]) for name in table["registers"]]
-    with_registers = table[table["r"] > 0]
-    groups = list(dict.fromkeys(zip(*(with_registers[c] for c in ("family", "size", "base")),
-                                    strict=True)))  # fmt: skip
+    counts = table.groupby(["family", "size", "base"], sort=False)["r"].nunique()
+    groups = list(counts[counts > 1].index)
     if not groups:
-        return plots.blank(output, "no backbone of this study has registers")
+        return plots.blank(output, "no backbone of this study has several numbers of registers")
     columns = min(6, len(groups))
     bands = -(-len(groups) // columns)
     figure, axes = plots.plt.subplots(
-        2 * bands, columns, figsize=(max(4.4, 1.75 * columns + 1.2), 2.9 * bands + 0.4),
+        2 * bands, columns, figsize=(max(4.4, 1.75 * columns + 0.6), 2.9 * bands + 0.8),
         squeeze=False,
     )  # fmt: skip
     shown = {}
@@ -51,8 +50,10 @@ def main(registers, dataset, times, output):
     for axis in axes.ravel():
         if not axis.has_data() and not axis.texts:
             axis.axis("off")
-    figure.supxlabel("number of registers", fontsize=8)
-    figure.legend(shown.values(), [NAMES[k] for k in shown], loc="outside right upper")
+    for axis in axes[-1]:
+        axis.set_xlabel("number of registers")
+    names = [NAMES[kind] for kind in shown]
+    figure.legend(shown.values(), names, loc="outside lower center", ncols=min(3, len(names)))
     plots.note(figure, "bars: bootstrap over images; dotted: the same backbone without registers")
     plots.save(figure, output)
 
@@ -84,7 +85,8 @@ def _dress(axis, rows, line, key):
     axis.set_xlim(-0.15, max(counts) * 1.25 + 0.1)
     axis.minorticks_off()
     if line == 0:
-        axis.set_ylim(0, max(0.1, 1.15 * rows["high"].max()))
+        top = max(0.1, 1.15 * rows["high"].max())
+        axis.set_ylim(-0.04 * top, top)
         axis.set_title(f"{key[0]}/{key[1]}" + ("" if key[2] == "r0" else f"\n{key[2]}"))
 
 
