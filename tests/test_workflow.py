@@ -308,7 +308,8 @@ def test_one_figure_alone(study):
 def test_paper_study_plans_without_slurm_data_or_weights(project):
     jobs = planned(snakemake(project, "--profile", "slurm", "-n"))
     backbones = len(pd.read_csv(project / "config" / "backbones.csv").query("recipe.isna()"))
-    assert jobs["extract"] == jobs["gallery"] == jobs["obtain"] == backbones
+    assert jobs["obtain"] == backbones and jobs["attach"] == 3 * jobs["neurons"] > 0
+    assert jobs["extract"] == jobs["gallery"] == backbones + jobs["attach"]
     assert jobs["decode"] < 16  # shared by geometry
 
 
