@@ -109,10 +109,12 @@ class Project:
         # What it took, and how fast this machine is, differs.
         names = ("accounting.csv", "carbon_paper.csv", "overhead.csv", "training_histories.csv")
         tables = {f.name: f.read_text() for f in files if f.name not in names}
-        rows = csv.DictReader(tables["backbones.csv"].splitlines())
-        tables["backbones.csv"] = [
-            {k: v for k, v in row.items() if k not in HOST_COLUMNS} for row in rows
-        ]
+        for name in tables:
+            if name.startswith(("backbones", "bank")):
+                rows = csv.DictReader(tables[name].splitlines())
+                tables[name] = [
+                    {k: v for k, v in row.items() if k not in HOST_COLUMNS} for row in rows
+                ]
         return tables
 
     def stores(self):
