@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import tarfile
 from pathlib import Path
 
@@ -184,6 +185,27 @@ def test_labels_of_tars_that_contradict_are_refused(tmp_path):
         index(source | {"synsets": str(order)})
     order.write_text("\n".join(sorted(layouts.WNIDS)))
     assert len(index(source | {"synsets": str(order)})) == 12
+
+
+@pytest.mark.parametrize("kept", ["name", "folder", "json", "nothing"])
+def test_tars_whose_labels_are_numbers_need_a_name_from_somewhere(tmp_path, kept):
+    """WordNet ids in file names, folders, or timm's JSON; numbers alone say nothing."""
+    for i, (name, wnid, content) in enumerate(layouts.photographs()):
+        key = {"name": f"{wnid}_{i}", "folder": f"{wnid}/{name}"}.get(kept, f"{i:08d}")
+        facts = {"label": sorted(layouts.WNIDS).index(wnid)}
+        facts |= {"filename": f"{wnid}/{name}.JPEG"} if kept == "json" else {}
+        with tarfile.open(tmp_path / "val.tar", "a") as tar:
+            for suffix, part in (("jpg", content), ("json", json.dumps(facts).encode())):
+                member = tarfile.TarInfo(f"{key}.{suffix}")
+                member.size = len(part)
+                tar.addfile(member, io.BytesIO(part))
+    source = {"type": "webdataset", "path": str(tmp_path / "val.tar")} | IMAGENET
+    if kept == "nothing":
+        with pytest.raises(StudyError, match="numbers of imagenet-1k without names.*synsets"):
+            index(source)
+    else:
+        names = sorted(wnid for _, wnid, _ in layouts.photographs())
+        assert index(source)["label_name"].tolist() == names
 
 
 def test_damaged_parquet_is_refused(tmp_path):

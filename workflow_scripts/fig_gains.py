@@ -25,16 +25,15 @@ def main(claim5, published, dataset, outputs):
     theirs = published_gains(pd.read_csv(published))
     for (metric, title), files in zip(QUESTIONS.items(), outputs, strict=True):
         mine = rows[rows["metric"] == metric]
+        if not len(mine):
+            plots.blank(files, f"{title}:\nno such pair in this study")
+            continue
         lines = len(mine) + 1.2 * mine[WHO].drop_duplicates().shape[0]
         figure, (axis,) = plots.panels(1, width=4.6, height=0.5 + 0.14 * max(4, lines))
-        if len(mine):
-            draw(axis, mine, theirs[theirs["metric"] == metric])
-            axis.set_xlabel("difference of top-1 (percentage points)")
-            note = NOTE.format(images=int(mine["n"].max()), dataset=dataset)
-            plots.note(figure, f"{title}; {note}")
-        else:
-            axis.set_axis_off()
-            axis.text(0.5, 0.5, f"{title}:\nno such pair in this study", ha="center", va="center")
+        draw(axis, mine, theirs[theirs["metric"] == metric])
+        axis.set_xlabel("difference of top-1 (percentage points)")
+        note = NOTE.format(images=int(mine["n"].max()), dataset=dataset)
+        plots.note(figure, f"{title}; {note}")
         plots.save(figure, files)
 
 

@@ -57,12 +57,14 @@ NOTES = {
     "claim5": "own_head: the classifier a backbone came with; published_head: DINOv2's linear "
     "heads on [CLS; mean patch] (4_layers: CLS of the last four blocks); feature sets joined by +: "
     "linear heads trained here by SGD on features of unaugmented images, the learning rate chosen "
-    "on held-out training images; knn: weighted vote of the nearest training images. Natively "
-    "shown, or @resize256 (shorter side to 256, central 224), where -official resamples DINOv2's "
-    "position embedding as its own code does. Intervals: bootstrap over test images, and over "
-    "seeds where there are several; top1_over_seeds: Student's, over seeds alone. A gain is a "
-    "paired difference on the same images; registers_help says whether its interval lies above "
-    "zero (yes), below (no) or holds it (cannot tell).",
+    "on held-out training images (learning_rate_at_edge: it is an end of the sweep, a better one "
+    "may lie outside); knn: weighted vote of the nearest training images. Natively shown, or "
+    "@resize256 (shorter side to 256, central 224), where -official resamples DINOv2's position "
+    "embedding as its own code does. Intervals: bootstrap over test images, and over seeds where "
+    "there are several; top1_over_seeds: Student's, over seeds alone. A gain is a paired "
+    "difference on the same images; registers_help says whether its interval lies above zero "
+    "(yes), below (no) or holds it (cannot tell). Figures of DINOv2's README are the best of its "
+    "linear heads, of one or four layers.",
     "registers": "Every register count beside the same backbone without registers, on the same "
     "images: ..._minus_r0 is the mean difference image by image. trained, scratch, finetuned: "
     "registers the weights know. testtime: registers added to finished weights; the few MLP "
@@ -108,12 +110,13 @@ def main(rows, claim, provenance, published, csv, text):
     table = table.reset_index(drop=True)
     tidy.write(table, csv)
     with open(text, "w") as handle:
-        published = as_ours(pd.read_csv(published))
-        published = pd.concat([published, published_gains(published)])
-        handle.write(page(table, claim, pd.read_csv(provenance), published))
+        theirs = pd.read_csv(published)
+        gains = published_gains(theirs)
+        beside = pd.concat([as_ours(theirs), gains])
+        handle.write(page(table, claim, pd.read_csv(provenance), beside, gains))
 
 
-def page(table, claim, provenance, published):
+def page(table, claim, provenance, published, gains):
     """The Markdown page of a table."""
     lines = [f"# {TITLES[claim]}", "", *textwrap.wrap(NOTES[claim], 100), ""]
     published = published.fillna("")
@@ -135,6 +138,7 @@ def page(table, claim, provenance, published):
         lines.append("")
     if not len(table):
         lines += ["No backbone of this study has a measurement for this table.", ""]
+    lines += reported(gains) if claim == "claim5" else []
     lines += ["## What this rests on", ""]
     columns = ["timm_id", "origin", "geometry", "precision", "images", "images_skipped"]
     header = ["backbone", "dataset", *columns, "weights"]
@@ -177,6 +181,19 @@ def verdicts(table, known):
     return [*lines, ""]
 
 
+def reported(gains):
+    """What the sources say registers gain, also of backbones that this study has not."""
+    header = "source | item | backbone | head | compared with | gain in top-1 (points) | accuracies"
+    lines = ["## What was published (without intervals)", "", f"| {header} |", "|" + "-|" * 7]
+    for row in gains.itertuples():
+        who = f"{row.family}/{row.size}/{row.registers}"
+        base = row.metric.removeprefix("top1_gain_over_")
+        head = row.group or "own_head"
+        cells = [row.source, row.item, who, head, base, f"{row.value:+.2f}", row.note]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
 def citations(known, key, dataset=""):
     """Published values of the same quantity with their sources, of that data set where known."""
     theirs = known.get((*key[:3], ALIASES.get(key[3], key[3]), key[4]))
@@ -184,7 +201,8 @@ def citations(known, key, dataset=""):
         return ""
     if dataset in set(theirs["dataset"]):
         theirs = theirs[theirs["dataset"] == dataset]
-    return "; ".join(f"{p.value:g} ({p.source}, {p.dataset})" for p in theirs.itertuples())
+    cited = (f"{p.value:g} ({p.source}, {p.dataset})" for p in theirs.itertuples())
+    return "; ".join(dict.fromkeys(cited))  # a paper may print a figure in two tables
 
 
 def spoken(value, unit):
