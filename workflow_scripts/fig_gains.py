@@ -14,8 +14,8 @@ QUESTIONS = {
 }
 COLOURS = {1.0: plots.GREEN, 0.0: plots.VERMILION}  # surely a gain, surely a loss; else grey
 NOTE = (
-    "bars: bootstrap over {images:,} test images of {dataset}, and over seeds; green: surely more, "
-    "orange-red: surely less; crosses: published, without intervals"
+    "bars: bootstrap over {images:,} test images of {dataset}, and over seeds; green: wholly above "
+    "zero, orange-red: below; crosses: published, without intervals"
 )
 
 
