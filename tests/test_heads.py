@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from gather import verdicts
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -198,6 +199,22 @@ def test_a_difference_of_nothing_is_no_gain():
     assert compare(*pair, "a", "a", 1, STATISTICS) == (0, 0, 0)
     swapped = Ranks(pair[0].ids, {"a": hits}), Ranks(pair[0].ids, {"b": hits[::-1]})
     assert compare(*swapped, "a", "b", 1, STATISTICS)[0] == 0
+
+
+def test_the_page_gives_a_verdict_to_differences_that_registers_make_and_no_other():
+    """r0 with r4 under one head, and register tokens in a head; not [mean] with [CLS; mean]."""
+    ids, good, bad = np.arange(200).astype(str), np.ones((1, 200), int), np.full((1, 200), 7)
+    sets = {"cls+patch_mean": good, "patch_mean": bad}
+    found = {
+        ("f", "s", "r0"): Ranks(ids, sets),
+        ("f", "s", "r4"): Ranks(ids, {**sets, "cls+patch_mean+registers": good}),
+    }
+    lines = verdicts(gains(found, "d", STATISTICS), {})[4:-1]
+    said = {tuple(line.split(" | ")[2:4]): line.split(" | ")[-1] for line in lines}
+    assert said == {
+        ("cls+patch_mean", "r0"): "cannot tell |", ("patch_mean", "r0"): "cannot tell |",
+        ("cls+patch_mean+registers", "cls+patch_mean"): "cannot tell |",
+    }  # fmt: skip
 
 
 def test_shared_images_and_other_classes_are_refused():

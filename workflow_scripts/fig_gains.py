@@ -49,7 +49,7 @@ def draw(axis, mine, theirs):
             colour = COLOURS.get(verdict(row.low, row.high), "0.45")
             axis.plot([row.low, row.high], [y, y], color=colour, lw=1.6, solid_capstyle="butt")
             axis.plot(row.value, y, "o", color=colour, ms=3.5)
-            same = theirs[(theirs[WHO] == who).all(axis=1) & (theirs["group"] == row.group)]
+            same = theirs[(theirs[WHO] == list(who)).all(axis=1) & (theirs["group"] == row.group)]
             axis.plot(same["value"], [y] * len(same), "x", color=plots.BLACK, ms=4.5, mew=0.9)
             ticks.append(y)
             labels.append(row.group)

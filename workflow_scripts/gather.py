@@ -5,9 +5,10 @@ import textwrap
 import pandas as pd
 
 from tokenscope import tidy
-from tokenscope.gains import as_ours, published_gains
+from tokenscope.gains import BASE, WITH_REGISTERS, as_ours, published_gains
 from tokenscope.jobs import job
 from tokenscope.kinds import is_control
+from tokenscope.ranks import verdict
 
 TITLES = {
     "claim1": "Claim 1: artifacts in the maps and norms of patch tokens",
@@ -63,8 +64,9 @@ NOTES = {
     "embedding as its own code does. Intervals: bootstrap over test images, and over seeds where "
     "there are several; top1_over_seeds: Student's, over seeds alone. A gain is a paired "
     "difference on the same images; registers_help says whether its interval lies above zero "
-    "(yes), below (no) or holds it (cannot tell). Figures of DINOv2's README are the best of its "
-    "linear heads, of one or four layers.",
+    "(yes), below (no) or holds it (cannot tell), for these weights: what another training of the "
+    "backbone would give, it does not know. Figures of DINOv2's README are the best of its linear "
+    "heads, of one or four layers.",
     "registers": "Every register count beside the same backbone without registers, on the same "
     "images: ..._minus_r0 is the mean difference image by image. trained, scratch, finetuned: "
     "registers the weights know. testtime: registers added to finished weights; the few MLP "
@@ -158,26 +160,24 @@ def page(table, claim, provenance, published, gains):
 
 def verdicts(table, known):
     """The answer of claim 5 in one table: each difference that registers make, and its verdict."""
-    helped = table[table["metric"] == "registers_help"]
-    if not len(helped):
+    head = table["group"].str.partition("@")[0]
+    by_registers = (table["metric"] == "top1_gain_over_r0") | (
+        (table["metric"] == f"top1_gain_over_{BASE}") & (head == WITH_REGISTERS)
+    )
+    if not by_registers.any():
         return []
     header = ["backbone", "dataset", "head", "compared with", "gain in top-1 (points)", "interval"]
     header += ["published", "registers help"]
     lines = ["## Do registers help?", "", f"| {' | '.join(header)} |", "|" + "-|" * len(header)]
-    key = ["family", "size", "registers", "dataset", "group"]
-    gains = table[table["metric"].str.startswith("top1_gain_over_")]
-    gains = gains.drop_duplicates([*key, "metric"])
-    for row in helped.itertuples():
-        mine = gains[(gains[key] == [getattr(row, column) for column in key]).all(axis=1)]
-        for gain in mine.itertuples():
-            who = (row.family, row.size, row.registers)
-            cited = citations(known, (*who, gain.group, gain.metric))
-            base = gain.metric.removeprefix("top1_gain_over_")
-            value = f"{gain.value:+.2f} | {gain.low:+.2f} to {gain.high:+.2f} | {cited}"
-            said = spoken(row.value, row.unit)
-            lines.append(
-                f"| {'/'.join(who)} | {row.dataset} | {row.group} | {base} | {value} | {said} |"
-            )
+    for gain in table[by_registers].itertuples():
+        who = (gain.family, gain.size, gain.registers)
+        cited = citations(known, (*who, gain.group, gain.metric))
+        base = gain.metric.removeprefix("top1_gain_over_")
+        value = f"{gain.value:+.2f} | {gain.low:+.2f} to {gain.high:+.2f} | {cited}"
+        said = spoken(verdict(gain.low, gain.high), "verdict")
+        lines.append(
+            f"| {'/'.join(who)} | {gain.dataset} | {gain.group} | {base} | {value} | {said} |"
+        )
     return [*lines, ""]
 
 

@@ -214,9 +214,12 @@ def _rows(table, image: str, label: str, shard: str, has_path: bool) -> pd.DataF
 
 def _class_label(schema, label: str) -> dict[int, str]:
     """Names of the ClassLabel feature; none where ``datasets`` did not write the file."""
+    import pyarrow as pa
     from datasets import ClassLabel, Features
 
-    feature = Features.from_arrow_schema(schema).get(label)
+    # Of this column alone: `datasets` has no word for some types that others may have.
+    alone = pa.schema([schema.field(label)], metadata=schema.metadata)
+    feature = Features.from_arrow_schema(alone)[label]
     return dict(enumerate(feature.names)) if isinstance(feature, ClassLabel) else {}
 
 
