@@ -66,7 +66,8 @@ NOTES = {
     "difference on the same images; registers_help says whether its interval lies above zero "
     "(yes), below (no) or holds it (cannot tell), for these weights: what another training of the "
     "backbone would give, it does not know. Figures of DINOv2's README are the best of its linear "
-    "heads, of one or four layers.",
+    "heads, of one or four layers. The main paper does not say at which size it showed images; its "
+    "figures stand beside the native one.",
     "registers": "Every register count beside the same backbone without registers, on the same "
     "images: ..._minus_r0 is the mean difference image by image. trained, scratch, finetuned: "
     "registers the weights know. testtime: registers added to finished weights; the few MLP "
