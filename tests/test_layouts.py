@@ -9,6 +9,8 @@ from pathlib import Path
 import layouts
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from timm.data import ImageNetInfo, create_transform
@@ -222,6 +224,17 @@ def test_damaged_parquet_is_refused(tmp_path):
     with pytest.raises(StudyError, match="no column .*'image'"):
         file.write_bytes(whole)
         index(source | {"columns": {"file": "picture"}})
+
+
+def test_parquet_of_other_hands(tmp_path):
+    """Plain bytes, names as labels, and a column of a type that `datasets` has no word for."""
+    _, wnids, contents = zip(*layouts.photographs(), strict=True)
+    extra = pa.array([[("a", 1)]] * 12, type=pa.map_(pa.string(), pa.int64()))
+    columns = {"jpeg": list(contents), "wnid": list(wnids), "extra": extra}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    source = {"type": "parquet", "path": str(tmp_path)} | IMAGENET
+    table = index(source | {"columns": {"file": "jpeg", "label": "wnid"}})
+    assert table["label_name"].tolist() == sorted(wnids)
 
 
 def test_an_overlapping_set_is_refused(tmp_path):
