@@ -6,14 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from gather import verdicts
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from tokenscope.errors import StudyError
-from tokenscope.gains import gains, published_gains
+from tokenscope.gains import as_ours, gains, published_gains
 from tokenscope.heads import Features, Recipe, _rank, _Training, knn_ranks, ranks, train
 from tokenscope.jobs import Interrupted
-from tokenscope.ranks import Accuracy, Ranks, make_bootstrap
+from tokenscope.ranks import Accuracy, Ranks, compare, make_bootstrap
 from tokenscope.splits import check_classes, shared
 
 STATISTICS = {"resamples": 400, "seed": 0, "confidence": 0.95}
@@ -173,10 +174,47 @@ def test_published_gains_are_those_of_the_papers():
     table4 = found[(found["item"] == "table4")].set_index("size")
     assert table4.loc["small", "value"] == 0.5 and table4.loc["giant", "value"] == 0.39
     assert (table4["metric"] == "top1_gain_over_r0").all()
+    assert table4.loc["giant", "note"] == "86.9 to 87.29"
+    readme = found[found["source"] == "dinov2-readme"].set_index(["size", "group"])["value"]
+    assert readme["small", "published_head@resize256-official"] == -0.2
+    assert readme["large", "knn_cls@resize256-official"] == 0.3
     table5 = found[(found["item"] == "table5") & (found["group"] == "cls+patch_mean+registers")]
     assert table5.set_index("size")["value"].to_dict() == pytest.approx(
         {"small": -0.16, "base": -0.15, "large": 0.12}
     )
+
+
+def test_published_figures_stand_beside_the_view_they_were_taken_with():
+    rows = as_ours(pd.read_csv("config/published.csv").query("source == 'dinov2-readme'"))
+    found = rows[rows["metric"] == "top1"].set_index(["size", "registers", "group"])["value"]
+    assert found["small", "r0", "published_head@resize256-official"] == 81.1
+    assert found["small", "r4", "published_head@resize256"] == 80.9
+    assert found["giant", "r4", "knn_cls@resize256"] == 83.7
+
+
+def test_a_difference_of_nothing_is_no_gain():
+    """Two heads with the same hits: rounding of the sums must not decide."""
+    hits = np.random.default_rng(0).integers(1, 3, (3, 333))
+    pair = [Ranks(np.arange(333).astype(str), {"a": hits[order]}) for order in ([0], [0])]
+    assert compare(*pair, "a", "a", 1, STATISTICS) == (0, 0, 0)
+    swapped = Ranks(pair[0].ids, {"a": hits}), Ranks(pair[0].ids, {"b": hits[::-1]})
+    assert compare(*swapped, "a", "b", 1, STATISTICS)[0] == 0
+
+
+def test_the_page_gives_a_verdict_to_differences_that_registers_make_and_no_other():
+    """r0 with r4 under one head, and register tokens in a head; not [mean] with [CLS; mean]."""
+    ids, good, bad = np.arange(200).astype(str), np.ones((1, 200), int), np.full((1, 200), 7)
+    sets = {"cls+patch_mean": good, "patch_mean": bad}
+    found = {
+        ("f", "s", "r0"): Ranks(ids, sets),
+        ("f", "s", "r4"): Ranks(ids, {**sets, "cls+patch_mean+registers": good}),
+    }
+    lines = verdicts(gains(found, "d", STATISTICS), {})[4:-1]
+    said = {tuple(line.split(" | ")[2:4]): line.split(" | ")[-1] for line in lines}
+    assert said == {
+        ("cls+patch_mean", "r0"): "cannot tell |", ("patch_mean", "r0"): "cannot tell |",
+        ("cls+patch_mean+registers", "cls+patch_mean"): "cannot tell |",
+    }  # fmt: skip
 
 
 def test_shared_images_and_other_classes_are_refused():

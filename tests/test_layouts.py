@@ -2,12 +2,15 @@
 
 import hashlib
 import io
+import json
 import tarfile
 from pathlib import Path
 
 import layouts
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from timm.data import ImageNetInfo, create_transform
@@ -170,7 +173,7 @@ def test_a_corrupt_tar_member_is_named_or_skipped(tmp_path):
     with open(tmp_path / "set/val-002.tar", "r+b") as handle:
         handle.seek(row["offset"])
         handle.write(b"\0" * 64)
-    with pytest.raises(StudyError, match=f"{row['image_id']}: cannot be decoded"):
+    with pytest.raises(StudyError, match=f"{row['image_id']}: .*val-002.tar at byte .*damaged"):
         drawn(source, tmp_path)
     kept, _, skipped = drawn(source, tmp_path, bad="skip")
     assert len(kept) == 11 and [bad["image_id"] for bad in skipped] == [row["image_id"]]
@@ -184,6 +187,27 @@ def test_labels_of_tars_that_contradict_are_refused(tmp_path):
         index(source | {"synsets": str(order)})
     order.write_text("\n".join(sorted(layouts.WNIDS)))
     assert len(index(source | {"synsets": str(order)})) == 12
+
+
+@pytest.mark.parametrize("kept", ["name", "folder", "json", "nothing"])
+def test_tars_whose_labels_are_numbers_need_a_name_from_somewhere(tmp_path, kept):
+    """WordNet ids in file names, folders, or timm's JSON; numbers alone say nothing."""
+    for i, (name, wnid, content) in enumerate(layouts.photographs()):
+        key = {"name": f"{wnid}_{i}", "folder": f"{wnid}/{name}"}.get(kept, f"{i:08d}")
+        facts = {"label": sorted(layouts.WNIDS).index(wnid)}
+        facts |= {"filename": f"{wnid}/{name}.JPEG"} if kept == "json" else {}
+        with tarfile.open(tmp_path / "val.tar", "a") as tar:
+            for suffix, part in (("jpg", content), ("json", json.dumps(facts).encode())):
+                member = tarfile.TarInfo(f"{key}.{suffix}")
+                member.size = len(part)
+                tar.addfile(member, io.BytesIO(part))
+    source = {"type": "webdataset", "path": str(tmp_path / "val.tar")} | IMAGENET
+    if kept == "nothing":
+        with pytest.raises(StudyError, match="numbers of imagenet-1k without names.*synsets"):
+            index(source)
+    else:
+        names = sorted(wnid for _, wnid, _ in layouts.photographs())
+        assert index(source)["label_name"].tolist() == names
 
 
 def test_damaged_parquet_is_refused(tmp_path):
@@ -200,6 +224,17 @@ def test_damaged_parquet_is_refused(tmp_path):
     with pytest.raises(StudyError, match="no column .*'image'"):
         file.write_bytes(whole)
         index(source | {"columns": {"file": "picture"}})
+
+
+def test_parquet_of_other_hands(tmp_path):
+    """Plain bytes, names as labels, and a column of a type that `datasets` has no word for."""
+    _, wnids, contents = zip(*layouts.photographs(), strict=True)
+    extra = pa.array([[("a", 1)]] * 12, type=pa.map_(pa.string(), pa.int64()))
+    columns = {"jpeg": list(contents), "wnid": list(wnids), "extra": extra}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    source = {"type": "parquet", "path": str(tmp_path)} | IMAGENET
+    table = index(source | {"columns": {"file": "jpeg", "label": "wnid"}})
+    assert table["label_name"].tolist() == sorted(wnids)
 
 
 def test_an_overlapping_set_is_refused(tmp_path):

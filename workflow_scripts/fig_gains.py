@@ -14,8 +14,8 @@ QUESTIONS = {
 }
 COLOURS = {1.0: plots.GREEN, 0.0: plots.VERMILION}  # surely a gain, surely a loss; else grey
 NOTE = (
-    "bars: bootstrap over {images:,} test images of {dataset}, and over seeds; green: surely more, "
-    "orange-red: surely less; crosses: published, without intervals"
+    "bars: bootstrap over {images:,} test images of {dataset}, and over seeds; green: wholly above "
+    "zero, orange-red: below; crosses: published, without intervals"
 )
 
 
@@ -25,16 +25,15 @@ def main(claim5, published, dataset, outputs):
     theirs = published_gains(pd.read_csv(published))
     for (metric, title), files in zip(QUESTIONS.items(), outputs, strict=True):
         mine = rows[rows["metric"] == metric]
+        if not len(mine):
+            plots.blank(files, f"{title}:\nno such pair in this study")
+            continue
         lines = len(mine) + 1.2 * mine[WHO].drop_duplicates().shape[0]
         figure, (axis,) = plots.panels(1, width=4.6, height=0.5 + 0.14 * max(4, lines))
-        if len(mine):
-            draw(axis, mine, theirs[theirs["metric"] == metric])
-            axis.set_xlabel("difference of top-1 (percentage points)")
-            note = NOTE.format(images=int(mine["n"].max()), dataset=dataset)
-            plots.note(figure, f"{title}; {note}")
-        else:
-            axis.set_axis_off()
-            axis.text(0.5, 0.5, f"{title}:\nno such pair in this study", ha="center", va="center")
+        draw(axis, mine, theirs[theirs["metric"] == metric])
+        axis.set_xlabel("difference of top-1 (percentage points)")
+        note = NOTE.format(images=int(mine["n"].max()), dataset=dataset)
+        plots.note(figure, f"{title}; {note}")
         plots.save(figure, files)
 
 
@@ -50,7 +49,7 @@ def draw(axis, mine, theirs):
             colour = COLOURS.get(verdict(row.low, row.high), "0.45")
             axis.plot([row.low, row.high], [y, y], color=colour, lw=1.6, solid_capstyle="butt")
             axis.plot(row.value, y, "o", color=colour, ms=3.5)
-            same = theirs[(theirs[WHO] == who).all(axis=1) & (theirs["group"] == row.group)]
+            same = theirs[(theirs[WHO] == list(who)).all(axis=1) & (theirs["group"] == row.group)]
             axis.plot(same["value"], [y] * len(same), "x", color=plots.BLACK, ms=4.5, mew=0.9)
             ticks.append(y)
             labels.append(row.group)

@@ -5,9 +5,10 @@ import textwrap
 import pandas as pd
 
 from tokenscope import tidy
-from tokenscope.gains import as_ours, published_gains
+from tokenscope.gains import BASE, WITH_REGISTERS, as_ours, published_gains
 from tokenscope.jobs import job
 from tokenscope.kinds import is_control
+from tokenscope.ranks import verdict
 
 TITLES = {
     "claim1": "Claim 1: artifacts in the maps and norms of patch tokens",
@@ -57,12 +58,16 @@ NOTES = {
     "claim5": "own_head: the classifier a backbone came with; published_head: DINOv2's linear "
     "heads on [CLS; mean patch] (4_layers: CLS of the last four blocks); feature sets joined by +: "
     "linear heads trained here by SGD on features of unaugmented images, the learning rate chosen "
-    "on held-out training images; knn: weighted vote of the nearest training images. Natively "
-    "shown, or @resize256 (shorter side to 256, central 224), where -official resamples DINOv2's "
-    "position embedding as its own code does. Intervals: bootstrap over test images, and over "
-    "seeds where there are several; top1_over_seeds: Student's, over seeds alone. A gain is a "
-    "paired difference on the same images; registers_help says whether its interval lies above "
-    "zero (yes), below (no) or holds it (cannot tell).",
+    "on held-out training images (learning_rate_at_edge: it is an end of the sweep, a better one "
+    "may lie outside); knn: weighted vote of the nearest training images. Natively shown, or "
+    "@resize256 (shorter side to 256, central 224), where -official resamples DINOv2's position "
+    "embedding as its own code does. Intervals: bootstrap over test images, and over seeds where "
+    "there are several; top1_over_seeds: Student's, over seeds alone. A gain is a paired "
+    "difference on the same images; registers_help says whether its interval lies above zero "
+    "(yes), below (no) or holds it (cannot tell), for these weights: what another training of the "
+    "backbone would give, it does not know. Figures of DINOv2's README are the best of its linear "
+    "heads, of one or four layers. The main paper does not say at which size it showed images; its "
+    "figures stand beside the native one.",
     "registers": "Every register count beside the same backbone without registers, on the same "
     "images: ..._minus_r0 is the mean difference image by image. trained, scratch, finetuned: "
     "registers the weights know. testtime: registers added to finished weights; the few MLP "
@@ -108,12 +113,13 @@ def main(rows, claim, provenance, published, csv, text):
     table = table.reset_index(drop=True)
     tidy.write(table, csv)
     with open(text, "w") as handle:
-        published = as_ours(pd.read_csv(published))
-        published = pd.concat([published, published_gains(published)])
-        handle.write(page(table, claim, pd.read_csv(provenance), published))
+        theirs = pd.read_csv(published)
+        gains = published_gains(theirs)
+        beside = pd.concat([as_ours(theirs), gains])
+        handle.write(page(table, claim, pd.read_csv(provenance), beside, gains))
 
 
-def page(table, claim, provenance, published):
+def page(table, claim, provenance, published, gains):
     """The Markdown page of a table."""
     lines = [f"# {TITLES[claim]}", "", *textwrap.wrap(NOTES[claim], 100), ""]
     published = published.fillna("")
@@ -135,6 +141,7 @@ def page(table, claim, provenance, published):
         lines.append("")
     if not len(table):
         lines += ["No backbone of this study has a measurement for this table.", ""]
+    lines += reported(gains) if claim == "claim5" else []
     lines += ["## What this rests on", ""]
     columns = ["timm_id", "origin", "geometry", "precision", "images", "images_skipped"]
     header = ["backbone", "dataset", *columns, "weights"]
@@ -154,26 +161,37 @@ def page(table, claim, provenance, published):
 
 def verdicts(table, known):
     """The answer of claim 5 in one table: each difference that registers make, and its verdict."""
-    helped = table[table["metric"] == "registers_help"]
-    if not len(helped):
+    head = table["group"].str.partition("@")[0]
+    by_registers = (table["metric"] == "top1_gain_over_r0") | (
+        (table["metric"] == f"top1_gain_over_{BASE}") & (head == WITH_REGISTERS)
+    )
+    if not by_registers.any():
         return []
     header = ["backbone", "dataset", "head", "compared with", "gain in top-1 (points)", "interval"]
     header += ["published", "registers help"]
     lines = ["## Do registers help?", "", f"| {' | '.join(header)} |", "|" + "-|" * len(header)]
-    key = ["family", "size", "registers", "dataset", "group"]
-    gains = table[table["metric"].str.startswith("top1_gain_over_")]
-    gains = gains.drop_duplicates([*key, "metric"])
-    for row in helped.itertuples():
-        mine = gains[(gains[key] == [getattr(row, column) for column in key]).all(axis=1)]
-        for gain in mine.itertuples():
-            who = (row.family, row.size, row.registers)
-            cited = citations(known, (*who, gain.group, gain.metric))
-            base = gain.metric.removeprefix("top1_gain_over_")
-            value = f"{gain.value:+.2f} | {gain.low:+.2f} to {gain.high:+.2f} | {cited}"
-            said = spoken(row.value, row.unit)
-            lines.append(
-                f"| {'/'.join(who)} | {row.dataset} | {row.group} | {base} | {value} | {said} |"
-            )
+    for gain in table[by_registers].itertuples():
+        who = (gain.family, gain.size, gain.registers)
+        cited = citations(known, (*who, gain.group, gain.metric))
+        base = gain.metric.removeprefix("top1_gain_over_")
+        value = f"{gain.value:+.2f} | {gain.low:+.2f} to {gain.high:+.2f} | {cited}"
+        said = spoken(verdict(gain.low, gain.high), "verdict")
+        lines.append(
+            f"| {'/'.join(who)} | {gain.dataset} | {gain.group} | {base} | {value} | {said} |"
+        )
+    return [*lines, ""]
+
+
+def reported(gains):
+    """What the sources say registers gain, also of backbones that this study has not."""
+    header = "source | item | backbone | head | compared with | gain in top-1 (points) | accuracies"
+    lines = ["## What was published (without intervals)", "", f"| {header} |", "|" + "-|" * 7]
+    for row in gains.itertuples():
+        who = f"{row.family}/{row.size}/{row.registers}"
+        base = row.metric.removeprefix("top1_gain_over_")
+        head = row.group or "own_head"
+        cells = [row.source, row.item, who, head, base, f"{row.value:+.2f}", row.note]
+        lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 
 
@@ -184,7 +202,8 @@ def citations(known, key, dataset=""):
         return ""
     if dataset in set(theirs["dataset"]):
         theirs = theirs[theirs["dataset"] == dataset]
-    return "; ".join(f"{p.value:g} ({p.source}, {p.dataset})" for p in theirs.itertuples())
+    cited = (f"{p.value:g} ({p.source}, {p.dataset})" for p in theirs.itertuples())
+    return "; ".join(dict.fromkeys(cited))  # a paper may print a figure in two tables
 
 
 def spoken(value, unit):

@@ -86,6 +86,7 @@ def learn(found, rows, tested, trained, splits, settings, view, device, partial)
         rate = head.rates[head.rate]
         best = head.validation[:, head.rate].mean()
         rows.add("claim5", group, "learning_rate", rate, unit="for a batch of 256")
+        rows.add("claim5", group, "learning_rate_at_edge", head.at_edge, unit="verdict")
         rows.add("claim5", group, "validation_top1", best, unit="percent")
         if head.at_edge:
             log.info("%s: the best rate, %g, is an end of the sweep: widen it", name, rate)

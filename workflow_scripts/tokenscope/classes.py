@@ -52,6 +52,12 @@ def numbered(
                 f"{where}: the name '{name}' means several classes of {space} ({', '.join(same)}): "
                 "use WordNet ids, or list them in a file (config key: datasets, synsets)"
             )
+        elif name.isdigit():
+            raise StudyError(
+                f"{where}: gives class numbers of {space} without names, so that their order "
+                "cannot be checked: name the list they refer to (config key: datasets, synsets); "
+                f"timm's own order is in {_timm_folder() / KNOWN[space]}"
+            )
         else:
             near = closest(name, [*number, *lemmas], 2)
             raise StudyError(

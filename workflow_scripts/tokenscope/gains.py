@@ -12,7 +12,7 @@ from tokenscope.ranks import TOP, Ranks, compare, verdict
 BASE = "cls+patch_mean"  # what the other feature sets of a backbone are compared with
 WITH_REGISTERS = "cls+patch_mean+registers"
 PARTS = {"cls", "patch_mean", "registers"}
-OFFICIAL = "@resize256-official"
+OFFICIAL, TWIN = "@resize256-official", "@resize256"
 
 
 def gains(found: dict[tuple, Ranks], dataset: str, statistics: dict) -> pd.DataFrame:
@@ -52,7 +52,7 @@ def _pairs(registers: str, found: dict, size: tuple):
     mine = found[(*size, registers)]
     for group in base.groups:
         # With registers both ways of resampling the position embedding are the same.
-        twin = group.replace(OFFICIAL, "@resize256")
+        twin = group.replace(OFFICIAL, TWIN)
         if twin in mine.groups:
             yield group, twin, base
 
@@ -68,26 +68,44 @@ def _compared(rows, group, base, mine, other, statistics, name) -> None:
 
 
 def as_ours(published: pd.DataFrame) -> pd.DataFrame:
-    """Published rows under our names: DINOv2's README reports heads on 224-pixel crops."""
-    readme = (published["source"] == "dinov2-readme") & (published["group"] == "linear")
-    return published.assign(group=published["group"].mask(readme, "published_head@resize256"))
+    """Published rows under our names.
+
+    DINOv2's README reports on 224-pixel crops, with the position embedding resampled by its own
+    code, which for backbones with registers is what timm does as well.
+    """
+    names = {"linear": "published_head", "knn": "knn_cls"}
+    theirs = (published["source"] == "dinov2-readme") & published["group"].isin(names)
+    view = published["registers"].map(lambda r: OFFICIAL if r == "r0" else TWIN)
+    group = published["group"].replace(names) + view
+    return published.assign(group=published["group"].mask(theirs, group))
 
 
 def published_gains(published: pd.DataFrame) -> pd.DataFrame:
-    """The same differences of published accuracies, which come without intervals."""
-    top = as_ours(published[published["metric"] == "top1"])
+    """The same differences of published accuracies, which come without intervals.
+
+    The note of a row says between which accuracies the difference is.
+    """
+    top = as_ours(published[published["metric"] == "top1"]).fillna({"group": "", "note": ""})
     found = []
     keys = ["source", "item", "family", "size", "dataset"]
     for _, rows in top.groupby(keys, sort=False, dropna=False):
-        by_group = {(r["registers"], r["group"]): r for r in rows.to_dict("records")}
+        by_group = {
+            (r["registers"], r["group"].replace(OFFICIAL, TWIN)): r for r in rows.to_dict("records")
+        }
         for (registers, group), row in by_group.items():
             for base, metric in (
                 (("r0", group), "top1_gain_over_r0"),
                 ((registers, BASE), f"top1_gain_over_{BASE}"),
             ):
                 other = by_group.get(base)
-                sets = metric.endswith("r0") or set(str(group).split("+")) - {group}
+                sets = metric.endswith("r0") or set(group.split("+")) - {group}
                 if other is not None and other is not row and sets:
+                    label = other["group"] if other["group"].endswith(OFFICIAL) else group
                     gain = round(row["value"] - other["value"], 4)
-                    found.append({**row, "metric": metric, "value": gain, "unit": "points"})
+                    between = f"{other['value']:g} to {row['value']:g}"
+                    note = f"{between}; {row['note']}" if row["note"] else between
+                    found.append({
+                        **row, "group": label, "metric": metric, "value": gain, "unit": "points",
+                        "note": note,
+                    })  # fmt: skip
     return pd.DataFrame(found, columns=published.columns)

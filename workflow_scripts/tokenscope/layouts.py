@@ -27,7 +27,8 @@ COLUMNS = ["name", "path", "offset", "bytes", "class_name"]
 NUMBERS, NAMES = ("label", "cls", "class_index"), ("wnid", "synset", "class_name", "label_name")
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _HF_SUFFIX = re.compile(rf"_({WNID.pattern})$")
-_PREFIX = re.compile(rf"^({WNID.pattern})_")
+# A WordNet id that begins a file's name, or names its folder.
+_PREFIX = re.compile(rf"(?:^|/)({WNID.pattern})[_/]")
 
 Progress = Callable[[int, int], None]
 
@@ -146,6 +147,8 @@ def _take_label(row: dict, extension: str, content: bytes, where: str) -> None:
             facts = json.loads(content)
             label = next((int(facts[k]) for k in NUMBERS if str(facts.get(k)).isdigit()), -1)
             name = next((facts[k] for k in NAMES if isinstance(facts.get(k), str)), "")
+            if not name and (told := _PREFIX.search(str(facts.get("filename", "")))):
+                name = told[1]  # timm's ImageNet tars keep the name of the original file
     except (ValueError, TypeError, AttributeError) as error:
         raise StudyError(f"{where}: cannot be read as a label ({error})") from None
     if label >= 0 and row["number"] >= 0 and label != row["number"]:
@@ -211,9 +214,12 @@ def _rows(table, image: str, label: str, shard: str, has_path: bool) -> pd.DataF
 
 def _class_label(schema, label: str) -> dict[int, str]:
     """Names of the ClassLabel feature; none where ``datasets`` did not write the file."""
+    import pyarrow as pa
     from datasets import ClassLabel, Features
 
-    feature = Features.from_arrow_schema(schema).get(label)
+    # Of this column alone: `datasets` has no word for some types that others may have.
+    alone = pa.schema([schema.field(label)], metadata=schema.metadata)
+    feature = Features.from_arrow_schema(alone)[label]
     return dict(enumerate(feature.names)) if isinstance(feature, ClassLabel) else {}
 
 
@@ -223,7 +229,7 @@ def _with_classes(table: pd.DataFrame, source: dict, own: dict[int, str]) -> pd.
     if source.get("synsets"):
         listed = synset_list(source["synsets"])
     suffix = table["name"].str.extract(_HF_SUFFIX, expand=False)
-    prefix = table["name"].str.rpartition("/")[2].str.extract(_PREFIX, expand=False)
+    prefix = table["name"].str.extract(_PREFIX, expand=False)
     table["name"] = table["name"].str.replace(_HF_SUFFIX, "", regex=True)
     if source.get("labels") == "none":
         return table.assign(class_name="")[COLUMNS]

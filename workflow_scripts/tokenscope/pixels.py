@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tokenscope.errors import StudyError
 from tokenscope.geometry import Geometry
@@ -43,6 +43,8 @@ def load_rgb(source: str | Path | BinaryIO, name: object = None) -> Image.Image:
             image = ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise BadImage(f"{path}: the file does not exist") from None
+    except UnidentifiedImageError:
+        raise BadImage(f"{path}: is no image, or its beginning is damaged") from None
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise BadImage(f"{path}: cannot be decoded ({error})") from None
     if image.mode == "P":

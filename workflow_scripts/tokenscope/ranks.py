@@ -84,8 +84,10 @@ def compare(
     bootstrap = make_bootstrap(len(first.ids), statistics)
     a = Accuracy(first.groups[group], top, bootstrap, 1)
     b = Accuracy(second.groups[other], top, bootstrap, 2)
-    low, high = bootstrap.interval(b.resampled - a.resampled)
-    return b.value - a.value, float(low), float(high)
+    ends = bootstrap.interval(b.resampled - a.resampled)
+    # Shares are sums of floats: without rounding 1e-15 would count as a gain.
+    value, low, high = (round(float(x), 9) for x in (b.value - a.value, *ends))
+    return value, low, high
 
 
 def make_bootstrap(images: int, statistics: dict) -> Bootstrap:

@@ -126,17 +126,17 @@ def _read(place: Place) -> bytes | str:
 
 
 def _facts(place: Place, content: bytes | str | None) -> dict:
-    """Size, mode and checksum of one image, whole and decoded once; or its problem."""
+    """Size, mode and checksum of one image, whole and decoded once; or its place and problem."""
     none = {"bytes": 0, "width": 0, "height": 0, "mode": "", "sha256": ""}
     if isinstance(content, str):
-        return {**none, "problem": content}
+        return {**none, "problem": f"{place}: {content}"}
     if not content:
-        return {**none, "problem": "is empty"}
+        return {**none, "problem": f"{place}: is empty"}
     facts = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     try:
         image = load_rgb(io.BytesIO(content), place)
     except BadImage as error:
-        return {**none, **facts, "problem": str(error).split(": ", 1)[1]}
+        return {**none, **facts, "problem": str(error)}
     facts |= {"width": image.width, "height": image.height, "mode": image.info["mode"]}
     return {**none, **facts, "problem": ""}
 
