@@ -68,7 +68,8 @@ def main(spec, base, recipe, images, device, workers, partial, outputs, code):
         "%s trained parameters, %d updates of %d images in %d parts on %d x %s",
         f"{trained:,}", total, recipe.batch_size, recipe.slots, world.size, world.device,
     )  # fmt: skip
-    write_curve = curve(recipe, Path(partial).parent / "tensorboard")
+    events = Path(outputs["history"]).with_name("tensorboard")
+    write_curve = curve(recipe, events) if world.main else None
 
     def report(row, speed):
         log.info(
