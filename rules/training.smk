@@ -35,6 +35,11 @@ rule train:
     resources:
         gpu=lambda w: gpu() * STUDY.compute(row_of(w))["gpus"] * STUDY.compute(row_of(w))["nodes"],
         nodes=lambda w: STUDY.compute(row_of(w))["nodes"],
+        # Over several nodes the job has to start once, without an srun around it: the path of the
+        # Slurm plugin for MPI. Resources of value None are none.
+        mpi=lambda w: "srun" if STUDY.compute(row_of(w))["nodes"] > 1 else None,
+        tasks=lambda w: STUDY.compute(row_of(w))["nodes"],
+        tasks_per_gpu=0,
         mem_mb=lambda w, threads, attempt: cost.train_mb(
             STUDY.compute(row_of(w)), threads, gpu() > 0
         )

@@ -1,5 +1,6 @@
 """Training: deterministic, resumed to the bit, shared without a difference; refusals in words."""
 
+import copy
 import os
 import signal
 import subprocess
@@ -19,10 +20,11 @@ from tokenscope import recipes
 from tokenscope.batches import Files, Memory, Plan
 from tokenscope.errors import StudyError
 from tokenscope.geometry import Geometry
+from tokenscope.jobs import Interrupted, StopRequest
 from tokenscope.objective import features_and_norm, patch_segments
 from tokenscope.places import Place
 from tokenscope.registers import add_registers, freeze
-from tokenscope.training import Trainer
+from tokenscope.training import Callbacks, Trainer
 
 RECIPE = {
     "epochs": 2, "batch_size": 8, "lr": 1.0e-3, "weight_decay": 0.05, "warmup": 0.1,
@@ -108,6 +110,25 @@ def test_frozen_stays_frozen():
     changed = {k for k, v in net.state_dict().items() if not torch.equal(v, before[k])}
     still = {k for k in before if k.startswith(("patch_embed", "blocks.0"))}
     assert changed == set(before) - still and {"reg_token", "cls_token"} <= changed
+
+
+def test_near_its_time_limit_it_saves_and_the_next_attempt_goes_on(monkeypatch):
+    whole = model()
+    history = train(whole)
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time() + 100))
+    stop, saved = StopRequest(margin=120), {}
+
+    def keep(state, reason):
+        saved.update(copy.deepcopy(state), reason=reason)
+        raise Interrupted(reason)
+
+    recipe = recipes.training("test", RECIPE)
+    with pytest.raises(Interrupted, match="the time limit is near"):
+        Trainer(model(), data(), recipe, *SCALE).run(Callbacks(stop=stop, keep=keep))
+    assert saved["done"] == 1 and saved["reason"] == "the time limit is near"
+    successor = Trainer(again := model(), data(), recipe, *SCALE, state=saved)
+    assert successor.run() == history
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in whole.state_dict().items())
 
 
 def run_program(folder, delay=0, kill_after=None, processes=1):

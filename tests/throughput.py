@@ -24,6 +24,7 @@ from tokenscope.backbones import pick_device
 from tokenscope.batches import Files
 from tokenscope.geometry import Geometry
 from tokenscope.parallel import World
+from tokenscope.places import Place
 from tokenscope.recipes import training
 from tokenscope.training import Callbacks, Trainer
 
@@ -53,7 +54,8 @@ def ours(folder, options):
     })  # fmt: skip
     paths = sorted((folder / "train").rglob("*.jpg"))
     labels = np.array([int(path.parent.name[5:]) for path in paths])
-    source = Files(paths, labels, Geometry.evaluation(224, 1.0, "bicubic"), options.workers)
+    places = [Place(str(path)) for path in paths]
+    source = Files(places, labels, Geometry.evaluation(224, 1.0, "bicubic"), options.workers)
     model = timm.create_model(options.model, num_classes=CLASSES, drop_path_rate=0.05)
     world = World(pick_device("auto"))
     speeds = []

@@ -19,18 +19,22 @@ def main(training, curves, histories, emergence, bases, dataset, times, outputs)
     training = tidy.read(training)
     training = training[training["dataset"].isin([dataset, ""])]
     curves = pd.read_csv(curves)
-    before_after(curves[curves["dataset"] == dataset], bases, times, outputs["norms"])
-    against_registers(training, times, outputs["against"])
+    images = training.loc[training["group"].eq("after: last_block"), "n"].max()
+    sample = f"{images:,.0f} images"
+    curves = curves[curves["dataset"] == dataset]
+    before_after(curves, bases, times, sample, outputs["norms"])
+    against_registers(training, times, sample, outputs["against"])
     learning(pd.read_csv(histories), outputs["curves"])
     register_norms(training, outputs["registers"])
-    over_steps(pd.read_csv(emergence).query("dataset == @dataset"), times, outputs["emergence"])
+    emergence = pd.read_csv(emergence).query("dataset == @dataset")
+    over_steps(emergence, times, sample, outputs["emergence"])
 
 
 def _key(table):
     return table["family"] + "/" + table["size"] + "/" + table["registers"]
 
 
-def before_after(curves, bases, times, outputs):
+def before_after(curves, bases, times, sample, outputs):
     """Density of last-block norms, grey before, blue after; both cutoffs."""
     curves = curves.assign(key=_key(curves))
     curves = curves[curves["block"] == curves.groupby("key")["block"].transform("max")]
@@ -52,13 +56,15 @@ def before_after(curves, bases, times, outputs):
     axes[0].legend(loc="upper left")
     figure.supxlabel("feature norm of patch tokens, last block (log scale)", fontsize=8)
     figure.supylabel("density over log10 norm", fontsize=8)
+    scratch = "" if all(bases.values()) else "; from scratch there is no before"
     plots.note(
-        figure, f"dashed: {times:g} x median, before and after; bands: bootstrap over images"
-    )
+        figure, f"{sample}; dashed: {times:g} x median, before and after{scratch}; bands: "
+        "bootstrap over images",
+    )  # fmt: skip
     plots.save(figure, outputs)
 
 
-def against_registers(training, times, outputs):
+def against_registers(training, times, sample, outputs):
     """Top-1 and outlier share against the number of registers, a line a setting."""
     wanted = [("after: own_head", "top1", "top-1 (%)"),
               ("after: last_block", f"share_norm_over_{times:g}x_median",
@@ -71,7 +77,7 @@ def against_registers(training, times, outputs):
         seeds = rows[rows["group"].eq(f"{group}, over seeds")]
         single = rows[rows["group"].eq(group) & ~rows["stem"].isin(seeds["family"])]
         notes |= {"over seeds" for _ in seeds.index} | {
-            "over images (one seed)" for _ in single.index
+            f"over {sample} (one seed)" for _ in single.index
         }
         both = pd.concat([seeds, single])
         for number, ((name, size), line) in enumerate(both.groupby(["stem", "size"], sort=False)):
@@ -88,10 +94,18 @@ def against_registers(training, times, outputs):
             axis.text(
                 0.5, 0.5, "not defined on these images", transform=axis.transAxes, ha="center"
             )
+        elif both["high"].max() == 0:
+            _none(axis, times)
     axes[1].set_ylim(bottom=0)
     axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=6)
     plots.note(figure, "intervals: " + " and ".join(sorted(notes)))
     plots.save(figure, outputs)
+
+
+def _none(axis, times):
+    """Say that an empty panel is a finding; the scale is one on which outliers would be seen."""
+    axis.set_ylim(0, 1)
+    axis.text(0.5, 0.5, f"no token over\n{times:g} x median", transform=axis.transAxes, ha="center")
 
 
 def _count(registers):
@@ -113,6 +127,8 @@ def learning(histories, outputs):
         axis.set(xlabel="updates", ylabel=label)
     axes[2].set_ylim(bottom=0)
     axes[2].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=6)
+    plots.note(figure, "a line is one training, without interval; measured while it ran, so on "
+               "augmented images, top-1 on a few held out of training")  # fmt: skip
     plots.save(figure, outputs)
 
 
@@ -147,7 +163,7 @@ def register_norms(training, outputs):
     plots.save(figure, outputs)
 
 
-def over_steps(emergence, times, outputs):
+def over_steps(emergence, times, sample, outputs):
     """Outlier share by block, and quantiles of the last block's norm, against updates."""
     names = list(dict.fromkeys(_key(emergence)))
     if not names:
@@ -175,6 +191,8 @@ def over_steps(emergence, times, outputs):
                 line["step"], line["low"], line["high"], color=colour, alpha=0.2, lw=0
             )
         upper.set_title(name.replace("/", "\n", 1).replace("/", " "), fontsize=6.5)
+        if rows.loc[rows["metric"] == share, "high"].max() == 0:
+            _none(upper, times)
         upper.set_yscale("symlog", linthresh=0.1)
         upper.set_ylim(0, max(1.0, 2 * emergence.loc[emergence["metric"] == share, "high"].max()))
     axes[0, 0].set_ylabel(f"tokens over {times:g} x median (%)")
@@ -186,6 +204,7 @@ def over_steps(emergence, times, outputs):
         scale, ax=axes[0], label="block", ticks=range(1, blocks + 1, max(1, blocks // 6))
     )
     bar.outline.set_visible(False)
+    plots.note(figure, f"patch tokens of {sample}; bands: bootstrap over images")
     plots.save(figure, outputs)
 
 

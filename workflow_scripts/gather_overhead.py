@@ -7,8 +7,10 @@ from tokenscope.jobs import job
 
 NOTE = (
     "counted: by torch's counter of operations; modelled: by tokenscope.cost. Speeds are medians "
-    "of rounds in turn, brackets their extremes; training is forward and backward. Published: "
-    "share of FLOPs added, read off a figure (ViT-B)."
+    "of rounds in turn, brackets their extremes; time_overhead is taken round by round; training: "
+    "forward and backward. Published: share of FLOPs added to a ViT-B at 224 pixels, read off a "
+    "figure; beside models of size base only, because the share depends on how many patches there "
+    "are."
 )
 
 
@@ -28,7 +30,7 @@ def main(rows, published, csv, text):
         for registers, own in group.groupby("registers", sort=False):
             found = own.set_index(["group", "metric"])
             cells = [_spoken(found.loc[[q]].iloc[0]) for q in quantities]
-            theirs = known[known["registers"] == registers]
+            theirs = known[(known["registers"] == registers) & (known["size"] == size)]
             cited = "; ".join(f"{p.value:g} % ({p.source})" for p in theirs.itertuples())
             lines.append("| " + " | ".join([registers, *cells, cited]) + " |")
     if not len(table):

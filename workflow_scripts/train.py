@@ -12,11 +12,11 @@ import torch
 from tokenscope.backbones import create, open_backbone, pick_device
 from tokenscope.batches import Files, Memory
 from tokenscope.checkpoints import Checkpoints, save_weights
-from tokenscope.errors import StudyError
+from tokenscope.errors import StudyError, Superseded
 from tokenscope.geometry import Geometry
 from tokenscope.jobs import Interrupted, StopRequest, job, log
 from tokenscope.objective import patch_segments
-from tokenscope.parallel import World, launch
+from tokenscope.parallel import World, launch, torchrun
 from tokenscope.places import places
 from tokenscope.recipes import Training
 from tokenscope.registers import add_registers, freeze
@@ -32,14 +32,17 @@ from tokenscope.stores import (
 )
 from tokenscope.training import Callbacks, Trainer
 
+TAKEN = "superseded: "  # what a process of torchrun tells the job that started it
 
-def main(spec, base, recipe, images, device, threads, partial, outputs, code):
+
+def main(spec, base, recipe, images, device, workers, partial, outputs, code):
     """Write weights, a row per epoch, snapshots and, last, the card.
 
     Args:
         base: ``spec`` and ``card`` of the backbone to start from, or None.
         images: ``receipt`` and ``store`` of decoded pixels, with ``truth`` where patches have
             labels; or ``sample``, ``root`` and ``geometry`` of files that are augmented.
+        workers: processes that decode such files for this one.
         outputs: paths of ``card``, ``weights``, ``history``, ``snapshots``.
     """
     watch, stop, recipe = Stopwatch(), StopRequest(margin=120), Training(**recipe)
@@ -48,7 +51,7 @@ def main(spec, base, recipe, images, device, threads, partial, outputs, code):
         log.setLevel(logging.ERROR)
     torch.manual_seed(recipe.seed)
     model = start(spec, base, recipe)
-    source, data = pixels(images, model, threads // max(1, world.size))
+    source, data = pixels(images, model, workers)
     mark = fingerprint(
         spec=spec, recipe=recipe, data=data, code=code,
         base=read_receipt(base["card"])["sha256"] if base else None,
@@ -65,7 +68,8 @@ def main(spec, base, recipe, images, device, threads, partial, outputs, code):
         "%s trained parameters, %d updates of %d images in %d parts on %d x %s",
         f"{trained:,}", total, recipe.batch_size, recipe.slots, world.size, world.device,
     )  # fmt: skip
-    write_curve = curve(recipe, Path(partial).parent / "tensorboard")
+    events = Path(outputs["history"]).with_name("tensorboard")
+    write_curve = curve(recipe, events) if world.main else None
 
     def report(row, speed):
         log.info(
@@ -79,6 +83,7 @@ def main(spec, base, recipe, images, device, threads, partial, outputs, code):
             write_history(state["history"], outputs["history"])
             write_curve(state["history"])
         if reason:
+            world.wait()  # the first to end ends all; the checkpoint has to be whole by then
             raise Interrupted(
                 f"{reason}: ended after {state['done']:,} of {total:,} updates; "
                 "the next attempt goes on from there"
@@ -178,18 +183,25 @@ def _load(folder):
 
 
 def distribute(arguments, label, threads, processes, nodes):
-    """Train in this process, or in one for each device under torchrun."""
+    """Train in this process, or in one for each device under torchrun.
+
+    Args:
+        threads: cores of each node, shared by its processes.
+    """
+    arguments["workers"] = own = max(1, threads // processes)
     if processes * nodes == 1:
         return main(**arguments)
     folder = Path(arguments["partial"]).parent
     task = folder / f"{Path(arguments['partial']).name}-task.json"
-    own = max(1, threads // processes)
     write_text(task, json.dumps({"label": label, "threads": own, "arguments": arguments}))
-    status, last = launch([__file__, str(task)], processes, nodes, log.info)
-    if last.startswith("stopped: "):
-        raise Interrupted(last.removeprefix("stopped: "))
+    command = torchrun(processes, nodes, threads)
+    status, said = launch([*command, __file__, str(task)], log.info)
+    if said.startswith("stopped: "):
+        raise Interrupted(said.removeprefix("stopped: "))
+    reason = said.removeprefix("error: ") or f"torchrun ended with status {status}"
+    if reason.startswith(TAKEN):
+        raise Superseded(reason.removeprefix(TAKEN))
     if status:
-        reason = last.removeprefix("error: ") or f"torchrun ended with status {status}"
         raise StudyError(reason)
 
 
@@ -201,8 +213,7 @@ if "snakemake" in globals():
         outputs = {name: out[name] for name in ("card", "weights", "history", "snapshots")}
         arguments = {
             "spec": p.spec, "base": base, "recipe": p.recipe, "images": p.images,
-            "device": p.device, "threads": threads, "partial": p.partial, "outputs": outputs,
-            "code": p.code,
+            "device": p.device, "partial": p.partial, "outputs": outputs, "code": p.code,
         }  # fmt: skip
         processes = p.compute["processes"]
         if pick_device(p.device) == "cuda":
@@ -210,6 +221,8 @@ if "snakemake" in globals():
         distribute(arguments, label, threads, processes, p.compute["nodes"])
 elif __name__ == "__main__":  # a process of torchrun
     task = json.loads(Path(sys.argv[1]).read_text())
-    made = task["arguments"]["outputs"].values()
-    with job("/dev/null", task["label"], task["threads"], made):
-        main(**task["arguments"])
+    with job("/dev/null", task["label"], task["threads"]):
+        try:
+            main(**task["arguments"])
+        except Superseded as error:  # torchrun shall end the other processes, too
+            raise StudyError(f"{TAKEN}{error}") from None

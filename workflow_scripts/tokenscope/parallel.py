@@ -60,6 +60,10 @@ class World:
         """Whether any process says so; all must ask."""
         return bool(self.sum(torch.tensor(float(flag), device=self.device)).item())
 
+    def wait(self) -> None:
+        """Until all processes are here."""
+        self.any(False)
+
     def share(self, value):
         """The value of the main process, in all of them."""
         box = [value]
@@ -68,39 +72,49 @@ class World:
         return box[0]
 
 
-def launch(program: list[str], processes: int, nodes: int, say) -> tuple[int, str]:
-    """Run ``program`` under torchrun, ``processes`` on each of ``nodes`` nodes of this Slurm job.
+def torchrun(processes: int, nodes: int, threads: int) -> list[str]:
+    """The command before the program: torchrun here, or on each node of this Slurm job by srun.
 
     Args:
-        say: called with each line that the main process writes.
-
-    Returns:
-        exit status, and the last line that began with ``error:`` or ``stopped:``.
+        processes: on each node. threads: cores of each node, for its processes together.
 
     Raises:
         StudyError: several nodes outside a Slurm job that has them.
     """
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
     if nodes == 1:
-        command += ["--standalone"]
-    else:
-        have = int(os.environ.get("SLURM_JOB_NUM_NODES", 1))
-        if have != nodes:
-            raise StudyError(f"the recipe asks for {nodes} nodes, this Slurm job has {have}")
-        job = os.environ["SLURM_JOB_ID"]
-        port = 20000 + int(job) % 20000  # the same on all nodes, another for each job
-        command = [
-            "srun", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1",
-            *command, f"--nnodes={nodes}", f"--rdzv-id={job}", "--rdzv-backend=c10d",
-            f"--rdzv-endpoint={platform.node()}:{port}",
-        ]  # fmt: skip
-    last = ""
-    with subprocess.Popen([*command, *program], stderr=subprocess.PIPE, text=True) as running:
+        return [*command, "--standalone"]
+    have = int(os.environ.get("SLURM_JOB_NUM_NODES", 1))
+    if have != nodes:
+        raise StudyError(f"the recipe asks for {nodes} nodes, this Slurm job has {have}")
+    job = os.environ["SLURM_JOB_ID"]
+    port = 20000 + int(job) % 20000  # the same on all nodes, another for each job
+    # srun takes neither the cores per task nor a binding that fits both nodes from its job.
+    return [
+        "srun", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1",
+        f"--cpus-per-task={threads}", "--cpu-bind=none", "--kill-on-bad-exit=1", *command,
+        f"--nnodes={nodes}", f"--rdzv-id={job}", "--rdzv-backend=c10d",
+        f"--rdzv-endpoint={platform.node()}:{port}",
+    ]  # fmt: skip
+
+
+def launch(command: list[str], say) -> tuple[int, str]:
+    """Run a command of :func:`torchrun`.
+
+    Args:
+        say: called with each line that the main process writes.
+
+    Returns:
+        exit status, and the first line that began with ``error:`` or ``stopped:``; processes
+        that lose a peer complain after it.
+    """
+    first = ""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         for line in running.stderr:
             if match := re.match(r"\[train [^]]*\] (.*)", line):
                 say(match[1])
-                if re.match(r"(error|stopped|unexpected error)", match[1]):
-                    last = match[1]
+                if not first and re.match(r"(error|stopped|unexpected error)", match[1]):
+                    first = match[1]
             elif line.strip():
                 print(line, end="", file=sys.stderr)
-    return running.returncode, last
+    return running.returncode, first
