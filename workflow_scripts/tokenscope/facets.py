@@ -77,8 +77,3 @@ class Facets:
                 found[block, facet] = value.transpose(1, 2).flatten(2)[:, prefix:]
             found[block, "output"] = output[:, prefix:]
         return found
-
-
-def unit(features: Tensor) -> Tensor:
-    """Features scaled to length one; float32."""
-    return torch.nn.functional.normalize(features.float(), dim=-1)
