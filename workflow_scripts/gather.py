@@ -74,7 +74,7 @@ NOTES = {
     "1 x 1 convolution for classes; 256 depth bins from patch and CLS for depth); constant: the "
     "commonest class or the mean depth of the training images. miou: over classes that occur. "
     "rmse, abs_rel, delta1: mean over images, as in BTS and DINOv2; rmse_pooled: over all pixels. "
-    "..._minus_r0: the difference from the same backbone without registers on the same test images, "
+    "..._minus_r0: the difference from the same backbone without registers on the same images, "
     "one head each, so that the noise of training a head is not in its interval; registers help: "
     "yes if the interval lies on the better side of zero, no if on the worse, else cannot tell. "
     "features_cached: yes if tokens of fixed crops were taken once, no if crops were drawn anew at "

@@ -1,6 +1,5 @@
 """q, k, v and output of the last blocks of a backbone, out of one forward pass."""
 
-import torch
 from torch import Tensor, nn
 
 from tokenscope.errors import StudyError
