@@ -35,6 +35,7 @@ rule dense_head:
         rows=f"{RESULTS}/measures/dense/{{dataset}}/{BACKBONE}.csv",
         classes=f"{RESULTS}/measures/dense/{{dataset}}/{BACKBONE}.classes.csv",
         maps=f"{RESULTS}/figures/data/dense/{{dataset}}/{BACKBONE}.npz",
+        by_image=f"{RESULTS}/measures/dense/{{dataset}}/{BACKBONE}.images.npz",
         receipt=f"{RESULTS}/receipts/dense/{{dataset}}/{BACKBONE}.json",
     log:
         f"{RESULTS}/logs/dense_head/{{dataset}}/{BACKBONE}.log",
@@ -68,7 +69,8 @@ rule smoothness:
     input:
         receipts=receipts_of,
     output:
-        f"{RESULTS}/measures/smoothness/{{dataset}}/{BACKBONE}.csv",
+        rows=f"{RESULTS}/measures/smoothness/{{dataset}}/{BACKBONE}.csv",
+        by_image=f"{RESULTS}/measures/smoothness/{{dataset}}/{BACKBONE}.images.npz",
     log:
         f"{RESULTS}/logs/smoothness/{{dataset}}/{BACKBONE}.log",
     benchmark:
@@ -91,6 +93,7 @@ rule smoothness:
 localrules:
     fig_dense,
     dense_classes,
+    dense_pairs,
     provenance_dense,
     gather_dense,
 
@@ -115,6 +118,22 @@ rule fig_dense:
         code=code("fig_dense.py"),
     script:
         "../workflow_scripts/fig_dense.py"
+
+
+use rule discovery_pairs as dense_pairs with:
+    input:
+        DENSE.over(f"{RESULTS}/measures/dense/{{dataset}}/{BACKBONE}.images.npz")
+        + over(f"{RESULTS}/measures/smoothness/{{dataset}}/{BACKBONE}.images.npz"),
+    output:
+        f"{RESULTS}/measures/dense/pairs.csv",
+    log:
+        f"{RESULTS}/logs/dense_pairs/all.log",
+    params:
+        who=[STUDY.who(row, name) for name in DENSE.sets for row in DENSE.rows]
+        + [STUDY.who(row, name) for name in config["analyse"] for row in STUDY.chosen],
+        claim="dense",
+        statistics=config["statistics"],
+        code=code("pairs.py"),
 
 
 rule dense_classes:
@@ -148,6 +167,7 @@ use rule gather as gather_dense with:
         rows=DENSE.over(f"{RESULTS}/measures/dense/{{dataset}}/{BACKBONE}.csv")
         + (
             over(f"{RESULTS}/measures/smoothness/{{dataset}}/{BACKBONE}.csv")
+            + [rules.dense_pairs.output[0]]
             if DENSE.config
             else []
         ),

@@ -71,6 +71,7 @@ rule corloc:
         rows=f"{RESULTS}/measures/discovery/{{dataset}}/{BACKBONE}.csv",
         settings=f"{RESULTS}/measures/discovery/{{dataset}}/{BACKBONE}.settings.csv",
         chosen=f"{RESULTS}/measures/discovery/{{dataset}}/{BACKBONE}.chosen.json",
+        by_image=f"{RESULTS}/measures/discovery/{{dataset}}/{BACKBONE}.images.npz",
     log:
         f"{RESULTS}/logs/corloc/{{dataset}}/{BACKBONE}.log",
     benchmark:
@@ -92,6 +93,24 @@ rule corloc:
         code=code("corloc.py"),
     script:
         "../workflow_scripts/corloc.py"
+
+
+rule discovery_pairs:
+    input:
+        DISCOVERY.over(f"{RESULTS}/measures/discovery/{{dataset}}/{BACKBONE}.images.npz"),
+    output:
+        f"{RESULTS}/measures/discovery/pairs.csv",
+    log:
+        f"{RESULTS}/logs/discovery_pairs/all.log",
+    conda:
+        ENV
+    params:
+        who=[STUDY.who(row, name) for name in DISCOVERY.sets for row in DISCOVERY.rows],
+        claim="discovery",
+        statistics=config["statistics"],
+        code=code("pairs.py"),
+    script:
+        "../workflow_scripts/pairs.py"
 
 
 rule discovery_maps:
@@ -128,6 +147,7 @@ localrules:
     fig_discovery,
     fig_lost_settings,
     discovery_settings,
+    discovery_pairs,
     provenance_discovery,
     gather_discovery,
 
@@ -202,7 +222,8 @@ use rule provenance as provenance_discovery with:
 
 use rule gather as gather_discovery with:
     input:
-        rows=DISCOVERY.over(f"{RESULTS}/measures/discovery/{{dataset}}/{BACKBONE}.csv"),
+        rows=DISCOVERY.over(f"{RESULTS}/measures/discovery/{{dataset}}/{BACKBONE}.csv")
+        + [rules.discovery_pairs.output[0]],
         provenance=rules.provenance_discovery.output[0],
         published="config/published.csv",
     output:

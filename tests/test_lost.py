@@ -33,17 +33,21 @@ def reference(features, grid, bias, candidates=100):
 
 
 @pytest.mark.parametrize("grid, candidates", [((7, 9), 100), ((12, 8), 20), ((1, 5), 3)])
-def test_lost_equals_its_definition(grid, candidates):
+def test_lost_equals_its_definition(grid, candidates, monkeypatch):
     torch.manual_seed(0)
     biases = [0.0, -0.1, 0.3, -0.6, -40.0]
     features = torch.randn(6, grid[0] * grid[1], 5, dtype=torch.float64)
     features += 0.6 * torch.randn(6, 1, 5, dtype=torch.float64)
     features[5] = features[5].abs()  # everything is alike
-    out = expand(features, biases, candidates)
-    for z, bias in enumerate(biases):
+    ways = [(normalised, bias) for normalised in (False, True) for bias in biases]
+    monkeypatch.setattr("tokenscope.lost.CACHED_ENTRIES", 4 * grid[0] ** 2 * grid[1] ** 2)
+    out = expand(features, ways, candidates)
+    unit = torch.nn.functional.normalize(features, dim=-1)
+    for z, (normalised, bias) in enumerate(ways):
         found, box = components(out.mask[:, z].numpy().reshape(6, *grid), out.seed[:, z].numpy())
         for i in range(6):
-            seed, degree, similar, expected = reference(features[i].numpy(), grid, bias, candidates)
+            given = (unit if normalised else features)[i].numpy()
+            seed, degree, similar, expected = reference(given, grid, bias, candidates)
             assert out.seed[i, z] == seed
             assert out.degree[i, z].tolist() == degree
             assert sorted(similar) == out.similar[i, z].nonzero().flatten().tolist()
@@ -57,7 +61,7 @@ def test_one_bright_rectangle_is_the_box():
     features = torch.zeros(2, 192, 2)
     features[..., 0] = torch.tensor(grid.reshape(2, -1))
     features[..., 1] = 1 - features[..., 0]
-    out = expand(features - torch.tensor([0.1, 0.2]), [0.0])
+    out = expand(features - torch.tensor([0.1, 0.2]), [(False, 0.0)])
     found, box = components(out.mask[:, 0].numpy().reshape(2, 12, 16), out.seed[:, 0].numpy())
     assert (found == grid).all()
     pixels = to_pixels(box, 16, np.array([[256, 192], [60, 190]]))

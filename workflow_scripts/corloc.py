@@ -7,7 +7,7 @@ reported on the same others, so that they show how much the choice matters and n
 import numpy as np
 import pandas as pd
 
-from tokenscope import tidy
+from tokenscope import paired, tidy
 from tokenscope.annotations import CORNERS
 from tokenscope.bootstrap import Bootstrap
 from tokenscope.boxes import located
@@ -20,8 +20,8 @@ FIXED = ("k", "v")  # LOST as published takes k; Darcet et al. take v for DeiT-I
 
 
 def main(receipt, boxes, listed, who, held_out, seed, shown, statistics, rows_file, curves_file,
-         chosen_file):  # fmt: skip
-    """Write tidy rows, CorLoc under every setting, and the setting that was chosen."""
+         chosen_file, by_image):  # fmt: skip
+    """Write tidy rows, CorLoc under every setting, the setting that was chosen, and hits."""
     with open_store(read_receipt(receipt)["store"]) as store:
         store.load()
     truth = {
@@ -52,18 +52,21 @@ def main(receipt, boxes, listed, who, held_out, seed, shown, statistics, rows_fi
     def corloc(group, found):
         rows.add("discovery", group, "corloc", *share(bootstrap, found), "percent")
 
+    inside = seed_in_box(store.isel(setting=best), truth)[rest]
+    kept = {("lost", "corloc"): hits[rest, best], ("lost", "seed_in_box"): inside}
     corloc("lost", hits[rest, best])
     describe(rows, settings[best])
     rows.add(
         "discovery", "lost_held_out", "corloc", 100 * hits[held, best].mean(), unit="percent",
         n=len(held),
     )  # fmt: skip
-    inside = seed_in_box(store.isel(setting=best), truth)[rest]
     rows.add("discovery", "lost", "seed_in_box", *share(bootstrap, inside), "percent")
     for facet in FIXED:
         fixed = (settings[0].block, facet, False, 0.0)
         if fixed in settings:
-            corloc(f"lost_{facet}_unbiased", hits[rest, settings.index(fixed)])
+            group = f"lost_{facet}_unbiased"
+            kept[group, "corloc"] = hits[rest, settings.index(fixed)]
+            corloc(group, kept[group, "corloc"])
     for name, allowed in restrictions(settings).items():
         corloc(name, hits[rest, pick(hits[held], settings, allowed)])
     size = np.stack([store["width"].values, store["height"].values], 1)
@@ -75,6 +78,8 @@ def main(receipt, boxes, listed, who, held_out, seed, shown, statistics, rows_fi
     for what, number in read_receipt(listed)["left_out"].items():
         rows.add("discovery", "left_out", what, number, unit=what.split("_")[0])
     tidy.write(rows.frame(), rows_file)
+    names = store["image_id"].values
+    paired.write(by_image, names[rest], {key: 100.0 * hit for key, hit in kept.items()})
     point, low, high, _ = bootstrap.ratio(100.0 * hits[rest], np.ones((len(rest), 1)))
     table = pd.DataFrame(settings).assign(
         corloc_held_out=100 * hits[held].mean(0), corloc=point, low=low, high=high,
@@ -84,7 +89,7 @@ def main(receipt, boxes, listed, who, held_out, seed, shown, statistics, rows_fi
     places = np.linspace(0, len(rest) - 1, min(shown, len(rest))).round().astype(int)
     write_receipt(
         chosen_file, setting=settings[best]._asdict(), text=str(settings[best]), held_out=len(held),
-        shown=store["image_id"].values[rest[places]].tolist(),
+        shown=names[rest[places]].tolist(),
     )  # fmt: skip
 
 
@@ -147,5 +152,5 @@ if "snakemake" in globals():
     with job(snakemake.log[0], f"corloc {w.dataset} {w.family}/{w.size}/{w.registers}"):
         main(
             i.receipt, i.boxes, i.listed, p.who, p.held_out, p.seed, p.shown, p.statistics,
-            out.rows, out.settings, out.chosen,
+            out.rows, out.settings, out.chosen, out.by_image,
         )  # fmt: skip

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from tokenscope import tidy
+from tokenscope import paired, tidy
 from tokenscope.backbones import open_backbone, pick_device
 from tokenscope.bootstrap import Bootstrap
 from tokenscope.crops import Frozen
@@ -24,8 +24,8 @@ SHOWN = 256  # pixels of the longer side of a drawn map
 
 
 def main(card, listed, facts, source, spec, settings, seed, shown, who, statistics, device,
-         threads, partial, rows_file, classes_file, maps_file, receipt):  # fmt: skip
-    """Write tidy rows, IoU by class, maps of a few test images, and a receipt."""
+         threads, partial, rows_file, classes_file, maps_file, by_image, receipt):  # fmt: skip
+    """Write tidy rows, IoU by class, maps of a few test images, errors by image, a receipt."""
     watch, card, facts = Stopwatch(), read_receipt(card), read_receipt(facts)
     device, maps = pick_device(device), Maps(source)
     table = pd.read_csv(listed, dtype={"image_id": str, "image": str, "target": str})
@@ -72,6 +72,7 @@ def main(card, listed, facts, source, spec, settings, seed, shown, who, statisti
     columns = [*who, "class", "iou", "low", "high", "true_share"]
     tidy.write(pd.DataFrame([{**who, **c} for c in classes], columns=columns), classes_file)
     _save(kept, maps_file, spec["name"])
+    paired.write(by_image, [row["image_id"] for row in test_rows], _by_image(measured, maps))
     shutil.rmtree(folder, ignore_errors=True)
     write_receipt(
         receipt, name=spec["name"], settings=settings, source=source, losses=losses[:: max(
@@ -95,20 +96,26 @@ def _measure(found, target, maps):
     return depth_errors(found, target) if maps.depth else areas(found, target, maps.classes)
 
 
+def _by_image(measured, maps):
+    """What the head gave each test image, to be compared with another backbone's."""
+    if not maps.depth:
+        return {("linear", paired.AREAS): np.stack(measured["linear"]).astype(np.int32)}
+    table = pd.DataFrame(measured["linear"])
+    return {("linear", name): table[name].to_numpy() for name in ("rmse", "abs_rel", "delta1")}
+
+
 def _segmentation(rows, bootstrap, measured, source):
     """mIoU over classes that occur, pixel accuracy, and IoU by class."""
     names = source.get("names") or [str(i) for i in range(source["classes"])]
     again, point, classes = {}, {}, []
     for group, values in measured.items():
         values = np.stack(values)
-        iou, resampled = class_iou(values.sum(0)), class_iou(bootstrap.sums(values))
-        again[group], point[group] = np.nanmean(resampled, 1), np.nanmean(iou)
-        ends = bootstrap.interval(100 * again[group])
-        rows.add("dense", group, "miou", 100 * point[group], *ends, "percent")
-        right, all_ = values[:, 0].sum(1), values[:, 2].sum(1)
-        accuracy = bootstrap.ratio(100 * right, all_)[:3]
-        rows.add("dense", group, "pixel_accuracy", *accuracy, "percent")
+        found = paired.estimates(bootstrap, paired.AREAS, values)
+        for metric, (value, resampled) in found.items():
+            rows.add("dense", group, metric, value, *bootstrap.interval(resampled), "percent")
+        point[group], again[group] = found["miou"]
         if group == "linear":
+            iou, resampled = class_iou(values.sum(0)), class_iou(bootstrap.sums(values))
             low, high = bootstrap.interval(100 * resampled)
             share = values[:, 2].sum(0) / values[:, 2].sum()
             for i, name in enumerate(names):
@@ -119,10 +126,9 @@ def _segmentation(rows, bootstrap, measured, source):
                 if len(names) <= LISTED_CLASSES:
                     metric = f"iou_{name}"
                     rows.add("dense", group, metric, 100 * iou[i], low[i], high[i], "percent")
-    difference = 100 * (again["linear"] - again["constant"])
     rows.add(
-        "dense", "linear-constant", "miou", 100 * (point["linear"] - point["constant"]),
-        *bootstrap.interval(difference), "percent",
+        "dense", "linear-constant", "miou", point["linear"] - point["constant"],
+        *bootstrap.interval(again["linear"] - again["constant"]), "points",
     )  # fmt: skip
     return classes
 
@@ -169,5 +175,5 @@ if "snakemake" in globals():
         main(
             i.card, i.listed, i.facts, p.source, p.spec, p.settings, p.seed, p.shown, p.who,
             p.statistics, p.device, snakemake.threads, p.partial, out.rows, out.classes, out.maps,
-            out.receipt,
+            out.by_image, out.receipt,
         )  # fmt: skip

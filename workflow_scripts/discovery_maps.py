@@ -9,7 +9,6 @@ import xarray as xr
 
 from tokenscope.backbones import open_backbone, pick_device
 from tokenscope.discovery import Discoverer, Reader
-from tokenscope.facets import unit
 from tokenscope.jobs import job
 from tokenscope.lost import Setting, components, expand, to_pixels
 from tokenscope.native import batch, padded
@@ -41,8 +40,7 @@ def one(finder, image, setting, candidates):
     x = batch([image], size, finder.mean, finder.std)
     with torch.autocast(finder.device, dtype=torch.bfloat16, enabled=finder.cuda):
         features = finder.facets(x)[setting.block, setting.facet]
-    features = unit(features) if setting.normalised else features
-    out = expand(features, [setting.bias], candidates)
+    out = expand(features, [(setting.normalised, setting.bias)], candidates)
     fold = [part[0, 0].cpu().numpy().reshape(grid) for part in (out.degree, out.similar, out.mask)]
     seed = out.seed[0].cpu().numpy()
     found, box = components(fold[2][None], seed)

@@ -4,7 +4,7 @@ import textwrap
 
 import pandas as pd
 
-from tokenscope import tidy
+from tokenscope import paired, tidy
 from tokenscope.gains import BASE, WITH_REGISTERS, as_ours, published_gains
 from tokenscope.jobs import job
 from tokenscope.kinds import is_control
@@ -79,6 +79,9 @@ NOTES = {
     "1 x 1 convolution for classes; 256 depth bins from patch and CLS for depth); constant: the "
     "commonest class or the mean depth of the training images. miou: over classes that occur. "
     "rmse, abs_rel, delta1: mean over images, as in BTS and DINOv2; rmse_pooled: over all pixels. "
+    "..._minus_r0: the difference from the same backbone without registers on the same images, "
+    "one head each, so that the noise of training a head is not in its interval; registers help: "
+    "yes if the interval lies on the better side of zero, no if on the worse, else cannot tell. "
     "features_cached: yes if tokens of fixed crops were taken once, no if crops were drawn anew at "
     "each step. roughness: 0 for a map that equals its own 3 x 3 median, 1 if the median explains "
     "nothing of its variance over the image; of the tokens, of their directions (length one), and "
@@ -93,7 +96,9 @@ NOTES = {
     "of the median squared norm of an image's patches; Darcet et al. did not publish theirs, so "
     "that their figures cannot be expected back exactly. Images keep their size, zero-padded to "
     "whole patches. Objects marked difficult or truncated count and crowds do not, as in LOST, "
-    "unless the set drops them (left_out); images without a box are left out.",
+    "unless the set drops them (left_out); images without a box are left out. ..._minus_r0: the "
+    "difference from the same backbone without registers on the same images, each under the "
+    "setting chosen for it; registers help: yes if its interval lies above zero, no if below.",
     "control": "planted: constant patches, read off the pixels. measured: tokens above 3 x median. "
     "The verdict is yes if not one token differs, the block is the planted one, and has_artifacts "
     "says so; for the negative control, if nothing was found.",
@@ -115,7 +120,8 @@ def main(rows, claim, provenance, published, csv, text):
     with open(text, "w") as handle:
         theirs = pd.read_csv(published)
         gains = published_gains(theirs)
-        beside = pd.concat([as_ours(theirs), gains])
+        ours = as_ours(theirs)
+        beside = pd.concat([ours, gains, paired.published(ours)])
         handle.write(page(table, claim, pd.read_csv(provenance), beside, gains))
 
 
@@ -125,7 +131,7 @@ def page(table, claim, provenance, published, gains):
     published = published.fillna("")
     beside = published.groupby(tidy.PUBLISHED[:3] + tidy.PUBLISHED[4:], sort=False)
     known = {key: group for key, group in beside}
-    lines += verdicts(table, known)
+    lines += verdicts(table, known) if claim == "claim5" else differences(table, known)
     for (dataset, *who), group in table.groupby(
         ["dataset", "family", "size", "registers"], sort=False
     ):
@@ -191,6 +197,23 @@ def reported(gains):
         base = row.metric.removeprefix("top1_gain_over_")
         head = row.group or "own_head"
         cells = [row.source, row.item, who, head, base, f"{row.value:+.2f}", row.note]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def differences(table, known):
+    """What registers change in discovery and dense tasks, and whether that is for the better."""
+    if not (table["metric"] == "registers_help").any():
+        return []
+    header = ["backbone", "dataset", "group", "quantity", "minus r0", "interval", "published"]
+    lines = ["## Do registers help?", "", f"| {' | '.join([*header, 'registers help'])} |"]
+    lines.append("|" + "-|" * (len(header) + 1))
+    for row in table[table["metric"].str.endswith(paired.MINUS)].itertuples():
+        who = (row.family, row.size, row.registers)
+        cited = citations(known, (*who, row.group, row.metric), row.dataset)
+        cells = ["/".join(who), row.dataset, row.group, row.metric.removesuffix(paired.MINUS)]
+        cells += [f"{row.value:+.4g} {row.unit}", f"{row.low:+.4g} to {row.high:+.4g}", cited]
+        cells.append(spoken(paired.helps(row.metric, row.low, row.high), "verdict"))
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 

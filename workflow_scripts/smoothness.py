@@ -8,15 +8,15 @@ nothing; 1: the median explains as little as one constant vector. Isolated artif
 import numpy as np
 from scipy.ndimage import median_filter
 
-from tokenscope import tidy
+from tokenscope import paired, tidy
 from tokenscope.bootstrap import Bootstrap
 from tokenscope.jobs import job
 from tokenscope.stores import open_store, read_receipt
 
 
-def main(receipts, who, images, statistics, output):
+def main(receipts, who, images, statistics, output, by_image):
     """Write the roughness of tokens, of their directions and of their norms, last block."""
-    parts = {}
+    parts, ids = {}, []
     stores = [open_store(read_receipt(receipt)["store"]) for receipt in receipts]
     total = sum(store.sizes["image"] for store in stores)
     wanted = set(np.linspace(0, total - 1, min(images, total)).round().astype(int))
@@ -26,6 +26,7 @@ def main(receipts, who, images, statistics, output):
         grid = (int(store["patch_row"].max()) + 1, int(store["patch_column"].max()) + 1)
         count = store.sizes["image"]
         for i in sorted(w - first for w in wanted if first <= w < first + count):
+            ids.append(str(store["image_id"].values[i]))
             maps = {"norms": store["norms"][i, -1].values[patches][:, None]}
             if "tokens" in store:
                 tokens = store["tokens"][i].values[patches].astype(np.float32)
@@ -42,6 +43,8 @@ def main(receipts, who, images, statistics, output):
         point, low, high, _ = bootstrap.ratio(np.array(values), np.ones(len(values)))
         rows.add("dense", "smoothness", f"roughness_{name}", point, low, high, "share of variance")
     tidy.write(rows.frame(), output)
+    kept = {("smoothness", f"roughness_{name}"): values for name, values in parts.items()}
+    paired.write(by_image, ids, kept)
 
 
 def roughness(values):
@@ -54,4 +57,4 @@ def roughness(values):
 if "snakemake" in globals():
     w, p = snakemake.wildcards, snakemake.params
     with job(snakemake.log[0], f"smoothness {w.dataset} {w.family}/{w.size}/{w.registers}"):
-        main(snakemake.input.receipts, p.who, p.images, p.statistics, snakemake.output[0])
+        main(snakemake.input.receipts, p.who, p.images, p.statistics, *snakemake.output)

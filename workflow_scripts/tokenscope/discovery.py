@@ -1,7 +1,7 @@
 """Object discovery over a data set in one pass: every setting of LOST, features never stored.
 
 Images keep their own size (padded to whole patches) and are batched by it. The Gram matrix of a
-block, facet and normalisation is made once on the device and serves all biases; only the masks
+block and facet is made once on the device and serves all biases, normalised and not; only the masks
 leave it, and a thread turns them into boxes while the device works on the next batch.
 """
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tokenscope.errors import StudyError
-from tokenscope.facets import Facets, unit
+from tokenscope.facets import Facets
 from tokenscope.images import prefetch
 from tokenscope.jobs import Interrupted, log
 from tokenscope.lost import Setting, components, expand, to_pixels
@@ -110,8 +110,8 @@ class Discoverer:
         blocks = len({s.block for s in settings})
         self.facets = Facets(model, blocks)
         self.groups = [
-            (key, [s.bias for s in group])
-            for key, group in groupby(settings, key=lambda s: (s.block, s.facet, s.normalised))
+            (key, [(s.normalised, s.bias) for s in group])
+            for key, group in groupby(settings, key=lambda s: (s.block, s.facet))
         ]
 
     def pieces(self, images: pd.DataFrame) -> Iterator[tuple[tuple[int, int], list[int]]]:
@@ -136,9 +136,8 @@ class Discoverer:
         with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.cuda):
             found = self.facets(x)
         mask, seed, degree = [], [], []
-        for (block, facet, normalised), biases in self.groups:
-            features = found[block, facet]
-            out = expand(unit(features) if normalised else features, biases, self.candidates)
+        for key, ways in self.groups:
+            out = expand(found[key], ways, self.candidates)
             mask.append(out.mask)
             seed.append(out.seed)
             degree.append(out.degree.gather(2, out.seed[:, :, None])[:, :, 0])

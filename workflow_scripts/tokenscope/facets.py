@@ -1,6 +1,5 @@
 """q, k, v and output of the last blocks of a backbone, out of one forward pass."""
 
-import torch
 from torch import Tensor, nn
 
 from tokenscope.errors import StudyError
@@ -77,8 +76,3 @@ class Facets:
                 found[block, facet] = value.transpose(1, 2).flatten(2)[:, prefix:]
             found[block, "output"] = output[:, prefix:]
         return found
-
-
-def unit(features: Tensor) -> Tensor:
-    """Features scaled to length one; float32."""
-    return torch.nn.functional.normalize(features.float(), dim=-1)

@@ -11,6 +11,7 @@ cosine where features are normalised (s = 1) and comparable between backbones wh
 A bias of 0 is LOST as published.
 """
 
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from scipy import ndimage
 from torch import Tensor
 
 CANDIDATES = 100  # of the published method
+CACHED_ENTRIES = 2**20  # of a Gram matrix: 4 MB
 # Neighbours within an image of a stack, none between images: one call labels them all.
 _CROSS = np.zeros((3, 3, 3), bool)
 _CROSS[1] = ndimage.generate_binary_structure(2, 1)
@@ -51,7 +53,7 @@ def settings(
 
 
 class Expansion(NamedTuple):
-    """What LOST sees of B images under Z biases (n patches); tensors on the features' device.
+    """What LOST sees of B images in Z ways (n patches); tensors on the features' device.
 
     seed (B, Z): patch. degree (B, Z, n): number of other patches with positive similarity.
     similar (B, Z, n): the candidates that agree with the seed. mask (B, Z, n): patches whose
@@ -64,21 +66,43 @@ class Expansion(NamedTuple):
     mask: Tensor
 
 
-def expand(features: Tensor, biases: list[float], candidates: int = CANDIDATES) -> Expansion:
-    """Degrees, seeds and expansions of a batch of images of one size, without a loop over images.
+def expand(
+    features: Tensor, ways: list[tuple[bool, float]], candidates: int = CANDIDATES
+) -> Expansion:
+    """Degrees, seeds and expansions of a batch of images of one size.
 
-    Of equal degrees the patch that comes first (row by row) is taken.
+    One product of features serves all ways, normalised or not. Of equal degrees the patch that
+    comes first (row by row) is taken.
 
     Args:
         features: (B, n, feature), patches only.
-        biases: added to the Gram matrix, see the module.
+        ways: whether features are scaled to length one, and the bias, see the module; Z of them.
     """
-    features = features.float()
+    count = features.shape[1]
+    # On a CPU a few images at a time, so that their similarities stay in its cache.
+    few = len(features) if features.is_cuda else max(1, CACHED_ENTRIES // count**2)
+    parts = [_expand(part.float(), ways, candidates) for part in features.split(few)]
+    return Expansion(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def _expand(features: Tensor, ways: list[tuple[bool, float]], candidates: int) -> Expansion:
     gram = features @ features.transpose(1, 2)
-    images, n, _ = gram.shape
+    above, parts = torch.empty_like(gram), []
+    for normalised, group in groupby(ways, key=lambda way: way[0]):
+        alike = gram
+        if normalised:
+            inverse = gram.diagonal(dim1=1, dim2=2).sqrt().clamp_min(1e-12).reciprocal()
+            alike = (inverse[:, :, None] * inverse[:, None, :]).mul_(gram)
+        parts.append(_biased(alike, [bias for _, bias in group], candidates, above))
+    return Expansion(*(torch.cat(values, 1) for values in zip(*parts, strict=True)))
+
+
+def _biased(gram: Tensor, biases: list[float], candidates: int, above: Tensor) -> Expansion:
+    """LOST on similarities (B, n, n) under every bias; ``above`` is overwritten."""
+    n = gram.shape[1]
     own = gram.diagonal(dim1=1, dim2=2)
     shift = own.quantile(0.5, dim=1)[:, None] * torch.tensor(biases, device=gram.device)
-    degree, above = [], torch.empty_like(gram)
+    degree = []
     for z in range(len(biases)):
         limit = -shift[:, z, None]
         torch.gt(gram, limit[:, :, None], out=above)  # as floats: summed faster than booleans

@@ -1,0 +1,64 @@
+"""Differences that registers make on the same images: signs, units, and what is refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tokenscope import paired
+from tokenscope.errors import StudyError
+
+STATISTICS = {"resamples": 200, "seed": 0, "confidence": 0.95}
+RNG = np.random.default_rng(0)
+
+
+def who(registers, kind):
+    return {"family": "f", "size": "s", "registers": registers, "kind": kind, "dataset": "d"}
+
+
+def pair(folder, before, after, ids=("a", "b") * 20):
+    for name, values in (("r0", before), ("r4", after)):
+        paired.write(folder / f"{name}.npz", ids, values)
+    return [(who("r0", "none"), folder / "r0.npz"), (who("r4", "trained"), folder / "r4.npz")]
+
+
+def test_a_constant_difference_has_no_width_and_less_error_helps(tmp_path):
+    rmse, hits = RNG.random(40), 100.0 * (RNG.random(40) < 0.5)
+    before = {("linear", "rmse"): rmse, ("lost", "corloc"): hits, ("lost", "seed_in_box"): hits}
+    after = {**before, ("linear", "rmse"): rmse - 0.25}
+    rows = paired.differences(pair(tmp_path, before, after), "dense", STATISTICS)
+    assert set(rows["registers"]) == {"r4"} and set(rows["kind"]) == {"trained"}
+    found = rows.set_index(["group", "metric"])
+    error = found.loc["linear", "rmse_minus_r0"]
+    assert error[["value", "low", "high"]].tolist() == pytest.approx([-0.25] * 3, abs=1e-6)
+    assert found.loc[("linear", "registers_help"), "value"] == 1
+    assert found.loc[("lost", "corloc_minus_r0"), "value"] == 0
+    assert np.isnan(found.loc[("lost", "registers_help"), "value"])  # cannot tell
+    assert (rows["metric"] == "registers_help").sum() == 2  # seed_in_box decides nothing
+    assert paired.helps("corloc_minus_r0", -3, -1) == 0 == paired.helps("rmse", 0.1, 0.2)
+
+
+def test_miou_is_of_summed_areas(tmp_path):
+    true = np.tile([6, 4], (40, 1))
+    perfect = np.stack([true, true, true], 1)
+    half = np.stack([true // 2, true, true], 1)  # of 2: shared 1, together 3
+    before, after = {("linear", paired.AREAS): half}, {("linear", paired.AREAS): perfect}
+    rows = paired.differences(pair(tmp_path, before, after), "dense", STATISTICS)
+    found = rows.set_index("metric")["value"]
+    assert found["miou_minus_r0"] == pytest.approx(100 - 100 / 3, abs=1e-4)
+    assert found["pixel_accuracy_minus_r0"] == pytest.approx(50, abs=1e-4)
+    assert found["registers_help"] == 1
+
+
+def test_other_images_are_refused_and_no_twin_is_no_row(tmp_path):
+    files = pair(tmp_path, *[{("lost", "corloc"): np.zeros(2)}] * 2, ids=("a", "b"))
+    paired.write(files[1][1], ("a", "c"), {("lost", "corloc"): np.zeros(2)})
+    with pytest.raises(StudyError, match="r4.npz and .*r0.npz do not hold the same images"):
+        paired.differences(files, "discovery", STATISTICS)
+    assert not len(paired.differences(files[1:], "discovery", STATISTICS))
+
+
+def test_published_differences_average_runs():
+    table = pd.read_csv("config/published.csv")
+    found = paired.published(table).set_index(["source", "family", "dataset", "metric"])["value"]
+    assert found["darcet-2024", "dinov2", "voc07", "corloc_minus_r0"] == pytest.approx(20.1)
+    assert found["tmlr-4353", "dinov2", "ade20k", "miou_minus_r0"] == pytest.approx(1.88)
