@@ -135,9 +135,9 @@ def test_unfinished_work_on_other_tokens_is_not_gone_on_with(banks, tmp_path):
     settings, state = SETTINGS | {"epochs": 4}, str(tmp_path / "state.pt")
     windows = settings | {"memory_gb": 1e-4}
     for bank, mine in (("reverse", settings), ("paper", windows)):
-        asked = iter(["", "SIGTERM"])
+        stop = iter(["", "SIGTERM"]).__next__
         with pytest.raises(Interrupted):
-            ask(banks["paper"], "position", settings, "cpu", partial=state, stop=lambda: next(asked))
+            ask(banks["paper"], "position", settings, "cpu", partial=state, stop=stop)
         fresh = ask(banks[bank], "position", mine, "cpu")
         again = ask(banks[bank], "position", mine, "cpu", partial=state)
         assert torch.equal(fresh.trained.weights, again.trained.weights)

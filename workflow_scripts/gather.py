@@ -5,6 +5,7 @@ import textwrap
 import pandas as pd
 
 from tokenscope import tidy
+from tokenscope.answers import tables
 from tokenscope.gains import as_ours, published_gains
 from tokenscope.jobs import job
 from tokenscope.kinds import is_control
@@ -46,7 +47,9 @@ NOTES = {
     "deviation; the published L2 error is the squared one. The learning rate is the best on "
     "validation images; n: test images, or tokens where nothing was measured. Intervals: bootstrap "
     "over seeds and test images. chance, commonest, mean patch, random and best one place: what "
-    "guessing gives on the same tokens. positions_confounded: yes if a group's tokens crowd in so "
+    "guessing gives on the same tokens. pixel_explained: what the probe takes off the mean patch's "
+    "squared error, in percent: errors of groups compare only so where one group's patches are "
+    "plainer. position_confounded: yes if a group's tokens crowd in so "
     "few places (position_entropy) that their position can be guessed without looking: then a "
     "position probe says nothing about local information. Controls: the planted neuron adds one "
     "and the same vector to constant patches and takes nothing away, so planted outliers should "
@@ -120,6 +123,8 @@ def page(table, claim, provenance, published):
     beside = published.groupby(tidy.PUBLISHED[:3] + tidy.PUBLISHED[4:], sort=False)
     known = {key: group for key, group in beside}
     lines += verdicts(table, known)
+    if claim == "claim4":
+        lines += tables(table, lambda key, dataset: citations(known, key, dataset))
     for (dataset, *who), group in table.groupby(
         ["dataset", "family", "size", "registers"], sort=False
     ):
