@@ -43,7 +43,7 @@ NOTES = {
     "claim4": "Linear probes on frozen tokens before the final norm, split by image; normal and "
     "outlier tokens (norm above the 98th percentile of the analysed sample) in equal numbers and "
     "from the same images, class probes with one token of each kind an image. Features are "
-    "standardised by the training images. Pixel errors are in pixels scaled by ImageNet's mean and "
+    "standardised by all images but the test images. Pixel errors are in pixels scaled by ImageNet's mean and "
     "deviation; the published L2 error is the squared one. The learning rate is the best on "
     "validation images; n: test images, or tokens where nothing was measured. Intervals: bootstrap "
     "over seeds and test images. chance, commonest, mean patch, random and best one place: what "
@@ -51,7 +51,8 @@ NOTES = {
     "squared error, in percent: errors of groups compare only so where one group's patches are "
     "plainer. position_confounded: yes if a group's tokens crowd in so "
     "few places (position_entropy) that their position can be guessed without looking: then a "
-    "position probe says nothing about local information. Controls: the planted neuron adds one "
+    "position probe says nothing about local information. outliers know: more or less if the "
+    "interval of outlier minus normal leaves zero out. Controls: the planted neuron adds one "
     "and the same vector to constant patches and takes nothing away, so planted outliers should "
     "know as much as their patch shows; the clean control has no mechanism, its outliers are just "
     "its 2 % largest tokens.",

@@ -8,7 +8,7 @@ import pandas as pd
 from tokenscope import tidy
 from tokenscope.backbones import pick_device
 from tokenscope.claim4 import TASKS, ask, confounding, mean_patch, set_precision
-from tokenscope.jobs import Progress, StopRequest, job, log
+from tokenscope.jobs import Progress, StopRequest, job
 from tokenscope.rows import Bank
 from tokenscope.stores import read_receipt
 from tokenscope.tasks import Pixels
@@ -78,9 +78,9 @@ def report(rows, task, answer, bank, settings, statistics):
         rows.add("claim4", "each group", f"{task}_tokens_{kind}", number, unit="tokens", n=images)
     rates = settings["learning_rates"]
     for group, best in zip(answer.groups, answer.trained.best.tolist(), strict=True):
-        rows.add("claim4", group, f"{task}_learning_rate", rates[best], n=images)
-        if best in (0, len(rates) - 1) and len(rates) > 1:
-            log.info("%s of %s: rate %g is the end of the grid", task, group, rates[best])
+        end = len(rates) > 1 and rates[best] in (min(rates), max(rates))
+        unit = "(end of the sweep)" if end else ""
+        rows.add("claim4", group, f"{task}_learning_rate", rates[best], unit=unit, n=images)
     if task == "position":
         for group in answer.groups:
             _confounding(rows, group, answer, bank, settings, bootstrap)
