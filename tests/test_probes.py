@@ -130,6 +130,19 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(banks, tmp_path, task):
     assert not (tmp_path / "state.pt").exists()
 
 
+def test_unfinished_work_on_other_tokens_is_not_gone_on_with(banks, tmp_path):
+    """As many rows, another backbone, other windows: the old state would spoil the numbers."""
+    settings, state = SETTINGS | {"epochs": 4}, str(tmp_path / "state.pt")
+    windows = settings | {"memory_gb": 1e-4}
+    for bank, mine in (("reverse", settings), ("paper", windows)):
+        stop = iter(["", "SIGTERM"]).__next__
+        with pytest.raises(Interrupted):
+            ask(banks["paper"], "position", settings, "cpu", partial=state, stop=stop)
+        fresh = ask(banks[bank], "position", mine, "cpu")
+        again = ask(banks[bank], "position", mine, "cpu", partial=state)
+        assert torch.equal(fresh.trained.weights, again.trained.weights)
+
+
 def refusals(bank, task, **settings):
     answer = ask(bank, task, SETTINGS | {"epochs": 1} | settings, "cpu")
     return answer, answer.refused

@@ -122,7 +122,7 @@ def test_tables_are_tidy_and_complete(study):
         "seed",
         "unit",
     ]
-    for claim in ("claim1", "claim2", "claim3", "controls", "claim5"):
+    for claim in ("claim1", "claim2", "claim3", "controls", "claim4", "sensitivity", "claim5"):
         rows = table(study, claim)
         assert rows.columns.tolist() == columns and len(rows)
         inside = rows.dropna(subset=["low", "high"])
@@ -133,6 +133,8 @@ def test_tables_are_tidy_and_complete(study):
     assert provenance["weights_sha256"].str.len().eq(64).all()
     page = (study / RESULTS / "tables" / "claim1.md").read_text()
     assert "control/tiny/r0-planted (control)" in page and "80px-bicubic-center80" in page
+    page = (study / RESULTS / "tables" / "claim4.md").read_text()
+    assert all(f"## Table {name}" in page for name in ("1: position", "2: pixels", "3: class"))
 
 
 def test_heads_of_claim5(study):

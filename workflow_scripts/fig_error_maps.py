@@ -11,7 +11,8 @@ SHOWN = {"position_distance": "distance / patches", "pixel_l2_squared": "squared
 GROUPS = ("normal", "outlier")
 NOTE = (
     "Mean error of the test tokens at each place of the patch grid, mean over seeds; one colour "
-    "scale per backbone and quantity. Grey: no such token there, or too few to train a probe."
+    "scale per backbone and quantity. Grey: no such token there, or too few to train a probe. "
+    "Crowded: the group sits in so few places that its position probe says nothing."
 )
 
 
@@ -23,18 +24,27 @@ def main(places, claim4, dataset, outputs):
         dict(zip(WHO, key, strict=True)) for key, _ in claim4.groupby(WHO, sort=False)
     ] or [{}]
     figure, axes = plots.plt.subplots(
-        len(backbones), 4, figsize=(6.4, 1.5 * len(backbones) + 0.7), squeeze=False
+        len(backbones), 4, figsize=(6.4, 1.6 * len(backbones) + 0.7), squeeze=False
     )
     for row, who in zip(axes, backbones, strict=True):
         mine = places[_of(places, who)]
         for pair, (metric, label) in zip((row[:2], row[2:]), SHOWN.items(), strict=True):
             _maps(figure, pair, mine[mine["metric"] == metric], label)
+        for axis, group in zip(row, GROUPS, strict=False):
+            if _confounded(claim4[_of(claim4, who)], group):
+                axis.set_xlabel("crowded: can be guessed", fontsize=6, labelpad=1)
         if who:
             row[0].set_ylabel(plots.short("/".join(who[c] for c in WHO[:3])), fontsize=7)
     for axis, metric in zip(axes[0], ("position", "position", "pixels", "pixels"), strict=True):
         axis.set_title(f"{metric}\n{axis.get_title()}")
     plots.note(figure, NOTE)
     plots.save(figure, outputs)
+
+
+def _confounded(rows, group):
+    """Whether a group's places could be guessed without looking."""
+    rows = rows[(rows["group"] == group) & (rows["metric"] == "position_confounded")]
+    return len(rows) and rows["value"].iloc[0] == 1
 
 
 def _of(table, who):

@@ -13,9 +13,11 @@ SHOWN = {
     "class_top1": "class top-1 / %",
 }
 COLOURS = {"normal": plots.BLUE, "outlier": plots.OUTLIER}
+SHIFT = 13  # from the tenths of normal tokens to those of outliers
 NOTE = (
-    "Test tokens of each group in tenths by norm (points at the median norm); bars: 95 % bootstrap "
-    "over seeds and images. Each group has a probe of its own. Dotted: chance, or the mean patch."
+    "Test tokens of each group in tenths by feature norm, whose median is written below the 1st, "
+    "5th and 10th; bars: 95 % bootstrap over seeds and images. Each group has a probe of its own. "
+    "Dotted: chance, or the mean patch."
 )
 
 
@@ -26,49 +28,52 @@ def main(norms, claim4, dataset, outputs):
     groups = list(claim4.groupby(WHO, sort=False))
     count = max(1, len(groups))
     figure, axes = plots.plt.subplots(
-        3, count, figsize=(max(3.4, 1.7 * count + 0.4), 4.8), squeeze=False, sharex="col"
+        3, count, figsize=(max(3.4, 1.8 * count + 0.4), 5), squeeze=False
     )
     for column, (key, rows) in zip(axes.T, groups, strict=False):
         who = dict(zip(WHO, key, strict=True))
         mine = norms[np.logical_and.reduce([norms[c] == v for c, v in who.items()])]
         for axis, metric in zip(column, SHOWN, strict=True):
             _panel(axis, mine[mine["metric"] == metric], rows, metric)
-        column[0].set_title(plots.title(who))
+        column[0].set_title(plots.title(who), pad=12)
     for axis, label in zip(axes[:, 0], SHOWN.values(), strict=True):
         axis.set_ylabel(label)
-    axes[0, 0].legend(
-        handles=[plots.plt.Line2D([], [], marker="o", ms=3, color=c, label=g)
-                 for g, c in COLOURS.items()]
-    )  # fmt: skip
-    figure.supxlabel("feature norm", fontsize=8)
+    figure.supxlabel("feature norm of the tenth", fontsize=8)
     plots.note(figure, NOTE)
     plots.save(figure, outputs)
 
 
 def _panel(axis, table, claim4, metric):
-    for group, colour in COLOURS.items():
-        line = table[table["group"] == group].sort_values("norm")
+    ticks = {}
+    for first, (group, colour) in zip((0, SHIFT), COLOURS.items(), strict=True):
+        line = table[table["group"] == group].sort_values("tenth")
+        x = first + line["tenth"]
         if len(line):
             ends = np.abs(line[["low", "high"]].to_numpy().T - line["value"].to_numpy())
             axis.errorbar(
-                line["norm"], line["value"], ends, color=colour, marker="o", ms=2.5, lw=0.8,
-                elinewidth=0.6,
-            )  # fmt: skip
+                x, line["value"], ends, color=colour, marker="o", ms=2.5, lw=0.8, elinewidth=0.6
+            )
+        labelled = line["tenth"].isin((1, 5, 10))
+        ticks |= dict(zip(x[labelled], (f"{n:.3g}" for n in line["norm"][labelled]), strict=True))
+        axis.text(
+            first + 5.5, 1, group, color=colour, fontsize=6, ha="center", va="bottom",
+            transform=axis.get_xaxis_transform(),
+        )  # fmt: skip
         base = "chance" if metric != "pixel_l2_squared" else f"{group}: mean patch"
         guess = claim4[(claim4["group"] == base) & (claim4["metric"] == metric)]["value"]
         if len(guess):
-            axis.axhline(guess.iloc[0], color="0.5" if base == "chance" else colour, lw=0.6, ls=":")
-    missing = claim4[
-        (claim4["metric"] == metric) & claim4["unit"].str.startswith(tidy.NOT_MEASURED)
-    ]
-    text = "\n".join(
-        f"{r.group}: {r.unit.split(': ')[-1]} ({r.n})"
-        for r in missing.itertuples() if r.group in COLOURS
-    )  # fmt: skip
-    axis.text(0.5, 0.97, text, transform=axis.transAxes, ha="center", va="top", fontsize=6)
-    axis.set_xscale("log")
+            ends = [first + 0.5, first + 10.5]
+            axis.plot(ends, [guess.iloc[0]] * 2, color="0.5", lw=0.8, ls=":")
+        mine = claim4[(claim4["metric"] == metric) & (claim4["group"] == group)]
+        for row in mine[mine["unit"].str.startswith(tidy.NOT_MEASURED)].itertuples():
+            why = row.unit.split(": ")[-1].replace(" ", "\n")
+            axis.text(
+                first + 5.5, 0.5, f"{why}\n({row.n})", fontsize=6, ha="center", va="center",
+                transform=axis.get_xaxis_transform(),
+            )  # fmt: skip
+    axis.set_xticks(list(ticks), list(ticks.values()), fontsize=6)
+    axis.set_xlim(0, SHIFT + 11)
     axis.set_ylim(bottom=0)
-    plots.plain_log(axis.xaxis)
 
 
 if "snakemake" in globals():

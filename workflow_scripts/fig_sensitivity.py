@@ -8,13 +8,16 @@ from tokenscope.jobs import job
 WHO = ["family", "size", "registers", "kind"]
 NOTE = (
     "Class probe, top-1 of outlier tokens minus that of normal tokens of the same images; bars: "
-    "95 % bootstrap over seeds and images. Published values: same model in blue, others in grey."
+    "95 % bootstrap over seeds and images; right: training and test images. Published values: same "
+    "model in blue, others in grey."
 )
 
 
 def main(rows, published, dataset, outputs):
     """One panel per backbone, a line per recipe."""
-    table = tidy.read(rows).query("dataset == @dataset and metric == 'class_top1_difference'")
+    table = tidy.read(rows).query("dataset == @dataset")
+    trained = table[table["metric"] == "class_tokens_train"].set_index([*WHO, "group"])["value"]
+    table = table[table["metric"] == "class_top1_difference"]
     groups = list(table.groupby(WHO, sort=False))
     names = list(dict.fromkeys(table["group"]))
     theirs = differences(pd.read_csv(published))
@@ -40,7 +43,9 @@ def main(rows, published, dataset, outputs):
             ends = [[row.value - row.low], [row.high - row.value]]
             colour = plots.OUTLIER if y == 0 else plots.BLACK
             axis.errorbar(row.value, y, xerr=ends, fmt="o", ms=3, lw=0.9, color=colour)
-        axis.set_title(f"{plots.title(who)}\n{mine['n'].iloc[0]:,} test images")
+            counts = f"{trained[*key, row.group]:,.0f}, {row.n:,}"
+            axis.text(1.01, y, counts, fontsize=6, va="center", transform=_left(axis))
+        axis.set_title(plots.title(who))
     if names:
         axes[0, 0].set_yticks(range(len(names)), names)
         axes[0, 0].set_ylim(len(names) - 0.5, -0.5)

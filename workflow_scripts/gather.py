@@ -5,6 +5,7 @@ import textwrap
 import pandas as pd
 
 from tokenscope import paired, tidy
+from tokenscope.answers import tables
 from tokenscope.gains import BASE, WITH_REGISTERS, as_ours, published_gains
 from tokenscope.jobs import job
 from tokenscope.kinds import is_control
@@ -43,16 +44,19 @@ NOTES = {
     "claim4": "Linear probes on frozen tokens before the final norm, split by image; normal and "
     "outlier tokens (norm above the 98th percentile of the analysed sample) in equal numbers and "
     "from the same images, class probes with one token of each kind an image. Features are "
-    "standardised by the training images. Pixel errors are in pixels scaled by ImageNet's mean and "
-    "deviation; the published L2 error is the squared one. The learning rate is the best on "
-    "validation images; n: test images, or tokens where nothing was measured. Intervals: bootstrap "
-    "over seeds and test images. chance, commonest, mean patch, random and best one place: what "
-    "guessing gives on the same tokens. positions_confounded: yes if a group's tokens crowd in so "
-    "few places (position_entropy) that their position can be guessed without looking: then a "
-    "position probe says nothing about local information. Controls: the planted neuron adds one "
+    "standardised by all images but the test images. Pixel errors are in pixels scaled by "
+    "ImageNet's mean and deviation; the published L2 error is the squared one. The learning rate "
+    "is the best on validation images; n: test images, or tokens where nothing was measured. "
+    "Intervals: bootstrap over seeds and test images. chance, commonest, mean patch, random and "
+    "best one place: what guessing gives on the same tokens. pixel_explained: what the probe "
+    "takes off the mean patch's squared error, in percent: errors of groups compare only so "
+    "where one group's patches are plainer. position_confounded: yes if a group's tokens crowd "
+    "in so few places (position_entropy) that their position can be guessed without looking: "
+    "then a position probe says nothing about local information. outliers know: more or less if "
+    "the interval of outlier minus normal leaves zero out. Controls: the planted neuron adds one "
     "and the same vector to constant patches and takes nothing away, so planted outliers should "
-    "know as much as their patch shows; the clean control has no mechanism, its outliers are just "
-    "its 2 % largest tokens.",
+    "know as much as their patch shows; the clean control has no mechanism, its outliers are "
+    "just its 2 % largest tokens.",
     "sensitivity": "Each recipe changes one thing of the study's class probe. Published "
     "differences on DINOv2-g: +3.2 points (darcet-2024), +18.3 (reassessment-2025).",
     "claim5": "own_head: the classifier a backbone came with; published_head: DINOv2's linear "
@@ -132,6 +136,8 @@ def page(table, claim, provenance, published, gains):
     beside = published.groupby(tidy.PUBLISHED[:3] + tidy.PUBLISHED[4:], sort=False)
     known = {key: group for key, group in beside}
     lines += verdicts(table, known) if claim == "claim5" else differences(table, known)
+    if claim == "claim4":
+        lines += tables(table, lambda key, dataset: citations(known, key, dataset))
     for (dataset, *who), group in table.groupby(
         ["dataset", "family", "size", "registers"], sort=False
     ):

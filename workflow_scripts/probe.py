@@ -8,7 +8,7 @@ import pandas as pd
 from tokenscope import tidy
 from tokenscope.backbones import pick_device
 from tokenscope.claim4 import TASKS, ask, confounding, mean_patch, set_precision
-from tokenscope.jobs import Progress, StopRequest, job, log
+from tokenscope.jobs import Progress, StopRequest, job
 from tokenscope.rows import Bank
 from tokenscope.stores import read_receipt
 from tokenscope.tasks import Pixels
@@ -22,6 +22,11 @@ METRICS = {
     "class": {"top1": ("class_top1", 100, "percent")},
 }  # fmt: skip
 BINS = 10
+# Columns of the figures' data, also where nothing could be measured.
+CURVES = {
+    "places": ["metric", "group", "unit", "row", "column", "tokens", "value"],
+    "norms": ["metric", "group", "unit", "tenth", "norm", "value", "low", "high", "tokens"],
+}
 
 
 def main(receipts, who, settings, statistics, device, partial, outputs):
@@ -49,7 +54,7 @@ def main(receipts, who, settings, statistics, device, partial, outputs):
             tables[name] += frames(who, task, answer, bank, statistics)
     tidy.write(rows.frame(), outputs["rows"])
     for name, frames in tables.items():
-        empty = pd.DataFrame(columns=[*who, "metric", "group"])
+        empty = pd.DataFrame(columns=[*who, *CURVES[name]])
         tidy.write(pd.concat(frames) if frames else empty, outputs[name])
 
 
@@ -57,17 +62,11 @@ def report(rows, task, answer, bank, settings, statistics):
     """Tidy rows of one question: every group, their difference, baselines, counts, choices."""
     bootstrap = answer.bootstrap(statistics)
     images, count = bootstrap.images, answer.count()
-    again, point = {}, {}
     for name, (metric, factor, unit) in METRICS[task].items():
-        for group in answer.groups:
-            sums = factor * answer.per_image(name, group)
-            value, low, high, again[group] = bootstrap.over_seeds(sums, count)
-            point[group] = value
-            rows.add("claim4", group, metric, value, low, high, unit, images)
-        if {"normal", "outlier"} <= set(answer.groups):
-            ends = bootstrap.interval(again["outlier"] - again["normal"])
-            gap = point["outlier"] - point["normal"]
-            rows.add("claim4", "outlier-normal", metric, gap, *ends, unit, images)
+        scores = {g: factor * answer.per_image(name, g) for g in answer.groups}
+        _compare(rows, metric, unit, {g: (s, count) for g, s in scores.items()}, bootstrap)
+    if task == "pixels":
+        _compare(rows, "pixel_explained", "percent", dict(_explained(answer)), bootstrap)
     for group, metric, per_row, unit in baselines(task, answer, bank):
         if np.ndim(per_row) == 0:
             rows.add("claim4", group, metric, per_row, unit=unit, n=images)
@@ -79,12 +78,35 @@ def report(rows, task, answer, bank, settings, statistics):
         rows.add("claim4", "each group", f"{task}_tokens_{kind}", number, unit="tokens", n=images)
     rates = settings["learning_rates"]
     for group, best in zip(answer.groups, answer.trained.best.tolist(), strict=True):
-        rows.add("claim4", group, f"{task}_learning_rate", rates[best], n=images)
-        if best in (0, len(rates) - 1) and len(rates) > 1:
-            log.info("%s of %s: rate %g is the end of the grid", task, group, rates[best])
+        end = len(rates) > 1 and rates[best] in (min(rates), max(rates))
+        unit = "(end of the sweep)" if end else ""
+        rows.add("claim4", group, f"{task}_learning_rate", rates[best], unit=unit, n=images)
     if task == "position":
         for group in answer.groups:
             _confounding(rows, group, answer, bank, settings, bootstrap)
+
+
+def _compare(rows, metric, unit, scores, bootstrap):
+    """Each group's mean of (image, seed) sums over (image,) counts, and outlier minus normal."""
+    found = {g: bootstrap.over_seeds(*sums) for g, sums in scores.items()}
+    for group, (value, low, high, _) in found.items():
+        rows.add("claim4", group, metric, value, low, high, unit, bootstrap.images)
+    if {"normal", "outlier"} <= set(found):
+        (normal, *_, before), (outlier, *_, after) = found["normal"], found["outlier"]
+        ends = bootstrap.interval(after - before)
+        rows.add(
+            "claim4", "outlier-normal", metric, outlier - normal, *ends, unit, bootstrap.images
+        )
+
+
+def _explained(answer):
+    """How much of the mean patch's squared error a probe takes away, in percent.
+
+    Where outliers sit on plain patches there is little to know, and any error is small.
+    """
+    for group, plain in zip(answer.groups, _mean_patch_error(answer), strict=True):
+        plain = np.bincount(answer.image, weights=plain)
+        yield group, (100 * (plain[:, None] - answer.per_image("l2_squared", group)), plain)
 
 
 def baselines(task, answer, bank):
@@ -106,11 +128,8 @@ def baselines(task, answer, bank):
             grid = np.indices(bank.grid).reshape(2, -1).T
             apart = np.linalg.norm(grid[:, None] - grid[None], axis=-1)
             yield (
-                f"{group}: random place",
-                "position_distance",
-                apart.mean(1)[place[test]],
-                "patches",
-            )
+                f"{group}: random place", "position_distance", apart.mean(1)[place[test]], "patches"
+            )  # fmt: skip
             commonest = np.bincount(place[kept]).argmax()
             hit = 100.0 * (place[test] == commonest)
             yield f"{group}: commonest place", "position_top1", hit, "percent"

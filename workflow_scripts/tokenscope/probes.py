@@ -57,6 +57,7 @@ class Data(Protocol):
     test: Tensor
     device: str
     spans: list[slice]
+    digest: str  # of all rows and their split; asked for where work is to be resumed
 
     def windows(self) -> Iterator[Window]: ...
 
@@ -109,9 +110,9 @@ def fit(
         StudyError: the weights of every rate grew beyond all bounds.
     """
     training = _Training(data, task, recipe)
-    name = fingerprint(
+    name = partial and fingerprint(
         recipe=recipe, task=type(task).__name__, outputs=task.outputs, groups=data.groups,
-        rows=data.train.shape, train=data.train.sum(1).tolist(), device=data.device,
+        rows=data.digest, spans=data.spans, device=data.device,
     )  # fmt: skip
     saved = Checkpoint(partial, name)
     training.load(saved.read())

@@ -1,5 +1,6 @@
 """Rows of the bank that probes are trained on: who is in them, split by image, read in windows."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -198,12 +199,22 @@ class Tokens:
         if len(self.spans) > 1:
             self._raw = None
         count = max(1, int((~self.test).sum()))
+        self._sums = total, squares
         mean = total / count
         deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
         # A feature that never changes says nothing; its rounding noise must not be blown up.
         scale = torch.where(deviation > 1e-6 * (1 + mean.abs()), 1 / deviation, 0.0)
         if self.standardise:
             self._scale = mean.float(), scale.float()
+
+    @property
+    def digest(self) -> str:
+        """Hash of the rows: sums of their tokens by feature, images, slots and split."""
+        arrays = [*self._sums, self.train, self.validation, self.test, self.choice.image]
+        found = hashlib.sha256(f"{self.groups} {self.target}".encode())
+        for array in [*arrays, *self.choice.slots.values()]:
+            found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
 
     def _tokens(self, span: slice) -> Tensor:
         """float32 (group, row, D + 1) of some rows, read in pieces."""

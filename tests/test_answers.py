@@ -1,0 +1,108 @@
+"""Claim 4 from a bank to its rows and Tables 1-3: numbers where there are any, words elsewhere."""
+
+import json
+
+import fig_error_maps
+import fig_probe_norms
+import numpy as np
+import pandas as pd
+import probe
+import pytest
+from banks import World
+
+from tokenscope import tidy
+from tokenscope.answers import tables
+
+WHO = {"family": "f", "size": "s", "registers": "r0", "kind": "none", "dataset": "d"}
+SETTINGS = {
+    "tokens_per_image": 1, "seed": 0, "split": [0.6, 0.2, 0.2], "seeds": 2,
+    "learning_rates": [0.01, 0.1], "epochs": 15, "patience": 15, "batch": 40, "memory_gb": 1,
+    "min_tokens": 30, "min_entropy": 0.9,
+}  # fmt: skip
+STATISTICS = {"resamples": 100, "seed": 0, "confidence": 0.95}
+
+
+def probed(world, folder, normal, outlier, absent=()):
+    """Rows and figures of a constructed bank."""
+    world.bank(folder, normal, outlier, absent)
+    receipts = []
+    for store in sorted(folder.glob("[0-9]*")):
+        receipts.append(folder / f"{store.name}.json")
+        receipts[-1].write_text(json.dumps({"store": str(store)}))
+    out = {name: str(folder / f"{name}.csv") for name in ("rows", "places", "norms")}
+    probe.main(receipts, WHO, SETTINGS, STATISTICS, "cpu", folder / "partial", out)
+    fig_error_maps.main(out["places"], out["rows"], "d", [folder / "maps.png"])
+    fig_probe_norms.main(out["norms"], out["rows"], "d", [folder / "norms.png"])
+    assert (folder / "maps.png").exists() and (folder / "norms.png").exists()
+    return tidy.read(out["rows"])
+
+
+def lines(rows):
+    """Cells of Tables 1-3 by measure."""
+    found = tables(rows, lambda key, dataset: f"{key[3]} {key[4]} of a paper")
+    rows = [line for line in found if line.startswith("| f/")]
+    cells = [[c.strip() for c in line.split("|")[1:-1]] for line in rows]
+    return {(c[1], i): c for i, c in enumerate(cells)}, "\n".join(found)
+
+
+@pytest.fixture(scope="module")
+def world():
+    return World()
+
+
+def test_tables_say_what_the_tokens_hold(world, tmp_path):
+    rows = probed(world, tmp_path, world.local(), world.image_level())
+    cells, text = lines(rows)
+    assert [cell[-1] for cell in cells.values()] == ["less", "less", "less", "less", "more"]
+    assert all(f"Table {i}" in text for i in (1, 2, 3))
+    first, last = list(cells.values())[0], list(cells.values())[-1]
+    assert float(first[2].split()[0]) > 95 and first[6].startswith("commonest place: normal ")
+    assert first[7] == "240 train, 80 validation, 80 test"
+    assert "normal position_top1 of a paper" in first[8] and last[5].startswith("cls ")
+    by = rows.set_index(["group", "metric"])
+    assert by.loc[("outlier", "position_confounded"), "value"] == 0
+    # One minus error over the mean patch's error, on the same tokens.
+    error, plain = (
+        by.loc[(group, "pixel_l2_squared"), "value"] for group in ("normal", "normal: mean patch")
+    )
+    explained = by.loc[("normal", "pixel_explained")]
+    assert explained["value"] == pytest.approx(100 * (1 - error / plain), rel=1e-4)
+    assert explained["low"] <= explained["value"] <= explained["high"]
+    assert by.loc[("outlier", "pixel_explained"), "value"] < 5 < explained["low"]
+
+
+def test_places_that_can_be_guessed_give_no_verdict(world, tmp_path):
+    world = World()
+    world.place[:, 1] = world.rng.choice([0, 3, 12, 15], 400)
+    cells, _ = lines(probed(world, tmp_path, world.local(), world.local()))
+    said = [cell[-1] for cell in cells.values()]
+    assert said[:2] == ["confounded: outlier tokens crowd in few places"] * 2
+    assert "confounded" not in "".join(said[2:])
+
+
+@pytest.mark.parametrize(
+    "case, why",
+    [
+        ("nothing above the cutoff", "too few tokens (0)"),
+        ("infinite tokens", "tokens are not finite (400)"),
+        ("one class", "only one class (400)"),
+        ("one image", "too few tokens (1)"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_in_the_table(case, why, tmp_path):
+    world = World(images=1 if case == "one image" else 400)
+    tokens, absent = world.image_level(), range(400) if case.startswith("nothing") else ()
+    if case == "infinite tokens":
+        tokens[7, 1, 3] = np.inf
+    if case == "one class":
+        world.label[:] = 2
+    rows = probed(world, tmp_path, world.local(), tokens, absent)
+    cells, _ = lines(rows)
+    about = [c for c in cells.values() if "top-1" in c[1]]
+    if case == "one class":
+        about = about[1:]
+    for cell in about:
+        assert cell[3] == f"not measured: {why}" and cell[-1] == "not measured"
+    refused = rows[rows["unit"].str.startswith("not measured")]
+    assert len(refused) and refused["value"].isna().all()
+    assert pd.notna(rows.drop(refused.index)["value"]).all()
