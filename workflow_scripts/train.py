@@ -203,6 +203,7 @@ def distribute(arguments, label, threads, processes, nodes):
         raise Superseded(reason.removeprefix(TAKEN))
     if status:
         raise StudyError(reason)
+    task.unlink(missing_ok=True)
 
 
 if "snakemake" in globals():
