@@ -10,10 +10,12 @@ from PIL import Image
 from sklearn import metrics
 from smoothness import roughness
 
+from tokenscope.checkpoints import Checkpoint
 from tokenscope.crops import Frozen, windows
 from tokenscope.dense import Cached, predict, train
 from tokenscope.errors import StudyError
 from tokenscope.facets import Facets
+from tokenscope.jobs import Interrupted
 from tokenscope.native import AnySize, batch
 from tokenscope.readouts import (
     Depth,
@@ -158,11 +160,25 @@ def test_a_head_learns_what_is_there(pairs, tmp_path):
     frozen = Frozen(vit(), (0.5,) * 3, (0.5,) * 3, settings, False, False, "cpu")
     assert frozen.every == 1  # a divisor of the patch
     rows = table.to_dict("records")
-    cached = Cached(frozen, maps, rows[:6], 1, tmp_path / "cache", lambda *_: None)
-    torch.manual_seed(0)
-    head = Segmentation(frozen.width, settings, 2)
-    losses = train(head, cached, settings, 0, lambda *_: None)
+    quiet = lambda *_: None  # noqa: E731
+    cached = Cached(frozen, maps, rows[:6], 1, tmp_path / "cache", "name", quiet)
+    again = Cached(frozen, None, rows[:6], 1, tmp_path / "cache", "name", quiet)
+    assert np.array_equal(cached.tokens, again.tokens)  # nothing was read for them
+
+    def fit(source, path, stop=lambda: ""):
+        torch.manual_seed(0)
+        head = Segmentation(frozen.width, settings, 2)
+        return head, train(head, source, settings, 0, quiet, Checkpoint(path, "name"), stop)
+
+    head, losses = fit(cached, None)
     assert losses[-1] < losses[0] / 3
+    steps = iter(range(100))
+    with pytest.raises(Interrupted, match="ended after 26 of 60 steps"):
+        fit(cached, tmp_path / "head.pt", lambda: "SIGTERM" if next(steps) == 25 else "")
+    resumed, others = fit(again, tmp_path / "head.pt")
+    assert others == losses
+    for name, value in head.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name])
     pair = maps.read(rows[7])
     found = predict(head.eval(), frozen, pair)
     assert found.shape == (40, 56) and (found == pair[1]).mean() > 0.9

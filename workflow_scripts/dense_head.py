@@ -11,12 +11,13 @@ from PIL import Image
 from tokenscope import paired, tidy
 from tokenscope.backbones import open_backbone, pick_device
 from tokenscope.bootstrap import Bootstrap
+from tokenscope.checkpoints import Checkpoint
 from tokenscope.crops import Frozen
 from tokenscope.dense import Augmented, Cached, constant, predict, rows_of, train
 from tokenscope.errors import StudyError
-from tokenscope.jobs import Progress, job, log
+from tokenscope.jobs import Interrupted, Progress, StopRequest, job, log
 from tokenscope.readouts import HEADS, areas, class_iou, depth_errors, eigen_crop
-from tokenscope.stores import Stopwatch, read_receipt, weights_of, write_receipt
+from tokenscope.stores import Stopwatch, fingerprint, read_receipt, weights_of, write_receipt
 from tokenscope.targets import Maps
 
 LISTED_CLASSES = 20  # more of them go into the file of classes only
@@ -24,7 +25,8 @@ SHOWN = 256  # pixels of the longer side of a drawn map
 
 
 def main(card, listed, facts, source, spec, settings, seed, shown, who, statistics, device,
-         threads, partial, rows_file, classes_file, maps_file, by_image, receipt):  # fmt: skip
+         threads, partial, code, rows_file, classes_file, maps_file, by_image,
+         receipt):  # fmt: skip
     """Write tidy rows, IoU by class, maps of a few test images, errors by image, a receipt."""
     watch, card, facts = Stopwatch(), read_receipt(card), read_receipt(facts)
     device, maps = pick_device(device), Maps(source)
@@ -34,16 +36,21 @@ def main(card, listed, facts, source, spec, settings, seed, shown, who, statisti
     task = Frozen(model, spec["mean"], spec["std"], settings, kind.with_cls, maps.depth, device)
     train_rows, test_rows = rows_of(table, "train"), rows_of(table, "test")
     folder = Path(partial)
+    name = fingerprint(
+        weights=card["sha256"], images=table["sha256"].tolist(), source=source, spec=spec,
+        settings=settings, seed=seed, device=device, code=code,
+    )  # fmt: skip
     log.info(
         "%s crops of %d x %d, loss at every %d. pixel", settings["features"], *task.crop, task.every
     )
     if settings["features"] == "cached":
-        data = Cached(task, maps, train_rows, threads, folder, Progress())
+        data = Cached(task, maps, train_rows, threads, folder, name, Progress())
     else:
         data = Augmented(task, maps, train_rows, threads)
     torch.manual_seed(seed)
     head = kind(task.width, settings, 0 if maps.depth else maps.classes).to(device)
-    losses = train(head, data, settings, seed, Progress("steps"))
+    stop, checkpoint = StopRequest(), Checkpoint(folder / "head.pt", name)
+    losses = train(head, data, settings, seed, Progress("steps"), checkpoint, stop)
     head.eval()
     log.info("loss %.3f at first, %.3f at last", np.mean(losses[:20]), np.mean(losses[-20:]))
     guess = constant(maps, facts["constant"])
@@ -59,6 +66,8 @@ def main(card, listed, facts, source, spec, settings, seed, shown, who, statisti
         if i in draw:
             kept.append((row["image_id"], *pair, found))
         progress(i + 1, len(test_rows))
+        if reason := stop():
+            raise Interrupted(f"{reason}: {i + 1} of {len(test_rows)} images tested, head kept")
     rows = tidy.Rows(who, len(test_rows), statistics["seed"])
     bootstrap = Bootstrap(
         len(test_rows), statistics["resamples"], statistics["seed"], statistics["confidence"]
@@ -174,6 +183,6 @@ if "snakemake" in globals():
     with job(snakemake.log[0], label, snakemake.threads):
         main(
             i.card, i.listed, i.facts, p.source, p.spec, p.settings, p.seed, p.shown, p.who,
-            p.statistics, p.device, snakemake.threads, p.partial, out.rows, out.classes, out.maps,
-            out.by_image, out.receipt,
+            p.statistics, p.device, snakemake.threads, p.partial, p.code,
+            out.rows, out.classes, out.maps, out.by_image, out.receipt,
         )  # fmt: skip

@@ -17,18 +17,37 @@ import torch.nn.functional as F
 from PIL import Image, ImageEnhance
 from torch import Tensor, nn
 
+from tokenscope.checkpoints import Checkpoint
 from tokenscope.crops import Frozen, Pair, windows
 from tokenscope.errors import StudyError
 from tokenscope.images import prefetch
+from tokenscope.jobs import Interrupted, log
 from tokenscope.targets import Maps
 
 
 class Cached:
-    """Fixed crops of the training images: their tokens are taken once, into one file."""
+    """Fixed crops of the training images: their tokens are taken once, into files.
+
+    Args:
+        folder: of the files; those that an earlier attempt finished are used again.
+        name: fingerprint of everything that decides the tokens.
+    """
 
     def __init__(self, task: Frozen, maps: Maps, rows: list[dict], threads: int, folder: Path,
-                 progress: Callable[[int, int], None]):  # fmt: skip
-        self.task = task
+                 name: str, progress: Callable[[int, int], None]):  # fmt: skip
+        self.task, complete = task, folder / "complete"
+        if complete.exists() and complete.read_text() == name:
+            log.info("tokens of an earlier attempt are used again")
+            parts = {p.stem: np.load(p, mmap_mode="r") for p in folder.glob("*.npy")}
+            self.tokens, self.targets = parts["tokens"], parts["targets"]
+            self.cls = parts.get("cls")
+            return
+        complete.unlink(missing_ok=True)
+        self._take(maps, rows, threads, folder, progress)
+        complete.write_text(name)
+
+    def _take(self, maps, rows, threads, folder, progress) -> None:
+        task = self.task
         with ThreadPoolExecutor(threads) as pool:
             first = self._crops(maps, rows[0])
             tokens, cls = task.tokens([first[0][0]])
@@ -123,11 +142,16 @@ class Augmented:
 
 
 def train(head: nn.Module, source: Cached | Augmented, settings: dict, seed: int,
-          progress: Callable[[int, int], None]) -> list[float]:  # fmt: skip
+          progress: Callable[[int, int], None], checkpoint: Checkpoint,
+          stop: Callable[[], str] = lambda: "") -> list[float]:  # fmt: skip
     """AdamW with linear warm-up and linear decay; returns the loss of every step.
+
+    What a step sees depends on its number alone, so a training that goes on from ``checkpoint``
+    ends with the head of one that was never interrupted.
 
     Raises:
         StudyError: the loss is no longer finite.
+        Interrupted: ``stop`` gave a reason; the state is saved.
     """
     steps, warm = settings["steps"], max(1, min(1500, settings["steps"] // 10))
     optimizer = torch.optim.AdamW(
@@ -137,9 +161,20 @@ def train(head: nn.Module, source: Cached | Augmented, settings: dict, seed: int
         optimizer, lambda i: min((i + 1) / warm, (steps - i) / max(1, steps - warm))
     )
     head.train()
-    losses = []
+    losses, first = [], 0
+    if state := checkpoint.read():
+        first, losses = state["step"], list(state["losses"].to(source.task.device))
+        log.info("going on after %d of %d steps", first, steps)
+        for part, name in ((head, "head"), (optimizer, "optimizer"), (schedule, "schedule")):
+            part.load_state_dict(state[name])
+
+    def save(step: int, now: bool) -> None:
+        state = {"step": step, "losses": torch.stack(losses).cpu(), "head": head.state_dict()}
+        state |= {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+        checkpoint.write(state, now)
+
     draw = lambda step, _: source.draw(np.random.default_rng([seed, step]))  # noqa: E731
-    for step, last, drawn in prefetch(draw, [(i, i + 1) for i in range(steps)], ahead=3):
+    for step, last, drawn in prefetch(draw, [(i, i + 1) for i in range(first, steps)], ahead=3):
         tokens, target = source.features(drawn)
         task = source.task
         # Tokens are made in inference mode; a copy may take part in a graph.
@@ -154,6 +189,11 @@ def train(head: nn.Module, source: Cached | Augmented, settings: dict, seed: int
             if not torch.isfinite(loss):
                 raise StudyError(f"the loss is {loss.item()} after {last} steps; lower lr")
             progress(last, steps)
+        if reason := stop():
+            save(last, now=True)
+            raise Interrupted(f"{reason}: ended after {last:,} of {steps:,} steps")
+        if last % 20 == 0 or last == steps:
+            save(last, now=last == steps)
     return torch.stack(losses).cpu().tolist()
 
 
