@@ -5,6 +5,7 @@ Pure arithmetic and small files: Snakemake asks for all of it while it builds th
 
 import os
 import platform
+from collections import defaultdict
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -73,13 +74,17 @@ class Study:
         if abs(sum(probes["split"]) - 1) > 1e-6:
             raise StudyError(f"probes: split: {probes['split']} does not add up to 1")
 
-    @property
+    @cached_property
     def probed(self) -> list[Backbone]:
         """The backbones whose tokens are probed (claim 4); none without the section probes."""
         patterns = (self.config.get("probes") or {}).get("backbones", [])
         return [row for row in self.chosen if zoo.chosen(row.key, patterns)]
 
-    @property
+    @cached_property
+    def _probed_keys(self) -> set[str]:
+        return {row.key for row in self.probed}
+
+    @cached_property
     def varied(self) -> list[Backbone]:
         """Those whose probes are repeated under other recipes."""
         patterns = (self.config.get("probes") or {}).get("sensitivity", {}).get("backbones", [])
@@ -99,7 +104,7 @@ class Study:
     def bank(self, name: str, row: Backbone, view: str) -> dict:
         """How tokens of a data set are drawn for the probes; empty where none are wanted."""
         probes = self.config.get("probes") or {}
-        if (name, view) != (probes.get("dataset"), "native") or row not in self.probed:
+        if (name, view) != (probes.get("dataset"), "native") or row.key not in self._probed_keys:
             return {}
         return {"tokens": probes["tokens_per_image"], "seed": probes["seed"]}
 
@@ -152,7 +157,14 @@ class Study:
 
     def kin(self, family: str, size: str) -> list[Backbone]:
         """The chosen backbones of one family and size: its register counts, of all kinds."""
-        return [row for row in self.chosen if (row.family, row.size) == (family, size)]
+        return self._kin[family, size]
+
+    @cached_property
+    def _kin(self) -> dict[tuple[str, str], list[Backbone]]:
+        found = defaultdict(list)
+        for row in self.chosen:
+            found[row.family, row.size].append(row)
+        return found
 
     def who(self, row: Backbone, dataset: str) -> dict[str, str]:
         """The columns that name a backbone and a data set in every tidy row."""
