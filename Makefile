@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONFIG ?= config/config.yaml
 HOW ?= --wait
 
-.PHONY: help demo test study dry-run forecast resume checks bench-probes zoo clean
+.PHONY: help demo test study dry-run forecast resume checks bench zoo clean
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,8 +46,8 @@ checks: $(VENV)/complete  ## formatting and linters
 	$(BIN)/snakefmt --check .
 	$(BIN)/snakemake --lint
 
-bench-probes: $(VENV)/complete  ## time the probes of claim 4: together, in turn, and a plain loop
-	PYTHONPATH=workflow_scripts $(BIN)/python workflow_scripts/bench_probes.py
+bench: $(VENV)/complete  ## measure speed side by side, into results/bench: make bench SECTION=stores
+	PYTHONPATH=workflow_scripts:tests $(BIN)/python -m bench $(SECTION) $(BENCH)
 
 zoo: $(VENV)/complete  ## write config/architectures.csv anew from timm
 	PYTHONPATH=workflow_scripts $(BIN)/python -m tokenscope.architectures \

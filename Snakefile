@@ -46,7 +46,7 @@ onstart:
 
 # A failure outside the study (partition, account, disk) is answered with the key to change.
 onerror:
-    for hint in hints(log):
+    for hint in hints(log, RESULTS):
         print(f"hint: {hint}", file=sys.stderr)
 
 

@@ -1,5 +1,6 @@
 # Helper functions of all rules, and the study they ask. Nothing heavy is imported here: on a
 # cluster every job parses this file again, twice.
+import gc
 import sys
 from pathlib import Path
 
@@ -20,6 +21,9 @@ try:
     SITE = Site.of(config["carbon"])
 except StudyError as error:
     raise WorkflowError(str(error))
+
+# A graph only grows while it is built: looking for garbage in it takes a tenth of a dry run.
+gc.set_threshold(100_000)
 
 RESULTS = STUDY.results
 DISCOVERY, DENSE = STUDY.discovery, STUDY.dense
@@ -45,8 +49,11 @@ wildcard_constraints:
 
 
 def code(script):
-    """Parameter that changes when the library code behind a script changes."""
-    return code_hash(Path(workflow.basedir, "workflow_scripts", script))
+    """Parameter that changes when the library code behind a script changes.
+
+    A function, so that a job on a node, which parses all rules, reads the code of one of them.
+    """
+    return lambda wildcards: code_hash(Path(workflow.basedir, "workflow_scripts", script))
 
 
 def row_of(wildcards):

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,7 +50,7 @@ def test_stop_requests(monkeypatch):
         signal.signal(signal.SIGTERM, before)
 
 
-def test_hints_name_the_key_to_change(tmp_path):
+def test_hints_name_the_key_to_change(tmp_path, monkeypatch):
     log = tmp_path / "log"
     log.write_text("sbatch: error: invalid partition specified: nosuch\n" * 3)
     (hint,) = hints([str(log)])
@@ -58,4 +59,6 @@ def test_hints_name_the_key_to_change(tmp_path):
     log.write_text("OSError: [Errno 28] No space left on device")
     assert "results:" in hints(log)[0]
     log.write_text("all is well")
-    assert hints(log) == [] == hints(tmp_path / "absent")
+    assert hints(log) == [] == hints(tmp_path / "absent") == hints(log, tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4096))
+    assert "disk is full" in hints(log, tmp_path)[0]  # the log itself could not be written

@@ -18,7 +18,7 @@ def copy(tmp_path, monkeypatch):
 
 
 def hashes(folder):
-    for function in (sources._tree, sources._imports, sources.modules, sources.code_hash):
+    for function in (sources._facts, sources.modules, sources.code_hash):
         function.cache_clear()
     return {script.name: sources.code_hash(script) for script in folder.glob("*.py")}
 

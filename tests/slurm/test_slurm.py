@@ -445,7 +445,6 @@ def test_full_disk(project):
         shutil.copytree(kept, results, dirs_exist_ok=True)
         project.profile(retries=0)
         text = project.refused(*TARGETS, seconds=90)
-        assert "No space left on device" in text
         assert "hint: the disk is full" in text
         assert not (project.results / RECEIPT).exists()
         assert not (project.results / STORE).exists()

@@ -99,7 +99,9 @@ class Features:
         kept = {**out, "prefix": out["tokens"][:, : self.prefix], "patch_norms": norms}
         if self.draw:
             ids = self.image_ids[first : first + len(pixels)]
-            scores = torch.from_numpy(self.draw.scores(ids, norms.shape[1])).to(norms.device)
+            scores = torch.from_numpy(self.draw.scores(ids, norms.shape[1]))
+            if norms.is_cuda:  # from pinned memory the device fetches them without a halt
+                scores = scores.pin_memory().to(norms.device, non_blocking=True)
             index = self.draw(norms, scores)
             there, at = index >= 0, index.clamp(min=0)
             kept["patch_index"] = index

@@ -1,8 +1,9 @@
 """Run a backbone over images once and store what it showed, chunk by chunk.
 
 A reader thread prepares the next chunks of pixels, the device works on whole batches, and writer
-threads put finished chunks on disk meanwhile. At most a few chunks are in flight, so that memory
-does not depend on the number of images.
+threads put finished chunks on disk meanwhile. On a GPU, pixels and results travel on streams of
+their own, beside the computation, and numbers are shortened before they travel. At most a few
+chunks are in flight, so that memory does not depend on the number of images.
 """
 
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from tokenscope.taps import NEIGHBOURS, Taps, normalise, token_kinds
 # batch's pixels (image, row, column, channel) uint8 and its first image's row, to what is stored.
 Reduce = Callable[[dict[str, Tensor], Tensor, int], dict[str, Tensor]]
 LIMIT = float(np.finfo(np.float16).max)
+LARGEST = "largest norm"  # of an image, beside what is stored
 
 
 def variables(
@@ -140,7 +142,7 @@ def extract(
     done = resumed
     progress(done, writer.images)
     with ThreadPoolExecutor(2) as pool, forward:
-        chunks = prefetch(lambda a, b: read(offset + a, offset + b), ranges)
+        chunks = prefetch(lambda a, b: forward.source(read(offset + a, offset + b)), ranges)
         for first, last, pixels in chunks:
             if reason := stop():
                 for future in pending:
@@ -166,7 +168,12 @@ def extract(
 
 
 class _Forward:
-    """One chunk through the model in batches; results on the host, copies still under way."""
+    """One chunk through the model in batches; results on the host, copies still under way.
+
+    A GPU computes on its default stream; ``up`` brings pixels to it and ``down`` takes results away
+    at the same time. Tensors that a second stream uses are noted with the allocator
+    (``record_stream``), which then does not give their memory away too early.
+    """
 
     def __init__(self, model, scale, batch, device, wanted, reduce):
         blocks = wanted["cls_blocks"].shape[0] if "cls_blocks" in wanted else 0
@@ -174,6 +181,8 @@ class _Forward:
         self.scale, self.batch, self.device, self.wanted = scale, batch, device, wanted
         self.cuda = device.startswith("cuda")
         self.reduce = reduce or (lambda out, pixels, first: out)
+        if self.cuda:
+            self.up, self.down = torch.cuda.Stream(device), torch.cuda.Stream(device)
 
     def __enter__(self):
         self.taps.__enter__()
@@ -182,10 +191,15 @@ class _Forward:
     def __exit__(self, *exc):
         self.taps.__exit__(*exc)
 
-    def __call__(self, pixels: np.ndarray, first: int, progress: Callable[[int], None]) -> tuple:
+    def source(self, pixels: np.ndarray) -> Tensor:
+        """Pixels where the device can fetch them by itself; called by the reader."""
+        found = torch.from_numpy(pixels)
+        return found.pin_memory() if self.cuda else found
+
+    def __call__(self, pixels: Tensor, first: int, progress: Callable[[int], None]) -> tuple:
         while True:
             try:
-                return self._run(torch.from_numpy(pixels), first, progress)
+                return self._run(pixels, first, progress)
             except torch.OutOfMemoryError:
                 if self.batch == 1:
                     raise StudyError("the device has no memory for even one image") from None
@@ -195,42 +209,53 @@ class _Forward:
 
     @torch.inference_mode()
     def _run(self, pixels: Tensor, first: int, progress: Callable[[int], None]) -> tuple:
-        parts: dict[str, list[Tensor]] = {name: [] for name in self.wanted}
-        largest = []
-        source = pixels.pin_memory() if self.cuda else pixels
-        seen = 0
-        for piece in source.split(self.batch):
-            piece = piece.to(self.device, non_blocking=True)
+        shapes = {n: ((len(pixels), *v.shape), v.dtype) for n, v in self.wanted.items()}
+        host = {
+            name: torch.empty(shape, dtype=getattr(torch, dtype), pin_memory=self.cuda)
+            for name, (shape, dtype) in {**shapes, LARGEST: ((len(pixels),), "float32")}.items()
+        }
+        for start in range(0, len(pixels), self.batch):
+            piece = self._to_device(pixels[start : start + self.batch])
             with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.cuda):
                 out = self.taps(normalise(piece, *self.scale))
-            if "top5" in parts:
+            if "top5" in self.wanted:
                 k = self.wanted["top5"].shape[0]
                 out["top5"] = out["logits"].topk(k, dim=-1).indices
-            largest.append(self._to_host(out["norms"].amax((1, 2))))
-            kept = self.reduce(out, piece, first + seen)
-            for name, values in parts.items():
-                dtype = getattr(torch, self.wanted[name].dtype)
-                values.append(self._to_host(kept[name].to(dtype)))
-            seen += len(piece)
-            progress(seen)
-        copied = None
-        if self.cuda:
-            copied = torch.cuda.Event()
-            copied.record()
-        return parts, largest, copied
+            kept = {**self.reduce(out, piece, first + start), LARGEST: out["norms"].amax((1, 2))}
+            stop = start + len(piece)
+            self._to_host({name: kept[name] for name in host}, host, slice(start, stop))
+            progress(stop)
+        copied = self.down.record_event() if self.cuda else None
+        return host, copied
 
-    def _to_host(self, value: Tensor) -> Tensor:
+    def _to_device(self, piece: Tensor) -> Tensor:
         if not self.cuda:
-            return value
-        host = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
-        return host.copy_(value, non_blocking=True)
+            return piece
+        with torch.cuda.stream(self.up):
+            piece = piece.to(self.device, non_blocking=True)
+        now = torch.cuda.current_stream()
+        now.wait_stream(self.up)
+        piece.record_stream(now)
+        return piece
+
+    def _to_host(self, values: dict[str, Tensor], host: dict[str, Tensor], rows: slice) -> None:
+        if not self.cuda:
+            for name, value in values.items():
+                host[name][rows] = value
+            return
+        short = {name: value.to(host[name].dtype) for name, value in values.items()}
+        self.down.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.down):
+            for name, value in short.items():
+                host[name][rows].copy_(value, non_blocking=True)
+                value.record_stream(self.down)
 
 
 def _store(writer: StoreWriter, first: int, values: tuple, offset: int) -> None:
-    parts, largest, copied = values
+    host, copied = values
     if copied is not None:
         copied.synchronize()
-    largest = torch.cat(largest).numpy()
+    largest = host.pop(LARGEST).numpy()
     if not np.isfinite(largest).all():
         bad = np.flatnonzero(~np.isfinite(largest)) + first + offset
         raise StudyError(f"the backbone's tokens are not finite for sample rows {bad[:5].tolist()}")
@@ -239,4 +264,4 @@ def _store(writer: StoreWriter, first: int, values: tuple, offset: int) -> None:
         raise StudyError(
             f"token norms reach {largest.max():.0f}, beyond float16; set extract: tokens: false"
         )
-    writer.write(first, {name: torch.cat(pieces).numpy() for name, pieces in parts.items()})
+    writer.write(first, {name: values.numpy() for name, values in host.items()})

@@ -1,9 +1,15 @@
 """What to change when a run fails for a reason outside the study: hints by message."""
 
 import re
+import shutil
 from pathlib import Path
 
 PROFILE = "profiles/slurm/profile.v9+.yaml"
+FULL = (
+    "the disk is full: make room, or point results: in the study's config elsewhere; finished work "
+    "is kept"
+)
+ROOM = 10_000_000  # bytes; with less left not even a job's log can say what was wrong
 HINTS = [
     (
         r"invalid partition specified: (\S+)",
@@ -22,8 +28,7 @@ HINTS = [
     ),
     (
         r"No space left on device|Disk quota exceeded",
-        "the disk is full: make room, or point results: in the study's config elsewhere; finished "
-        "work is kept",
+        FULL,
     ),
     (
         r"Read-only file system|Permission denied: '([^']+)'",
@@ -37,8 +42,11 @@ HINTS = [
 ]
 
 
-def hints(logs: str | Path | list[str]) -> list[str]:
-    """Hints that fit the messages of Snakemake's logs, each once, in the order above."""
+def hints(logs: str | Path | list[str], results: str | Path | None = None) -> list[str]:
+    """Hints that fit the messages of Snakemake's logs, each once, in the order above.
+
+    ``results``: a folder whose disk is looked at.
+    """
     text = ""
     for log in [logs] if isinstance(logs, str | Path) else logs:
         if Path(log).is_file():
@@ -47,4 +55,6 @@ def hints(logs: str | Path | list[str]) -> list[str]:
     for pattern, hint in HINTS:
         if match := re.search(pattern, text):
             found.append(hint.format(*(group or "" for group in match.groups())))
+    if results and FULL not in found and shutil.disk_usage(results).free < ROOM:
+        found.append(FULL)
     return found

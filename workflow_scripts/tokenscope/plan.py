@@ -97,20 +97,23 @@ def read_plan(workflow, study: Study) -> tuple[list[Task], Calibration, bool]:
 def _requests(job, workflow, cluster: bool) -> tuple[int, int, float]:
     """Threads, GPUs and minutes as they will be asked for.
 
-    A dry run scales threads down to the cores of its own machine, which a cluster will not do.
+    A dry run scales threads down to the cores of its own machine, which a cluster will not do:
+    where it did, threads and what may depend on them are asked for again.
     """
-    found = job.resources
-    if cluster:
+    found, asked = job.resources, job.rule.resources["_cores"]
+    gpus = int(found.get("gpu", 0))
+    if cluster and (asked.is_evaluable() or asked.value != found["_cores"]):
         caps = workflow.global_resources
         own = caps["_cores"]
         caps["_cores"] = type(own)("_cores", None)
+        others = {r.name for r in job.rule.resources.values()} - {"_cores", "runtime"}
         try:
             found = job.rule.expand_resources(
-                job.wildcards_dict, job.input, 1, skip_evaluation={"tmpdir"}
+                job.wildcards_dict, job.input, 1, skip_evaluation=others
             )
         finally:
             caps["_cores"] = own
-    return int(found["_cores"]), int(found.get("gpu", 0)), float(found.get("runtime", 0) or 0)
+    return int(found["_cores"]), gpus, float(found.get("runtime", 0) or 0)
 
 
 def _name(job) -> str:

@@ -51,6 +51,10 @@ class Probing:
         return [row for row in self.study.chosen if zoo.chosen(row.key, patterns)]
 
     @cached_property
+    def _keys(self) -> set[str]:
+        return {row.key for row in self.rows}
+
+    @cached_property
     def varied(self) -> list[Backbone]:
         """Those whose probes are repeated under other recipes."""
         patterns = self.settings.get("sensitivity", {}).get("backbones", [])
@@ -59,7 +63,7 @@ class Probing:
     def bank(self, name: str, row: Backbone, view: str) -> dict:
         """How tokens of a data set are drawn for the probes; empty where none are wanted."""
         s = self.settings
-        if (name, view) != (s.get("dataset"), "native") or row not in self.rows:
+        if (name, view) != (s.get("dataset"), "native") or row.key not in self._keys:
             return {}
         return {"tokens": s["tokens_per_image"], "seed": s["seed"]}
 

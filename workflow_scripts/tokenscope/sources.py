@@ -7,6 +7,7 @@ Comments, docstrings and layout do not count.
 
 import ast
 import hashlib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -16,37 +17,45 @@ WATCHERS = {"jobs.py", "records.py", "energy.py"}
 
 
 @cache
-def _tree(path: Path) -> ast.Module:
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if (
-            isinstance(body, list)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-            and isinstance(body[0].value.value, str)
-        ):
-            body[0].value.value = ""
-    return tree
+def _facts(path: Path) -> tuple[bytes, frozenset[Path]]:
+    """What a file does, as text without layout, comments and docstrings; the modules it imports.
+
+    One way through the tree, since every dry run goes through those of all files.
+    """
+    text: list[str] = []
+    found: set[Path] = set()
+    for node in ast.parse(path.read_text()).body:
+        _describe(node, text, found)
+    return "\n".join(text).encode(), frozenset(found)
 
 
-@cache
-def _imports(path: Path) -> frozenset[Path]:
-    found = set()
-    for node in ast.walk(_tree(path)):
-        names = []
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE.name:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        for name in names:
-            head, _, module = name.partition(".")
-            if head == PACKAGE.name:
-                file = PACKAGE / (f"{module}.py" if module else "__init__.py")
-                if file.exists() and file.name not in WATCHERS:
-                    found.add(file)
-    return frozenset(found)
+def _describe(node: ast.AST, text: list[str], found: set[Path]) -> None:
+    kind = type(node)
+    if kind is ast.Expr and type(node.value) is ast.Constant:
+        return  # a docstring, or as idle as one
+    if kind in (ast.Import, ast.ImportFrom):
+        found.update(_imported(node))
+    text.append(kind.__name__)
+    for name in kind._fields:
+        value = getattr(node, name)
+        for item in value if type(value) is list else (value,):
+            if isinstance(item, ast.AST):
+                _describe(item, text, found)
+            else:
+                text.append(repr(item))
+        text.append(")")
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[Path]:
+    """Files of this package that an import names."""
+    names = [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        names = [node.module or "", *(f"{node.module}.{name}" for name in names)]
+    for name in names:
+        head, _, module = name.partition(".")
+        file = PACKAGE / (f"{module}.py" if module else "__init__.py")
+        if head == PACKAGE.name and file.exists() and file.name not in WATCHERS:
+            yield file
 
 
 @cache
@@ -58,7 +67,7 @@ def modules(script: Path) -> tuple[Path, ...]:
     todo = [Path(script)]
     seen = {file for file in todo if file.parent == PACKAGE}
     while todo:
-        for file in _imports(todo.pop()) - seen:
+        for file in _facts(todo.pop())[1] - seen:
             seen.add(file)
             todo.append(file)
     return tuple(sorted(seen))
@@ -70,5 +79,5 @@ def code_hash(script: Path) -> str:
     digest = hashlib.sha256()
     for file in modules(Path(script)):
         digest.update(file.name.encode())
-        digest.update(ast.dump(_tree(file)).encode())
+        digest.update(_facts(file)[0])
     return digest.hexdigest()[:12]

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+import xxhash
 import zarr
 
 from tokenscope import PROTOCOL, fences
@@ -128,7 +129,8 @@ class StoreWriter:
             except OSError:  # the folder was taken away at this moment
                 self._check_owner()
                 raise
-            digests[name] = hashlib.sha256(data.data if data.size else b"").hexdigest()
+            # Tells contents apart at the speed of memory; nobody forges a store against us.
+            digests[name] = xxhash.xxh3_128_hexdigest(data)
         self._check_owner()
         write_text(self._note(start), json.dumps(digests))
 
@@ -139,7 +141,7 @@ class StoreWriter:
         """Add coordinates and attributes, then move the store to its place.
 
         Returns:
-            shape, dtype and checksum (SHA-256 over the checksums of the chunks) by array.
+            shape, dtype and checksum (XXH3 over the checksums of the chunks) by array.
 
         Raises:
             StudyError: a chunk is missing, in the journal or on disk.
@@ -168,9 +170,9 @@ class StoreWriter:
                     f"{self.final}: array '{name}' has {on_disk} chunks on disk, not {len(notes)}; "
                     f"delete {self.partial} and run again"
                 )
-            digest = hashlib.sha256("".join(note[name] for note in notes).encode()).hexdigest()
+            digest = xxhash.xxh3_128_hexdigest("".join(note[name] for note in notes).encode())
             contents[name] = {
-                "shape": list(array.shape), "dtype": str(array.dtype), "sha256": digest,
+                "shape": list(array.shape), "dtype": str(array.dtype), "xxh3_128": digest,
             }  # fmt: skip
         return contents
 

@@ -5,6 +5,7 @@ Pure arithmetic and small files: Snakemake asks for all of it while it builds th
 
 import os
 import platform
+from collections import defaultdict
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -111,7 +112,14 @@ class Study:
 
     def kin(self, family: str, size: str) -> list[Backbone]:
         """The chosen backbones of one family and size: its register counts, of all kinds."""
-        return [row for row in self.chosen if (row.family, row.size) == (family, size)]
+        return self._kin[family, size]
+
+    @cached_property
+    def _kin(self) -> dict[tuple[str, str], list[Backbone]]:
+        found = defaultdict(list)
+        for row in self.chosen:
+            found[row.family, row.size].append(row)
+        return found
 
     def who(self, row: Backbone, dataset: str) -> dict[str, str]:
         """The columns that name a backbone and a data set in every tidy row."""

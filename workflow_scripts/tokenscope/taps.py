@@ -118,7 +118,7 @@ class Taps:
         self.tap = AttentionTap()
         self.norms: list[Tensor] = []
         self.cls: list[Tensor] = []
-        self.embedded: Tensor | None = None
+        self.cosine: Tensor | None = None
         self.last: Tensor | None = None
 
     def __enter__(self) -> "Taps":
@@ -135,8 +135,10 @@ class Taps:
         for hook in self.hooks:
             hook.remove()
 
+    # At once, so that the embedding need not be kept while the blocks run.
     def _on_patches(self, _module, _inputs, output: Tensor) -> None:
-        self.embedded = output
+        patches = output.flatten(1, 2) if output.ndim == 4 else output
+        self.cosine = neighbour_cosine(patches, self.grid)
 
     # The tap sees every torch call while it is active, so it is so only in the last attention.
     def _before_attention(self, *_) -> None:
@@ -155,15 +157,14 @@ class Taps:
         self.norms.clear()
         self.cls.clear()
         self.tap.calls.clear()
-        features = self.model.forward_features(x)
         patch = self.model.patch_embed.patch_size
-        grid = (x.shape[2] // patch[0], x.shape[3] // patch[1])
-        self._check(grid)
-        embedded = self.embedded.flatten(1, 2) if self.embedded.ndim == 4 else self.embedded
+        self.grid = (x.shape[2] // patch[0], x.shape[3] // patch[1])
+        features = self.model.forward_features(x)
+        self._check(self.grid)
         out = {
             "norms": torch.stack(self.norms, dim=1),
             "tokens": self.last,
-            "neighbour_cosine": neighbour_cosine(embedded, grid),
+            "neighbour_cosine": self.cosine,
             "patch_mean": features[:, self.prefix :].mean(1),
         }
         (q, k, v, *_), options = self.tap.calls[0]

@@ -1,23 +1,27 @@
-"""How much faster probes are trained together: a program, run with `make bench-probes`.
+"""The probes of claim 4: trained together, one after the other, and as anyone would write it.
 
-Random tokens of the embedded study's backbones (or of the sizes given), 24 probes (2 groups x 3
-seeds x 4 rates) per task, in one run and on one device: together; one after the other with the
-same code; and as anyone would write it, a DataLoader and a linear layer, probe after probe.
+Random tokens, 24 probes (2 groups x 3 seeds x 4 rates) per task. `plain` is a DataLoader and a
+linear layer, probe after probe; `one alone` is one probe of the 24.
 """
-
-import argparse
-import time
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from bench.harness import interleave
 from tokenscope.probes import Recipe, Window, fit
 from tokenscope.tasks import Classes, Pixels, Position
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
-GROUPS, SEEDS = 2, 3
+GROUPS, SEEDS, EPOCHS = 2, 3, 3
+PROBES = GROUPS * SEEDS * len(RATES)
+# features, side of the grid, patch, classes, rows, batch
+SIZES = {
+    "cpu": {"demo": (96, 10, 8, 8, 2000, 256)},
+    "cuda": {"DINOv2-S": (384, 37, 14, 1000, 100_000, 1024),
+             "DINOv2-G": (1536, 37, 14, 1000, 100_000, 1024)},
+}  # fmt: skip
 
 
 class Random:
@@ -75,22 +79,13 @@ def loss(z, target, task):
     return value
 
 
-def seconds(work, device, clock):
-    """Seconds of a call."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    start = clock()
-    work()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return clock() - start
-
-
-def main(width, grid, patch, classes, rows, batch, epochs, device, threads, cpu_time):
-    """Print seconds and ratios by task and in all."""
-    torch.set_num_threads(threads)
-    clock = time.process_time if cpu_time else time.perf_counter
+def main(report, device):
     torch.set_float32_matmul_precision("high")
+    for name, sizes in SIZES[device].items():
+        one_size(report, device, name, *sizes)
+
+
+def one_size(report, device, name, width, grid, patch, classes, rows, batch):
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randn(GROUPS, rows, width + 1, generator=generator).to(device)
     held = torch.rand(SEEDS, rows, generator=generator) < 0.1
@@ -100,16 +95,8 @@ def main(width, grid, patch, classes, rows, batch, epochs, device, threads, cpu_
         "pixels": (Pixels(pixels, device), 256, (pixels,)),
         "class": (Classes(classes), classes, ()),
     }
-    recipe = Recipe(RATES, epochs=epochs, patience=epochs, batch=batch)
-    print(
-        f"{GROUPS * SEEDS * len(RATES)} probes, {rows} tokens of {width} features, batch {batch}, "
-        f"{epochs} epochs, {device}, {threads} threads; "
-        f"{'CPU ' if cpu_time else ''}seconds"
-    )
-    print(f"{'task':10}{'together':>10}{'one alone':>11}{'in turn':>10}{'plain':>10}", end="")
-    print(f"{'in turn/together':>19}{'plain/together':>16}{'together/one':>14}")
-    total = [0.0, 0.0, 0.0, 0.0]
-    for name, (task, values, shape) in questions.items():
+    recipe = Recipe(RATES, epochs=EPOCHS, patience=EPOCHS, batch=batch)
+    for question, (task, values, shape) in questions.items():
         target = torch.randint(values, (GROUPS, rows, *shape), generator=generator)
         target = target.to(torch.uint8 if shape else torch.int64).to(device)
         data = Random(tokens, target, ~held, held)
@@ -117,37 +104,22 @@ def main(width, grid, patch, classes, rows, batch, epochs, device, threads, cpu_
 
         def in_turn(some, task=task):
             for part, rate in some:
-                fit(part, task, Recipe((rate,), epochs, epochs, batch))
+                fit(part, task, Recipe((rate,), EPOCHS, EPOCHS, batch))
 
         def plainly(some, task=task):
             for part, rate in some:
                 plain(part, task, recipe, rate)
 
-        fit(data, task, Recipe(RATES, 1, 1, batch))  # the first call of anything is slow
-        in_turn(parts[:1])
-        plainly(parts[:1])
-        times = [
-            min(seconds(lambda d=data, t=task: fit(d, t, recipe), device, clock) for _ in range(3)),
-            min(seconds(lambda p=parts, f=in_turn: f(p[:1]), device, clock) for _ in range(3)),
-            seconds(lambda p=parts, f=in_turn: f(p), device, clock),
-            seconds(lambda p=parts, f=plainly: f(p), device, clock),
-        ]
-        line(name, times)
-        total = [a + b for a, b in zip(total, times, strict=True)]
-    line("all", total)
-
-
-def line(name, times):
-    together, one, turn, plain_ = times
-    print(f"{name:10}{together:10.2f}{one:11.3f}{turn:10.2f}{plain_:10.2f}", end="")
-    print(f"{turn / together:19.1f}{plain_ / together:16.1f}{together / one:14.1f}", flush=True)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    sizes = {"width": 96, "grid": 10, "patch": 8, "classes": 8, "rows": 4000, "batch": 256}
-    for key, value in {**sizes, "epochs": 3, "threads": 2}.items():
-        parser.add_argument(f"--{key}", type=int, default=value)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--cpu-time", action="store_true", help="for a machine that others use")
-    main(**vars(parser.parse_args()))
+        works = {
+            "plain": lambda f=plainly, p=parts: f(p),
+            "in turn": lambda f=in_turn, p=parts: f(p),
+            "together": lambda d=data, t=task: fit(d, t, recipe),
+        }
+        times = interleave(works, max(2, report.rounds // 2), device)
+        setting = f"{question}, {name}"
+        report.rates(setting, "probes/s", PROBES, times, "plain", {"together": ">= 1"})
+        alone = interleave({"one alone": lambda f=in_turn, p=parts: f(p[:1])}, 3, device)
+        alone["together"] = times["together"]
+        seconds = {k: t.wall[:2] for k, t in alone.items()}
+        limit = {"together": "<= 2"} if device == "cuda" else None
+        report.add(setting, "seconds", seconds, "one alone", limit)

@@ -1,0 +1,36 @@
+"""Run sections of the benchmarks; each in a process of its own, so that none warms up another."""
+
+import argparse
+import importlib
+import subprocess
+import sys
+
+from bench.harness import Report, pick
+
+SECTIONS = (
+    "extraction", "peers", "stores", "decode", "probes", "heads", "lost", "training", "dag"
+)  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("sections", nargs="*", metavar="section", help=", ".join(SECTIONS))
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved repetitions")
+    parser.add_argument("--out", default="results/bench", help="folder for the CSV files")
+    parser.add_argument("--full", action="store_true", help="also what takes many minutes")
+    options = parser.parse_args()
+    wanted = options.sections or SECTIONS
+    if strange := set(wanted) - set(SECTIONS):
+        parser.error(f"no section {', '.join(sorted(strange))}; there are {', '.join(SECTIONS)}")
+    if len(wanted) == 1:
+        section = importlib.import_module(f"bench.{wanted[0]}")
+        with Report(wanted[0], section.__doc__, options) as report:
+            section.main(report, pick())
+        return
+    flags = ["--rounds", str(options.rounds), "--out", options.out, *["--full"] * options.full]
+    codes = [subprocess.call([sys.executable, "-m", "bench", name, *flags]) for name in wanted]
+    sys.exit(max(codes))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Object discovery (LOST) against one image at a time.
+
+The reference does as the published code: one image, a hook on qkv, every attention matrix in full,
+LOST in the steps of its definition. Random images and weights, 600 patches; that both find the same
+boxes is tested in tests/test_lost.py.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from bench.harness import interleave
+from bench.shapes import open_random
+from tokenscope.discovery import Discoverer
+from tokenscope.lost import components, expand, settings
+from tokenscope.native import AnySize, batch, padded
+
+BIASES = [0.0, -0.1, -0.2, -0.3, -0.4, 0.1]
+IMAGES, HEIGHT, WIDTH, PATCH = 16, 320, 480, 16
+GRID = (HEIGHT // PATCH, WIDTH // PATCH)
+HALVES = [0.5] * 3
+
+
+def reference(features, normalised, bias, candidates=100):
+    """LOST of one image in the steps of the published code; a box in patches."""
+    if normalised:
+        features = torch.nn.functional.normalize(features, dim=-1)
+    a = features @ features.T
+    a = a + bias * a.diagonal().quantile(0.5)
+    other = a.clone()
+    other.fill_diagonal_(0)
+    other[other < 0] = 0
+    degree = (other > 0).sum(1).float()
+    order = torch.argsort(degree, stable=True)
+    seed = order[0]
+    similar = order[:candidates]
+    similar = similar[a[seed, similar] > 0]
+    mask = (a[similar].sum(0) > 0).reshape(GRID).cpu().numpy()
+    labels, _ = ndimage.label(mask)
+    number = labels.flat[int(seed)]
+    if not number:
+        return [0, 0, 0, 0]
+    rows, columns = np.where(labels == number)
+    return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+
+def main(report, device):
+    features = torch.randn(IMAGES, GRID[0] * GRID[1], 192, device=device)
+    sweep = [(normalised, bias) for normalised in (False, True) for bias in BIASES]
+    for name, ways in (("LOST, one setting", [(False, 0.0)]), ("LOST, the default sweep", sweep)):
+
+        def ours(ways=ways):
+            out = expand(features, ways)
+            components(out.mask.cpu().numpy().reshape(-1, *GRID), out.seed.cpu().numpy().ravel())
+
+        def theirs(ways=ways):
+            for image in features:
+                for way in ways:
+                    reference(image, *way)
+
+        times = interleave({"image by image": theirs, "ours": ours}, report.rounds, device)
+        report.rates(name, "images/s", IMAGES, times, "image by image", {"ours": ">= 1"})
+    end_to_end(report, device)
+
+
+def end_to_end(report, device):
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8) for _ in range(IMAGES)]
+    size, mean = padded(HEIGHT, WIDTH, PATCH), torch.tensor(HALVES, device=device)
+
+    def batched():
+        model = open_random("vit_tiny_patch16_224", {}, 224, device)
+        one = settings(12, 1, ["k"], [False], [0.0])
+        finder = Discoverer(model, HALVES, HALVES, one, 100, IMAGES, device)
+
+        def work():
+            with ThreadPoolExecutor(1) as pool, finder.facets:
+                return finder.submit(pool, images, size).result()
+
+        return work
+
+    def single():
+        model = open_random("vit_tiny_patch16_224", {}, 224, device)
+        AnySize(model).set(*size)
+        seen = {}
+        model.blocks[-1].attn.qkv.register_forward_hook(lambda _m, _i, y: seen.update(qkv=y))
+        for block in model.blocks:
+            block.attn.fused_attn = False
+
+        @torch.inference_mode()
+        def work():
+            for image in images:
+                model.forward_features(batch([image], size, mean, mean))
+                reference(seen["qkv"][0].chunk(3, -1)[1][1:].float(), False, 0.0)
+
+        return work
+
+    times = interleave({"image by image": single(), "ours": batched()}, report.rounds, device)
+    report.rates("end to end", "images/s", IMAGES, times, "image by image", {"ours": ">= 1"})

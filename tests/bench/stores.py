@@ -1,0 +1,154 @@
+"""Writing and reading tokens: our store, raw files, numpy's memory map, safetensors.
+
+The same bytes (float16 tokens, in pieces of one chunk), each into new files on the same disk and
+under a clock that stops when the last byte was given to the system. Reads come from the page cache:
+they show what formats cost, not what the disk does. `random tokens` is a batch as the probes take
+it: they hold drawn tokens in memory (tokenscope.rows), the memory map picks them from the file.
+"""
+
+import itertools
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from bench.harness import interleave, scratch
+from tokenscope.probes import Window
+from tokenscope.stores import StoreWriter, Variable, open_store
+
+CHUNK_BYTES = 64e6
+TOTAL_BYTES = 5e8
+SHAPES = {"ViT-S/14, 224": (261, 384), "DINOv2-G, 518": (1374, 1536), "bank, D 1536": (37, 1536)}
+BATCH = 1024
+
+
+def main(report, device):
+    for name, (tokens, width) in SHAPES.items():
+        rng = np.random.default_rng(0)
+        chunk = max(1, int(CHUNK_BYTES / (2 * tokens * width)))
+        images = chunk * max(2, int(TOTAL_BYTES / CHUNK_BYTES))
+        piece = rng.standard_normal((chunk, tokens, width), np.float32).astype(np.float16)
+        total = images // chunk * piece.nbytes
+        with scratch() as folder:
+            write(report, name, Path(folder), piece, images, total)
+            read(report, name, Path(folder), piece, images, total, rng)
+
+
+def write(report, name, folder, piece, images, total):
+    chunk, count = len(piece), itertools.count()
+    starts = range(0, images, chunk)
+
+    def raw():
+        place = fresh(folder, "raw", count)
+        for start in starts:
+            with open(place / f"{start}.bin", "wb", buffering=0) as handle:
+                handle.write(piece.data)
+
+    def one_raw():
+        with open(fresh(folder, "one", count) / "all.bin", "wb", buffering=0) as handle:
+            for _ in starts:
+                handle.write(piece.data)
+
+    def memmap():
+        place = fresh(folder, "memmap", count)
+        out = np.lib.format.open_memmap(place / "a.npy", "w+", "f2", (images, *piece.shape[1:]))
+        for start in starts:
+            out[start : start + chunk] = piece
+
+    def safetensors():
+        place = fresh(folder, "safetensors", count)
+        for start in starts:
+            save_file({"tokens": piece}, place / f"{start}.safetensors")
+
+    def ours():
+        place = fresh(folder, "ours", count)
+        writer = StoreWriter(place / "store", place / "partial", arrays(piece), images, chunk, "x")
+        for start in starts:
+            writer.write(start, {"tokens": piece})
+        writer.publish({}, {})
+
+    works = {
+        "raw file per chunk": raw, "one raw file": one_raw, "memory map": memmap,
+        "safetensors": safetensors, "our store": ours,
+    }  # fmt: skip
+    times = interleave(works, report.rounds)
+    report.rates(
+        f"write, {name}", "GB/s", total / 1e9, times, "raw file per chunk",
+        {"our store": ">= 0.8"},
+    )  # fmt: skip
+
+
+def read(report, name, folder, piece, images, total, rng):
+    chunk, count = len(piece), itertools.count()
+    starts = range(0, images, chunk)
+    place = fresh(folder, "read", count)
+    mapped = np.lib.format.open_memmap(place / "a.npy", "w+", "f2", (images, *piece.shape[1:]))
+    writer = StoreWriter(place / "store", place / "partial", arrays(piece), images, chunk, "x")
+    for start in starts:
+        mapped[start : start + chunk] = piece
+        writer.write(start, {"tokens": piece})
+        save_file({"tokens": piece}, place / f"{start}.safetensors")
+    writer.publish({}, {})
+    mapped = np.load(place / "a.npy", mmap_mode="r")
+    store = open_store(place / "store")["tokens"]
+    files = {start: place / f"{start}.safetensors" for start in starts}
+
+    def whole_tensors():
+        for file in files.values():
+            with safe_open(file, "np") as handle:
+                handle.get_tensor("tokens")
+
+    works = {
+        "memory map": lambda: [np.array(mapped[s : s + chunk]) for s in starts],
+        "safetensors": whole_tensors,
+        "our store": lambda: [store[s : s + chunk].values for s in starts],
+    }
+    times = interleave(works, report.rounds)
+    report.rates(f"read whole, {name}", "GB/s", total / 1e9, times, "memory map")
+
+    some = np.sort(rng.choice(images, min(32, images), replace=False))
+
+    def image_tensors():
+        for i in some:
+            with safe_open(files[i // chunk * chunk], "np") as handle:
+                handle.get_slice("tokens")[int(i % chunk) : int(i % chunk) + 1]
+
+    works = {
+        "memory map": lambda: mapped[some],
+        "safetensors": image_tensors,
+        "our store": lambda: [store[int(i)].values for i in some],
+    }
+    times = interleave(works, report.rounds)
+    report.rates(f"random images, {name}", "images/s", len(some), times, "memory map")
+
+    tokens = piece.shape[1]
+    rows = np.stack([rng.integers(0, images, BATCH), rng.integers(0, tokens, BATCH)], 1)
+    flat = torch.from_numpy(store[:chunk].values.reshape(1, -1, piece.shape[2])).float()
+    held = Window(flat, torch.zeros(1, flat.shape[1]), 0)
+    index = torch.from_numpy(rng.integers(0, flat.shape[1], BATCH))
+    works = {
+        "memory map": lambda: torch.from_numpy(mapped[rows[:, 0], rows[:, 1]]).float(),
+        "our probes": lambda: held.tokens[0, index],
+    }
+    times = interleave({k: lambda w=w: [w() for _ in range(20)] for k, w in works.items()},
+                       report.rounds)  # fmt: skip
+    report.rates(
+        f"random tokens, {name}", "tokens/s", 20 * BATCH, times, "memory map",
+        {"our probes": ">= 0.5"},
+    )  # fmt: skip
+
+
+def arrays(piece) -> dict[str, Variable]:
+    return {"tokens": Variable(("token", "feature"), piece.shape[1:], "float16")}
+
+
+def fresh(folder: Path, name: str, count) -> Path:
+    """A new folder in place of the one before, so that no program overwrites a file."""
+    for old in folder.glob(f"{name}-*"):
+        shutil.rmtree(old)
+    place = folder / f"{name}-{next(count)}"
+    place.mkdir()
+    return place
