@@ -1,0 +1,161 @@
+"""The front door: what the section ``diagnose`` asks for, and the study `make diagnose` writes.
+
+Nothing heavy is imported here.
+"""
+
+import csv
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenscope import huggingface, zoo
+from tokenscope.errors import StudyError
+
+FAMILIES = ("mine", "other")
+DATASET = "photographs"
+MOST_IMAGES = 500
+PROBED_IMAGES = 200  # fewer labelled images than this say nothing about classes
+TABLE = "config/backbones.csv"
+
+
+def diagnosed(study) -> list[zoo.Backbone]:
+    """The one or two backbones that the section ``diagnose`` names.
+
+    Raises:
+        StudyError: one of them is not in the study, or the data set is not analysed.
+    """
+    asked = study.config.get("diagnose")
+    if not asked:
+        return []
+    if asked["dataset"] not in study.config["analyse"]:
+        raise StudyError(f"diagnose: dataset: '{asked['dataset']}' is not among analyse")
+    known = {row.key: row for row in study.chosen}
+    for key in asked["backbones"]:
+        if key not in known:
+            raise StudyError(
+                f"diagnose: backbones: '{key}' is none of this study's: {', '.join(known)}"
+            )
+    return [known[key] for key in asked["backbones"]]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A backbone as a user names it: a timm id, or a file or folder with weights."""
+
+    timm_id: str
+    weights: str = ""
+
+    @classmethod
+    def of(cls, model: str, arch: str = "") -> "Model":
+        """Raises StudyError: no such file, or a file without its architecture."""
+        path = Path(model)
+        if path.is_dir():
+            return cls(*huggingface.architecture(path))
+        if path.is_file():
+            if not arch:
+                raise StudyError(
+                    f"'{model}' is a weights file: say which architecture, e.g. "
+                    "ARCH=vit_base_patch14_dinov2.lvd142m (a timm id)"
+                )
+            return cls(arch, model)
+        if "/" in model.removeprefix("timm/") or path.suffix in (".pth", ".pt", ".safetensors"):
+            raise StudyError(f"there is no file or folder '{model}'")
+        return cls(model.removeprefix("timm/"))
+
+    @property
+    def name(self) -> str:
+        """A word for paths: the file's or the id's."""
+        path = Path(self.weights)
+        common = ("model", "pytorch_model", "checkpoint")
+        word = path.parent.name if path.stem in common else path.stem
+        return re.sub(r"[^A-Za-z0-9_.-]+", "-", word if self.weights else self.timm_id)
+
+
+@dataclass(frozen=True)
+class Images:
+    """A folder of images: how many, and whether its folders are classes."""
+
+    path: str
+    files: int
+    classes: int
+
+    @classmethod
+    def of(cls, path: str) -> "Images":
+        """Raises StudyError: no folder, or no image in it."""
+        from tokenscope.layouts import EXTENSIONS, walk  # pandas, which Snakemake need not import
+
+        if not Path(path).is_dir():
+            raise StudyError(f"there is no folder '{path}' (IMAGES)")
+        found = list(walk(path))
+        if not found:
+            raise StudyError(
+                f"there is no image below '{path}' (looked for {', '.join(sorted(EXTENSIONS))})"
+            )
+        first = {name.split("/", 1)[0] for name in found} if all("/" in n for n in found) else ()
+        return cls(path, len(found), len(first) if len(first) > 1 else 0)
+
+    @property
+    def probed(self) -> bool:
+        """Whether a class probe makes sense: labelled, and several images of each class."""
+        return self.classes > 1 and self.files >= max(PROBED_IMAGES, 10 * self.classes)
+
+
+def rows_of(models: list[Model], cache: str) -> list[dict[str, str]]:
+    """Rows of a backbone table, one a model; the first is ``mine``, the second ``other``.
+
+    Raises:
+        StudyError: timm knows no such architecture, or it is no ViT.
+    """
+    facts = zoo.architectures([m.timm_id for m in models], [TABLE], cache)
+    rows = []
+    for family, model in zip(FAMILIES, models, strict=False):
+        registers = f"r{facts[model.timm_id].register_tokens}"
+        cells = (family, model.name, registers, model.timm_id, model.weights, "", "", "")
+        rows.append(dict(zip(zoo.COLUMNS, cells, strict=True)))
+    return rows
+
+
+def config_of(
+    results: str, rows: list[dict], sizes: list[int], images: Images, options: dict
+) -> dict:
+    """The study behind one diagnosis, as a config.
+
+    Args:
+        rows: of the backbone table, see :func:`rows_of`. sizes: native sizes of those backbones.
+        options: ``device``, ``batch``, ``weights`` (folder of local weights or None), ``threads``.
+    """
+    keys = ["/".join(row[c] for c in zoo.COLUMNS[:3]) for row in rows]
+    bases = [key for key in keys if key.endswith("/r0")]
+    count = min(images.files, MOST_IMAGES)
+    config = {
+        "study": Path(results).name, "results": results, "device": options["device"],
+        "backbone_tables": [TABLE, f"{results}/backbones.csv"], "backbones": keys,
+        "weights": {"folder": options["weights"]}, "analyse": [DATASET],
+        "datasets": {DATASET: {
+            "type": "imagefolder", "path": images.path, "images": count, "seed": 0,
+            "labels": "folders" if images.classes else "none",
+        }},
+        "extract": {"batch": options["batch"]},
+        "gallery": {"images": min(12, count), "high_resolution": min(sizes)},
+        "diagnose": {"dataset": DATASET, "backbones": keys},
+        "threads": dict.fromkeys(("decode", "extract", "probe"), options["threads"]),
+        "forecast": "none",
+    }  # fmt: skip
+    if bases:
+        config["testtime"] = {
+            "backbones": bases, "dataset": DATASET, "registers": [1], "images": max(2, count),
+        }  # fmt: skip
+    if images.probed:
+        config["probes"] = {
+            "dataset": DATASET, "cutoffs": DATASET, "backbones": keys, "batch": 256,
+            "split": [0.6, 0.15, 0.25], "min_tokens": 50,
+        }  # fmt: skip
+    return config
+
+
+def write_table(rows: list[dict], path: str | Path) -> None:
+    """The backbone table of a diagnosis."""
+    with open(path, "w", newline="") as handle:
+        writer = csv.DictWriter(handle, zoo.COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
