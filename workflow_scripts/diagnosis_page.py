@@ -14,8 +14,9 @@ from tokenscope.bootstrap import Bootstrap
 from tokenscope.carbon import Site
 from tokenscope.diagnosis import ALIKE, MIN_IMAGES, MIN_TOKENS, PREDICTED
 from tokenscope.errors import StudyError
-from tokenscope.front import PROBED_IMAGES
+from tokenscope.front import PROBED_IMAGES, name_of
 from tokenscope.html import picture, render
+from tokenscope.huggingface import some
 from tokenscope.jobs import job, log
 from tokenscope.kinds import base
 from tokenscope.portrait import (
@@ -89,7 +90,7 @@ def sitter(who, place, files, tables):
     rows = mine(tables["norms"], who)
     curves, places = (pd.read_csv(files[kind][place]) for kind in ("curves", "places"))
     maps = xr.open_dataset(files["maps"][place], engine="scipy").load()
-    return Sitter(plots.title(who), verdict, rows, curves, places, maps)
+    return Sitter(name_of(who), verdict, rows, curves, places, maps)
 
 
 def mine(table, who):
@@ -134,8 +135,13 @@ def decided(one, rules):
 def by_rule(one):
     """Share of tokens under each rule, and the mixture, after the last block."""
     last = one.rows[one.rows["group"] == "last_block"]
-    shown = last[last["metric"].str.contains("share")]
-    return [(row["metric"], interval(row, " %")) for row in shown.to_dict("records")]
+    shares = last[last["metric"].str.contains("share")].to_dict("records")
+    words = {"bimodality_upper_share": "upper mode of the mixture of two Gaussians"}
+    return [
+        (words.get(row["metric"], row["metric"].replace("share_norm_", "").replace("_", " ")),
+         interval(row, " %"))
+        for row in shares
+    ]  # fmt: skip
 
 
 def moved(registers, who, rules):
@@ -172,9 +178,8 @@ def found_neurons(files, name):
     found = searches[name]
     if found["reason"]:
         return f"Nothing is attached: {found['reason']}."
-    named = ", ".join(f"block {block} neuron {n}" for block, n in found["neurons"][:6])
-    more = f" and {len(found['neurons']) - 6} more" if len(found["neurons"]) > 6 else ""
-    return f"{len(found['neurons'])} neurons write the outliers: {named}{more}."
+    named = [f"block {block} neuron {neuron}" for block, neuron in found["neurons"]]
+    return f"The neurons that write the outliers ({len(named)}): {some(named)}."
 
 
 def classes(probes, who):
@@ -239,7 +244,7 @@ def cost(folder, site, rests, whos):
     lines = []
     for who in whos:
         seen, own = mine(rests, who).iloc[0], mine(spent[spent["rule"] == "extract"], who)
-        name = "extraction, " + "/".join(who[c] for c in WHO)
+        name = f"extraction, {name_of(who)}"
         rate = f"{seen['images'] / seen['seconds']:.3g} images/s on {seen['device']}"
         lines.append((name, own, rate))
     lines.append(("all jobs so far", spent, f"{len(spent)} attempts"))

@@ -38,6 +38,12 @@ def diagnosed(study) -> list[zoo.Backbone]:
     return [known[key] for key in asked["backbones"]]
 
 
+def name_of(who: dict[str, str]) -> str:
+    """What a page calls a backbone, from the columns that name it."""
+    named = "/".join(who[column] for column in ("family", "size", "registers"))
+    return who["size"] if who["family"] in FAMILIES else named
+
+
 @dataclass(frozen=True)
 class Model:
     """A backbone as a user names it: a timm id, or a file or folder with weights."""

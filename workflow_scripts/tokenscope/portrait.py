@@ -35,15 +35,14 @@ class Sitter:
 
 def overview(sitters: list[Sitter], rules: dict):
     """A line a backbone: a photograph and its two maps, norms by block, outliers by place."""
-    figure, axes = plots.plt.subplots(
-        len(sitters), 5, figsize=(7.4, 1.75 * len(sitters) + 0.1), squeeze=False,
-        width_ratios=[1, 1, 1, 1.55, 1.15],
-    )  # fmt: skip
-    for line, one in zip(axes, sitters, strict=True):
+    figure = plots.plt.figure(figsize=(7.4, 1.95 * len(sitters)))
+    parts = figure.subfigures(len(sitters), 1, squeeze=False)[:, 0]
+    for part, one in zip(parts, sitters, strict=True):
+        line = part.subplots(1, 5, width_ratios=[1, 1, 1, 1.55, 1.2])
         _first_maps(line[:3], one, rules)
         norms_by_block(line[3], one, rules)
-        outlier_places(figure, line[4], one, rules)
-        line[0].set_ylabel(one.name, fontsize=7)
+        outlier_places(part, line[4], one, rules)
+        part.suptitle(f"{one.name}: {one.verdict['sentence']}", fontsize=8, weight="bold")
     return figure
 
 
@@ -90,8 +89,8 @@ def outlier_places(figure, axis, one: Sitter, rules: dict) -> None:
     """How often each place of the patch grid holds an outlier, in percent of the images."""
     grid = one.places.pivot(index="row", columns="column", values="times_median").values
     shown = plots.picture(axis, grid, cmap="magma", vmin=0, vmax=max(1.0, float(grid.max())))
-    axis.set_title(f"over {rules['times_median']:g} x median\n(% of images)")
-    bar = figure.colorbar(shown, ax=axis, aspect=15, shrink=0.8)
+    axis.set_title("outlier here")
+    bar = figure.colorbar(shown, ax=axis, aspect=15, shrink=0.8, label="% of images")
     bar.outline.set_visible(False)
 
 
