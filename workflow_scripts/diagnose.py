@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from tokenscope import front, zoo
+from tokenscope import front
 from tokenscope.errors import StudyError
 
 CACHE = "results/weights"
@@ -32,16 +32,15 @@ def prepare(options) -> str:
     models = [front.Model.of(options.model, options.arch)]
     if options.against:
         models.append(front.Model.of(options.against, options.against_arch or options.arch))
-    rows = front.rows_of(models, CACHE)
+    facts = front.facts_of(models, CACHE)
+    rows = front.rows_of(models, facts)
     name = options.name or "-against-".join(model.name for model in models)
     results = f"results/diagnose-{re.sub('[^A-Za-z0-9_-]+', '-', name)}"
-    facts = zoo.architectures([model.timm_id for model in models], [front.TABLE], CACHE)
-    sizes = [facts[model.timm_id].input_size for model in models]
     settings = {"device": options.device, "batch": options.batch, "weights": options.weights,
                 "threads": len(os.sched_getaffinity(0))}  # fmt: skip
-    config = front.config_of(results, rows, sizes, images, settings)
+    config = front.config_of(results, rows, facts, images, settings)
     Path(results).mkdir(parents=True, exist_ok=True)
-    front.write_table(rows, f"{results}/backbones.csv")
+    front.write_tables(results, rows, facts)
     file = Path(results, "study.yaml")
     file.write_text(yaml.safe_dump(config, sort_keys=False))
     if images.files > front.MOST_IMAGES:

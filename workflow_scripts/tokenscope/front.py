@@ -5,7 +5,7 @@ Nothing heavy is imported here.
 
 import csv
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tokenscope import huggingface, zoo
@@ -106,28 +106,42 @@ class Images:
         return self.classes > 1 and self.files >= max(PROBED_IMAGES, 10 * self.classes)
 
 
-def rows_of(models: list[Model], cache: str) -> list[dict[str, str]]:
-    """Rows of a backbone table, one a model; the first is ``mine``, the second ``other``.
+def facts_of(models: list[Model], cache: str) -> list[zoo.Architecture]:
+    """Facts of each model's architecture; colours are scaled as a model folder itself says.
 
     Raises:
-        StudyError: timm knows no such architecture, or it is no ViT.
+        StudyError: timm knows no such architecture, it is no ViT, or two models of one architecture
+            want their colours scaled differently.
     """
-    facts = zoo.architectures([m.timm_id for m in models], [TABLE], cache)
+    known, found = zoo.architectures([m.timm_id for m in models], [TABLE], cache), []
+    for model in models:
+        said = huggingface.colours(Path(model.weights).parent) if model.weights else {}
+        found.append(replace(known[model.timm_id], **said))
+    if len(models) > 1 and models[0].timm_id == models[1].timm_id and found[0] != found[1]:
+        raise StudyError(
+            f"both are a {models[0].timm_id}, but their folders (preprocessor_config.json) scale "
+            "colours differently: diagnose one at a time"
+        )
+    return found
+
+
+def rows_of(models: list[Model], facts: list[zoo.Architecture]) -> list[dict[str, str]]:
+    """Rows of a backbone table, one a model; the first is ``mine``, the second ``other``."""
     rows = []
-    for family, model in zip(FAMILIES, models, strict=False):
-        registers = f"r{facts[model.timm_id].register_tokens}"
+    for family, model, arch in zip(FAMILIES, models, facts, strict=False):
+        registers = f"r{arch.register_tokens}"
         cells = (family, model.name, registers, model.timm_id, model.weights, "", "", "")
         rows.append(dict(zip(zoo.COLUMNS, cells, strict=True)))
     return rows
 
 
 def config_of(
-    results: str, rows: list[dict], sizes: list[int], images: Images, options: dict
+    results: str, rows: list[dict], facts: list[zoo.Architecture], images: Images, options: dict
 ) -> dict:
     """The study behind one diagnosis, as a config.
 
     Args:
-        rows: of the backbone table, see :func:`rows_of`. sizes: native sizes of those backbones.
+        rows: of the backbone table, see :func:`rows_of`. facts: of their architectures.
         options: ``device``, ``batch``, ``weights`` (folder of local weights or None), ``threads``.
     """
     keys = ["/".join(row[c] for c in zoo.COLUMNS[:3]) for row in rows]
@@ -135,14 +149,16 @@ def config_of(
     count = min(images.files, MOST_IMAGES)
     config = {
         "study": Path(results).name, "results": results, "device": options["device"],
-        "backbone_tables": [TABLE, f"{results}/backbones.csv"], "backbones": keys,
+        "backbone_tables": [f"{results}/backbones.csv"], "backbones": keys,
         "weights": {"folder": options["weights"]}, "analyse": [DATASET],
         "datasets": {DATASET: {
             "type": "imagefolder", "path": images.path, "images": count, "seed": 0,
             "labels": "folders" if images.classes else "none",
         }},
         "extract": {"batch": options["batch"]},
-        "gallery": {"images": min(12, count), "high_resolution": min(sizes)},
+        "gallery": {
+            "images": min(12, count), "high_resolution": min(arch.input_size for arch in facts),
+        },
         "diagnose": {"dataset": DATASET, "backbones": keys},
         "threads": dict.fromkeys(("decode", "extract", "probe"), options["threads"]),
         "forecast": "none",
@@ -159,9 +175,11 @@ def config_of(
     return config
 
 
-def write_table(rows: list[dict], path: str | Path) -> None:
-    """The backbone table of a diagnosis."""
-    with open(path, "w", newline="") as handle:
-        writer = csv.DictWriter(handle, zoo.COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+def write_tables(folder: str | Path, rows: list[dict], facts: list[zoo.Architecture]) -> None:
+    """The backbone table of a diagnosis, and beside it the facts that Snakemake needs."""
+    unique = {arch.timm_id: arch.as_strings() for arch in facts}.values()
+    for name, lines in (("backbones", rows), ("architectures", list(unique))):
+        with open(Path(folder, f"{name}.csv"), "w", newline="") as handle:
+            writer = csv.DictWriter(handle, list(lines[0]))
+            writer.writeheader()
+            writer.writerows(lines)

@@ -128,6 +128,14 @@ def _weights(folder: Path) -> str:
     raise StudyError(f"'{folder}' has no weights file {' or '.join(WEIGHTS)}")
 
 
+def colours(folder: str | Path) -> dict[str, tuple[float, float, float]]:
+    """``mean`` and ``std`` that a folder's own preprocessing says; empty where it says nothing."""
+    file = Path(folder, "preprocessor_config.json")
+    said = json.loads(file.read_text()) if file.is_file() else {}
+    named = {"mean": said.get("image_mean"), "std": said.get("image_std")}
+    return {key: tuple(map(float, value)) for key, value in named.items() if value}
+
+
 def official(state: dict, name: str) -> dict:
     """A state dict with the official names, where it has those of transformers; else as it is.
 
