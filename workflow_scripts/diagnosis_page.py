@@ -74,7 +74,7 @@ def main(files, backbones, study, rules, statistics, folder, site, outputs):
              "rules": by_rule(one), "gallery": picture(gallery(one, rules), "maps", "png"),
              "images": one.maps.sizes["image"],
              "registers": moved(tables["registers"], who, rules),
-             "found": found_neurons(files["neurons"], one.name),
+             "found": found_neurons(files["neurons"], who),
              "classes": classes(tables["probes"], who),
              "rests": rest(rests, who)}
             for one, who in zip(sitters, backbones, strict=True)
@@ -170,9 +170,10 @@ def moved(registers, who, rules):
     return lines
 
 
-def found_neurons(files, name):
+def found_neurons(files, who):
     """What the search for register neurons came to, in a sentence."""
     searches = {found["name"]: found for found in map(read_receipt, files)}
+    name = "/".join(who[column] for column in WHO)
     if name not in searches:
         return "Not tried: it has registers already, or the study asks for none."
     found = searches[name]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.colors import LogNorm
+from matplotlib.ticker import MaxNLocator
 
 from tokenscope import plots
 from tokenscope.maps import has_cls, relative_attention, relative_norm
@@ -35,27 +36,30 @@ class Sitter:
 
 def overview(sitters: list[Sitter], rules: dict):
     """A line a backbone: a photograph and its two maps, norms by block, outliers by place."""
-    figure = plots.plt.figure(figsize=(7.4, 1.95 * len(sitters)))
+    figure = plots.plt.figure(figsize=(7.4, 2.05 * len(sitters)))
     parts = figure.subfigures(len(sitters), 1, squeeze=False)[:, 0]
+    # The same photograph in every line: the one in which the first backbone has most outliers.
+    over = relative_norm(sitters[0].maps) > rules["times_median"]
+    image = int(over.mean((1, 2)).argmax())
     for part, one in zip(parts, sitters, strict=True):
         line = part.subplots(1, 5, width_ratios=[1, 1, 1, 1.55, 1.2])
-        _first_maps(line[:3], one, rules)
-        norms_by_block(line[3], one, rules)
+        _maps(line[:3], one, image, rules)
+        onset = one.verdict["evidence"]["onset"]
+        norms_by_block(line[3], one.curves, onset, rules["times_median"])
+        line[3].set(xlabel="block", title="norms of all patches")
         outlier_places(part, line[4], one, rules)
-        part.suptitle(f"{one.name}: {one.verdict['sentence']}", fontsize=8, weight="bold")
+        part.suptitle(f"{one.name}\n{one.verdict['sentence']}", fontsize=8, weight="bold")
     return figure
 
 
-def _first_maps(line, one: Sitter, rules: dict) -> None:
-    """Photograph, attention and norms of the gallery image with most outliers."""
-    norms = relative_norm(one.maps)
-    most = int((norms > rules["times_median"]).mean((1, 2)).argmax())
-    plots.picture(line[0], one.maps["pixels"].values[most].astype(np.uint8))
+def _maps(line, one: Sitter, image: int, rules: dict) -> None:
+    """Photograph, attention and norms of one gallery image."""
+    plots.picture(line[0], one.maps["pixels"].values[image].astype(np.uint8))
     line[0].set_title("photograph")
-    _attention(line[1], one, most)
+    _attention(line[1], one, image)
     line[1].set_title("CLS attention")
     scale = plots.norm_scale(rules["times_median"])
-    plots.picture(line[2], norms[most], norm=scale, cmap=plots.cmap())
+    plots.picture(line[2], relative_norm(one.maps)[image], norm=scale, cmap=plots.cmap())
     line[2].set_title("feature norm")
 
 
@@ -68,21 +72,24 @@ def _attention(axis, one: Sitter, image: int) -> None:
     plots.picture(axis, values[image], norm=plots.attention_scale(values), cmap=plots.cmap("magma"))
 
 
-def norms_by_block(axis, one: Sitter, rules: dict) -> None:
-    """Density of the norms after each block in grey, the outlier rule's cutoff in red."""
-    grid = one.curves.pivot_table(index="norm", columns="block", values="density", sort=True)
-    axis.pcolormesh(
+def norms_by_block(axis, curves: pd.DataFrame, onset: float, times: float):
+    """Density of the norms after each block, the outlier rule's cutoff in red; the colour mesh.
+
+    ``onset``: where outliers begin, a dashed line; NaN where they do not.
+    """
+    grid = curves.pivot_table(index="norm", columns="block", values="density", sort=True)
+    shown = axis.pcolormesh(
         grid.columns, grid.index, np.where(grid > 0, grid, np.nan), norm=LogNorm(1e-3, 10),
         cmap="viridis", shading="nearest", rasterized=True,
     )  # fmt: skip
-    medians = one.curves.groupby("block")["median"].first()
-    axis.plot(medians.index, rules["times_median"] * medians, color=plots.OUTLIER, lw=1)
-    onset = one.verdict["evidence"]["onset"]
+    medians = curves.groupby("block")["median"].first()
+    axis.plot(medians.index, times * medians, color=plots.OUTLIER, lw=1)
     if np.isfinite(onset):
         axis.axvline(onset - 0.5, color="0.5", lw=0.8, ls="--")
-    axis.set(yscale="log", xlabel="block", title="norms of all patches")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.set(yscale="log")
+    axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     plots.plain_log(axis.yaxis)
+    return shown
 
 
 def outlier_places(figure, axis, one: Sitter, rules: dict) -> None:
