@@ -152,7 +152,7 @@ def gallery(one: Sitter, rules: dict):
     kinds = ["attention", "feature"] if has_cls(one.maps) else ["feature"]
     figure, axes = plots.plt.subplots(
         lines * (len(kinds) + 1), columns, squeeze=False,
-        figsize=(1.2 * columns + 0.4, 1.2 * lines * (len(kinds) + 1) + 0.5),
+        figsize=(max(5.0, 1.2 * columns + 0.4), 1.2 * lines * (len(kinds) + 1) + 0.5),
     )  # fmt: skip
     for axis in axes.flat:
         axis.axis("off")
