@@ -30,7 +30,7 @@ study: $(VENV)/complete  ## run a study of your own on this machine: make study 
 	@test -f "$(CONFIG)" || { echo "the config $(CONFIG) does not exist"; exit 1; }
 	$(BIN)/snakemake --profile profiles/local --configfile $(CONFIG) -- all
 
-diagnose: $(VENV)/complete  ## has it artifacts? make diagnose MODEL=<timm id|file|folder> IMAGES=<folder>
+diagnose: $(VENV)/complete  ## does it have artifacts? make diagnose MODEL=<timm id|file|folder> IMAGES=<folder>
 	@test -n "$(MODEL)" -a -n "$(IMAGES)" || { echo "make diagnose MODEL=<timm id, weights file (with ARCH=<timm id>) or Hugging Face folder> IMAGES=<folder> [AGAINST=<second backbone>]"; exit 1; }
 	@$(BIN)/python workflow_scripts/diagnose.py --model "$(MODEL)" --images "$(IMAGES)" \
 	  --arch "$(ARCH)" --against "$(AGAINST)" --against-arch "$(AGAINST_ARCH)" --name "$(NAME)" \

@@ -1,4 +1,4 @@
-# One answer for one or two backbones: has it artifacts, are they about place or about content, and
+# One answer for one or two backbones: does it have artifacts, are they about place or about content, and
 # what can be done about it. The page behind `make diagnose`.
 
 

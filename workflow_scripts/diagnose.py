@@ -59,7 +59,7 @@ def failures(results: Path, since: float) -> list[str]:
 
 
 def main(arguments=None) -> int:
-    parser = argparse.ArgumentParser(description="Has this backbone artifacts?")
+    parser = argparse.ArgumentParser(description="Does this backbone have artifacts?")
     parser.add_argument("--model", required=True, help="timm id, weights file, or HF folder")
     parser.add_argument("--images", required=True, help="folder of images")
     parser.add_argument("--arch", default="", help="timm id of a weights file's architecture")

@@ -1,4 +1,4 @@
-"""Has this backbone artifacts, are they about place or content: the verdict and its numbers."""
+"""Does this backbone have artifacts, and are they about place or content: the verdict."""
 
 import json
 from dataclasses import asdict
