@@ -1,4 +1,4 @@
-"""Does this backbone have artifacts, and are they about the place in the image or about its content?
+"""Does a backbone have artifacts, and are they about the place in the image or its content?
 
 Everything is decided by intervals over images. An answer that the images do not support is
 "cannot tell", with the reason:
