@@ -55,11 +55,11 @@ rule diagnosis_page:
         neurons=[
             STUDY.neurons_of(row)
             for row in STUDY.diagnosed
-            if any(made.attached and made.base_key == row.key for made in STUDY.chosen)
+            if row in STUDY.searched
         ],
         probes=probed(
             f"{RESULTS}/measures/probes/{BANK}/{BACKBONE}.csv",
-            [row for row in STUDY.diagnosed if row in STUDY.probed],
+            [row for row in STUDY.diagnosed if row in STUDY.probing.rows],
         ),
         backbones=f"{RESULTS}/tables/backbones.csv",
         style="workflow_scripts/templates/style.css",
