@@ -52,11 +52,7 @@ rule diagnosis_page:
                 for row in STUDY.diagnosed
             )
         ),
-        neurons=[
-            STUDY.neurons_of(row)
-            for row in STUDY.diagnosed
-            if row in STUDY.searched
-        ],
+        neurons=[STUDY.neurons_of(row) for row in STUDY.diagnosed if row in STUDY.searched],
         probes=probed(
             f"{RESULTS}/measures/probes/{BANK}/{BACKBONE}.csv",
             [row for row in STUDY.diagnosed if row in STUDY.probing.rows],
