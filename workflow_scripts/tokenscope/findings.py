@@ -1,6 +1,7 @@
 """What a page says of a backbone's tables: lines of words, values and intervals."""
 
 import numpy as np
+import pandas as pd
 
 from tokenscope import tidy
 from tokenscope.bootstrap import Bootstrap
