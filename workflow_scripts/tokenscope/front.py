@@ -103,7 +103,12 @@ class Images:
     @property
     def probed(self) -> bool:
         """Whether a class probe makes sense: labelled, and several images of each class."""
-        return self.classes > 1 and self.files >= max(PROBED_IMAGES, 10 * self.classes)
+        return self.classes > 1 and self.used >= max(PROBED_IMAGES, 10 * self.classes)
+
+    @property
+    def used(self) -> int:
+        """How many go through the diagnosis."""
+        return min(self.files, MOST_IMAGES)
 
 
 def facts_of(models: list[Model], cache: str) -> list[zoo.Architecture]:
@@ -146,7 +151,7 @@ def config_of(
     """
     keys = ["/".join(row[c] for c in zoo.COLUMNS[:3]) for row in rows]
     bases = [key for key in keys if key.endswith("/r0")]
-    count = min(images.files, MOST_IMAGES)
+    count = images.used
     config = {
         "study": Path(results).name, "results": results, "device": options["device"],
         "backbone_tables": [f"{results}/backbones.csv"], "backbones": keys,
