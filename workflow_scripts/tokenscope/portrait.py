@@ -46,7 +46,8 @@ def overview(sitters: list[Sitter], rules: dict):
         _maps(line[:3], one, image, rules)
         onset = one.verdict["evidence"]["onset"]
         norms_by_block(line[3], one.curves, onset, rules["times_median"])
-        line[3].set(xlabel="block", title="norms of all patches")
+        line[3].set(xlabel="block", ylabel="norm", title="norms of all patches")
+        line[3].margins(y=0.06)
         outlier_places(part, line[4], one, rules)
         part.suptitle(f"{one.name}\n{one.verdict['sentence']}", fontsize=8, weight="bold")
     return figure
@@ -55,7 +56,7 @@ def overview(sitters: list[Sitter], rules: dict):
 def _maps(line, one: Sitter, image: int, rules: dict) -> None:
     """Photograph, attention and norms of one gallery image."""
     plots.picture(line[0], one.maps["pixels"].values[image].astype(np.uint8))
-    line[0].set_title("photograph")
+    line[0].set_title("image")
     _attention(line[1], one, image)
     line[1].set_title("CLS attention")
     scale = plots.norm_scale(rules["times_median"])
