@@ -88,6 +88,7 @@ EVIDENCE = Evidence(
         ({"images": 3}, "cannot tell", "", "3 images are too few"),
         ({"last": 0.0, "peak": 0.0}, "no", "", "has artifacts: no"),
         ({"last": NAN, "peak": 1.0, "block": 11}, "yes", "position", "most after block 11, not"),
+        ({"last": 0.0, "peak": 1.0, "block": 1, "onset": 1.0}, "cannot tell", "", "first block on"),
         ({"last": NAN, "peak": NAN, "share": (0.2, 0.05, 0.4)}, "cannot tell", "", "it may be"),
         ({"last": NAN, "peak": NAN, "separation": (2.0, 1.5, 3.0)}, "cannot tell", "", "no mode"),
         ({"contrast": (0.9, 0.8, 0.95)}, "yes", "", "these images tie together"),

@@ -6,7 +6,8 @@ Everything is decided by intervals over images. An answer that the images do not
 1. Fewer than :data:`MIN_IMAGES` images decide nothing.
 2. *Artifacts*: yes or no as in claim 1 (tokens over 3 x median surely more, or surely fewer, than
    ``min_share`` percent, in a mode of their own), after the last block; else after the block with
-   most of them, since the outliers of some backbones fade before the end. No: in neither.
+   most of them, since the outliers of some backbones fade before the end, provided that they do
+   not begin in the first, where norms are still those of the patch embedding. No: in neither.
 3. *Position*: knowing how often each place holds an outlier in the other images removes surely more
    than half of the uncertainty about who is one (:func:`place_share`), and neighbouring patches do
    not look alike where outliers are (:func:`contrast` surely not over :data:`ALIKE`; else the
@@ -162,7 +163,7 @@ def judge(e: Evidence, rules: dict) -> Verdict:
     if e.last == 0 and e.peak == 0:
         most = f"surely fewer than {rules['min_share']:g} % of the tokens stand out, in any block"
         return Verdict("no", "", f"has artifacts: no: {most}")
-    if e.last != 1 and e.peak != 1:
+    if e.last != 1 and not (e.peak == 1 and e.onset > 1):
         return Verdict("cannot tell", "", f"has artifacts: cannot tell: {_doubt(e, rules)}")
     about, words = _about(e)
     parts = ["has artifacts: yes", words, f"from block {e.onset:.0f}"]
@@ -174,6 +175,11 @@ def judge(e: Evidence, rules: dict) -> Verdict:
 
 def _doubt(e: Evidence, rules: dict) -> str:
     value, low, high = e.share
+    if e.peak == 1:
+        return (
+            f"{value:.2g} % of the tokens stand out after block {e.block}, but from the first block "
+            "on, which may be the patch embedding's doing, and not surely after the last"
+        )
     if low < rules["min_share"]:
         return f"{value:.2g} % of the tokens stand out, but it may be {low:.2g} or {high:.2g} %"
     return (
