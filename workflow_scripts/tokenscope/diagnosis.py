@@ -177,8 +177,8 @@ def _doubt(e: Evidence, rules: dict) -> str:
     value, low, high = e.share
     if e.peak == 1:
         return (
-            f"{value:.2g} % of the tokens stand out after block {e.block}, but from the first block "
-            "on, which may be the patch embedding's doing, and not surely after the last"
+            f"{value:.2g} % of the tokens stand out after block {e.block}, but from the first "
+            "block on, which may be the patch embedding's doing, and not surely after the last"
         )
     if low < rules["min_share"]:
         return f"{value:.2g} % of the tokens stand out, but it may be {low:.2g} or {high:.2g} %"
