@@ -75,9 +75,25 @@ def test_study_of_two_backbones(photographs, tmp_path, monkeypatch):
     assert kinds == ["none", "testtime", "random", "trained"]
     assert study.diagnosed[1].spec["model"] == {"num_classes": 0}  # a head does not matter
     assert study.diagnosed[1].spec["mean"] == (0.1, 0.2, 0.3)
+    assert not study.probing.rows
     config["diagnose"]["backbones"] = ["mine/other/r0"]
     with pytest.raises(StudyError, match="'mine/other/r0' is none of this study's"):
         Study(config)
+
+
+def test_class_folders_are_probed(photographs, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    images = front.Images(str(photographs), files=2000, classes=20)
+    assert images.probed and not front.Images(str(photographs), 2000, 100).probed
+    models = [front.Model(TINY)]
+    facts = front.facts_of(models, str(tmp_path))
+    rows = front.rows_of(models, facts)
+    front.write_tables(tmp_path, rows, facts)
+    options = {"device": "cpu", "batch": 8, "weights": None, "threads": 2}
+    config = front.config_of(str(tmp_path), rows, facts, images, options)
+    validate(config, "config/schemas/config.schema.yaml")
+    assert [row.key for row in Study(config).probing.rows] == [f"mine/{TINY}/r0"]
+    assert config["datasets"][front.DATASET]["images"] == front.MOST_IMAGES
 
 
 def test_no_vit(photographs):
