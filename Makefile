@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CONFIG ?= config/config.yaml
 HOW ?= --wait
 
-.PHONY: help demo test study dry-run forecast resume checks bench zoo clean
+.PHONY: help demo test study diagnose dry-run forecast resume checks bench zoo clean
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,12 @@ study: $(VENV)/complete  ## run a study of your own on this machine: make study 
 	@test "$(origin CONFIG)" != file || { echo "make study CONFIG=my.yaml: name your config"; exit 1; }
 	@test -f "$(CONFIG)" || { echo "the config $(CONFIG) does not exist"; exit 1; }
 	$(BIN)/snakemake --profile profiles/local --configfile $(CONFIG) -- all
+
+diagnose: $(VENV)/complete  ## does it have artifacts? make diagnose MODEL=<timm id|file|folder> IMAGES=<folder>
+	@test -n "$(MODEL)" -a -n "$(IMAGES)" || { echo "make diagnose MODEL=<timm id, weights file (with ARCH=<timm id>) or Hugging Face folder> IMAGES=<folder> [AGAINST=<second backbone>]"; exit 1; }
+	@$(BIN)/python workflow_scripts/diagnose.py --model "$(MODEL)" --images "$(IMAGES)" \
+	  --arch "$(ARCH)" --against "$(AGAINST)" --against-arch "$(AGAINST_ARCH)" --name "$(NAME)" \
+	  $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 dry-run: $(VENV)/complete  ## show what the paper study would run on a cluster
 	$(BIN)/snakemake --profile slurm -n

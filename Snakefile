@@ -31,6 +31,7 @@ include: "rules/controls.smk"
 include: "rules/tables.smk"
 include: "rules/discovery.smk"
 include: "rules/dense.smk"
+include: "rules/diagnose.smk"
 include: "rules/carbon.smk"
 
 
@@ -63,6 +64,7 @@ rule all:
         rules.discovery.input,
         rules.dense.input,
         rules.testtime.input,
+        rules.diagnose.input,
         rules.carbon.input,
         f"{RESULTS}/tables/backbones.csv",
         f"{RESULTS}/tokens.zarr/zarr.json",

@@ -105,6 +105,29 @@ def test_controls_give_back_what_was_planted(study):
     assert planted["value"] == 0 == found["high"]
 
 
+def test_diagnosis_of_the_controls(study):
+    """Planted: content, from the planted block. Clean: none. One page that needs no other file."""
+    said = {}
+    for name in ("r0-planted", "r0-clean"):
+        file = study / RESULTS / "measures/diagnosis/scenes/control/tiny" / f"{name}.json"
+        said[name] = json.loads(file.read_text())["sentence"]
+    assert said["r0-planted"].startswith(
+        "has artifacts: yes; content, not position: where neighbouring patches are alike; "
+        "from block 4;"
+    )
+    assert said["r0-clean"].startswith("has artifacts: no")
+    page = (study / RESULTS / "diagnosis.html").read_text()
+    assert all(sentence in page for sentence in said.values())
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    rows = table(study, "diagnosis")
+    pair = value(rows, group="second-first", metric="share_last_block")
+    planted = value(
+        table(study, "controls"), group="planted", metric="share", registers="r0-planted"
+    )
+    assert pair["value"] == pytest.approx(-planted["value"], rel=1e-4)
+    assert pair["low"] <= pair["value"] <= pair["high"] < 0
+
+
 def test_tables_are_tidy_and_complete(study):
     columns = [
         "family",

@@ -5,6 +5,7 @@ import xarray as xr
 
 from tokenscope import plots
 from tokenscope.jobs import job
+from tokenscope.maps import has_cls, relative_attention, relative_norm
 
 
 def main(files, layers, outputs, limit=3.0):
@@ -46,23 +47,6 @@ def main(files, layers, outputs, limit=3.0):
 
 
 COLOURS = {"attention": "magma", "feature": "viridis"}
-
-
-def has_cls(data):
-    return "cls" in data.attrs.get("queries", "").split(",")
-
-
-def relative_attention(data):
-    """CLS row (image, row, column) in multiples of uniform attention."""
-    query = data.attrs["queries"].split(",").index("cls")
-    rows = data["attention"].values[:, query]
-    return rows * rows.shape[1] * rows.shape[2]
-
-
-def relative_norm(data, block=-1):
-    """Feature norms of a block (image, row, column) in medians over the gallery."""
-    norms = data["norms"].values[:, block]
-    return norms / np.median(norms)
 
 
 def _label(axis, data, layer, several):

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import LogNorm
 
 from tokenscope import plots, tidy
 from tokenscope.jobs import job
+from tokenscope.portrait import norms_by_block
 
 WHO = ["family", "size", "registers", "kind"]
 
@@ -74,19 +74,10 @@ def by_block(curves, claim2, rules, outputs):
     groups = list(_named(curves))
     figure, axes = plots.panels(len(groups), height=1.7)
     for axis, (who, rows) in zip(axes, groups, strict=True):
-        grid = rows.pivot_table(index="norm", columns="block", values="density", sort=True)
-        shown = axis.pcolormesh(
-            grid.columns, grid.index, np.where(grid > 0, grid, np.nan), norm=LogNorm(1e-3, 10),
-            cmap="viridis", shading="nearest", rasterized=True,
-        )  # fmt: skip
-        medians = rows.groupby("block")["median"].first()
-        axis.plot(medians.index, rules["times_median"] * medians, color=plots.OUTLIER, lw=1)
         onset = _of(claim2, who, "depth", "onset_block")["value"]
-        if np.isfinite(onset):
-            axis.axvline(onset - 0.5, color="0.5", lw=0.8, ls="--")
+        shown = norms_by_block(axis, rows, onset, rules["times_median"])
         start = f"outliers from block {onset:.0f}" if np.isfinite(onset) else "no outliers"
-        axis.set(yscale="log", title=f"{plots.title(who)}\n{start}")
-        plots.plain_log(axis.yaxis)
+        axis.set_title(f"{plots.title(who)}\n{start}")
     figure.supxlabel("block", fontsize=8)
     figure.supylabel("feature norm (log scale; red: the cutoff)", fontsize=8)
     bar = figure.colorbar(shown, ax=axes, label="density over log10 norm", extend="both")

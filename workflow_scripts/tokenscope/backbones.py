@@ -16,12 +16,16 @@ from timm.models import load_state_dict
 from torch import nn
 
 from tokenscope.errors import StudyError
+from tokenscope.huggingface import official, some
 from tokenscope.registers import add_registers
 from tokenscope.stores import weights_of
 from tokenscope.taps import refuse_unsupported
 from tokenscope.testtime import attach
 
 logging.getLogger("timm").setLevel(logging.ERROR)
+
+# Classifiers and projections, by the names they have in timm's and in official files.
+HEAD = re.compile(r"(module\.)?(head|head_dist|fc|classifier|visual\.proj|visual\.head)(\.|$)")
 
 
 def create(spec: dict, register_std: float = 0.02) -> nn.Module:
@@ -36,8 +40,9 @@ def open_backbone(
     """A backbone with its weights, in evaluation mode, for images of ``size`` pixels.
 
     Weights may be a timm state dict or anything that timm's own filter for that architecture
-    converts (official DINOv2, DINO, DeiT-III and OpenCLIP files among them), or a JSON file that
-    names such weights and the neurons of registers added at test time (see tokenscope.testtime).
+    converts (official DINOv2, DINO, DeiT-III and OpenCLIP files among them), the same models as
+    transformers saves them (see tokenscope.huggingface), or a JSON file that names such weights and
+    the neurons of registers added at test time (see tokenscope.testtime).
     Away from the native size the position embedding is resampled as timm does it, or with
     ``position: official`` in the spec as DINOv2's own code does it.
 
@@ -94,25 +99,31 @@ def check_weights(spec: dict, weights: str | Path) -> None:
 
 def _load(spec: dict, weights: str | Path) -> nn.Module:
     state = _read(spec, weights)
+    state = official(state.get("model", state), spec["name"])  # timm unwraps all but this
     model = create(spec)
     own = model.state_dict()
+    if not model.num_classes:  # whatever was trained on top does not matter
+        state = {key: value for key, value in state.items() if not HEAD.match(key)}
     if {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in own.items()}:
         with warnings.catch_warnings():  # on the meta device nothing is copied, which is the point
             warnings.filterwarnings("ignore", message=".*no-op.*")
             model.load_state_dict(state)
         return model
-    cfg = {"file": str(weights), "custom_load": False, "num_classes": model.num_classes}
+    if not state:
+        raise StudyError(f"{spec['name']}: {weights} holds no weights of a backbone")
+    cfg = {"state_dict": state, "custom_load": False, "num_classes": model.num_classes}
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*no-op.*")
             opened = timm.create_model(
                 spec["timm_id"], pretrained=True, pretrained_cfg_overlay=cfg, **spec["model"]
             )
+        opened.pretrained_cfg.pop("state_dict", None)  # else it lives as long as the model
         # timm knows no registers but the released ones; added ones must come from the file.
         if opened.num_prefix_tokens == model.num_prefix_tokens:
             return opened
         error = RuntimeError("registers are missing")
-    except (RuntimeError, KeyError, ValueError, AttributeError) as refusal:
+    except (RuntimeError, KeyError, ValueError, AttributeError, TypeError) as refusal:
         error = refusal
     raise StudyError(_mismatch(spec, weights, state, own, error))
 
@@ -140,10 +151,15 @@ def _mismatch(spec: dict, weights: str | Path, state: dict, own: dict, error: Ex
         key, theirs, ours = reasons[0]
         detail = f"{len(reasons)} shapes differ, first {key}: file {theirs}, model {ours}"
     else:
-        missing, extra = sorted(set(own) - set(state)), sorted(set(state) - set(own))
+        missing, extra = (
+            re.findall(r'"([^"]+)"', "".join(re.findall(rf"{word} key\(s\).*", str(error))))
+            for word in ("Missing", "Unexpected")
+        )
+        if not missing and not extra:  # refused before its keys were compared
+            missing, extra = sorted(set(own) - set(state)), sorted(set(state) - set(own))
         detail = (
-            f"{len(missing)} keys are missing from it ({', '.join(missing[:4])} ...), "
-            f"{len(extra)} are unknown ({', '.join(extra[:4])} ...)"
+            f"{len(missing)} keys are missing from it ({some(missing)}), "
+            f"{len(extra)} are unknown ({some(extra)})"
         )
     return f"{spec['name']}: {weights} does not fit {spec['timm_id']}: {detail}"
 

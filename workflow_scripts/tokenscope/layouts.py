@@ -38,7 +38,7 @@ def files(source: dict, threads: int, progress: Progress) -> pd.DataFrame:
     root, labels = source["path"], source.get("labels", "none")
     if not Path(root).is_dir():
         raise StudyError(f"the image folder '{root}' does not exist (config key: datasets, path)")
-    found = sorted(_walk(root))
+    found = sorted(walk(root))
     progress(len(found), len(found))
     if labels == "folders":
         if loose := [file for file in found if "/" not in file]:
@@ -57,7 +57,7 @@ def files(source: dict, threads: int, progress: Progress) -> pd.DataFrame:
     )
 
 
-def _walk(root: str) -> Iterator[str]:
+def walk(root: str) -> Iterator[str]:
     """Image files below ``root``, relative; scandir spares a stat call per file."""
     stack = [""]
     while stack:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from tokenscope import claim5, cost, recipes, zoo
+from tokenscope import claim5, cost, front, recipes, zoo
 from tokenscope.errors import StudyError
 from tokenscope.geometry import Geometry
 from tokenscope.places import folder_of
@@ -50,6 +50,7 @@ class Study:
             if source:
                 self.training(row)
         self.probing = Probing(self)
+        self.diagnosed = front.diagnosed(self)
         self.heads = claim5.Claim5(self)
         self.discovery, self.dense = Section(self, "discovery"), Section(self, "dense")
 

@@ -304,6 +304,8 @@ def _backbone(
         raise StudyError(
             f"{key}: {row['timm_id']} has {arch.register_tokens} registers, its row says {count}"
         )
+    elif row["weights"] and not row["classes"]:  # a file whose head does not matter
+        model, arch = {"num_classes": 0}, replace(arch, num_classes=0)
     return Backbone(**row, model=model, arch=arch)
 
 

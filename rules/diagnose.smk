@@ -1,0 +1,85 @@
+# One answer for one or two backbones: does it have artifacts, are they about place or about content, and
+# what can be done about it. The page behind `make diagnose`.
+
+
+localrules:
+    diagnosis_page,
+
+
+rule diagnosis:
+    input:
+        receipts=receipts_of,
+        norms=rules.norms.output.rows,
+    output:
+        rows=f"{RESULTS}/measures/diagnosis/{{dataset}}/{BACKBONE}.csv",
+        images=f"{RESULTS}/measures/diagnosis/{{dataset}}/{BACKBONE}.images.csv",
+        verdict=f"{RESULTS}/measures/diagnosis/{{dataset}}/{BACKBONE}.json",
+    log:
+        f"{RESULTS}/logs/diagnosis/{{dataset}}/{BACKBONE}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/diagnosis/{{dataset}}/{BACKBONE}.tsv"
+    conda:
+        ENV
+    threads: config["threads"]["measure"]
+    resources:
+        mem_mb=lambda w, attempt: measure_mb(w, 12 * row_of(w).arch.depth, attempt),
+        runtime=minutes("diagnosis"),
+    params:
+        who=who,
+        outliers=config["outliers"],
+        statistics=config["statistics"],
+        code=code("diagnosis.py"),
+    script:
+        "../workflow_scripts/diagnosis.py"
+
+
+SEEN = config.get("diagnose", {}).get("dataset", "none")
+DIAGNOSIS = f"{RESULTS}/measures/diagnosis/{SEEN}/{BACKBONE}"
+
+
+rule diagnosis_page:
+    input:
+        verdicts=probed(f"{DIAGNOSIS}.json", STUDY.diagnosed),
+        rows=probed(f"{DIAGNOSIS}.csv", STUDY.diagnosed),
+        images=probed(f"{DIAGNOSIS}.images.csv", STUDY.diagnosed),
+        norms=probed(f"{RESULTS}/measures/norms/{SEEN}/{BACKBONE}.csv", STUDY.diagnosed),
+        curves=probed(f"{RESULTS}/measures/norms/{SEEN}/{BACKBONE}.curves.csv", STUDY.diagnosed),
+        places=probed(f"{RESULTS}/measures/norms/{SEEN}/{BACKBONE}.places.csv", STUDY.diagnosed),
+        maps=probed(f"{RESULTS}/figures/data/maps/{SEEN}/{BACKBONE}/native.nc", STUDY.diagnosed),
+        registers=list(
+            dict.fromkeys(
+                f"{RESULTS}/measures/registers/{SEEN}/{row.family}/{row.size}.csv"
+                for row in STUDY.diagnosed
+            )
+        ),
+        neurons=[STUDY.neurons_of(row) for row in STUDY.diagnosed if row in STUDY.searched],
+        probes=probed(
+            f"{RESULTS}/measures/probes/{BANK}/{BACKBONE}.csv",
+            [row for row in STUDY.diagnosed if row in STUDY.probing.rows],
+        ),
+        backbones=f"{RESULTS}/tables/backbones.csv",
+        style="workflow_scripts/templates/style.css",
+        template="workflow_scripts/templates/diagnosis.html",
+    output:
+        page=f"{RESULTS}/diagnosis.html",
+        table=f"{RESULTS}/tables/diagnosis.csv",
+        overview=f"{RESULTS}/figures/diagnosis/overview.png",
+    log:
+        f"{RESULTS}/logs/diagnosis_page/diagnosis.log",
+    conda:
+        ENV
+    params:
+        study=config["study"],
+        backbones=[STUDY.who(row, SEEN) for row in STUDY.diagnosed],
+        outliers=config["outliers"],
+        statistics=config["statistics"],
+        folder=f"{RESULTS}/accounting",
+        site=vars(SITE),
+        code=code("diagnosis_page.py"),
+    script:
+        "../workflow_scripts/diagnosis_page.py"
+
+
+rule diagnose:
+    input:
+        f"{RESULTS}/diagnosis.html" if STUDY.diagnosed else [],

@@ -1,0 +1,93 @@
+"""Diagnose a backbone: write the study that answers the question, and run it.
+
+    python workflow_scripts/diagnose.py --model vit_base_patch16_224.dino --images my/photographs
+
+A thin front to the workflow: what it writes is a config and a table of backbones like any other,
+in ``results/diagnose-<name>``; what runs is the Snakemake command that it prints.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from tokenscope import front
+from tokenscope.errors import StudyError
+
+CACHE = "results/weights"
+
+
+def prepare(options) -> str:
+    """Check what was given and write the study; returns its config file.
+
+    Raises:
+        StudyError: images or a backbone that are not there or not usable.
+    """
+    images = front.Images.of(options.images)
+    models = [front.Model.of(options.model, options.arch)]
+    if options.against:
+        models.append(front.Model.of(options.against, options.against_arch or options.arch))
+    facts = front.facts_of(models, CACHE)
+    rows = front.rows_of(models, facts)
+    name = options.name or "-against-".join(model.name for model in models)
+    results = f"results/diagnose-{re.sub('[^A-Za-z0-9_-]+', '-', name)}"
+    settings = {"device": options.device, "batch": options.batch, "weights": options.weights,
+                "threads": len(os.sched_getaffinity(0))}  # fmt: skip
+    config = front.config_of(results, rows, facts, images, settings)
+    Path(results).mkdir(parents=True, exist_ok=True)
+    front.write_tables(results, rows, facts)
+    file = Path(results, "study.yaml")
+    file.write_text(yaml.safe_dump(config, sort_keys=False))
+    if images.files > front.MOST_IMAGES:
+        print(f"{images.files:,} images: a seeded sample of {front.MOST_IMAGES} is used")
+    return str(file)
+
+
+def failures(results: Path, since: float) -> list[str]:
+    """What jobs that failed after a moment say was wrong, a sentence each."""
+    found = []
+    for log in sorted(results.glob("logs/**/*.log")):
+        if log.stat().st_mtime >= since:
+            lines = log.read_text(errors="replace").splitlines()
+            found += [line.partition("error: ")[2] for line in lines if "] error: " in line]
+    return list(dict.fromkeys(found))
+
+
+def main(arguments=None) -> int:
+    parser = argparse.ArgumentParser(description="Does this backbone have artifacts?")
+    parser.add_argument("--model", required=True, help="timm id, weights file, or HF folder")
+    parser.add_argument("--images", required=True, help="folder of images")
+    parser.add_argument("--arch", default="", help="timm id of a weights file's architecture")
+    parser.add_argument("--against", default="", help="a second backbone, compared on the images")
+    parser.add_argument("--against-arch", default="", help="its architecture, if another")
+    parser.add_argument("--weights", help="folder with <timm id>/model.safetensors, if offline")
+    parser.add_argument("--name", default="", help="of the result, else that of the model")
+    parser.add_argument("--device", default="auto", choices=("auto", "cuda", "cpu"))
+    parser.add_argument("--batch", type=int, default=32)
+    options = parser.parse_args(arguments)
+    try:
+        file = prepare(options)
+    except StudyError as error:
+        print(f"diagnose: {error}", file=sys.stderr)
+        return 1
+    command = ["snakemake", "--profile", "profiles/local", "--configfile", file, "--", "diagnose"]
+    print(" ".join(command), flush=True)
+    results = Path(file).parent
+    begun = results.joinpath("study.yaml").stat().st_mtime
+    if status := subprocess.run([sys.executable, "-m", *command]).returncode:
+        for sentence in failures(results, begun):
+            print(f"diagnose: {sentence}", file=sys.stderr)
+        return status
+    for file in sorted(results.glob(f"measures/diagnosis/{front.DATASET}/*/*/*.json")):
+        print(f"{file.parent.name}: {json.loads(file.read_text())['sentence']}")
+    print(f"The page: {results}/diagnosis.html")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Does this backbone have artifacts, and are they about place or content: the verdict."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+
+from tokenscope import tidy
+from tokenscope.bootstrap import Bootstrap
+from tokenscope.diagnosis import Evidence, contrast, judge, place_share, places
+from tokenscope.jobs import job, log
+from tokenscope.stores import open_store, read_receipt, read_shards, write_text
+
+
+def main(receipts, norms, who, rules, statistics, outputs):
+    """Judge one backbone on one data set.
+
+    ``norms`` are its measurements for claims 1 and 2. ``outputs``: ``rows`` (tidy), ``verdict``
+    (JSON: the sentence and the evidence), ``images`` (CSV, a line an image: what two backbones are
+    compared by, paired).
+    """
+    stores = [read_receipt(receipt)["store"] for receipt in receipts]
+    with open_store(stores[0]) as group:
+        patches = (group["token_kind"] == "patch").values
+        grid = int(group["patch_row"].max()) + 1, int(group["patch_column"].max()) + 1
+        queries = group["query"].values.tolist() if "query" in group.coords else []
+    arrays = ["norms", "neighbour_cosine", *(["attention"] if "cls" in queries else [])]
+    data = read_shards(stores, arrays)
+    lengths = data["norms"].values[:, :, patches]
+    images, blocks, _ = lengths.shape
+    measured, times = tidy.read(norms), rules["times_median"]
+    over = f"share_norm_over_{times:g}x_median"
+    last, peak = (_at(measured, f"{b}_block", "has_artifacts")[0] for b in ("last", "peak"))
+    # The last block is what users take features from; another is judged only where it is not clear.
+    peak_block = _at(measured, "depth", "peak_block")[0]
+    block = blocks if last == 1 or np.isnan(peak_block) else int(peak_block)
+    medians = np.median(lengths, axis=(0, 2))
+    outlier = lengths[:, block - 1] > times * medians[block - 1]
+    cosine = np.nanmean(data["neighbour_cosine"].values, axis=2)
+    bootstrap = Bootstrap(
+        images, statistics["resamples"], statistics["seed"], statistics["confidence"]
+    )
+    evidence = Evidence(
+        images=images, last=last, peak=peak, block=block, blocks=blocks,
+        share=_at(measured, f"block{block:02d}", over),
+        separation=_at(measured, f"block{block:02d}", "bimodality_separation"),
+        onset=_at(measured, "depth", "onset_block")[0], tokens=int(outlier.sum()),
+        place=place_share(outlier, bootstrap),
+        contrast=contrast(cosine, outlier, bootstrap),
+        same_place=contrast(cosine, outlier, bootstrap, same_place=True),
+        where=places(outlier, grid) if outlier.any() else "",
+    )  # fmt: skip
+    verdict = judge(evidence, rules)
+    log.info("%s", verdict.sentence)
+    tidy.write(_rows(evidence, verdict, who, statistics), outputs["rows"])
+    attention = data["attention"].values[:, queries.index("cls")] if "cls" in queries else None
+    _by_image(data["image_id"].values, lengths, medians, times, attention).to_csv(
+        outputs["images"], index=False, float_format="%.7g"
+    )
+    found = {"sentence": verdict.sentence, "artifacts": verdict.artifacts, "about": verdict.about}
+    write_text(outputs["verdict"], json.dumps(found | {"evidence": asdict(evidence)}, indent=1))
+
+
+def _at(table, group, metric):
+    """Value, low and high of one row."""
+    row = table[(table["group"] == group) & (table["metric"] == metric)].iloc[0]
+    return float(row["value"]), float(row["low"]), float(row["high"])
+
+
+def _rows(e, verdict, who, statistics):
+    rows = tidy.Rows(who, e.images, statistics["seed"])
+    said = {"yes": 1.0, "no": 0.0}.get(verdict.artifacts)
+    rows.add("diagnosis", "verdict", "has_artifacts", said, unit="verdict")
+    about = {"position": 1.0, "content": 0.0}.get(verdict.about)
+    rows.add("diagnosis", "verdict", "follows_position", about, unit="verdict")
+    rows.add("diagnosis", "judged_block", "block", e.block, unit="block, from 1")
+    rows.add("diagnosis", "judged_block", "share", *e.share, unit="percent")
+    rows.add("diagnosis", "judged_block", "bimodality_separation", *e.separation)
+    rows.add("diagnosis", "outlier", "tokens", e.tokens, unit="tokens")
+    rows.add("diagnosis", "outlier", "predicted_by_place", *e.place, unit="of the uncertainty")
+    rows.add("diagnosis", "outlier", "contrast_auc", *e.contrast)
+    rows.add("diagnosis", "outlier", "contrast_auc_same_place", *e.same_place)
+    return rows.frame()
+
+
+def _by_image(ids, lengths, medians, times, attention):
+    """Per image: shares and largest norm after the last block, the worst block, CLS attention."""
+    over = 100 * (lengths > times * medians[:, None]).mean(2)
+    table = pd.DataFrame({
+        "image_id": ids, "share_last_block": over[:, -1],
+        "share_peak_block": over[:, over.mean(0).argmax()],
+        "norm_max_over_median": lengths[:, -1].max(1) / np.median(lengths[:, -1], axis=1),
+    })  # fmt: skip
+    if attention is not None:
+        count = max(1, round(0.02 * attention.shape[1]))
+        top = np.sort(attention, axis=1)[:, -count:].sum(1)
+        table["attention_share_of_top_2_percent"] = 100 * top / attention.sum(1)
+    return table
+
+
+if "snakemake" in globals():
+    w, p, i = snakemake.wildcards, snakemake.params, snakemake.input
+    label = f"diagnosis {w.dataset} {w.family}/{w.size}/{w.registers}"
+    with job(snakemake.log[0], label, snakemake.threads):
+        main(i.receipts, i.norms, p.who, p.outliers, p.statistics, dict(snakemake.output.items()))

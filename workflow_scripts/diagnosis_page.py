@@ -1,0 +1,116 @@
+"""The page of a diagnosis: the verdict first, then the numbers and pictures that decided it."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import xarray as xr
+
+from tokenscope import findings, plots, tidy
+from tokenscope.accounting import collect
+from tokenscope.accounting import table as accounting
+from tokenscope.carbon import Site
+from tokenscope.diagnosis import ALIKE, MIN_IMAGES, PREDICTED
+from tokenscope.front import PROBED_IMAGES, name_of
+from tokenscope.html import picture, render
+from tokenscope.jobs import job, log
+from tokenscope.portrait import (
+    Sitter,
+    gallery,
+    last_block,
+    overview,
+    share_by_block,
+)
+
+
+def main(files, backbones, study, rules, statistics, folder, site, outputs):
+    """Write the page, the tidy table and the overview picture.
+
+    ``files`` by name as the rule has them, ``backbones`` the columns that name each.
+    """
+    tables = {
+        name: pd.concat([tidy.read(f) for f in files[name]]) if files[name] else None
+        for name in ("rows", "norms", "registers", "probes")
+    }
+    sitters = [sitter(who, place, files, tables) for place, who in enumerate(backbones)]
+    images = [pd.read_csv(file) for file in files["images"]]
+    pairs = findings.paired(*images, backbones[1], statistics) if len(images) > 1 else None
+    table = pd.concat([tables["rows"], *([pairs] if pairs is not None else [])])
+    tidy.write(table, outputs["table"])
+    rests = pd.read_csv(files["backbones"][0])
+    plots.save(overview(sitters, rules), [outputs["overview"]])
+    for one in sitters:
+        log.info("%s: %s", one.name, one.verdict["sentence"])
+    render(
+        files["template"], outputs["page"], style=Path(files["style"]).read_text(), study=study,
+        rules=rules, criterion={"images": MIN_IMAGES, "place": PREDICTED, "alike": ALIKE,
+                                "probed": PROBED_IMAGES},
+        confidence=statistics["confidence"],
+        overview=picture(overview(sitters, rules), "maps and norms at a glance", "png", 150),
+        shares=picture(share_by_block(sitters, rules), "share of outlier tokens by block"),
+        norms=picture(last_block(sitters, rules), "norms after the last block"),
+        backbones=[
+            {"name": one.name, "verdict": one.verdict, "decided": findings.decided(one, rules),
+             "rules": findings.by_rule(one), "gallery": picture(gallery(one, rules), "maps", "png"),
+             "images": one.maps.sizes["image"],
+             "registers": findings.moved(tables["registers"], who, rules),
+             "found": findings.neurons(files["neurons"], who),
+             "classes": findings.classes(tables["probes"], who),
+             "rests": rest(rests, who)}
+            for one, who in zip(sitters, backbones, strict=True)
+        ],
+        pairs=findings.spoken(pairs), cost=cost(folder, site, rests, backbones),
+    )  # fmt: skip
+
+
+def sitter(who, place, files, tables):
+    """One backbone's small files, read."""
+    with open(files["verdicts"][place]) as handle:
+        verdict = json.load(handle)
+    rows = findings.mine(tables["norms"], who)
+    curves, places = (pd.read_csv(files[kind][place]) for kind in ("curves", "places"))
+    maps = xr.open_dataset(files["maps"][place], engine="scipy").load()
+    return Sitter(name_of(who), verdict, rows, curves, places, maps)
+
+
+def rest(rests, who):
+    """What the numbers of a backbone rest on."""
+    row = findings.mine(rests, who).iloc[0]
+    keys = ("timm_id", "origin", "weights_sha256", "geometry", "params", "device", "precision",
+            "images", "images_skipped", "timm", "torch")  # fmt: skip
+    return [(key, row[key]) for key in keys]
+
+
+def cost(folder, site, rests, whos):
+    """Extraction by backbone and all jobs together: seconds, images a second, Wh, g CO2."""
+    attempts, _ = collect(Path(folder))
+    spent = accounting(attempts, Site(**site), {}, "", {})
+    lines = []
+    for who in whos:
+        seen, own = (
+            findings.mine(rests, who).iloc[0],
+            findings.mine(spent[spent["rule"] == "extract"], who),
+        )
+        name = f"extraction, {name_of(who)}"
+        rate = f"{seen['images'] / seen['seconds']:.3g} images/s on {seen['device']}"
+        lines.append((name, own, rate))
+    lines.append(("all jobs so far", spent, f"{len(spent)} attempts"))
+    return [
+        (name, f"{rows['seconds'].sum():.0f} s", rate, f"{1000 * rows['kwh'].sum():.3g} Wh",
+         f"{1000 * rows['co2_kg'].sum():.3g} g CO2")
+        for name, rows, rate in lines
+    ]  # fmt: skip
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0], "diagnosis"):
+        p, i = snakemake.params, snakemake.input
+        files = {
+            name: value if name in ("style", "template") else [value] if isinstance(value, str)
+            else list(value)
+            for name, value in i.items()
+        }  # fmt: skip
+        main(
+            files, p.backbones, p.study, p.outliers, p.statistics, p.folder, p.site,
+            dict(snakemake.output.items()),
+        )  # fmt: skip

@@ -1,0 +1,190 @@
+"""Weights in the layout of Hugging Face's transformers, handed to timm's own filters.
+
+timm converts the official files of DINOv2 and OpenAI's CLIP. What transformers saves differs from
+those in names, and in that q, k and v are separate; here it gets the official names back, and
+timm's filter for the architecture does the rest. Layouts: ``Dinov2Model``,
+``Dinov2WithRegistersModel`` (with or without a classifier), ``CLIPVisionModel`` and ``CLIPModel``.
+Heads and text towers are left out. No torch is needed to read a folder's ``config.json``.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from tokenscope.errors import StudyError
+
+DINOV2, REGISTERS, CLIP = "dinov2", "dinov2_with_registers", "clip"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+# Config key of the facts that decide the architecture, and what transformers takes without it.
+_DEFAULTS = {
+    DINOV2: {"hidden_size": 768, "num_hidden_layers": 12, "patch_size": 14, "image_size": 224,
+             "use_swiglu_ffn": False, "hidden_act": "gelu", "num_register_tokens": 0},
+    CLIP: {"hidden_size": 768, "num_hidden_layers": 12, "patch_size": 32, "image_size": 224,
+           "hidden_act": "quick_gelu"},
+}  # fmt: skip
+_DEFAULTS[REGISTERS] = {**_DEFAULTS[DINOV2], "num_register_tokens": 4, "patch_size": 16}
+# (width, blocks, patch) -> timm's name; CLIP has the activation and the size in it as well.
+_DINOV2 = {
+    (384, 12, 14): "vit_small_patch14_{}dinov2.lvd142m",
+    (768, 12, 14): "vit_base_patch14_{}dinov2.lvd142m",
+    (1024, 24, 14): "vit_large_patch14_{}dinov2.lvd142m",
+    (1536, 40, 14): "vit_giant_patch14_{}dinov2.lvd142m",
+}
+_CLIP = {
+    (768, 12, 32): {"quick_gelu": "vit_base_patch32_clip_quickgelu_224.openai",
+                    "gelu": "vit_base_patch32_clip_224.laion2b"},
+    (768, 12, 16): {"quick_gelu": "vit_base_patch16_clip_quickgelu_224.openai",
+                    "gelu": "vit_base_patch16_clip_224.laion2b"},
+    (1024, 24, 14): {"quick_gelu": "vit_large_patch14_clip_quickgelu_224.openai",
+                     "gelu": "vit_large_patch14_clip_224.laion2b"},
+    (1280, 32, 14): {"gelu": "vit_huge_patch14_clip_224.laion2b"},
+    (1408, 40, 14): {"gelu": "vit_giant_patch14_clip_224.laion2b"},
+    (1664, 48, 14): {"gelu": "vit_gigantic_patch14_clip_224.laion2b"},
+}  # fmt: skip
+
+_BLOCK = r"encoder\.layer\.(\d+)\."
+_DINOV2_NAMES = [
+    (r"embeddings\.(cls_token|mask_token|register_tokens)", r"\1"),
+    (r"embeddings\.position_embeddings", "pos_embed"),
+    (r"embeddings\.patch_embeddings\.projection\.(\w+)", r"patch_embed.proj.\1"),
+    (_BLOCK + r"attention\.attention\.(query|key|value)\.(\w+)", r"blocks.\1.attn.qkv.\3 \2"),
+    (_BLOCK + r"attention\.output\.dense\.(\w+)", r"blocks.\1.attn.proj.\2"),
+    (_BLOCK + r"layer_scale(\d)\.lambda1", r"blocks.\1.ls\2.gamma"),
+    (_BLOCK + r"mlp\.weights_in\.(\w+)", r"blocks.\1.mlp.w12.\2"),
+    (_BLOCK + r"mlp\.weights_out\.(\w+)", r"blocks.\1.mlp.w3.\2"),
+    (_BLOCK + r"(norm\d|mlp\.fc\d)\.(\w+)", r"blocks.\1.\2.\3"),
+    (r"layernorm\.(\w+)", r"norm.\1"),
+]
+_LAYER = r"encoder\.layers\.(\d+)\."
+_OFFICIAL = "visual.transformer.resblocks."
+_CLIP_NAMES = [
+    (r"embeddings\.class_embedding", "visual.class_embedding"),
+    (r"embeddings\.patch_embedding\.weight", "visual.conv1.weight"),
+    (r"embeddings\.position_embedding\.weight", "visual.positional_embedding"),
+    (r"pre_layrnorm\.(\w+)", r"visual.ln_pre.\1"),  # so spelt by transformers
+    (r"post_layernorm\.(\w+)", r"visual.ln_post.\1"),
+    (_LAYER + r"self_attn\.([qkv])_proj\.(\w+)", _OFFICIAL + r"\1.attn.in_proj_\3 \2"),
+    (_LAYER + r"self_attn\.out_proj\.(\w+)", _OFFICIAL + r"\1.attn.out_proj.\2"),
+    (_LAYER + r"layer_norm(\d)\.(\w+)", _OFFICIAL + r"\1.ln_\2.\3"),
+    (_LAYER + r"mlp\.fc1\.(\w+)", _OFFICIAL + r"\1.mlp.c_fc.\2"),
+    (_LAYER + r"mlp\.fc2\.(\w+)", _OFFICIAL + r"\1.mlp.c_proj.\2"),
+]
+# What is no part of a backbone: heads, text towers, and a buffer of older versions.
+_LEFT_OUT = re.compile(
+    r"classifier\..*|pooler\..*|text_model\..*|(text|visual)_projection\..*|logit_scale"
+    r"|embeddings\.position_ids"
+)
+_PREFIX = re.compile(r"(dinov2_with_registers|dinov2|vision_model)\.")
+
+
+def architecture(folder: str | Path) -> tuple[str, str]:
+    """timm id and weights file of a folder with a ``config.json``.
+
+    Raises:
+        StudyError: no config, no single weights file, or a model that timm has no twin of.
+    """
+    folder = Path(folder)
+    if not (file := folder / "config.json").is_file():
+        raise StudyError(f"'{folder}' has no config.json: it is no Hugging Face model folder")
+    try:
+        config = json.loads(file.read_text())
+    except ValueError as error:
+        raise StudyError(f"'{file}' is no JSON ({error})") from None
+    if "vision_config" in config:
+        config = {**config["vision_config"], "model_type": config.get("model_type")}
+    kind = str(config.get("model_type")).removesuffix("_vision_model")
+    if kind not in _DEFAULTS:
+        raise StudyError(
+            f"'{file}': model_type '{config.get('model_type')}' cannot be converted, only "
+            f"{', '.join(_DEFAULTS)} (vision); for others give timm's id"
+        )
+    facts = _DEFAULTS[kind] | {k: v for k, v in config.items() if k in _DEFAULTS[kind]}
+    shape = facts["hidden_size"], facts["num_hidden_layers"], facts["patch_size"]
+    if timm_id := _twin(kind, facts, shape):
+        return timm_id, _weights(folder)
+    said = ", ".join(f"{k} {facts[k]}" for k in _DEFAULTS[kind])
+    raise StudyError(f"'{file}': timm has no {kind} of this shape ({said})")
+
+
+def _twin(kind: str, facts: dict, shape: tuple) -> str:
+    if kind == CLIP:
+        name = _CLIP.get(shape, {}).get(facts["hidden_act"], "")
+        larger = {("vit_large_patch14_clip_quickgelu_224.openai", 336):
+                  "vit_large_patch14_clip_quickgelu_336.openai"}  # fmt: skip
+        return name if facts["image_size"] == 224 else larger.get((name, facts["image_size"]), "")
+    registers = {0: "", 4: "reg4_"}.get(facts["num_register_tokens"])
+    gated = facts["use_swiglu_ffn"] == (shape[0] == 1536)
+    plain = facts["hidden_act"] == "gelu"
+    known = shape in _DINOV2 and registers is not None and gated and plain
+    return _DINOV2[shape].format(registers) if known else ""
+
+
+def _weights(folder: Path) -> str:
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return str(folder / name)
+        if (folder / f"{name}.index.json").is_file():
+            raise StudyError(f"'{folder}': its weights are cut into parts; save them as one {name}")
+    raise StudyError(f"'{folder}' has no weights file {' or '.join(WEIGHTS)}")
+
+
+def colours(folder: str | Path) -> dict[str, tuple[float, float, float]]:
+    """``mean`` and ``std`` that a folder's own preprocessing says; empty where it says nothing."""
+    file = Path(folder, "preprocessor_config.json")
+    said = json.loads(file.read_text()) if file.is_file() else {}
+    named = {"mean": said.get("image_mean"), "std": said.get("image_std")}
+    return {key: tuple(map(float, value)) for key, value in named.items() if value}
+
+
+def official(state: dict, name: str) -> dict:
+    """A state dict with the official names, where it has those of transformers; else as it is.
+
+    Raises:
+        StudyError: keys that nothing here knows; the message lists them.
+    """
+    bare = {_PREFIX.sub("", key, count=1): value for key, value in state.items()}
+    if "embeddings.cls_token" in bare:
+        names = _DINOV2_NAMES
+    elif "embeddings.class_embedding" in bare:
+        names = _CLIP_NAMES
+    else:
+        return state
+    out, unknown = {}, []
+    for key, value in bare.items():
+        if _LEFT_OUT.fullmatch(key):
+            continue
+        rule = next((r for r in names if re.fullmatch(r[0], key)), None)
+        if rule is None:
+            unknown.append(key)
+            continue
+        out[re.sub(*rule, key)] = value
+    if unknown:
+        raise StudyError(f"{name}: these keys of its weights cannot be converted: {some(unknown)}")
+    out = _joined(out, name)
+    if names is _DINOV2_NAMES:  # it is by this token that timm knows the layout
+        out.setdefault("mask_token", out["cls_token"][:, 0] * 0)
+    return out
+
+
+def _joined(state: dict, name: str) -> dict:
+    """q, k and v of each block as one matrix."""
+    import torch
+
+    out, parts = {}, {}
+    for key, value in state.items():
+        target, _, part = key.partition(" ")
+        if part:
+            parts.setdefault(target, {})[part[0]] = value
+        else:
+            out[target] = value
+    for target, found in parts.items():
+        if set(found) != set("qkv"):
+            raise StudyError(f"{name}: {target} lacks {', '.join(sorted(set('qkv') - set(found)))}")
+        out[target] = torch.cat([found[part] for part in "qkv"])
+    return out
+
+
+def some(keys: list[str], most: int = 8) -> str:
+    """Keys for a message, the first few of many."""
+    more = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + more
