@@ -32,6 +32,7 @@ include: "rules/tables.smk"
 include: "rules/discovery.smk"
 include: "rules/dense.smk"
 include: "rules/carbon.smk"
+include: "rules/report.smk"
 
 
 # The forecast: shown after a dry run, noted before a real one (tokenscope.forecast).
@@ -64,6 +65,7 @@ rule all:
         rules.dense.input,
         rules.testtime.input,
         rules.carbon.input,
+        rules.report.output,
         f"{RESULTS}/tables/backbones.csv",
         f"{RESULTS}/tokens.zarr/zarr.json",
         f"{RESULTS}/gallery.zarr/zarr.json",

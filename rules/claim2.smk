@@ -10,6 +10,7 @@ rule norms:
         cutoffs=f"{RESULTS}/cutoffs/{{dataset}}/{BACKBONE}.json",
         curves=f"{RESULTS}/measures/norms/{{dataset}}/{BACKBONE}.curves.csv",
         places=f"{RESULTS}/measures/norms/{{dataset}}/{BACKBONE}.places.csv",
+        tails=f"{RESULTS}/measures/norms/{{dataset}}/{BACKBONE}.tails.json",
     log:
         f"{RESULTS}/logs/norms/{{dataset}}/{BACKBONE}.log",
     benchmark:
