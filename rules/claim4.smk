@@ -21,7 +21,7 @@ rule probe:
     threads: config["threads"]["probe"]
     resources:
         gpu=gpu,
-        mem_mb=lambda w, attempt: STUDY.probe_mb(gpu() > 0) * attempt,
+        mem_mb=lambda w, attempt: STUDY.probing.memory_mb(gpu() > 0) * attempt,
         runtime=minutes("probe"),
     params:
         who=who,
@@ -50,7 +50,7 @@ rule sensitivity:
     threads: config["threads"]["probe"]
     resources:
         gpu=gpu,
-        mem_mb=lambda w, attempt: STUDY.probe_mb(gpu() > 0) * attempt,
+        mem_mb=lambda w, attempt: STUDY.probing.memory_mb(gpu() > 0) * attempt,
         runtime=minutes("sensitivity"),
     params:
         who=who,
@@ -129,11 +129,12 @@ rule fig_sensitivity:
 
 rule claim4:
     input:
-        f"{RESULTS}/tables/claim4.csv" if STUDY.probed else [],
+        f"{RESULTS}/tables/claim4.csv" if STUDY.probing.rows else [],
+        f"{RESULTS}/tables/sensitivity.csv" if STUDY.probing.varied else [],
         expand(
             f"{RESULTS}/figures/{BANK}/{{figure}}.png",
             figure=(
-                (["probe_error_maps", "probe_norms"] if STUDY.probed else [])
-                + (["probe_sensitivity"] if STUDY.varied else [])
+                (["probe_error_maps", "probe_norms"] if STUDY.probing.rows else [])
+                + (["probe_sensitivity"] if STUDY.probing.varied else [])
             ),
         ),

@@ -92,7 +92,7 @@ rule gains:
     conda:
         ENV
     resources:
-        mem_mb=lambda w, attempt: cost.MANIFEST_MB * attempt,
+        mem_mb=lambda w, attempt: cost.manifest_mb(STUDY.planned_images(w.dataset)) * attempt,
         runtime=minutes("gains"),
     params:
         backbones=[(row.family, row.size, row.registers) for row, _ in HEADS.jobs],

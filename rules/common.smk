@@ -156,7 +156,7 @@ def bank_receipts(wildcards):
 
 def probed(pattern, rows=None):
     """The pattern for every probed backbone."""
-    rows = STUDY.probed if rows is None else rows
+    rows = STUDY.probing.rows if rows is None else rows
     return [
         pattern.format(**{c: getattr(r, c) for c in ("family", "size", "registers")}) for r in rows
     ]
@@ -194,7 +194,7 @@ def measures_of(wildcards):
         return [f"{folder}/{name}/{f}/{s}.csv" for name in config["analyse"] for f, s in sizes]
     if wildcards.table in ("claim4", "sensitivity"):
         kind = {"claim4": "probes"}.get(wildcards.table, "sensitivity")
-        rows = STUDY.probed if kind == "probes" else STUDY.varied
+        rows = STUDY.probing.rows if kind == "probes" else STUDY.probing.varied
         return probed(f"{RESULTS}/measures/{kind}/{BANK}/{BACKBONE}.csv", rows)
     kind = "redundancy" if wildcards.table == "claim3" else "norms"
     rows = over(f"{RESULTS}/measures/{kind}/{{dataset}}/{BACKBONE}.csv")
@@ -242,7 +242,7 @@ def features_mb(wildcards, attempt=1):
 
 def bank_of(wildcards):
     """How a feature pass draws tokens; empty where it keeps none."""
-    return STUDY.bank(wildcards.dataset, row_of(wildcards), wildcards.view)
+    return STUDY.probing.bank(wildcards.dataset, row_of(wildcards), wildcards.view)
 
 
 def cutoffs_of(wildcards):

@@ -39,7 +39,7 @@ rule index:
         ENV
     threads: config["threads"]["index"]
     resources:
-        mem_mb=lambda w, attempt: cost.MANIFEST_MB * attempt,
+        mem_mb=lambda w, attempt: cost.manifest_mb(STUDY.planned_images(w.dataset)) * attempt,
         runtime=minutes("index"),
     params:
         source=lambda w: STUDY.source(w.dataset),
@@ -63,7 +63,7 @@ rule sample:
         ENV
     threads: config["threads"]["index"]
     resources:
-        mem_mb=lambda w, attempt: cost.MANIFEST_MB * attempt,
+        mem_mb=lambda w, attempt: cost.manifest_mb(STUDY.planned_images(w.dataset)) * attempt,
         runtime=minutes("sample"),
     params:
         source=lambda w: STUDY.source(w.dataset),

@@ -17,7 +17,7 @@ rule index_targets:
         ENV
     threads: config["threads"]["index"]
     resources:
-        mem_mb=lambda w, attempt: 2 * cost.LIGHT_MB * attempt,
+        mem_mb=lambda w, attempt: cost.LIGHT_MB * attempt,
         runtime=minutes("index_targets"),
     params:
         source=lambda w: DENSE.source(w.dataset),
@@ -77,7 +77,7 @@ rule smoothness:
         ENV
     threads: config["threads"]["measure"]
     resources:
-        mem_mb=lambda w, attempt: 2 * cost.LIGHT_MB * attempt,
+        mem_mb=lambda w, attempt: (cost.LIGHT_MB + 200) * attempt,
         runtime=minutes("smoothness"),
     params:
         who=who,

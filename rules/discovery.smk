@@ -18,7 +18,7 @@ rule index_boxes:
         ENV
     threads: config["threads"]["index"]
     resources:
-        mem_mb=lambda w, attempt: 2 * cost.LIGHT_MB * attempt,
+        mem_mb=lambda w, attempt: DISCOVERY.listing_mb(w.dataset) * attempt,
         runtime=minutes("index_boxes"),
     params:
         source=lambda w: DISCOVERY.source(w.dataset),
@@ -81,7 +81,7 @@ rule corloc:
         ENV
     threads: config["threads"]["measure"]
     resources:
-        mem_mb=lambda w, attempt: 2 * cost.LIGHT_MB * attempt,
+        mem_mb=lambda w, attempt: cost.torch_mb(False) * attempt,
         runtime=minutes("corloc"),
     params:
         who=who,

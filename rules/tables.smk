@@ -80,7 +80,7 @@ rule provenance:
 use rule provenance as provenance_bank with:
     input:
         cards=probed(f"{RESULTS}/backbones/{BACKBONE}/card.json"),
-        receipts=[r for row in STUDY.probed for r in features_of(BANK, row)],
+        receipts=[r for row in STUDY.probing.rows for r in features_of(BANK, row)],
         samples=[f"{RESULTS}/receipts/sample/{BANK}.json"],
     output:
         f"{RESULTS}/tables/bank.csv",

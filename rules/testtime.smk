@@ -4,6 +4,8 @@
 
 localrules:
     attach,
+    fig_registers,
+    fig_attached,
 
 
 rule neurons:
@@ -14,7 +16,7 @@ rule neurons:
         pixels=pixels_of,
     output:
         found=f"{RESULTS}/measures/neurons/{{dataset}}/{BACKBONE}.json",
-        scores=f"{RESULTS}/measures/neurons/{{dataset}}/{BACKBONE}.csv.gz",
+        scores=f"{RESULTS}/figures/data/neurons/{{dataset}}/{BACKBONE}.csv.gz",
     log:
         f"{RESULTS}/logs/neurons/{{dataset}}/{BACKBONE}.log",
     benchmark:
@@ -92,6 +94,56 @@ rule compare:
         "../workflow_scripts/compare.py"
 
 
+rule fig_registers:
+    input:
+        registers=f"{RESULTS}/tables/registers.csv",
+    output:
+        expand(f"{RESULTS}/figures/{{{{dataset}}}}/registers.{{f}}", f=FORMATS),
+    log:
+        f"{RESULTS}/logs/fig_registers/{{dataset}}.log",
+    conda:
+        ENV
+    params:
+        times=config["outliers"]["times_median"],
+        code=code("fig_registers.py"),
+    script:
+        "../workflow_scripts/fig_registers.py"
+
+
+rule fig_attached:
+    input:
+        scores=f"{RESULTS}/figures/data/neurons/{{dataset}}/{BACKBONE}.csv.gz",
+        curves=f"{RESULTS}/figures/data/norm_curves.csv.gz",
+        registers=f"{RESULTS}/tables/registers.csv",
+        maps=lambda w: [
+            f"{RESULTS}/figures/data/maps/{w.dataset}/{row.key}/native.nc"
+            for row in STUDY.attached_to(row_of(w))
+        ],
+    output:
+        **{
+            name: expand(
+                f"{RESULTS}/figures/{{{{dataset}}}}/testtime_{name}/"
+                "{{family}}/{{size}}/{{registers}}.{f}",
+                f=FORMATS,
+            )
+            for name in ("neurons", "norms", "maps")
+        },
+    log:
+        f"{RESULTS}/logs/fig_attached/{{dataset}}/{BACKBONE}.log",
+    conda:
+        ENV
+    params:
+        names=lambda w: [row.registers for row in STUDY.attached_to(row_of(w))],
+        code=code("fig_attached.py"),
+    script:
+        "../workflow_scripts/fig_attached.py"
+
+
 rule testtime:
     input:
         f"{RESULTS}/tables/registers.csv",
+        expand(f"{RESULTS}/figures/{{dataset}}/registers.png", dataset=config["analyse"]),
+        [
+            f"{RESULTS}/figures/{config['testtime']['dataset']}/testtime_maps/{row.key}.png"
+            for row in STUDY.searched
+        ],

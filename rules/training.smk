@@ -209,7 +209,7 @@ rule overhead:
     threads: config["threads"]["extract"]
     resources:
         gpu=gpu,
-        mem_mb=lambda w, attempt: (cost.torch_mb(gpu() > 0) + 4000) * attempt,
+        mem_mb=lambda w, attempt: (cost.torch_mb(gpu() > 0) + 2000) * attempt,
         runtime=minutes("overhead"),
     params:
         spec=lambda w: row_of(w).spec,

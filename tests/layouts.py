@@ -4,9 +4,8 @@ import io
 import json
 import tarfile
 
+import datasets
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 from scipy.io import savemat
 
@@ -76,19 +75,15 @@ def parquet(folder):
     folder.mkdir(parents=True)
     order = np.random.default_rng(1).permutation(12)
     everything = list(photographs())
-    features = {
-        "image": {"_type": "Image"},
-        "label": {"names": [LEMMAS[w] for w in sorted(WNIDS)], "_type": "ClassLabel"},
-    }
+    label = datasets.ClassLabel(names=[LEMMAS[w] for w in sorted(WNIDS)])
+    features = datasets.Features({"image": datasets.Image(), "label": label})
     for shard in range(2):
         rows = [everything[i] for i in order[6 * shard : 6 * shard + 6]]
-        table = pa.table({
+        export = datasets.Dataset.from_dict({
             "image": [{"bytes": c, "path": f"{name}_{wnid}.JPEG"} for name, wnid, c in rows],
-            "label": pa.array([sorted(WNIDS).index(wnid) for _, wnid, _ in rows], pa.int64()),
-        })  # fmt: skip
-        facts = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
-        name = f"validation-{shard:05d}-of-00002.parquet"
-        pq.write_table(table.replace_schema_metadata(facts), folder / name, row_group_size=2)
+            "label": [sorted(WNIDS).index(wnid) for _, wnid, _ in rows],
+        }, features)  # fmt: skip
+        export.to_parquet(folder / f"validation-{shard:05d}-of-00002.parquet", batch_size=2)
     return {"type": "parquet", "path": str(folder / "validation-*.parquet")}
 
 

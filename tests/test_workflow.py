@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import xarray as xr
+import yaml
 
 ROOT = Path(__file__).parents[1]
 MINI = ["--configfile", "tests/study/mini.yaml", "--"]
@@ -140,7 +141,7 @@ def test_heads_of_claim5(study):
     sets = {"cls", "patch_mean", "registers", "cls+patch_mean", "cls+patch_mean+registers"}
     for group in {*sets, "knn_cls", "own_head"}:
         assert 0 <= value(rows, group=group, metric="top1")["value"] <= 100
-    assert value(rows, group="training", metric="images")["value"] == 120
+    assert value(rows, group="training", metric="images")["value"] == 160
     gain = value(rows, group="cls+patch_mean+registers", metric="top1_gain_over_cls+patch_mean")
     first = value(rows, group="cls+patch_mean", metric="top1")["value"]
     second = value(rows, group="cls+patch_mean+registers", metric="top1")["value"]
@@ -161,7 +162,7 @@ def test_discovery_and_dense_tasks(study):
     assert found["low"] > 0
     assert value(labels, group="linear", metric="features_cached")["value"] == 1
     assert {"rmse", "abs_rel", "delta1"} <= set(rows[rows["dataset"] == "scenes-depth"]["metric"])
-    assert (rows["group"] == "smoothness").sum() == 9
+    assert (rows["group"] == "smoothness").sum() == 3 * len(table(study, "backbones"))
     for figure in ("scenes-boxes/discovery/embedded/tiny", "scenes-labels/dense/embedded"):
         assert (study / RESULTS / "figures" / f"{figure}.png").exists()
 
@@ -201,7 +202,13 @@ def test_every_figure_is_there_in_both_formats(study):
     figures = study / RESULTS / "figures" / "scenes"
     drawn = sorted(p.relative_to(figures).with_suffix("") for p in figures.rglob("*.png"))
     assert drawn == sorted(p.relative_to(figures).with_suffix("") for p in figures.rglob("*.pdf"))
-    assert len(drawn) == 20
+    kinds = {path.parts[0] for path in drawn}
+    assert kinds >= {
+        "fig1_attention", "fig2_features", "fig3_cosine", "fig3_ratio", "fig4_norms", "fig6_qkv",
+        "fig5_high_resolution", "fig7_blocks", "outliers_by_depth", "outlier_places", "registers",
+        "table4_gains", "table5_gains", "testtime_maps", "testtime_neurons", "testtime_norms",
+        "training_norms", "training_registers", "training_curves", "register_norms", "emergence",
+    }  # fmt: skip
 
 
 def test_registers_at_test_time_take_the_planted_outliers(study):
@@ -228,10 +235,13 @@ def test_every_job_of_the_study_is_accounted_for(study):
     rows = table(study, "accounting")
     stats = planned(snakemake(study, "-n", "--forceall", *MINI, "all"))
     rules = rows["rule"].value_counts().to_dict()
-    late = {"accounting", "fig_energy", "all"}  # and figures, which may be drawn afterwards
-    assert {k: v for k, v in stats.items() if not k.startswith("fig_") and k not in late} == {
-        k: v for k, v in rules.items() if not k.startswith("fig_")
-    }
+    # Figures and their data may be made afterwards.
+    late = re.compile("accounting|all|fig_.*|.*_curves|discovery_(maps|settings)|dense_classes")
+    known, expected = (
+        {rule: n for rule, n in counts.items() if not late.fullmatch(rule)}
+        for counts in (rules, stats)
+    )
+    assert known == expected
     assert (rows["work"] == "new").all() and (rows["state"] == "finished").all()
     assert (rows["kwh"] > 0).all() and rows["cpu_method"].str.len().gt(0).all()
     assert rows["forecast_seconds"].notna().all() and (rows["gpu_hours"] == 0).all()
@@ -258,12 +268,9 @@ def test_a_forced_run_is_forecast_from_the_first(study):
 def test_style_reruns_figures_only(study, edited):
     edited("workflow_scripts/tokenscope/plots.py", "#D55E00", "#D55E01")
     jobs = planned(snakemake(study, "-n", *MINI, "all"))
-    figures = {name for name in jobs if name.startswith("fig_")}
-    drawing = (
-        "maps", "qkv", "blocks", "norms", "cosine", "energy", "gains", "error_maps", "probe_norms",
-        "sensitivity", "discovery", "lost_settings", "dense",
-    )  # fmt: skip
-    assert figures == {f"fig_{name}" for name in drawing}
+    every = planned(snakemake(study, "-n", "--forceall", *MINI, "all"))
+    figures = {name for name in every if name.startswith("fig_")}
+    assert {"fig_maps", "fig_norms", "fig_dense"} <= figures <= set(jobs)
     assert set(jobs) - figures <= {"all"}
 
 
@@ -301,7 +308,8 @@ def test_one_figure_alone(study):
 def test_paper_study_plans_without_slurm_data_or_weights(project):
     jobs = planned(snakemake(project, "--profile", "slurm", "-n"))
     backbones = len(pd.read_csv(project / "config" / "backbones.csv").query("recipe.isna()"))
-    assert jobs["extract"] == jobs["gallery"] == jobs["obtain"] == backbones
+    assert jobs["obtain"] == backbones and jobs["attach"] == 3 * jobs["neurons"] > 0
+    assert jobs["extract"] == jobs["gallery"] == backbones + jobs["attach"]
     assert jobs["decode"] < 16  # shared by geometry
 
 
@@ -355,12 +363,19 @@ datasets:
 def test_real_backbone_on_real_photographs(project, real_data):
     """The pretrained ViT whose outliers are known: where, from which block, how many."""
     example = (project / "config" / "example-photographs.yaml").read_text()
-    (project / "real.yaml").write_text(example.replace("../shared", str(real_data)))
-    arguments = ["--profile", "profiles/local", "--configfile", "real.yaml", "--", "all"]
+    config = yaml.safe_load(example.replace("../shared", str(real_data)))
+    config["datasets"]["photographs"]["images"] = 200
+    config["heads"]["backbones"] = config["backbones"]
+    config["testtime"] |= {"registers": [1], "images": 64}
+    del config["probes"]
+    (project / "real.yaml").write_text(yaml.safe_dump(config))
+    names = ("claim1", "claim2", "claim5", "registers")
+    tables = [f"results/photographs/tables/{name}.csv" for name in names]
+    arguments = ["--profile", "profiles/local", "--configfile", "real.yaml", "--", *tables]
     snakemake(project, *arguments)
-    tables = project / "results" / "photographs" / "tables"
-    names = ("claim1", "claim2", "heads", "registers")
-    read = {name: pd.read_csv(tables / f"{name}.csv") for name in names}
+    read = {
+        name: pd.read_csv(project / file) for name, file in zip(names, tables, strict=True)
+    }  # fmt: skip
     claim1, claim2, heads = (t[t["registers"] == "r0"] for t in list(read.values())[:3])
     last = claim1[claim1["group"] == "last_block"].set_index("metric")["value"]
     assert last["norm_median"] == pytest.approx(19, abs=1)
@@ -374,7 +389,7 @@ def test_real_backbone_on_real_photographs(project, real_data):
     assert norms[outlier].mean() > 200
     corners = outlier[:, [0, 0, 13, 13], [0, 13, 0, 13]].sum()
     assert corners / outlier.sum() > 0.95
-    heads = pd.read_csv(tables / "claim5.csv").set_index(["group", "metric"])["value"]
+    heads = heads.set_index(["group", "metric"])["value"]
     for group in ("own_head", "own_head@resize256"):
         assert heads[group, "top1"] > 75 and heads[group, "top5"] > 93
     after = value(

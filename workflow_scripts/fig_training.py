@@ -30,13 +30,6 @@ def _key(table):
     return table["family"] + "/" + table["size"] + "/" + table["registers"]
 
 
-def _blank(outputs, text):
-    figure, axis = plots.plt.subplots(figsize=(4.4, 1.2))
-    axis.axis("off")
-    axis.text(0.5, 0.5, text, ha="center", va="center")
-    plots.save(figure, outputs)
-
-
 def before_after(curves, bases, times, outputs):
     """Density of last-block norms, grey before, blue after; both cutoffs."""
     curves = curves.assign(key=_key(curves))
@@ -133,7 +126,7 @@ def register_norms(training, outputs):
         if rows["group"].str.match("after: reg").any()
     ]
     if not names:
-        return _blank(outputs, "no backbone trained here has registers")
+        return plots.blank(outputs, "no backbone trained here has registers")
     figure, axes = plots.panels(len(names), columns=4, height=1.5)
     for axis, name in zip(axes, names, strict=True):
         rows = after[(after[WHO] == list(name)).all(axis=1)].set_index(["group", "metric"])
@@ -158,7 +151,7 @@ def over_steps(emergence, times, outputs):
     """Outlier share by block, and quantiles of the last block's norm, against updates."""
     names = list(dict.fromkeys(_key(emergence)))
     if not names:
-        return _blank(outputs, "no training of this study keeps snapshots")
+        return plots.blank(outputs, "no training of this study keeps snapshots")
     figure, axes = plots.plt.subplots(
         2, len(names), figsize=(max(4.4, 2.1 * len(names) + 0.6), 4.0), squeeze=False, sharex=True,
         sharey="row",

@@ -10,7 +10,6 @@ from tokenscope.zoo import Architecture
 HALF, SINGLE = 2, 4  # bytes
 LIGHT_MB = 800  # a job without torch: Python, xarray, and Snakemake twice
 HEAD_FLOPS = {"cuda": 4e13, "cpu": 2e10}  # sustained by wide matrix products in TF32 or float32
-MANIFEST_MB = LIGHT_MB + 1500  # the list of a million images, sorted and written
 
 
 def tokens_per_image(arch: Architecture, size: int) -> int:
@@ -111,9 +110,14 @@ def extract_mb(arch: Architecture, size: int, chunk: int, gpu: bool, image_bytes
     return int(torch_mb(gpu) + (2 * SINGLE * arch.params + in_flight) / 1e6)
 
 
+def manifest_mb(images: int) -> int:
+    """Host memory in MB of a job that sorts and writes the list of so many images."""
+    return int(LIGHT_MB + 1.5e-3 * images)
+
+
 def torch_mb(gpu: bool) -> int:
     """Host memory in MB of a job that has imported torch, Snakemake's own processes included."""
-    return 5000 if gpu else 1400  # the CUDA context and its libraries are mapped into the host
+    return 5000 if gpu else 2000  # the CUDA context and its libraries are mapped into the host
 
 
 def train_mb(compute: dict, threads: int, gpu: bool) -> int:

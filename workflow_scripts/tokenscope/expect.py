@@ -169,7 +169,7 @@ def _tokens(job: Job) -> float:
 
 def _features(job: Job) -> float:
     name = job.wildcards["dataset"]
-    slots = 2 * job.study.bank(name, job.row, job.wildcards["view"]).get("tokens", 0) + 1
+    slots = 2 * job.study.probing.bank(name, job.row, job.wildcards["view"]).get("tokens", 0) + 1
     return job.images * cost.feature_bytes(job.arch, job.size, slots)
 
 
@@ -269,7 +269,7 @@ MODEL: dict[str, tuple[Callable[[Job], float], Callable[[Job], float] | None]] =
     "probe": (_probe, _none),
     "sensitivity": (_sensitivity, _none),
     "heads": (_heads, _none),
-    "gains": _small(30),
+    "gains": (lambda job: 1 + 6e-4 * job.images, _none),
     "splits": _small(10),
     "discover": (_discover, _none),
     "dense_head": (_dense_head, _none),

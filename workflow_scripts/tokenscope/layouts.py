@@ -156,7 +156,9 @@ def _take_label(row: dict, extension: str, content: bytes, where: str) -> None:
 def parquet(source: dict, threads: int, progress: Progress) -> pd.DataFrame:
     """A Hugging Face export: image bytes in a struct column, labels by the names of their feature.
 
-    Only the labels and the names of the images are read here; ``offset`` is the row in its file.
+    What the columns mean is the word of the ``datasets`` library; its loader would first write a
+    second copy of the set, so the rows are read from the files where they lie. Only the labels and
+    the names of the images are read here; ``offset`` is the row in its file.
 
     Raises:
         StudyError: a file that is cut off, has other columns, or disagrees with the others.
@@ -208,10 +210,11 @@ def _rows(table, image: str, label: str, shard: str, has_path: bool) -> pd.DataF
 
 
 def _class_label(schema, label: str) -> dict[int, str]:
-    """Names of the ClassLabel feature, which ``datasets`` writes into the schema."""
-    facts = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    feature = facts.get("info", {}).get("features", {}).get(label, {})
-    return dict(enumerate(feature.get("names", [])))
+    """Names of the ClassLabel feature; none where ``datasets`` did not write the file."""
+    from datasets import ClassLabel, Features
+
+    feature = Features.from_arrow_schema(schema).get(label)
+    return dict(enumerate(feature.names)) if isinstance(feature, ClassLabel) else {}
 
 
 def _with_classes(table: pd.DataFrame, source: dict, own: dict[int, str]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LogNorm, PowerNorm
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from tokenscope.kinds import is_control
 
@@ -79,6 +79,9 @@ def scale_bar(figure, shown, axes, label: str, extend: str = "max"):
         pad=0.02,
     )  # fmt: skip
     bar.outline.set_visible(False)
+    if isinstance(shown.norm, PowerNorm):  # ticks are close together at its end
+        bar.locator = MaxNLocator(4)
+        bar.update_ticks()
     return bar
 
 
@@ -114,6 +117,14 @@ def picture(axis, values, **kwargs):
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
     return shown
+
+
+def blank(outputs, text: str) -> None:
+    """A figure that says why there is none."""
+    figure, axis = plt.subplots(figsize=(4.4, 1.2))
+    axis.axis("off")
+    axis.text(0.5, 0.5, text, ha="center", va="center")
+    save(figure, outputs)
 
 
 def save(figure, outputs) -> None:

@@ -67,8 +67,14 @@ class Section:
     def planned_images(self, name: str) -> int:
         """Images to plan with; 'all' is known only once the set is indexed."""
         source = self.sets[name]
+        if source["layout"] == "scenes" and source.get("images", "all") == "all":
+            return self.study.planned_images(source["dataset"])
         count = source.get("images" if self.section == "discovery" else "images_at_most", "all")
         return TYPICAL_IMAGES if count == "all" else count
+
+    def listing_mb(self, name: str) -> int:
+        """Host memory in MB of listing a set; COCO's annotations are one JSON of half a GB."""
+        return 6000 if self.sets[name]["layout"] == "coco" else cost.LIGHT_MB
 
     def forward_seconds(self, row: Backbone, images: int, side: int, speed: float) -> float:
         """Expected seconds of forward passes over images of ``side`` pixels, start included."""

@@ -15,6 +15,7 @@ from tokenscope import claim5, cost, recipes, zoo
 from tokenscope.errors import StudyError
 from tokenscope.geometry import Geometry
 from tokenscope.places import folder_of
+from tokenscope.probing import Probing
 from tokenscope.sections import Section
 from tokenscope.zoo import Backbone
 
@@ -47,61 +48,9 @@ class Study:
                 raise StudyError(f"{row.key} is trained on data set '{source}': add it to datasets")
             if source:
                 self.training(row)
-        self._check_probes()
+        self.probing = Probing(self)
         self.heads = claim5.Claim5(self)
         self.discovery, self.dense = Section(self, "discovery"), Section(self, "dense")
-
-    def _check_probes(self) -> None:
-        """The names in the section probes exist, and the cutoffs they need will be made."""
-        if not (probes := self.config.get("probes")):
-            return
-        for key, known in (("dataset", self.datasets), ("cutoffs", self.config["analyse"])):
-            if probes[key] not in known:
-                have = ", ".join(known)
-                raise StudyError(f"probes: {key}: '{probes[key]}' is not one of: {have}")
-        chosen = [row.key for row in self.chosen]
-        for key, patterns in (
-            ("backbones", probes["backbones"]),
-            ("sensitivity: backbones", probes["sensitivity"]["backbones"]),
-        ):
-            for pattern in patterns:
-                if not any(zoo.chosen(name, [pattern]) for name in chosen):
-                    raise StudyError(
-                        f"probes: {key}: '{pattern}' is none of this study's backbones: "
-                        f"{', '.join(chosen)}"
-                    )
-        if abs(sum(probes["split"]) - 1) > 1e-6:
-            raise StudyError(f"probes: split: {probes['split']} does not add up to 1")
-
-    @property
-    def probed(self) -> list[Backbone]:
-        """The backbones whose tokens are probed (claim 4); none without the section probes."""
-        patterns = (self.config.get("probes") or {}).get("backbones", [])
-        return [row for row in self.chosen if zoo.chosen(row.key, patterns)]
-
-    @property
-    def varied(self) -> list[Backbone]:
-        """Those whose probes are repeated under other recipes."""
-        patterns = (self.config.get("probes") or {}).get("sensitivity", {}).get("backbones", [])
-        return [row for row in self.probed if zoo.chosen(row.key, patterns)]
-
-    def probe_mb(self, gpu: bool) -> int:
-        """Host memory of a probing job: what the budget lets it hold, and a copy under way."""
-        row = max(self.probed, key=lambda row: row.arch.width)
-        probes = self.config["probes"]
-        tokens = self.planned_images(probes["dataset"]) * (
-            2 * probes["tokens_per_image"] + row.arch.prefix_tokens
-        )
-        need = tokens * (4 * row.arch.width + 3 * row.arch.patch**2) / 1e6
-        held = min(1000 * probes["memory_gb"], need)
-        return int(cost.torch_mb(gpu) + 3 * held)
-
-    def bank(self, name: str, row: Backbone, view: str) -> dict:
-        """How tokens of a data set are drawn for the probes; empty where none are wanted."""
-        probes = self.config.get("probes") or {}
-        if (name, view) != (probes.get("dataset"), "native") or row not in self.probed:
-            return {}
-        return {"tokens": probes["tokens_per_image"], "seed": probes["seed"]}
 
     @cached_property
     def recipes(self) -> dict[str, dict]:
@@ -149,6 +98,16 @@ class Study:
         """The backbones that go through the claims."""
         patterns = self.config["backbones"]
         return [row for row in self.rows.values() if row.attached or zoo.chosen(row.key, patterns)]
+
+    @property
+    def searched(self) -> list[Backbone]:
+        """The backbones whose register neurons are looked for."""
+        return [row for row in self.chosen if len(self.attached_to(row)) > 1]
+
+    def attached_to(self, row: Backbone) -> list[Backbone]:
+        """A backbone without registers, and those made from it at test time."""
+        made = [r for r in self.rows.values() if r.attached and r.base_key == row.key]
+        return [row, *made]
 
     def kin(self, family: str, size: str) -> list[Backbone]:
         """The chosen backbones of one family and size: its register counts, of all kinds."""

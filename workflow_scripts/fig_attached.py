@@ -1,0 +1,137 @@
+"""One backbone before and after registers at test time: its neurons, norms and maps."""
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from tokenscope import plots, tidy
+from tokenscope.jobs import job
+
+IMAGES = 4
+
+
+def main(scores, curves, registers, maps, names, dataset, outputs):
+    """Three figures of one family and size.
+
+    Args:
+        scores: leading neurons of each block, of the backbone without registers.
+        names: registers names in the order of ``maps``; the first is without registers.
+        outputs: files by figure: ``neurons``, ``norms``, ``maps``.
+    """
+    data = [xr.open_dataset(file, engine="scipy").load() for file in maps]
+    family, size, _ = data[0].attrs["backbone"].split("/")
+    neurons(pd.read_csv(scores), f"{family}/{size}/{names[0]}", outputs["neurons"])
+    here = "family == @family and size == @size and dataset == @dataset"
+    of_registers = tidy.read(registers).query(f"{here} and metric == 'norm_mean'")
+    norms(pd.read_csv(curves).query(here), of_registers, names, outputs["norms"])
+    pictures(data, names, outputs["maps"])
+
+
+def neurons(table, name, outputs):
+    """Each neuron's activation at outliers against elsewhere, and what it writes, by block."""
+    if table.empty:
+        return plots.blank(outputs, f"{name}: no outliers, nothing is attached")
+    figure, (left, right) = plots.plt.subplots(1, 2, figsize=(6.4, 2.6))
+    rest, moved = table[~table["chosen"]], table[table["chosen"]]
+    floor = max(1e-4, float(table[["normal", "outlier"]].to_numpy().max()) / 1e5)
+    for rows, colour, size in ((rest, "0.6", 5), (moved, plots.OUTLIER, 22)):
+        style = {"color": colour, "s": size}
+        left.scatter(rows["normal"].clip(floor), rows["outlier"].clip(floor), lw=0, **style)
+        jitter = (rows["neuron"] % 13 - 6) / 26
+        right.scatter(rows["block"] + jitter, rows["contribution"], lw=0, **style)
+    ends = [floor, 2 * float(table[["normal", "outlier"]].to_numpy().max())]
+    left.plot(ends, ends, color="0.5", lw=0.6, ls=":")
+    left.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+    left.set(xlabel="mean |activation| elsewhere", ylabel="mean |activation| at outliers")
+    right.set(xlabel="block", ylabel="norm written at outliers\nbeyond elsewhere")
+    right.set_xticks(sorted(table["block"].unique()))
+    for row in moved.nlargest(3, "contribution").itertuples():
+        right.annotate(f"#{row.neuron}", (row.block, row.contribution), xytext=(5, -2),
+                       textcoords="offset points", fontsize=7)  # fmt: skip
+    kept = int(table.groupby("block").size().max())
+    plots.note(figure, f"{name}: the {kept} leading neurons of each block up to where outliers are "
+               f"most; red: {len(moved)} moved to the register")  # fmt: skip
+    plots.save(figure, outputs)
+
+
+def norms(curves, registers, names, outputs):
+    """Density of the last block's patch norms before and after, and the registers' mean norms."""
+    figure, axes = plots.panels(len(names) - 1, columns=3, width=2.4, height=1.9, sharey=True)
+    last = curves[curves["block"] == curves["block"].max()]
+    for axis, name in zip(axes, names[1:], strict=True):
+        for who, colour in ((names[0], "0.55"), (name, plots.BLUE)):
+            rows = last[last["registers"] == who]
+            axis.fill_between(rows["norm"], rows["low"].clip(1e-4), rows["high"].clip(1e-4),
+                              color=colour, alpha=0.3, lw=0, step="mid")  # fmt: skip
+            axis.step(rows["norm"], rows["density"].clip(1e-4), color=colour, where="mid", lw=1,
+                      label="before" if who == names[0] else "after")  # fmt: skip
+        own = registers[registers["registers"].eq(name) & registers["group"].str.match("reg")]
+        for value in own["value"]:
+            axis.axvline(value, color=plots.GREEN, lw=0.8)
+        axis.set(xscale="log", yscale="log", ylim=(1e-3, 60), title=name)
+        plots.plain_log(axis.xaxis)
+    axes[0].legend(loc="upper left")
+    figure.supxlabel("feature norm of patch tokens, last block (log scale)", fontsize=8)
+    figure.supylabel("density over log10 norm", fontsize=8)
+    plots.note(
+        figure,
+        "grey: without registers; green: mean norm of a register; bands: bootstrap over images",
+    )
+    plots.save(figure, outputs)
+
+
+def pictures(data, names, outputs):
+    """Photographs, then norms and CLS attention of each backbone, then where registers look."""
+    images = min(IMAGES, data[0].sizes["image"])
+    with_cls = "cls" in data[0].attrs["queries"].split(",")
+    kinds = ["norm", *(["CLS attention"] if with_cls else []), "register's attention"]
+    figure, axes = plots.plt.subplots(
+        images, 1 + len(kinds) * len(names) - 1,
+        figsize=(0.95 * (len(kinds) * len(names)) + 0.4, 0.95 * images + 1.1), squeeze=False,
+    )  # fmt: skip
+    norms = data[0]["norms"].values[:, -1]
+    medians = np.median(norms)
+    # The images with most outliers show most of what registers change.
+    shown = np.argsort(-(norms > 3 * medians).sum((1, 2)), kind="stable")[:images]
+    attention = [_row(d, "cls") for d in data] + [_row(d, "reg0") for d in data[1:]]
+    scales = {"norm": plots.norm_scale(), "attention": plots.attention_scale(
+        np.concatenate([a.ravel() for a in attention if a is not None] or [[1]]))}  # fmt: skip
+    seen = {}
+    for line, i in zip(axes, shown, strict=True):
+        plots.picture(line[0], data[0]["pixels"].values[i].astype(np.uint8))
+        column = 1
+        for kind in kinds:
+            for name, one in zip(names, data, strict=True):
+                if kind == kinds[-1] and name == names[0]:
+                    continue
+                if kind == "norm":
+                    values, scale, colours = one["norms"].values[i, -1] / medians, "norm", "viridis"
+                else:
+                    rows = _row(one, "cls" if kind == "CLS attention" else "reg0")
+                    values, scale, colours = rows[i], "attention", "magma"
+                seen[scale] = plots.picture(
+                    line[column], values, norm=scales[scale], cmap=plots.cmap(colours)
+                )
+                if i == shown[0]:
+                    line[column].set_title(f"{kind}\n{name}", fontsize=6)
+                column += 1
+    plots.norm_bar(figure, seen["norm"], axes[:, : 1 + len(names)])
+    if "attention" in seen:
+        plots.scale_bar(figure, seen["attention"], axes[:, 1 + len(names) :], "attention / uniform")
+    plots.save(figure, outputs)
+
+
+def _row(data, query):
+    """Attention of a query over patches (image, row, column), in multiples of uniform."""
+    queries = data.attrs["queries"].split(",")
+    if query not in queries:
+        return None
+    rows = data["attention"].values[:, queries.index(query)]
+    return rows * rows.shape[1] * rows.shape[2]
+
+
+if "snakemake" in globals():
+    i, w, p = snakemake.input, snakemake.wildcards, snakemake.params
+    with job(snakemake.log[0], f"figures of registers {w.family}/{w.size}"):
+        files = dict(snakemake.output.items())
+        main(i.scores, i.curves, i.registers, i.maps, p.names, w.dataset, files)
