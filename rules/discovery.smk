@@ -98,6 +98,7 @@ rule discovery_maps:
     input:
         card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
         images=rules.index_boxes.output.images,
+        boxes=rules.index_boxes.output.boxes,
         chosen=rules.corloc.output.chosen,
     output:
         f"{RESULTS}/figures/data/discovery/{{dataset}}/{BACKBONE}.nc",
@@ -134,12 +135,11 @@ localrules:
 
 rule fig_discovery:
     input:
-        maps=lambda w: [
+        lambda w: [
             f"{RESULTS}/figures/data/discovery/{w.dataset}/{row.key}.nc"
             for row in DISCOVERY.rows
             if (row.family, row.size) == (w.family, w.size)
         ],
-        boxes=rules.index_boxes.output.boxes,
     output:
         expand(
             f"{RESULTS}/figures/{{{{dataset}}}}/discovery/{{{{family}}}}/{{{{size}}}}.{{f}}",

@@ -10,7 +10,7 @@ localrules:
 PLAN = coverage.tables(STUDY)
 PAGES = coverage.pages(STUDY)
 DRAWN = [name for page in PAGES.values() for name, _ in page]
-PROVENANCE = ["backbones", *(["bank"] if STUDY.probed else [])] + [
+PROVENANCE = ["backbones", *(["bank"] if STUDY.probing.rows else [])] + [
     f"backbones_{section.section}" for section in (DISCOVERY, DENSE) if section.sets
 ]
 # Of a study that is not finished, only what there is: --config partial=True.

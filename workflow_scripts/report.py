@@ -37,10 +37,10 @@ def main(results, config, plan, sizes, figures_mb, published, files, explorers, 
         explorers, samples: files of the norm explorer, and receipts of the samples.
     """
     root, published = Path(results), Published(published)
-    read = {
-        name: reading.read(name, root / f"tables/{name}.csv", Planned([tuple(pair) for pair in who], parts))
-        for name, (who, parts) in plan.items()
-    }
+    read = {}
+    for name, (who, parts) in plan.items():
+        planned = Planned([tuple(pair) for pair in who], parts)
+        read[name] = reading.read(name, root / f"tables/{name}.csv", planned)
     criteria = coverage.load(config["report"]["verdicts"], "verdicts.schema.yaml")
     budget, pages = [figures_mb], []
     for section in coverage.sections(config["report"]["sections"]):

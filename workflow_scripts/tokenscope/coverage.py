@@ -45,8 +45,8 @@ def tables(study) -> dict[str, Planned]:
         "claim1": norms,
         "claim2": norms,
         "claim3": plan(analysed, "redundancy"),
-        "claim4": plan([(bank, row) for row in study.probed], "probes"),
-        "sensitivity": plan([(bank, row) for row in study.varied], "sensitivity"),
+        "claim4": plan([(bank, row) for row in study.probing.rows], "probes"),
+        "sensitivity": plan([(bank, row) for row in study.probing.varied], "sensitivity"),
         "claim5": Planned([(n, r.key) for n, r in tested], [*norms.parts, *heads.measures]),
         "registers": Planned(
             norms.who, [f"{measures}/registers/{n}/{f}/{s}.csv" for n, f, s in sizes]
@@ -118,14 +118,16 @@ def figures(study, figure: dict) -> list[str]:
     analysed = [{"dataset": name} for name in study.config["analyse"]]
     bank = (study.config.get("probes") or {}).get("dataset", "")
     test = study.heads.test if study.heads.jobs else ""
+    searched = (study.config.get("testtime") or {}).get("dataset", "")
     places = {
         "once": [{}],
         "analyse": analysed,
         "families": [{**one, "family": name} for one in analysed for name in study.families],
         "backbones": [{**one, **_names(row)} for one in analysed for row in study.chosen],
         "trained": analysed if study.trained else [],
-        "bank": [{"dataset": bank}] if study.probed else [],
-        "varied": [{"dataset": bank}] if study.varied else [],
+        "searched": [{"dataset": searched, **_names(row)} for row in study.searched],
+        "bank": [{"dataset": bank}] if study.probing.rows else [],
+        "varied": [{"dataset": bank}] if study.probing.varied else [],
         "heads": [{"dataset": test}] if test else [],
         "discovery": _places(study.discovery),
         "dense": _places(study.dense),
