@@ -17,6 +17,7 @@ validate(config, "config/schemas/config.schema.yaml")
 
 
 include: "rules/common.smk"
+include: "rules/annotate.smk"
 include: "rules/data.smk"
 include: "rules/zoo.smk"
 include: "rules/training.smk"

@@ -141,10 +141,7 @@ rule fig_discovery:
             if (row.family, row.size) == (w.family, w.size)
         ],
     output:
-        expand(
-            f"{RESULTS}/figures/{{{{dataset}}}}/discovery/{{{{family}}}}/{{{{size}}}}.{{f}}",
-            f=FORMATS,
-        ),
+        drawn("{dataset}/discovery/{family}/{size}"),
     log:
         f"{RESULTS}/logs/fig_discovery/{{dataset}}/{{family}}/{{size}}.log",
     wildcard_constraints:
@@ -176,7 +173,7 @@ rule fig_lost_settings:
     input:
         rules.discovery_settings.output.settings,
     output:
-        expand(f"{RESULTS}/figures/{{{{dataset}}}}/discovery_sensitivity.{{f}}", f=FORMATS),
+        drawn("{dataset}/discovery_sensitivity"),
     log:
         f"{RESULTS}/logs/fig_lost_settings/{{dataset}}.log",
     wildcard_constraints:
@@ -206,7 +203,7 @@ use rule gather as gather_discovery with:
         provenance=rules.provenance_discovery.output[0],
         published="config/published.csv",
     output:
-        csv=f"{RESULTS}/tables/discovery.csv",
+        csv=tabled("discovery"),
         text=f"{RESULTS}/tables/discovery.md",
     log:
         f"{RESULTS}/logs/gather/discovery.log",

@@ -60,7 +60,6 @@ rule report:
     conda:
         ENV
     params:
-        results=RESULTS,
         config={k: v for k, v in config.items() if k not in coverage.SWITCHES},
         plan={name: [one.who, one.parts] for name, one in PLAN.items()},
         figures=PAGES,

@@ -149,9 +149,9 @@ def _versions():
 
 
 if "snakemake" in globals():
-    i, p = snakemake.input, snakemake.params
+    i, p, out = snakemake.input, snakemake.params, Path(snakemake.output[0])
     with job(snakemake.log[0], "report"):
         main(
-            p.results, p.config, p.plan, p.sizes, p.figures_mb, i.published, p.figures,
-            i.explorer, i.samples, Path(i.templates[0]).parent, snakemake.output[0], p.code,
+            out.parents[1], p.config, p.plan, p.sizes, p.figures_mb, i.published, p.figures,
+            i.explorer, i.samples, Path(i.templates[0]).parent, out, p.code,
         )  # fmt: skip

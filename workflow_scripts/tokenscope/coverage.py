@@ -14,6 +14,7 @@ from tokenscope.errors import StudyError
 from tokenscope.kinds import is_control
 
 SCHEMAS = Path(__file__).parents[2] / "config/schemas"
+WILDCARDS = ("dataset", "family", "size", "registers")
 SWITCHES = ("partial", "figure", "forecast")  # of the command line: they change no number
 
 
