@@ -42,7 +42,8 @@ def main(results, config, plan, sizes, figures_mb, published, files, explorers, 
         planned = Planned([tuple(pair) for pair in who], parts)
         read[name] = reading.read(name, root / f"tables/{name}.csv", planned)
     criteria = coverage.load(config["report"]["verdicts"], "verdicts.schema.yaml")
-    budget, pages = [figures_mb], []
+    names = [name for page in files.values() for name, _ in page]
+    embedded, pages = views.embedded(names, root / "figures", figures_mb), []
     for section in coverage.sections(config["report"]["sections"]):
         rows = criteria.pop(section["id"], [])
         rows += criteria.pop("overhead", []) if section["id"] == "training" else []
@@ -57,7 +58,7 @@ def main(results, config, plan, sizes, figures_mb, published, files, explorers, 
                     if shown["name"] in read
                 ],
                 "figures": [
-                    views.figure(name, caption, root / "figures", budget)
+                    views.figure(name, caption, root / "figures", name in embedded)
                     for name, caption in files[section["id"]]
                 ],
             }

@@ -69,9 +69,10 @@ def table(name: str, shown: dict, read: Read, published: Published) -> dict:
     for column, patterns in (("group", shown.get("groups")), ("metric", shown.get("metrics"))):
         if patterns:
             rows = rows[[any(fnmatchcase(v, p) for p in patterns) for v in rows[column]]]
+    shown_rows = [_row(row, published) for row in rows.to_dict("records")]
     return {
         "name": name, "title": shown.get("title", ""), "note": NOTES.get(_claim(name), ""),
-        "rows": [_row(row, published) for row in rows.to_dict("records")],
+        "rows": shown_rows, "published": any(row["published"] for row in shown_rows),
         "more": len(read.rows) - len(rows), "complete": read.complete,
         "planned": len(read.planned), "there": len(read.planned) - len(read.missing),
         "missing": [" on ".join(filter(None, (who, where))) for where, who in read.missing],
@@ -105,18 +106,30 @@ def _raw(value) -> str:
     return "" if pd.isna(value) else f"{value:.7g}"
 
 
-def figure(name: str, caption: str, folder: Path, budget: list[float]) -> dict:
-    """A figure as a data address, vector where that is not larger than ``budget`` (MB, spent).
+def embedded(names: list[str], folder: Path, limit_mb: float) -> set[str]:
+    """The figures that fit into a page together, the small ones first: most of them do."""
+    sizes = {name: file.stat().st_size for name in names if (file := _file(folder, name))}
+    chosen, total = set(), 0.0
+    for name in sorted(sizes, key=sizes.get):
+        total += sizes[name] * 4 / 3 / 1e6  # in base64
+        if total <= limit_mb:
+            chosen.add(name)
+    return chosen
 
-    What no longer fits is linked, and said to be; what is not drawn yet is named.
-    """
+
+def figure(name: str, caption: str, folder: Path, embed: bool) -> dict:
+    """A figure as a data address, or linked; neither where it is not drawn yet."""
     shown = {"name": name, "caption": caption, "alt": f"{caption} {name}", "src": "", "link": ""}
-    files = [folder / f"{name}{kind}" for kind in MEDIA]
-    there = [file for file in files if file.exists()]
-    for file in there:
-        size = file.stat().st_size * 4 / 3 / 1e6
-        if size <= budget[0]:
-            budget[0] -= size
-            data = base64.b64encode(file.read_bytes()).decode()
-            return shown | {"src": f"data:{MEDIA[file.suffix]};base64,{data}"}
-    return shown | {"link": f"../figures/{name}{there[-1].suffix}" if there else ""}
+    file = _file(folder, name)
+    if embed:
+        data = base64.b64encode(file.read_bytes()).decode()
+        shown["src"] = f"data:{MEDIA[file.suffix]};base64,{data}"
+    elif file:
+        shown["link"] = f"../figures/{name}{file.suffix}"
+    return shown
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    """A figure's file, vector where there is one."""
+    files = (folder / f"{name}{kind}" for kind in MEDIA)
+    return next((file for file in files if file.exists()), None)
