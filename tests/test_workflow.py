@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -419,6 +420,20 @@ def test_report_of_the_study(study):
     block = explorer["blocks"][-1]
     above = block["above"][explorer["steps"] - block["first"]]
     assert 100 * above / explorer["tokens"] == pytest.approx(planted["value"], rel=1e-6)
+
+
+def test_report_of_snakemake_itself(study, tmp_path):
+    """It has our figures and tables by section, with captions."""
+    files = [
+        str(RESULTS / name) for name in ("figures/scenes/fig3_cosine.png", "tables/claim3.csv")
+    ]
+    archive = tmp_path / "made.zip"
+    snakemake(study, *MINI[:-1], "--report", str(archive), "--", *files)
+    with zipfile.ZipFile(archive) as content:
+        [page] = [name for name in content.namelist() if name.endswith(".html")]
+        text = content.read(page).decode()
+    for said in ("Claim 3: outliers sit where", "Cosine similarity to neighbours", "claim3.csv"):
+        assert said in text
 
 
 def test_figures_and_report_from_packed_files(study, tmp_path):
