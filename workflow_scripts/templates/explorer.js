@@ -8,6 +8,7 @@
   const count = (one) => Number(one.registers.match(/\d+/)[0]);
   const multiple = (one, rung) => one.times ** (rung / one.steps);
   const digits = (x) => (x === 0 ? "0" : Number(x.toPrecision(4)).toLocaleString("en", { maximumSignificantDigits: 4 }));
+  const ticks = ([low, high], values) => values.filter((value) => value >= low && value <= high);
   const svg = (tag, attributes) => {
     const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
     for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
@@ -57,9 +58,9 @@
             transform: [{ filter: `(datum.rung >= rung) === ${side === "high"}` }],
             mark: { type: "rect", style: side, color: side === "high" ? "#d55e00" : "#0072b2" },
             encoding: {
-              x: { field: "low", type: "quantitative", scale: { type: "log", domain: domain.x, nice: false }, title: "norm / median of the block", axis: { values: [0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 50, 100, 200], format: "~g" } },
+              x: { field: "low", type: "quantitative", scale: { type: "log", domain: domain.x, nice: false }, title: "norm / median of the block", axis: { values: ticks(domain.x, [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 50, 100, 200]), format: "~g" } },
               x2: { field: "high" },
-              y: { field: "percent", type: "quantitative", scale: { type: "log", domain: domain.y, nice: false, clamp: true }, title: "tokens in bin (%)", axis: { values: [0.0001, 0.001, 0.01, 0.1, 1, 10, 100], format: "~g" } },
+              y: { field: "percent", type: "quantitative", scale: { type: "log", domain: domain.y, nice: false }, title: "tokens in bin (%)", axis: { values: ticks(domain.y, [1e-5, 1e-4, 0.001, 0.01, 0.1, 1, 10, 100]), format: "~g" } },
               y2: { datum: domain.y[0] },
             },
           })),
@@ -143,8 +144,9 @@
     const last = Math.max(...ladders.map((ladder) => ladder.first + ladder.above.length - 1), one.steps);
     $("ex-threshold").min = first;
     $("ex-threshold").max = last;
-    const floor = 50 / Math.max(...shown.map((each) => each.tokens));
-    const domain = { x: [multiple(one, first), multiple(one, last)], y: [floor, 30] };
+    const floor = 50 / Math.max(...shown.map((each) => each.tokens));  // half a token
+    const percents = shown.flatMap((each) => bars(each, Math.min(block, each.blocks.length)).map((bar) => bar.percent));
+    const domain = { x: [multiple(one, first), multiple(one, last)], y: [floor, 1.5 * Math.max(...percents)] };
     right.box.hidden = !other;
     await left.show(one, block, domain);
     if (other) await right.show(other, block, domain);
