@@ -133,6 +133,7 @@ def _number(criterion, mine, rows, dataset, who, group):
         if other is None or base == who and "group" not in minus:
             return None
         value, low, high = value - other["value"], low - other["high"], high - other["low"]
+        unit = {"percent": "points"}.get(unit, unit)
     if criterion.get("share_of_depth"):
         blocks = rows[(rows["who"] == who) & (rows["dataset"] == dataset)]["group"]
         depth = blocks[blocks.str.fullmatch(r"block\d+")].nunique()
@@ -176,7 +177,7 @@ def _excepted(criterion, tables, judged: Judged) -> Judged:
     """The verdict, unless something known of the backbone takes its meaning away."""
     for case in criterion.get("unless", []):
         rows = tables.get(case["table"])
-        if rows is None or judged.verdict == UNDECIDED:
+        if rows is None:
             continue
         found = rows[
             (rows["who"] == judged.who) & (rows["group"] == case["group"])

@@ -36,12 +36,13 @@ def verdict_rows(criteria: list[dict], read: dict[str, Read], params: dict) -> l
 
 def decided(one: verdicts.Judged) -> str:
     """The number that decided, with its interval, or the answer, or why there is none."""
-    if one.why:
+    if one.value != one.value and one.why:
         return one.why
     if one.unit == "verdict":
         return f"has the answer: {spoken(one.value, one.unit)}"
     number = spoken(one.value, one.unit)
-    return f"{number} [{ends(one.low, one.high)}]" if one.low < one.high else number
+    number += f" [{ends(one.low, one.high)}]" if one.low < one.high else ""
+    return f"{number}; {one.why}" if one.why else number
 
 
 def bound(criterion: dict) -> str:
