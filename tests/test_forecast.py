@@ -214,6 +214,6 @@ def test_the_paper_study_is_forecast_without_slurm_data_or_weights(project):
     assert (alone["jobs"] < whole["jobs"]).all()
     # By hand: claims 4 and 5 read a train set each, about 3 GPU-hours of forward passes a set.
     hours = alone.set_index("claim_alone")["expected_gpu_hours"]
-    assert 0.5 < hours["claim1"] < 4 and 1 < hours["claim4"] < 8 and 4 < hours["claim5"] < 20
+    assert 0.5 < hours["claim1"] < 6 and 1 < hours["claim4"] < 8 and 4 < hours["claim5"] < 20
     quiet = ["--profile", "slurm", "-n", "--config", "forecast=none"]
     assert "Forecast" not in snakemake(project, *quiet)

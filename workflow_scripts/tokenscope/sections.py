@@ -72,6 +72,13 @@ class Section:
         count = source.get("images" if self.section == "discovery" else "images_at_most", "all")
         return TYPICAL_IMAGES if count == "all" else count
 
+    def side(self, name: str) -> int:
+        """Pixels along a side of a set's images, to plan with."""
+        source = self.sets[name]
+        if source["layout"] == "scenes":
+            return self.study.datasets[source["dataset"]].get("size", 160)
+        return TYPICAL_SIDE
+
     def listing_mb(self, name: str) -> int:
         """Host memory in MB of listing a set; COCO's annotations are one JSON of half a GB."""
         return 6000 if self.sets[name]["layout"] == "coco" else cost.LIGHT_MB
@@ -84,12 +91,13 @@ class Section:
     def discover_seconds(self, name: str, row: Backbone, speed: float) -> float:
         """Expected seconds of a discovery pass: forward, Gram matrices, comparisons."""
         images = self.planned_images(name)
-        patches = (TYPICAL_SIDE // row.arch.patch) ** 2
+        side = self.side(name)
+        patches = (side // row.arch.patch) ** 2
         c = self.config
         grams = c["blocks"] * len(c["facets"]) * len(c["normalise"])
         flops = grams * patches**2 * (2.0 * row.arch.width + 10 * len(c["biases"]))
         # Gram matrices are float32 and bound by memory: count them at a tenth of the speed.
-        return self.forward_seconds(row, images, TYPICAL_SIDE, speed) + 10 * images * flops / speed
+        return self.forward_seconds(row, images, side, speed) + 10 * images * flops / speed
 
     def settings(self, name: str) -> dict:
         """How the head of a dense set is trained: the task's settings, and the set's own."""
