@@ -442,9 +442,9 @@ def test_figures_and_report_from_packed_files(study, tmp_path):
         [sys.executable, "workflow_scripts/pack.py", "tests/study/mini.yaml"],
         cwd=study, capture_output=True, text=True, env={"PYTHONPATH": "workflow_scripts"},
     )  # fmt: skip
-    assert pack.returncode == 0 and "mini.tar" in pack.stdout, pack.stderr
+    assert pack.returncode == 0 and "mini.tar.gz" in pack.stdout, pack.stderr
     laptop = copy_project(tmp_path)
-    with tarfile.open(study / RESULTS / "mini.tar") as tar:
+    with tarfile.open(study / RESULTS / "mini.tar.gz") as tar:
         tar.extractall(laptop, filter="data")
     shutil.copytree(study / ".snakemake/metadata", laptop / ".snakemake/metadata")
     rules = sorted(set(re.findall(r"^rule (fig_\w+):", "\n".join(

@@ -2,7 +2,7 @@
 
     python workflow_scripts/pack.py config/demo.yaml
 
-Unpacked in a clone of the project (``tar xf paper.tar``), ``make figure`` and ``make report`` work
+Unpacked in a clone of the project (``tar xf paper.tar.gz``), ``make figure`` and ``make report`` work
 there without weights, images and tokens. Partial results are packed as they are.
 """
 
@@ -19,7 +19,7 @@ PARTS = ("tables", "figures/data", "receipts/sample")
 
 
 def main(config):
-    """Write ``<results>/<study>.tar`` and print what is in it.
+    """Write ``<results>/<study>.tar.gz`` and print what is in it.
 
     Returns:
         path of the archive.
@@ -34,15 +34,12 @@ def main(config):
     results = Path(study["results"])
     found = {part: _files(results / part) for part in PARTS}
     if not any(found.values()):
-        raise StudyError(
-            f"there are no tables and no figure data in {results}: run the study first"
-        )
+        raise StudyError(f"{results} holds no tables and no figure data: run the study first")
     found["configs"] = _configs(file, study)
-    archive = results / f"{study['study']}.tar"
-    aside = archive.with_suffix(".partial")
-    with tarfile.open(
-        aside, "w", format=tarfile.PAX_FORMAT
-    ) as tar:  # keeps times to the nanosecond
+    archive = results / f"{study['study']}.tar.gz"
+    aside = Path(f"{archive}.partial")
+    # Snakemake goes by times: they are kept to less than a second.
+    with tarfile.open(aside, "w:gz", compresslevel=6, format=tarfile.PAX_FORMAT) as tar:
         for name in (name for files in found.values() for name in files):
             tar.add(name)
     aside.replace(archive)

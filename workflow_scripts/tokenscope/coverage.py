@@ -105,7 +105,9 @@ def named(results: str, names: list[str], part: str, formats: list[str]) -> list
     """
     found = [name for name in names if part and part in name]
     if part and not found:
-        raise StudyError(f"figure: no figure has '{part}' in its path; there are {names}")
+        raise StudyError(
+            f"figure: no figure has '{part}' in its path; there are {', '.join(names)}"
+        )
     return [f"{results}/figures/{name}.{ending}" for name in found for ending in formats]
 
 
