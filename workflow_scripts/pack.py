@@ -2,8 +2,8 @@
 
     python workflow_scripts/pack.py config/demo.yaml
 
-Unpacked in a clone of the project (``tar xf paper.tar.gz``), ``make figure`` and ``make report`` work
-there without weights, images and tokens. Partial results are packed as they are.
+Unpacked in a clone of the project (``tar xf paper.tar.gz``), ``make figure`` and ``make report``
+work there without weights, images and tokens. Partial results are packed as they are.
 """
 
 import sys
