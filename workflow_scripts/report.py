@@ -13,6 +13,7 @@ import yaml
 from tokenscope import coverage, reading, views
 from tokenscope.cited import Published
 from tokenscope.coverage import Planned
+from tokenscope.errors import StudyError
 from tokenscope.jobs import job, log
 from tokenscope.stores import read_receipt, write_text
 from tokenscope.verdicts import NOT_RUN, SUPPORTED, VERDICTS
@@ -42,11 +43,13 @@ def main(results, config, plan, sizes, figures_mb, published, files, explorers, 
         planned = Planned([tuple(pair) for pair in who], parts)
         read[name] = reading.read(name, root / f"tables/{name}.csv", planned)
     criteria = coverage.load(config["report"]["verdicts"], "verdicts.schema.yaml")
+    sections = coverage.sections(config["report"]["sections"])
+    if unknown := set(criteria) - {section["id"] for section in sections}:
+        raise StudyError(f"{config['report']['verdicts']}: no section is named {sorted(unknown)}")
     names = [name for page in files.values() for name, _ in page]
     embedded, pages = views.embedded(names, root / "figures", figures_mb), []
-    for section in coverage.sections(config["report"]["sections"]):
-        rows = criteria.pop(section["id"], [])
-        rows += criteria.pop("overhead", []) if section["id"] == "training" else []
+    for section in sections:
+        rows = criteria.get(section["id"], [])
         pages.append(
             {"disagreements": [], "explorer": False, "accounting": False}
             | section

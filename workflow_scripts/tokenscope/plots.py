@@ -53,6 +53,8 @@ def title(row: dict) -> str:
     """Name of a backbone for a panel; a control is always called one."""
     name = f"{row['family']}/{row['size']}/{row['registers']}"
     named = row["family"] == "control" or not is_control(row["kind"])
+    if len(name) > 26:  # wider than a panel
+        name = f"{row['family']}/{row['size']}/\n{row['registers']}"
     return name if named else f"{name} (control)"
 
 
