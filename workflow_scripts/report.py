@@ -70,7 +70,7 @@ def main(results, config, plan, sizes, figures_mb, published, files, explorers, 
         Path(templates),
         study=config["study"], sections=pages, verdicts=VERDICTS,
         trusted=_trusted(pages[0]["verdicts"]), coverage=_coverage(read),
-        explorer=[json.loads(Path(path).read_text()) for path in explorers],
+        explorer=_explorer(explorers),
         accounting=_accounting(root), carbon=_rows(root / "tables/carbon_paper.csv"),
         provenance=_provenance(root), skipped=_skipped(samples), code=code,
         config=yaml.safe_dump(config, sort_keys=False), versions=_versions(),
@@ -116,6 +116,15 @@ def _rows(path):
         return {"head": [], "rows": []}
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     return {"head": table.columns.tolist(), "rows": table.values.tolist()}
+
+
+def _explorer(files):
+    """Data of the norm explorer; pictures that backbones share are kept once."""
+    backbones = [json.loads(Path(path).read_text()) for path in files]
+    pictures = {}
+    for image in (image for one in backbones for image in one["gallery"]):
+        image["src"] = pictures.setdefault(image["src"], len(pictures))
+    return {"backbones": backbones, "pictures": list(pictures)}
 
 
 def _accounting(root):

@@ -2,7 +2,7 @@
 // The norm explorer: a ladder of thresholds with exact counts (tokenscope/tails.py), the same
 // multiple of the median for both backbones.
 (async () => {
-  const all = JSON.parse(document.getElementById("explorer-data").textContent);
+  const { backbones: all, pictures } = JSON.parse(document.getElementById("explorer-data").textContent);
   const $ = (id) => document.getElementById(id);
   const name = (one) => `${one.family}/${one.size}/${one.registers}`;
   const count = (one) => Number(one.registers.match(/\d+/)[0]);
@@ -80,7 +80,7 @@
     picture(image) {
       const [rows, columns] = this.one.grid;
       const drawing = svg("svg", { viewBox: `0 0 ${columns} ${rows}`, role: "img" });
-      drawing.append(svg("image", { href: image.src, width: columns, height: rows, preserveAspectRatio: "none" }));
+      drawing.append(svg("image", { href: pictures[image.src], width: columns, height: rows, preserveAspectRatio: "none" }));
       const marks = drawing.appendChild(svg("path", { d: "" }));
       const box = document.createElement("div");
       const label = document.createElement("div");
