@@ -6,7 +6,13 @@ BIN := $(VENV)/bin
 CONFIG ?= config/config.yaml
 HOW ?= --wait
 
-.PHONY: help demo test study diagnose dry-run forecast resume checks bench zoo clean
+# The config of a study by its name: make figure FIG=fig3 STUDY=paper
+STUDY ?= paper
+NAMED = $(or $(filter-out config/config.yaml,$(CONFIG)),$(firstword $(shell grep -lxE 'study: *$(STUDY)( .*)?' config/*.yaml)))
+# Rules that take tables and figures' data alone: with them Snakemake can start no other job.
+DRAWING := figure $(shell sed -n 's/^rule \(fig_[a-z_]*\):.*/\1/p' rules/*.smk)
+
+.PHONY: help demo test study diagnose figure report pack dry-run forecast resume checks bench zoo clean
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,7 +26,7 @@ $(VENV)/complete: envs/requirements.txt envs/requirements-dev.txt
 
 demo: $(VENV)/complete  ## run the embedded study into results/demo (CPU, minutes, no download)
 	$(BIN)/snakemake --profile profiles/local --configfile config/demo.yaml -- all
-	@echo "Done. Start with results/demo/tables/controls.md and results/demo/figures/scenes/."
+	@echo "Done. Open results/demo/report/index.html."
 
 test: $(VENV)/complete  ## pass the tests
 	$(BIN)/python -m pytest tests
@@ -35,6 +41,21 @@ diagnose: $(VENV)/complete  ## does it have artifacts? make diagnose MODEL=<timm
 	@$(BIN)/python workflow_scripts/diagnose.py --model "$(MODEL)" --images "$(IMAGES)" \
 	  --arch "$(ARCH)" --against "$(AGAINST)" --against-arch "$(AGAINST_ARCH)" --name "$(NAME)" \
 	  $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+
+figure: $(VENV)/complete  ## draw a figure from small files alone: make figure FIG=fig3 STUDY=paper
+	@test -n "$(FIG)" || { echo "make figure FIG=fig3 STUDY=paper: name a figure"; exit 1; }
+	@test -n "$(NAMED)" || { echo "no config/*.yaml is of a study '$(STUDY)'"; exit 1; }
+	$(BIN)/snakemake --profile profiles/local --nolock --allowed-rules $(DRAWING) \
+	  --configfile $(NAMED) --config figure=$(FIG) -- figure
+
+report: $(VENV)/complete  ## a report of what there is, of a study half done: make report STUDY=paper
+	@test -n "$(NAMED)" || { echo "no config/*.yaml is of a study '$(STUDY)'"; exit 1; }
+	$(BIN)/snakemake --profile profiles/local --nolock --allowed-rules report --force \
+	  --configfile $(NAMED) --config partial=True -- report
+
+pack: $(VENV)/complete  ## pack what figures and report are made from, to be copied: make pack STUDY=paper
+	@test -n "$(NAMED)" || { echo "no config/*.yaml is of a study '$(STUDY)'"; exit 1; }
+	PYTHONPATH=workflow_scripts $(BIN)/python workflow_scripts/pack.py $(NAMED)
 
 dry-run: $(VENV)/complete  ## show what the paper study would run on a cluster
 	$(BIN)/snakemake --profile slurm -n

@@ -17,6 +17,7 @@ validate(config, "config/schemas/config.schema.yaml")
 
 
 include: "rules/common.smk"
+include: "rules/annotate.smk"
 include: "rules/data.smk"
 include: "rules/zoo.smk"
 include: "rules/training.smk"
@@ -33,6 +34,7 @@ include: "rules/discovery.smk"
 include: "rules/dense.smk"
 include: "rules/diagnose.smk"
 include: "rules/carbon.smk"
+include: "rules/report.smk"
 
 
 # The forecast: shown after a dry run, noted before a real one (tokenscope.forecast).
@@ -66,6 +68,7 @@ rule all:
         rules.testtime.input,
         rules.diagnose.input,
         rules.carbon.input,
+        rules.report.output,
         f"{RESULTS}/tables/backbones.csv",
         f"{RESULTS}/tokens.zarr/zarr.json",
         f"{RESULTS}/gallery.zarr/zarr.json",

@@ -32,9 +32,9 @@ rule accounting:
         indexes=expand(f"{RESULTS}/{{name}}.zarr/zarr.json", name=["tokens", "gallery"]),
         published="config/published.csv",
     output:
-        jobs=f"{RESULTS}/tables/accounting.csv",
+        jobs=tabled("accounting"),
         text=f"{RESULTS}/tables/accounting.md",
-        paper=f"{RESULTS}/tables/carbon_paper.csv",
+        paper=tabled("carbon_paper"),
         paper_text=f"{RESULTS}/tables/carbon_paper.md",
     log:
         f"{RESULTS}/logs/accounting/accounting.log",
@@ -53,9 +53,9 @@ rule fig_energy:
     input:
         rules.accounting.output.jobs,
     output:
-        energy=expand(f"{RESULTS}/figures/carbon/energy.{{f}}", f=FORMATS),
-        forecast=expand(f"{RESULTS}/figures/carbon/forecast.{{f}}", f=FORMATS),
-        images=expand(f"{RESULTS}/figures/carbon/co2_by_backbone.{{f}}", f=FORMATS),
+        energy=drawn("carbon/energy"),
+        forecast=drawn("carbon/forecast"),
+        images=drawn("carbon/co2_by_backbone"),
     log:
         f"{RESULTS}/logs/fig_energy/energy.log",
     conda:

@@ -10,6 +10,7 @@ rule norms:
         cutoffs=f"{RESULTS}/cutoffs/{{dataset}}/{BACKBONE}.json",
         curves=f"{RESULTS}/measures/norms/{{dataset}}/{BACKBONE}.curves.csv",
         places=f"{RESULTS}/measures/norms/{{dataset}}/{BACKBONE}.places.csv",
+        tails=f"{RESULTS}/measures/norms/{{dataset}}/{BACKBONE}.tails.json",
     log:
         f"{RESULTS}/logs/norms/{{dataset}}/{BACKBONE}.log",
     benchmark:
@@ -54,11 +55,11 @@ rule fig_norms:
         claim2=f"{RESULTS}/tables/claim2.csv",
         backbones=f"{RESULTS}/tables/backbones.csv",
     output:
-        last=expand(f"{RESULTS}/figures/{{{{dataset}}}}/fig4_norms.{{f}}", f=FORMATS),
-        blocks=expand(f"{RESULTS}/figures/{{{{dataset}}}}/fig4_norms_by_block.{{f}}", f=FORMATS),
-        depth=expand(f"{RESULTS}/figures/{{{{dataset}}}}/outliers_by_depth.{{f}}", f=FORMATS),
-        size=expand(f"{RESULTS}/figures/{{{{dataset}}}}/outliers_by_size.{{f}}", f=FORMATS),
-        places=expand(f"{RESULTS}/figures/{{{{dataset}}}}/outlier_places.{{f}}", f=FORMATS),
+        last=drawn("{dataset}/fig4_norms"),
+        blocks=drawn("{dataset}/fig4_norms_by_block"),
+        depth=drawn("{dataset}/outliers_by_depth"),
+        size=drawn("{dataset}/outliers_by_size"),
+        places=drawn("{dataset}/outlier_places"),
     log:
         f"{RESULTS}/logs/fig_norms/{{dataset}}.log",
     conda:

@@ -48,8 +48,8 @@ rule fig_cosine:
         curves=rules.cosine_curves.output.curves,
         claim3=f"{RESULTS}/tables/claim3.csv",
     output:
-        density=expand(f"{RESULTS}/figures/{{{{dataset}}}}/fig3_cosine.{{f}}", f=FORMATS),
-        ratio=expand(f"{RESULTS}/figures/{{{{dataset}}}}/fig3_ratio.{{f}}", f=FORMATS),
+        density=drawn("{dataset}/fig3_cosine"),
+        ratio=drawn("{dataset}/fig3_ratio"),
     log:
         f"{RESULTS}/logs/fig_cosine/{{dataset}}.log",
     conda:

@@ -84,7 +84,7 @@ rule fig_error_maps:
         places=rules.probe_curves.output.places,
         claim4=f"{RESULTS}/tables/claim4.csv",
     output:
-        expand(f"{RESULTS}/figures/{{{{dataset}}}}/probe_error_maps.{{f}}", f=FORMATS),
+        drawn("{dataset}/probe_error_maps"),
     log:
         f"{RESULTS}/logs/fig_error_maps/{{dataset}}.log",
     conda:
@@ -100,7 +100,7 @@ rule fig_probe_norms:
         norms=rules.probe_curves.output.norms,
         claim4=f"{RESULTS}/tables/claim4.csv",
     output:
-        expand(f"{RESULTS}/figures/{{{{dataset}}}}/probe_norms.{{f}}", f=FORMATS),
+        drawn("{dataset}/probe_norms"),
     log:
         f"{RESULTS}/logs/fig_probe_norms/{{dataset}}.log",
     conda:
@@ -116,7 +116,7 @@ rule fig_sensitivity:
         rows=f"{RESULTS}/tables/sensitivity.csv",
         published="config/published.csv",
     output:
-        expand(f"{RESULTS}/figures/{{{{dataset}}}}/probe_sensitivity.{{f}}", f=FORMATS),
+        drawn("{dataset}/probe_sensitivity"),
     log:
         f"{RESULTS}/logs/fig_sensitivity/{{dataset}}.log",
     conda:

@@ -108,8 +108,8 @@ rule fig_gains:
         claim5=f"{RESULTS}/tables/claim5.csv",
         published="config/published.csv",
     output:
-        table4=expand(f"{RESULTS}/figures/{{{{dataset}}}}/table4_gains.{{f}}", f=FORMATS),
-        table5=expand(f"{RESULTS}/figures/{{{{dataset}}}}/table5_gains.{{f}}", f=FORMATS),
+        table4=drawn("{dataset}/table4_gains"),
+        table5=drawn("{dataset}/table5_gains"),
     log:
         f"{RESULTS}/logs/fig_gains/{{dataset}}.log",
     conda:

@@ -7,7 +7,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow_scripts")))
-from tokenscope import claim5, cost, expect, forecast
+from tokenscope import claim5, cost, coverage, expect, forecast
 from tokenscope.carbon import Site
 from tokenscope.errors import StudyError
 from tokenscope.hints import hints
@@ -29,7 +29,7 @@ RESULTS = STUDY.results
 DISCOVERY, DENSE = STUDY.discovery, STUDY.dense
 ENV = "../envs/tokenscope.yaml"
 BACKBONE = "{family}/{size}/{registers}"
-FORMATS = ["png", "pdf"]
+FORMATS = ["png", "pdf", "svg"]
 # Figures of claim 1 that show gallery maps: at which resolution, and which maps.
 MAPS = {
     "fig1_attention": {"view": "native", "layers": ["attention"]},

@@ -106,7 +106,7 @@ rule fig_dense:
             if row.family == w.family
         ],
     output:
-        expand(f"{RESULTS}/figures/{{{{dataset}}}}/dense/{{{{family}}}}.{{f}}", f=FORMATS),
+        drawn("{dataset}/dense/{family}"),
     log:
         f"{RESULTS}/logs/fig_dense/{{dataset}}/{{family}}.log",
     wildcard_constraints:
@@ -174,7 +174,7 @@ use rule gather as gather_dense with:
         provenance=rules.provenance_dense.output[0],
         published="config/published.csv",
     output:
-        csv=f"{RESULTS}/tables/dense.csv",
+        csv=tabled("dense"),
         text=f"{RESULTS}/tables/dense.md",
     log:
         f"{RESULTS}/logs/gather/dense.log",

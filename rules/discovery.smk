@@ -117,6 +117,7 @@ rule discovery_maps:
     input:
         card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
         images=rules.index_boxes.output.images,
+        boxes=rules.index_boxes.output.boxes,
         chosen=rules.corloc.output.chosen,
     output:
         f"{RESULTS}/figures/data/discovery/{{dataset}}/{BACKBONE}.nc",
@@ -154,17 +155,13 @@ localrules:
 
 rule fig_discovery:
     input:
-        maps=lambda w: [
+        lambda w: [
             f"{RESULTS}/figures/data/discovery/{w.dataset}/{row.key}.nc"
             for row in DISCOVERY.rows
             if (row.family, row.size) == (w.family, w.size)
         ],
-        boxes=rules.index_boxes.output.boxes,
     output:
-        expand(
-            f"{RESULTS}/figures/{{{{dataset}}}}/discovery/{{{{family}}}}/{{{{size}}}}.{{f}}",
-            f=FORMATS,
-        ),
+        drawn("{dataset}/discovery/{family}/{size}"),
     log:
         f"{RESULTS}/logs/fig_discovery/{{dataset}}/{{family}}/{{size}}.log",
     wildcard_constraints:
@@ -196,7 +193,7 @@ rule fig_lost_settings:
     input:
         rules.discovery_settings.output.settings,
     output:
-        expand(f"{RESULTS}/figures/{{{{dataset}}}}/discovery_sensitivity.{{f}}", f=FORMATS),
+        drawn("{dataset}/discovery_sensitivity"),
     log:
         f"{RESULTS}/logs/fig_lost_settings/{{dataset}}.log",
     wildcard_constraints:
@@ -227,7 +224,7 @@ use rule gather as gather_discovery with:
         provenance=rules.provenance_discovery.output[0],
         published="config/published.csv",
     output:
-        csv=f"{RESULTS}/tables/discovery.csv",
+        csv=tabled("discovery"),
         text=f"{RESULTS}/tables/discovery.md",
     log:
         f"{RESULTS}/logs/gather/discovery.log",

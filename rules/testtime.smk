@@ -98,7 +98,7 @@ rule fig_registers:
     input:
         registers=f"{RESULTS}/tables/registers.csv",
     output:
-        expand(f"{RESULTS}/figures/{{{{dataset}}}}/registers.{{f}}", f=FORMATS),
+        drawn("{dataset}/registers"),
     log:
         f"{RESULTS}/logs/fig_registers/{{dataset}}.log",
     conda:
@@ -121,11 +121,7 @@ rule fig_attached:
         ],
     output:
         **{
-            name: expand(
-                f"{RESULTS}/figures/{{{{dataset}}}}/testtime_{name}/"
-                "{{family}}/{{size}}/{{registers}}.{f}",
-                f=FORMATS,
-            )
+            name: drawn(f"{{dataset}}/testtime_{name}/{BACKBONE}")
             for name in ("neurons", "norms", "maps")
         },
     log:

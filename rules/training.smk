@@ -129,7 +129,7 @@ rule gather_training:
         emergence=[f"{RESULTS}/measures/emergence/{name}/{row.key}.csv" for name, row in SNAPSHOTS],
         published="config/published.csv",
     output:
-        csv=f"{RESULTS}/tables/training.csv",
+        csv=tabled("training"),
         text=f"{RESULTS}/tables/training.md",
         histories=f"{RESULTS}/tables/training_histories.csv",
         emergence=f"{RESULTS}/tables/emergence.csv",
@@ -184,11 +184,11 @@ rule fig_training:
         emergence=rules.gather_training.output.emergence,
         curves=rules.training_curves.output.curves,
     output:
-        norms=expand(f"{RESULTS}/figures/{{{{dataset}}}}/training_norms.{{f}}", f=FORMATS),
-        against=expand(f"{RESULTS}/figures/{{{{dataset}}}}/training_registers.{{f}}", f=FORMATS),
-        curves=expand(f"{RESULTS}/figures/{{{{dataset}}}}/training_curves.{{f}}", f=FORMATS),
-        registers=expand(f"{RESULTS}/figures/{{{{dataset}}}}/register_norms.{{f}}", f=FORMATS),
-        emergence=expand(f"{RESULTS}/figures/{{{{dataset}}}}/emergence.{{f}}", f=FORMATS),
+        norms=drawn("{dataset}/training_norms"),
+        against=drawn("{dataset}/training_registers"),
+        curves=drawn("{dataset}/training_curves"),
+        registers=drawn("{dataset}/register_norms"),
+        emergence=drawn("{dataset}/emergence"),
     log:
         f"{RESULTS}/logs/fig_training/{{dataset}}.log",
     conda:
@@ -234,7 +234,7 @@ rule gather_overhead:
         rows=[f"{RESULTS}/measures/overhead/{row.key}.csv" for row in STUDY.overhead],
         published="config/published.csv",
     output:
-        csv=f"{RESULTS}/tables/overhead.csv",
+        csv=tabled("overhead"),
         text=f"{RESULTS}/tables/overhead.md",
     log:
         f"{RESULTS}/logs/gather_overhead/overhead.log",

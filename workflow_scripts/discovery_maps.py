@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from tokenscope.annotations import CORNERS
 from tokenscope.backbones import open_backbone, pick_device
 from tokenscope.discovery import Discoverer, Reader
 from tokenscope.jobs import job
@@ -15,8 +16,8 @@ from tokenscope.native import batch, padded
 from tokenscope.stores import read_receipt, weights_of
 
 
-def main(card, images, chosen, root, spec, candidates, device, output):
-    """Write pixels and maps of the images that ``chosen`` names, padded to a common size."""
+def main(card, images, boxes, chosen, root, spec, candidates, device, output):
+    """Write pixels, maps and true boxes of the images that ``chosen`` names, padded to one size."""
     card, chosen, device = read_receipt(card), read_receipt(chosen), pick_device(device)
     table = pd.read_csv(images).set_index("image_id", drop=False).loc[chosen["shown"]]
     reader = Reader(root, table, 1)
@@ -29,7 +30,9 @@ def main(card, images, chosen, root, spec, candidates, device, output):
     finder = Discoverer(model, spec["mean"], spec["std"], steps, candidates, 1, device)
     with torch.inference_mode(), finder.facets:
         seen = [one(finder, image, setting, candidates) for image in pixels]
-    save(seen, pixels, table, finder.patch, chosen, spec, output)
+    true = pd.read_csv(boxes)
+    true = true[true["image_id"].isin(chosen["shown"])]
+    save(seen, pixels, table, true, finder.patch, chosen, spec, output)
 
 
 def one(finder, image, setting, candidates):
@@ -48,7 +51,7 @@ def one(finder, image, setting, candidates):
     return fold[0], fold[1], found[0], int(seed[0]), pixels[0]
 
 
-def save(seen, pixels, table, patch, chosen, spec, output):
+def save(seen, pixels, table, true, patch, chosen, spec, output):
     """One NetCDF file; sizes in ``height`` and ``width``, the rest is padding."""
     height, width = max(p.shape[0] for p in pixels), max(p.shape[1] for p in pixels)
     rows, columns = max(s[0].shape[0] for s in seen), max(s[0].shape[1] for s in seen)
@@ -71,6 +74,9 @@ def save(seen, pixels, table, patch, chosen, spec, output):
         maps[name] = (("image", "row", "column"), values)
     maps["seed"] = (("image",), np.array([s[3] for s in seen], np.int32))
     maps["box"] = (("image", "corner"), np.array([s[4] for s in seen], np.int32))
+    number = {name: i for i, name in enumerate(chosen["shown"])}
+    maps["true_image"] = (("true",), true["image_id"].map(number).to_numpy(np.int32))
+    maps["true_box"] = (("true", "corner"), true[CORNERS].to_numpy(np.float32))
     for name in ("width", "height"):
         maps[name] = (("image",), table[name].to_numpy(np.int32))
     aside = f"{output}.partial"
@@ -85,5 +91,6 @@ if "snakemake" in globals():
         snakemake.threads,
     ):  # fmt: skip
         main(
-            i.card, i.images, i.chosen, p.root, p.spec, p.candidates, p.device, snakemake.output[0]
-        )
+            i.card, i.images, i.boxes, i.chosen, p.root, p.spec, p.candidates, p.device,
+            snakemake.output[0],
+        )  # fmt: skip

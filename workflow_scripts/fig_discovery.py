@@ -1,20 +1,17 @@
 """Seed, expansion and box of LOST over a few images, backbones side by side."""
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from matplotlib.patches import Rectangle
 
 from tokenscope import plots
-from tokenscope.annotations import CORNERS
 from tokenscope.boxes import iou
 from tokenscope.jobs import job
 
 
-def main(files, boxes, outputs):
+def main(files, outputs):
     """A column with the true boxes, then degree and object for each backbone."""
     maps = [xr.open_dataset(file, engine="scipy").load() for file in files]
-    truth = pd.read_csv(boxes).groupby("image_id")[CORNERS]
     names = maps[0].attrs["image_ids"].split("\n")
     columns = 1 + 2 * len(maps)
     ratios = [float(h) / float(w) for h, w in zip(maps[0]["height"], maps[0]["width"], strict=True)]
@@ -23,8 +20,8 @@ def main(files, boxes, outputs):
         height_ratios=ratios,
     )  # fmt: skip
     axes[0, 0].set_title("true boxes", fontsize=7)
-    for line, name, i in zip(axes, names, range(len(names)), strict=True):
-        true = truth.get_group(name).to_numpy(float)
+    for i, line in enumerate(axes):
+        true = maps[0]["true_box"].values[maps[0]["true_image"].values == i].astype(float)
         frames(plots_picture(line[0], maps[0], i), true, "white")
         for number, data in enumerate(maps):
             shown = panel(line[1 + 2 * number : 3 + 2 * number], data, i, true)
@@ -89,4 +86,4 @@ def panel(axes, data, i, true):
 if "snakemake" in globals():
     w = snakemake.wildcards
     with job(snakemake.log[0], f"figure discovery {w.dataset} {w.family} {w.size}"):
-        main(snakemake.input.maps, snakemake.input.boxes, snakemake.output)
+        main(snakemake.input, snakemake.output)

@@ -39,7 +39,7 @@ def last_block(curves, claim1, rules, outputs):
     """Density of last-block norms with its interval; the outlier rule's cutoff in red."""
     times = rules["times_median"]
     groups = list(_named(curves))
-    figure, axes = plots.panels(len(groups), sharey=True)
+    figure, axes = plots.panels(len(groups), width=2.3, sharey=True)
     for axis, (who, rows) in zip(axes, groups, strict=True):
         rows = rows[rows["block"] == rows["block"].max()]
         median = rows["median"].iloc[0]

@@ -12,6 +12,7 @@ from tokenscope.bootstrap import Bootstrap
 from tokenscope.jobs import Progress, job
 from tokenscope.outliers import block_norms, first_block, position_entropy
 from tokenscope.stores import open_store, read_receipt, read_shards, write_text
+from tokenscope.tails import STEPS, tail
 from tokenscope.tidy import Rows, write
 
 CURVE_BINS = 120
@@ -21,7 +22,8 @@ def main(receipts, who, rules, statistics, outputs):
     """Measure one backbone on one data set.
 
     ``outputs`` has paths for ``rows`` (tidy), ``cutoffs`` (JSON, for the claims that choose tokens
-    by norm), ``curves`` (densities of the norm by block) and ``places`` (where outliers sit).
+    by norm), ``curves`` (densities of the norm by block), ``places`` (where outliers sit) and
+    ``tails`` (JSON, how many tokens are above each threshold, for the report's norm explorer).
     """
     stores = [read_receipt(receipt)["store"] for receipt in receipts]
     with open_store(stores[0]) as group:
@@ -71,6 +73,7 @@ def main(receipts, who, rules, statistics, outputs):
     write(rows.frame(), outputs["rows"])
     write(_curves(who, norms, measured, bootstrap), outputs["curves"])
     write(_place_table(who, norms[:, -1], outlier, grid, rules), outputs["places"])
+    write_text(outputs["tails"], json.dumps(_tails(norms, rules)))
     write_text(outputs["cutoffs"], json.dumps(_cutoffs(last, norms[:, -1], rules), indent=1))
 
 
@@ -153,6 +156,12 @@ def _place_table(who, norms, outlier, grid, rules):
     row, column = np.indices(grid).reshape(2, -1)
     shares = {"times_median": 100 * outlier.mean(0), "percentile": 100 * above.mean(0)}
     return pd.DataFrame({**who, "row": row, "column": column, **shares})
+
+
+def _tails(norms, rules):
+    times = rules["times_median"]
+    blocks = [tail(norms[:, b], times) for b in range(norms.shape[1])]
+    return {"tokens": norms[:, 0].size, "times": times, "steps": STEPS, "blocks": blocks}
 
 
 def _cutoffs(block, norms, rules):

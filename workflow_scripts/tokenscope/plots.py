@@ -26,6 +26,7 @@ plt.rcParams.update({
     "xtick.labelsize": 7, "ytick.labelsize": 7, "axes.spines.top": False,
     "axes.spines.right": False, "axes.linewidth": 0.6, "lines.linewidth": 1.2,
     "figure.dpi": 100, "savefig.dpi": 200, "pdf.fonttype": 42, "svg.fonttype": "none",
+    "svg.hashsalt": "tokenscope",
     "legend.frameon": False, "figure.constrained_layout.use": True,
 })  # fmt: skip
 
@@ -52,6 +53,8 @@ def title(row: dict) -> str:
     """Name of a backbone for a panel; a control is always called one."""
     name = f"{row['family']}/{row['size']}/{row['registers']}"
     named = row["family"] == "control" or not is_control(row["kind"])
+    if len(name) > 26:  # wider than a panel
+        name = f"{row['family']}/{row['size']}/\n{row['registers']}"
     return name if named else f"{name} (control)"
 
 
@@ -131,6 +134,10 @@ def save(figure, outputs) -> None:
     for output in outputs:
         Path(output).parent.mkdir(parents=True, exist_ok=True)
         kind = Path(output).suffix
-        metadata = {".pdf": {"CreationDate": None}, ".png": {"Software": None}}.get(kind)
+        metadata = {
+            ".pdf": {"CreationDate": None},
+            ".png": {"Software": None},
+            ".svg": {"Date": None},
+        }.get(kind)
         figure.savefig(output, metadata=metadata)
     plt.close(figure)

@@ -1,0 +1,33 @@
+# Outputs as Snakemake's own report shows them (`snakemake --report`): the categories and captions of
+# figures and tables are those of config/report.yaml.
+
+SECTIONS = coverage.sections(config["report"]["sections"])
+CAPTIONS = {
+    figure["file"]: (section["title"], figure["caption"])
+    for section in SECTIONS
+    for figure in section.get("figures", [])
+}
+
+
+def drawn(name, like=""):
+    """Files of the figure ``name`` (below figures/, without ending); ``like``: of that caption."""
+    title, caption = CAPTIONS.get(like or name, ("Other figures", name))
+    wildcards = [w for w in ("figure", *coverage.WILDCARDS) if f"{{{w}}}" in name]
+    first, *others = (f"{RESULTS}/figures/{name}.{ending}" for ending in FORMATS)
+    shown = report(
+        first,
+        caption="../workflow_scripts/templates/figure.rst",
+        category=title,
+        labels={"shows": "maps" if like else caption, **{w: f"{{{w}}}" for w in wildcards}},
+    )
+    return [shown, *others]
+
+
+def tabled(name):
+    """The file of the table ``name``, which may be a wildcard."""
+    return report(
+        f"{RESULTS}/tables/{name}.csv",
+        caption="../workflow_scripts/templates/table.rst",
+        category="Tables",
+        labels={"table": name},
+    )

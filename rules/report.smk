@@ -1,0 +1,76 @@
+# The report: one file that shows every verdict, table and figure; and single figures.
+
+
+localrules:
+    explorer,
+    report,
+    figure,
+
+
+PLAN = coverage.tables(STUDY)
+PAGES = coverage.pages(STUDY)
+DRAWN = [name for page in PAGES.values() for name, _ in page]
+PROVENANCE = ["backbones", *(["bank"] if STUDY.probing.rows else [])] + [
+    f"backbones_{section.section}" for section in (DISCOVERY, DENSE) if section.sets
+]
+# Of a study that is not finished, only what there is: --config partial=True.
+HAVE = coverage.there if config["partial"] else list
+
+
+rule explorer:
+    input:
+        tails=rules.norms.output.tails,
+        maps=rules.gallery.output.native,
+    output:
+        f"{RESULTS}/figures/data/explorer/{{dataset}}/{BACKBONE}.json",
+    log:
+        f"{RESULTS}/logs/explorer/{{dataset}}/{BACKBONE}.log",
+    conda:
+        ENV
+    params:
+        who=who,
+        code=code("explorer.py"),
+    script:
+        "../workflow_scripts/explorer.py"
+
+
+rule report:
+    input:
+        tables=HAVE(
+            expand(
+                f"{RESULTS}/tables/{{name}}.csv",
+                name=[*PLAN, *PROVENANCE, "accounting", "carbon_paper"],
+            )
+        ),
+        parts=HAVE([p for one in PLAN.values() for p in one.parts]) if config["partial"] else [],
+        figures=HAVE(expand(f"{RESULTS}/figures/{{name}}.svg", name=DRAWN)),
+        explorer=HAVE(over(f"{RESULTS}/figures/data/explorer/{{dataset}}/{BACKBONE}.json")),
+        samples=HAVE(expand(f"{RESULTS}/receipts/sample/{{name}}.json", name=config["analyse"])),
+        published="config/published.csv",
+        sections=config["report"]["sections"],
+        verdicts=config["report"]["verdicts"],
+        templates=expand(
+            "workflow_scripts/templates/{file}",
+            file=["report.html", "parts.html", "style.css", "report.js", "explorer.js"],
+        ),
+    output:
+        f"{RESULTS}/report/index.html",
+    log:
+        f"{RESULTS}/logs/report/report.log",
+    conda:
+        ENV
+    params:
+        config={k: v for k, v in config.items() if k not in coverage.SWITCHES},
+        plan={name: [one.who, one.parts] for name, one in PLAN.items()},
+        figures=PAGES,
+        sizes={row.key: row.arch.params for row in STUDY.chosen},
+        figures_mb=config["report"]["figures_mb"],
+        code=code("report.py"),
+    script:
+        "../workflow_scripts/report.py"
+
+
+# Figures whose path holds the name given by --config figure=fig3.
+rule figure:
+    input:
+        coverage.named(RESULTS, DRAWN, config["figure"], FORMATS),

@@ -1,0 +1,113 @@
+"""A small report without a study: tables, norms and names made up here, for the tests of pages."""
+
+import json
+from pathlib import Path
+
+import explorer
+import numpy as np
+import pandas as pd
+import report
+import xarray as xr
+
+from tokenscope import tidy
+from tokenscope.coverage import sections
+from tokenscope.stores import write_receipt
+from tokenscope.tails import STEPS, tail
+
+ROOT = Path(__file__).parents[1]
+EVIL = "<script>window.hacked = 1;<"  # a name that would run if it were not escaped
+KEYS = ["embedded/tiny/r0-scratch", "embedded/tiny/r4-scratch", "dinov2/small/r0"]
+TIMES = 3
+
+
+def who(key, dataset="scenes"):
+    family, size, registers = key.split("/")
+    kind = {"r0": "none"}.get(registers, registers.partition("-")[2])
+    names = {"family": family, "size": size, "registers": registers}
+    return {**names, "kind": kind, "dataset": dataset}
+
+
+def norms(seed, share):
+    """(image, block, patch) norms, a share of them far out from the second block on."""
+    rng = np.random.default_rng(seed)
+    values = np.exp(rng.normal(2, 0.2, (40, 3, 16)))
+    values[:, 1:] *= np.where(rng.random((40, 2, 16)) < share, 6, 1)
+    return values.astype(np.float32)
+
+
+def make(folder: Path) -> dict:
+    """Write ``results/report/index.html`` below ``folder``; what it was made of, by name."""
+    root = folder / "results"
+    (root / "tables").mkdir(parents=True)
+    data = {key: norms(i, 0.05 if i == 0 else 0.0) for i, key in enumerate(KEYS[:2])}
+    _tables(root / "tables", data)
+    explorers = [_explorer(root, key, values) for key, values in data.items()]
+    _figures(root)
+    write_receipt(
+        root / "scenes.json",
+        listed=3,
+        images=2,
+        seed=0,
+        root="x",
+        skipped=[{"image_id": f"{EVIL}.png", "problem": "damaged <b>file</b>"}],
+    )
+    planned = [("scenes", key) for key in KEYS]
+    plan = {"claim1": [planned, []], "claim2": [planned[:2], []]}
+    plan["controls"] = [[("scenes", "control/tiny/r0-planted")], []]
+    ours = ROOT / "config"
+    named = {"sections": str(ours / "report.yaml"), "verdicts": str(ours / "verdicts.yaml")}
+    config = {"study": EVIL, "report": named}
+    files = {section["id"]: [] for section in sections(named["sections"])}
+    files["claim1"] = [("scenes/fig4_norms", "Norms."), ("scenes/none", "Not drawn.")]
+    files["claim2"] = [("scenes/large", "Too large.")]
+    output = root / "report/index.html"
+    report.main(
+        str(root), config, plan, {key: 1.0 for key in KEYS}, 0.05, ours / "published.csv",
+        files, explorers, [root / "scenes.json"], ROOT / "workflow_scripts/templates", output, "0a",
+    )  # fmt: skip
+    return {"page": output, "norms": data, "root": root}
+
+
+def _tables(folder, data):
+    tables = {"claim1": [], "claim2": []}
+    for key, values in data.items():
+        share = 100 * float((values[:, -1] > TIMES * np.median(values[:, -1])).mean())
+        rows = tidy.Rows(who(key), len(values), 0)
+        metric = f"share_norm_over_{TIMES}x_median"
+        rows.add("claim1", "last_block", metric, share, share / 2, share * 2, "percent")
+        rows.add("claim1", "last_block", "norm_median", 12345.678, 1 / 3, 2e9)
+        rows.add("claim1", "peak_block", "has_artifacts", float(share > 0), unit="verdict")
+        rows.refuse("claim1", "outlier", "position_entropy", "too few tokens", 3)
+        tables["claim1"].append(rows.frame())
+        depth = tidy.Rows(who(key), len(values), 0)
+        onset = (2, 2, 3) if share else (None, None, None)
+        depth.add("claim2", "depth", "onset_block", *onset, "block, from 1")
+        for block in (1, 2, 3):
+            depth.add("claim2", f"block{block:02d}", "norm_median", 1.0)
+        tables["claim2"].append(depth.frame())
+    for name, frames in tables.items():
+        tidy.write(pd.concat(frames), folder / f"{name}.csv")
+
+
+def _explorer(root, key, values):
+    blocks = [tail(values[:, b], TIMES) for b in range(values.shape[1])]
+    facts = {"tokens": values[:, 0].size, "times": TIMES, "steps": STEPS, "blocks": blocks}
+    tails, maps = root / "tails.json", root / "maps.nc"
+    tails.write_text(json.dumps(facts))
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3)).astype(np.int16)
+    names = f"{EVIL}.png\n000002.png"
+    data = xr.Dataset(attrs={"image_ids": names, "geometry": "32px"})
+    data["norms"] = (("image", "block", "row", "column"), values[:2].reshape(2, 3, 4, 4))
+    data["pixels"] = (("image", "y", "x", "channel"), pixels)
+    data.to_netcdf(maps, engine="scipy")
+    output = root / f"{key.replace('/', '-')}.json"
+    explorer.main(tails, maps, who(key), output)
+    return output
+
+
+def _figures(root):
+    folder = root / "figures/scenes"
+    folder.mkdir(parents=True)
+    circle = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><circle r="4"/></svg>'
+    (folder / "fig4_norms.svg").write_text(circle)
+    (folder / "large.svg").write_text(circle + " " * 100_000)

@@ -1,0 +1,167 @@
+"""The report as a reader opens it: in a browser, from disk, without a network."""
+
+import os
+import re
+import shutil
+
+import numpy as np
+import pages
+import pandas as pd
+import pytest
+
+from tokenscope.cited import spoken
+from tokenscope.tails import STEPS, multiple, tail
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return pages.make(tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium; where there is none, the tests of this file that need it are skipped."""
+    found = os.environ.get("TOKENSCOPE_BROWSER") or next(
+        filter(None, map(shutil.which, BROWSERS)), ""
+    )
+    if not found:
+        pytest.skip("no Chromium: apt-get install chromium, or set TOKENSCOPE_BROWSER to a browser")
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser, made):
+    """The report in a fresh window, and what went wrong in it."""
+    context = browser.new_context(viewport={"width": 1200, "height": 800}, offline=True)
+    page, trouble = context.new_page(), []
+    page.on("console", lambda m: trouble.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    local = ("data:", "file:", "blob:")
+    page.on("request", lambda r: None if r.url.startswith(local) else trouble.append(r.url))
+    page.goto(f"file://{made['page']}")
+    page.wait_for_selector("#explorer[data-ready=yes]")
+    yield page
+    assert not trouble
+    context.close()
+
+
+def test_nothing_is_fetched_and_nothing_runs_from_names(opened):
+    assert opened.evaluate("window.hacked") is None
+    assert opened.title().startswith(pages.EVIL)
+    skipped = opened.locator("#provenance").inner_text()
+    assert f"{pages.EVIL}.png" in skipped and "damaged <b>file</b>" in skipped
+    assert f"{pages.EVIL}.png" in opened.locator("#ex-panel-left").inner_text()
+
+
+def test_every_number_is_that_of_its_table(opened, made):
+    table = pd.read_csv(made["root"] / "tables/claim1.csv")
+    cells = opened.locator("table[data-table=claim1] tbody tr").evaluate_all(
+        "rows => rows.map(row => [...row.cells].map(c => [c.textContent, c.dataset.value,"
+        " c.dataset.high]))"
+    )
+    found = {tuple(c[0] for c in row[:4]): row[4:] for row in cells}
+    assert len(found) == len(table)
+    for row in table.fillna({"unit": ""}).itertuples():
+        value, interval, *_, n = found[
+            (f"{row.family}/{row.size}/{row.registers}", row.dataset, row.group, row.metric)
+        ]
+        assert value[0] == spoken(row.value, row.unit)
+        for cell, number in (
+            (value[1], row.value),
+            (interval[1], row.low),
+            (interval[2], row.high),
+        ):
+            assert cell == ("" if np.isnan(number) else f"{number:.7g}")
+        assert n[0] == str(row.n)
+
+
+def test_slider_gives_the_share_counted_from_the_norms(opened, made):
+    values = made["norms"][pages.KEYS[0]]
+    assert opened.locator("#ex-left").input_value() == pages.KEYS[0]
+    assert opened.locator("#ex-right").input_value() == pages.KEYS[1]
+    for block, rung in ((3, STEPS), (2, STEPS + 20), (1, -5), (3, 0)):
+        for name, value in (("block", block), ("threshold", rung)):
+            opened.locator(f"#ex-{name}").fill(str(value))
+        own = values[:, block - 1]
+        cut = multiple(rung, pages.TIMES) * np.median(own)
+        share = 100 * (own > cut).mean()
+        opened.wait_for_function(
+            "share => Math.abs(document.querySelector('#ex-panel-left .share').dataset.share"
+            " - share) < 1e-9", arg=share, timeout=5000,
+        )  # fmt: skip
+        assert float(opened.locator("#ex-panel-left .share").inner_text().split()[0]) == float(
+            f"{share:.4g}"
+        )
+        marked = opened.locator("#ex-panel-left .gallery path").evaluate_all(
+            "paths => paths.map(path => path.getAttribute('d').split('z').length - 1)"
+        )
+        assert marked == (own[:2] > cut).sum(1).tolist()
+    # At the outlier rule it is the number of the table of claim 1.
+    opened.locator("#ex-reset").click()
+    table = pd.read_csv(made["root"] / "tables/claim1.csv")
+    rule = table[(table["metric"] == "share_norm_over_3x_median")]["value"].iloc[0]
+    shown = opened.locator("#ex-panel-left .share").get_attribute("data-share")
+    assert float(shown) == pytest.approx(rule, rel=1e-6)
+
+
+def test_tables_sort_and_filter(opened):
+    head = opened.locator("table[data-table=claim1] thead th").nth(4).locator("button")
+    read = "rows => rows.filter(r => !r.hidden).map(r => r.cells[4].dataset.value)"
+    rows = opened.locator("table[data-table=claim1] tbody tr")
+    for sign in (1, -1):
+        head.click()
+        values = [float(v) for v in rows.evaluate_all(read) if v]
+        assert values == sorted(values, reverse=sign < 0) and len(values) == 6
+        assert rows.evaluate_all(read)[-1] == ""  # undefined ones stay last
+    opened.locator("#claim1 .filter input").fill("r4 median")
+    assert len(rows.evaluate_all(read)) == 2
+
+
+def test_pictures_say_what_they_are(opened):
+    silent = opened.locator("img").evaluate_all(
+        "images => images.filter(i => !i.alt && !i.closest('dialog')).length"
+    )
+    assert not silent
+    drawings = opened.locator("#explorer svg[role=img]")
+    assert drawings.count() == 6
+    assert all("of" in label for label in drawings.evaluate_all("x => x.map(n => n.ariaLabel)"))
+    opened.locator("figure .open").first.click()
+    assert opened.locator("#zoom[open] img").get_attribute("alt")
+
+
+def test_themes_and_phone(opened):
+    colour = "getComputedStyle(document.body).backgroundColor"
+    light = opened.evaluate(colour)
+    opened.locator("#theme").click()
+    assert opened.evaluate(colour) != light
+    opened.set_viewport_size({"width": 360, "height": 700})
+    assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    opened.emulate_media(media="print")
+    assert not opened.locator("nav").is_visible()
+
+
+def test_partial_results_are_called_partial(made):
+    html = made["page"].read_text()
+    text = re.sub(r"\s+", " ", html)
+    assert "<b>Partial results:</b> 4 of 6 planned entries" in text
+    assert "No control was run." in text
+    assert "2 of 3 are there; missing: dinov2/small/r0 on scenes" in text
+    assert "Not drawn yet: <code>scenes/none</code>" in text
+    assert '<a href="../figures/scenes/large.svg">' in text
+    verdict = dict(re.findall(r'<tr data-criterion="([^"]+)" data-verdict="([^"]+)"', html))
+    assert verdict["claim1-artifacts"] == "not run" and verdict["claim1-registers"] == "supported"
+    assert verdict["claim2-onset"] == "supported" and verdict["claim4-class"] == "not run"
+
+
+def test_ladder_counts_as_the_outlier_rule_does():
+    norms = np.random.default_rng(1).lognormal(0, 0.5, 9000).astype(np.float32)
+    ladder = tail(norms, 3)
+    assert ladder["above"][0] == norms.size and ladder["above"][-1] == 0
+    at_rule = ladder["above"][STEPS - ladder["first"]]
+    assert at_rule == (norms > 3 * np.median(norms)).sum() > 0

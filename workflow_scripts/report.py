@@ -1,0 +1,170 @@
+"""Write the report: one file with every verdict, table and figure, that needs no network."""
+
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+import vl_convert
+import yaml
+
+from tokenscope import coverage, reading, views
+from tokenscope.cited import Published
+from tokenscope.coverage import Planned
+from tokenscope.errors import StudyError
+from tokenscope.jobs import job, log
+from tokenscope.stores import read_receipt, write_text
+from tokenscope.verdicts import NOT_RUN, SUPPORTED, VERDICTS
+
+# The chart library of the norm explorer, as one script that fetches nothing.
+CHARTS = "window.vegaEmbed = vegaEmbed;"
+PACKAGES = ("torch", "timm", "snakemake", "numpy", "pandas", "xarray", "matplotlib", "Jinja2")
+SUMS = ["gpu_hours", "core_hours", "kwh", "co2_kg", "units"]
+
+
+def main(results, config, plan, sizes, figures_mb, published, files, explorers, samples, templates,
+         output, code):  # fmt: skip
+    """Render the report of a study, complete or not.
+
+    Args:
+        results: folder of the study; tables and figures that are not there are said to be missing.
+        config: the study's config, shown as it is; ``report`` names sections and verdicts.
+        plan: by table, what it is planned to hold and the files it is joined from.
+        sizes: parameters by backbone.
+        figures_mb: what embedded figures may take together; others are linked.
+        files: by section, its figures.
+        explorers, samples: files of the norm explorer, and receipts of the samples.
+    """
+    root, published = Path(results), Published(published)
+    read = {}
+    for name, (who, parts) in plan.items():
+        planned = Planned([tuple(pair) for pair in who], parts)
+        read[name] = reading.read(name, root / f"tables/{name}.csv", planned)
+    criteria = coverage.load(config["report"]["verdicts"], "verdicts.schema.yaml")
+    sections = coverage.sections(config["report"]["sections"])
+    if unknown := set(criteria) - {section["id"] for section in sections}:
+        raise StudyError(f"{config['report']['verdicts']}: no section is named {sorted(unknown)}")
+    names = [name for page in files.values() for name, _ in page]
+    embedded, pages = views.embedded(names, root / "figures", figures_mb), []
+    for section in sections:
+        rows = criteria.get(section["id"], [])
+        pages.append(
+            {"disagreements": [], "explorer": False, "accounting": False}
+            | section
+            | {
+                "verdicts": views.verdict_rows(rows, read, sizes),
+                "tables": [
+                    views.table(shown["name"], shown, read[shown["name"]], published)
+                    for shown in section.get("tables", [])
+                    if shown["name"] in read
+                ],
+                "figures": [
+                    views.figure(name, caption, root / "figures", name in embedded)
+                    for name, caption in files[section["id"]]
+                ],
+            }
+        )
+    page = render(
+        Path(templates),
+        study=config["study"], sections=pages, verdicts=VERDICTS,
+        trusted=_trusted(pages[0]["verdicts"]), coverage=_coverage(read),
+        explorer=_explorer(explorers),
+        accounting=_accounting(root), carbon=_rows(root / "tables/carbon_paper.csv"),
+        provenance=_provenance(root), skipped=_skipped(samples), code=code,
+        config=yaml.safe_dump(config, sort_keys=False), versions=_versions(),
+        charts=vl_convert.javascript_bundle(CHARTS) if explorers else "",
+    )  # fmt: skip
+    write_text(output, page)
+    log.info("%s: %.1f MB", output, len(page.encode()) / 1e6)
+
+
+def render(templates, **what):
+    """The page; everything that is not marked as ours is escaped."""
+    loader = jinja2.FileSystemLoader(templates)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["script"] = lambda text: jinja2.utils.markupsafe.Markup(
+        text.replace("</script", "<\\/script")
+    )
+    environment.globals["include_file"] = lambda name: jinja2.utils.markupsafe.Markup(
+        loader.get_source(environment, name)[0]
+    )
+    return environment.get_template("report.html").render(**what)
+
+
+def _trusted(controls):
+    """Whether the controls passed: yes, no, or not run."""
+    said = {row["verdict"] for row in controls}
+    return {frozenset([SUPPORTED]): "yes", frozenset([NOT_RUN]): "not run"}.get(
+        frozenset(said), "no"
+    )
+
+
+def _coverage(read):
+    there = {name: (len(r.planned) - len(r.missing), len(r.planned)) for name, r in read.items()}
+    total = [sum(column) for column in zip(*there.values(), strict=True)]
+    return {"tables": there, "there": total[0], "planned": total[1]}
+
+
+def _rows(path):
+    """A table as it is, cells as text; empty where there is none."""
+    if not path.exists():
+        return {"head": [], "rows": []}
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return {"head": table.columns.tolist(), "rows": table.values.tolist()}
+
+
+def _explorer(files):
+    """Data of the norm explorer; pictures that backbones share are kept once."""
+    backbones = [json.loads(Path(path).read_text()) for path in files]
+    pictures = {}
+    for image in (image for one in backbones for image in one["gallery"]):
+        image["src"] = pictures.setdefault(image["src"], len(pictures))
+    return {"backbones": backbones, "pictures": list(pictures)}
+
+
+def _accounting(root):
+    """Sums over jobs, by claim and by rule, and how attempts ended."""
+    path = root / "tables/accounting.csv"
+    if not path.exists():
+        return {}
+    jobs = pd.read_csv(path)
+    found = {"attempts": len(jobs), "ended": jobs["state"].value_counts().to_dict()}
+    for key in ("claim", "rule"):
+        sums = jobs.groupby(key, sort=True)[SUMS].sum()
+        counts = jobs[key].value_counts()
+        found[key] = [(name, int(counts[name]), *row) for name, *row in sums.itertuples()]
+    return found | {"all": [float(jobs[name].sum()) for name in SUMS]}
+
+
+def _provenance(root):
+    """Backbones, weights and images behind each kind of table."""
+    names = ("backbones", "bank", "backbones_discovery", "backbones_dense")
+    return [(name, _rows(root / f"tables/{name}.csv")) for name in names]
+
+
+def _skipped(samples):
+    found = []
+    for path in samples:
+        receipt = read_receipt(path)
+        name = Path(path).stem
+        found += [(name, bad["image_id"], bad["problem"]) for bad in receipt["skipped"]]
+    return found
+
+
+def _versions():
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), **found}
+
+
+if "snakemake" in globals():
+    i, p, out = snakemake.input, snakemake.params, Path(snakemake.output[0])
+    with job(snakemake.log[0], "report"):
+        main(
+            out.parents[1], p.config, p.plan, p.sizes, p.figures_mb, i.published, p.figures,
+            i.explorer, i.samples, Path(i.templates[0]).parent, out, p.code,
+        )  # fmt: skip

@@ -1,0 +1,37 @@
+"""How many tokens have a norm above a threshold, exactly, at a ladder of thresholds.
+
+The ladder goes in multiples of a block's own median, in steps of ``times ** (1 / STEPS)``, so that
+it is the same for all backbones and the outlier rule's multiple is one of its rungs.
+"""
+
+import math
+
+import numpy as np
+
+STEPS = 48  # rungs from the median to the outlier rule's multiple of it: 2.3 % each for 3
+
+
+def multiple(rung: int, times: float) -> float:
+    """Threshold of a rung, in medians; exactly ``times`` at rung :data:`STEPS`."""
+    return times ** (rung / STEPS)
+
+
+def tail(norms: np.ndarray, times: float) -> dict:
+    """The ladder of one block.
+
+    Args:
+        norms: of patch tokens, any shape, positive.
+        times: the outlier rule's multiple of the median.
+
+    Returns:
+        ``median``; ``first``, the lowest rung, below every norm; ``above``, the number of tokens
+        above each rung from there on, the last one 0.
+    """
+    median = np.median(norms)
+    ends = np.log([norms.min() / median, norms.max() / median]) / math.log(times) * STEPS
+    first, last = math.floor(ends[0]) - 1, math.ceil(ends[1]) + 1
+    ordered = np.sort(norms, axis=None)
+    # As the outlier rule compares: a norm with a multiple of the median, in the norms' precision.
+    rungs = [multiple(rung, times) * median for rung in range(first, last + 1)]
+    above = len(ordered) - np.searchsorted(ordered, np.array(rungs, norms.dtype), side="right")
+    return {"median": float(median), "first": first, "above": above.tolist()}

@@ -1,0 +1,98 @@
+"""Titles of the tables, and what must be known to read them."""
+
+TITLES = {
+    "claim1": "Claim 1: artifacts in the maps and norms of patch tokens",
+    "claim2": "Claim 2: where in depth, and in which models, norms grow outliers",
+    "claim3": "Claim 3: how alike the neighbours of outlier and of normal tokens are",
+    "registers": "Registers: what they change, and what they learn",
+    "claim4": "Claim 4: what normal and outlier tokens know of place, pixels and class",
+    "sensitivity": "Claim 4: outlier minus normal class accuracy under other recipes of the probe",
+    "claim5": "Claim 5: classification with and without registers",
+    "control": "Controls: what was planted, and what the instrument says",
+    "discovery": "Object discovery: LOST on patch features",
+    "dense": "Dense tasks: linear heads on patch tokens, and how smooth their maps are",
+}
+
+
+NOTES = {
+    "claim1": "Norms are L2 norms of patch tokens after the last block, before the final norm. "
+    "Rules side by side: above the 98th percentile (2 % of any model by construction), above 150 "
+    "(meant for DINOv2-g), above 3 x median, and a mixture of two Gaussians on log-norms. "
+    "has_artifacts: yes if the share above 3 x median is surely over the configured minimum and "
+    "the two modes are surely apart; no if the share is surely below it. position_entropy is 1 "
+    "when outliers sit anywhere and 0 when they sit in one place.",
+    "claim2": "Blocks are counted from 1. onset_block is the first from which on the share above "
+    "3 x median stays over the configured minimum up to its peak.",
+    "claim3": "Cosine similarity of patch embeddings (no position) with their up to four "
+    "neighbours. outlier: norm above the backbone's 98th percentile, which marks 2 % of the tokens "
+    "of any model, with or without artifacts; outlier_3x_median: above 3 x median, empty where "
+    "there are none. Read a ratio together with claim 1: where has_artifacts is no, it compares "
+    "ordinary tokens, and where position_entropy is low, place and content are confounded. "
+    "The published ratio of 2.5 has no definition; ours is the ratio of the shares of pairs above "
+    "a similarity, and of patches by their mean (patch).",
+    "claim4": "Linear probes on frozen tokens before the final norm, split by image; normal and "
+    "outlier tokens (norm above the 98th percentile of the analysed sample) in equal numbers and "
+    "from the same images, class probes with one token of each kind an image. Features are "
+    "standardised by all images but the test images. Pixel errors are in pixels scaled by "
+    "ImageNet's mean and deviation; the published L2 error is the squared one. The learning rate "
+    "is the best on validation images; n: test images, or tokens where nothing was measured. "
+    "Intervals: bootstrap over seeds and test images. chance, commonest, mean patch, random and "
+    "best one place: what guessing gives on the same tokens. pixel_explained: what the probe "
+    "takes off the mean patch's squared error, in percent: errors of groups compare only so "
+    "where one group's patches are plainer. position_confounded: yes if a group's tokens crowd "
+    "in so few places (position_entropy) that their position can be guessed without looking: "
+    "then a position probe says nothing about local information. outliers know: more or less if "
+    "the interval of outlier minus normal leaves zero out. Controls: the planted neuron adds one "
+    "and the same vector to constant patches and takes nothing away, so planted outliers should "
+    "know as much as their patch shows; the clean control has no mechanism, its outliers are "
+    "just its 2 % largest tokens.",
+    "sensitivity": "Each recipe changes one thing of the study's class probe. Published "
+    "differences on DINOv2-g: +3.2 points (darcet-2024), +18.3 (reassessment-2025).",
+    "claim5": "own_head: the classifier a backbone came with; published_head: DINOv2's linear "
+    "heads on [CLS; mean patch] (4_layers: CLS of the last four blocks); feature sets joined by +: "
+    "linear heads trained here by SGD on features of unaugmented images, the learning rate chosen "
+    "on held-out training images (learning_rate_at_edge: it is an end of the sweep, a better one "
+    "may lie outside); knn: weighted vote of the nearest training images. Natively shown, or "
+    "@resize256 (shorter side to 256, central 224), where -official resamples DINOv2's position "
+    "embedding as its own code does. Intervals: bootstrap over test images, and over seeds where "
+    "there are several; top1_over_seeds: Student's, over seeds alone. A gain is a paired "
+    "difference on the same images; registers_help says whether its interval lies above zero "
+    "(yes), below (no) or holds it (cannot tell), for these weights: what another training of the "
+    "backbone would give, it does not know. Figures of DINOv2's README are the best of its linear "
+    "heads, of one or four layers. The main paper does not say at which size it showed images; its "
+    "figures stand beside the native one.",
+    "registers": "Every register count beside the same backbone without registers, on the same "
+    "images: ..._minus_r0 is the mean difference image by image. trained, scratch, finetuned: "
+    "registers the weights know. testtime: registers added to finished weights; the few MLP "
+    "neurons that write outliers fire there instead (measures/neurons says which and why). random: "
+    "the control, as many neurons of the same blocks drawn at random. _of_base: over 3 x the "
+    "median of the backbone without registers, the same bar for both. map_entropy: of the "
+    "attention row over patches. map_cosine: of two maps of one image, their means removed.",
+    "dense": "linear: a head trained here on frozen tokens after the final norm (batch norm and "
+    "1 x 1 convolution for classes; 256 depth bins from patch and CLS for depth); constant: the "
+    "commonest class or the mean depth of the training images. miou: over classes that occur. "
+    "rmse, abs_rel, delta1: mean over images, as in BTS and DINOv2; rmse_pooled: over all pixels. "
+    "..._minus_r0: the difference from the same backbone without registers on the same images, "
+    "one head each, so that the noise of training a head is not in its interval; registers help: "
+    "yes if the interval lies on the better side of zero, no if on the worse, else cannot tell. "
+    "features_cached: yes if tokens of fixed crops were taken once, no if crops were drawn anew at "
+    "each step. roughness: 0 for a map that equals its own 3 x 3 median, 1 if the median explains "
+    "nothing of its variance over the image; of the tokens, of their directions (length one), and "
+    "of their norms. Published NYUd figures come from 24,231 training images; the labelled file "
+    "has 795.",
+    "discovery": "corloc: share of the images with a box whose object has an IoU of at least 0.5 "
+    "with a true box. lost: block, facet, normalisation and bias chosen on held-out images "
+    "(lost_held_out, flattered by the choice), reported on the others. lost_k_unbiased and "
+    "lost_v_unbiased: last block, as they are, bias 0, which is LOST as published; nothing is "
+    "chosen. only_...: the choice with one hand tied. all_settings: over the whole sweep. "
+    "whole_image: the box that ignores the image. The bias is added to the Gram matrix in units "
+    "of the median squared norm of an image's patches; Darcet et al. did not publish theirs, so "
+    "that their figures cannot be expected back exactly. Images keep their size, zero-padded to "
+    "whole patches. Objects marked difficult or truncated count and crowds do not, as in LOST, "
+    "unless the set drops them (left_out); images without a box are left out. ..._minus_r0: the "
+    "difference from the same backbone without registers on the same images, each under the "
+    "setting chosen for it; registers help: yes if its interval lies above zero, no if below.",
+    "control": "planted: constant patches, read off the pixels. measured: tokens above 3 x median. "
+    "The verdict is yes if not one token differs, the block is the planted one, and has_artifacts "
+    "says so; for the negative control, if nothing was found.",
+}
