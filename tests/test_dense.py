@@ -15,13 +15,13 @@ from tokenscope.crops import Frozen, windows
 from tokenscope.dense import Cached, predict, train
 from tokenscope.errors import StudyError
 from tokenscope.facets import Facets
+from tokenscope.iou import class_iou
 from tokenscope.jobs import Interrupted
 from tokenscope.native import AnySize, batch
 from tokenscope.readouts import (
     Depth,
     Segmentation,
     areas,
-    class_iou,
     depth_errors,
     eigen_crop,
     expected_depth,

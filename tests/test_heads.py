@@ -10,6 +10,7 @@ from gather import verdicts
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
+from tokenscope.cited import Published
 from tokenscope.errors import StudyError
 from tokenscope.gains import as_ours, gains, published_gains
 from tokenscope.heads import Features, Recipe, _rank, _Training, knn_ranks, ranks, train
@@ -209,7 +210,7 @@ def test_the_page_gives_a_verdict_to_differences_that_registers_make_and_no_othe
         ("f", "s", "r0"): Ranks(ids, sets),
         ("f", "s", "r4"): Ranks(ids, {**sets, "cls+patch_mean+registers": good}),
     }
-    lines = verdicts(gains(found, "d", STATISTICS), {})[4:-1]
+    lines = verdicts(gains(found, "d", STATISTICS), Published("config/published.csv"))[4:-1]
     said = {tuple(line.split(" | ")[2:4]): line.split(" | ")[-1] for line in lines}
     assert said == {
         ("cls+patch_mean", "r0"): "cannot tell |", ("patch_mean", "r0"): "cannot tell |",

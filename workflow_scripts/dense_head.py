@@ -15,8 +15,9 @@ from tokenscope.checkpoints import Checkpoint
 from tokenscope.crops import Frozen
 from tokenscope.dense import Augmented, Cached, constant, predict, rows_of, train
 from tokenscope.errors import StudyError
+from tokenscope.iou import class_iou
 from tokenscope.jobs import Interrupted, Progress, StopRequest, job, log
-from tokenscope.readouts import HEADS, areas, class_iou, depth_errors, eigen_crop
+from tokenscope.readouts import HEADS, areas, depth_errors, eigen_crop
 from tokenscope.stores import Stopwatch, fingerprint, read_receipt, weights_of, write_receipt
 from tokenscope.targets import Maps
 

@@ -12,8 +12,8 @@ import pandas as pd
 from tokenscope import kinds, tidy
 from tokenscope.bootstrap import Bootstrap
 from tokenscope.errors import StudyError
+from tokenscope.iou import class_iou
 from tokenscope.ranks import verdict
-from tokenscope.readouts import class_iou
 
 AREAS = "areas"  # by class (image, 3, classes): mIoU is no mean over images
 MINUS = "_minus_r0"

@@ -94,13 +94,6 @@ def areas(predicted: np.ndarray, target: np.ndarray, classes: int) -> np.ndarray
     ])  # fmt: skip
 
 
-def class_iou(areas: np.ndarray) -> np.ndarray:
-    """Intersection over union (..., classes) of summed areas (..., 3, classes); NaN if nowhere."""
-    both, predicted, true = np.moveaxis(areas.astype(np.float64), -2, 0)
-    union = predicted + true - both
-    return np.divide(both, union, out=np.full_like(union, np.nan), where=union > 0)
-
-
 def depth_errors(predicted: np.ndarray, target: np.ndarray) -> dict[str, float]:
     """Errors of one image over pixels with a target > 0 (metres).
 
