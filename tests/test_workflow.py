@@ -189,7 +189,8 @@ def test_discovery_and_dense_tasks(study):
     assert found["low"] > 0
     assert value(labels, group="linear", metric="features_cached")["value"] == 1
     assert {"rmse", "abs_rel", "delta1"} <= set(rows[rows["dataset"] == "scenes-depth"]["metric"])
-    assert (rows["group"] == "smoothness").sum() == 3 * len(table(study, "backbones"))
+    rough = rows["metric"].str.fullmatch("roughness_(tokens|directions|norms)")
+    assert rough.sum() == 3 * len(table(study, "backbones"))
     for figure in ("scenes-boxes/discovery/embedded/tiny", "scenes-labels/dense/embedded"):
         assert (study / RESULTS / "figures" / f"{figure}.png").exists()
 
@@ -265,7 +266,9 @@ def test_every_job_of_the_study_is_accounted_for(study):
     stats = planned(snakemake(study, "-n", "--forceall", *MINI, "all"))
     rules = rows["rule"].value_counts().to_dict()
     # Figures and their data may be made afterwards.
-    late = re.compile("accounting|all|fig_.*|.*_curves|discovery_(maps|settings)|dense_classes")
+    late = re.compile(
+        "accounting|all|fig_.*|.*_curves|discovery_(maps|settings)|report|explorer|diagnosis.*"
+    )
     known, expected = (
         {rule: n for rule, n in counts.items() if not late.fullmatch(rule)}
         for counts in (rules, stats)
@@ -300,7 +303,7 @@ def test_style_reruns_figures_only(study, edited):
     every = planned(snakemake(study, "-n", "--forceall", *MINI, "all"))
     figures = {name for name in every if name.startswith("fig_")}
     assert {"fig_maps", "fig_norms", "fig_dense"} <= figures <= set(jobs)
-    assert set(jobs) - figures <= {"all"}
+    assert set(jobs) - figures <= {"all", "report", "diagnosis_page"}
 
 
 def test_a_rule_of_outliers_reruns_measures_not_extraction(study, edited):
@@ -315,7 +318,7 @@ def test_a_rule_of_outliers_reruns_measures_not_extraction(study, edited):
 def test_a_parameter_reruns_what_depends_on_it(study, edited):
     edited("tests/study/mini.yaml", "gallery:", "redundancy: {similarities: [0.7]}\ngallery:")
     jobs = planned(snakemake(study, "-n", *MINI, "all"))
-    accounts = {"accounting", "fig_energy", "all"}
+    accounts = {"accounting", "fig_energy", "all", "report", "diagnosis", "diagnosis_page"}
     assert set(jobs) <= {"redundancy", "cosine_curves", "gather", "fig_cosine"} | accounts
     assert jobs["redundancy"] == len(table(study, "backbones"))
 
