@@ -30,7 +30,9 @@ pytestmark = [
 # The mini study with chunks of one image, so that an extraction lasts long enough to be hit.
 STUDY = {"extract": {"batch": 1, "chunk_mb": 0.001}}
 # What is left out where an extraction is all that matters.
-MORE = ("probes", "heads", "discovery", "dense", "training", "overhead")
+MORE = (
+    "probes", "heads", "discovery", "dense", "training", "overhead", "testtime", "diagnose",
+)  # fmt: skip
 IMAGES = 200
 # A profile that polls quickly. The nodes pretend GPUs, so jobs ask for them as on a real cluster.
 QUICK = {
