@@ -19,7 +19,7 @@ rule norms:
         ENV
     threads: config["threads"]["measure"]
     resources:
-        mem_mb=lambda w, attempt: measure_mb(w, 12 * row_of(w).arch.depth, attempt),
+        mem_mb=megabytes("norms"),
         runtime=minutes("norms"),
     params:
         who=who,

@@ -17,7 +17,7 @@ rule redundancy:
         ENV
     threads: config["threads"]["measure"]
     resources:
-        mem_mb=lambda w, attempt: measure_mb(w, 150, attempt),
+        mem_mb=megabytes("redundancy"),
         runtime=minutes("redundancy"),
     params:
         who=who,

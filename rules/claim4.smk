@@ -21,7 +21,7 @@ rule probe:
     threads: config["threads"]["probe"]
     resources:
         gpu=gpu,
-        mem_mb=lambda w, attempt: STUDY.probing.memory_mb(gpu() > 0) * attempt,
+        mem_mb=megabytes("probe"),
         runtime=minutes("probe"),
     params:
         who=who,
@@ -50,7 +50,7 @@ rule sensitivity:
     threads: config["threads"]["probe"]
     resources:
         gpu=gpu,
-        mem_mb=lambda w, attempt: STUDY.probing.memory_mb(gpu() > 0) * attempt,
+        mem_mb=megabytes("sensitivity"),
         runtime=minutes("sensitivity"),
     params:
         who=who,

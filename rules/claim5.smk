@@ -65,7 +65,7 @@ rule heads:
     threads: config["threads"]["train"]
     resources:
         gpu=gpu,
-        mem_mb=lambda w, attempt: HEADS.memory_mb(row_of(w), w.view, gpu() > 0) * attempt,
+        mem_mb=megabytes("heads"),
         runtime=minutes("heads"),
     params:
         groups=lambda w: [head.group for head in HEADS.released(row_of(w))],
@@ -92,7 +92,7 @@ rule gains:
     conda:
         ENV
     resources:
-        mem_mb=lambda w, attempt: cost.manifest_mb(STUDY.planned_images(w.dataset)) * attempt,
+        mem_mb=megabytes("gains"),
         runtime=minutes("gains"),
     params:
         backbones=[(row.family, row.size, row.registers) for row, _ in HEADS.jobs],

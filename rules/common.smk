@@ -7,7 +7,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow_scripts")))
-from tokenscope import claim5, cost, coverage, expect, forecast
+from tokenscope import claim5, cost, coverage, expect, forecast, memory
 from tokenscope.carbon import Site
 from tokenscope.errors import StudyError
 from tokenscope.hints import hints
@@ -220,31 +220,17 @@ def gpu(wildcards=None):
 
 
 def minutes(rule):
-    """Reserved minutes by the cost model, thrice the expectation, more on each attempt."""
+    """Reserved minutes by the cost model, twice the expectation, more on each attempt."""
     return lambda wildcards, threads, attempt: expect.minutes(
         STUDY, rule, wildcards, threads, attempt
     )
 
 
-def task_mb(wildcards, attempt=1):
-    """Host memory in MB of a job that runs a backbone on images of any size."""
-    weights = 8 * row_of(wildcards).arch.params / 1e6
-    return int(cost.torch_mb(gpu() > 0) + weights + 2500) * attempt
-
-
-def extract_mb(wildcards, attempt=1):
-    """Reserved host memory of an extraction in MB, more on each attempt."""
-    arch, size = row_of(wildcards).arch, row_of(wildcards).arch.input_size
-    chunk, stored = STUDY.chunk_images(row_of(wildcards)), cost.token_bytes(arch, size)
-    return cost.extract_mb(arch, size, chunk, gpu() > 0, stored) * attempt
-
-
-def features_mb(wildcards, attempt=1):
-    """The same for a pass that keeps little per image."""
-    arch, size = row_of(wildcards).arch, geometry_of(wildcards).size
-    chunk = STUDY.feature_chunk(row_of(wildcards), wildcards.view)
-    stored = cost.feature_bytes(arch, size, 2 * bank_of(wildcards).get("tokens", 0) + 1)
-    return cost.extract_mb(arch, size, chunk, gpu() > 0, stored) * attempt
+def megabytes(rule):
+    """Reserved host memory in MB by tokenscope.memory, more on each attempt."""
+    return lambda wildcards, threads, attempt: memory.megabytes(
+        STUDY, rule, wildcards, threads, attempt
+    )
 
 
 def bank_of(wildcards):
@@ -255,21 +241,3 @@ def bank_of(wildcards):
 def cutoffs_of(wildcards):
     """The cutoffs a bank is drawn with: of the same backbone, on the analysed sample."""
     return f"{RESULTS}/cutoffs/{config['probes']['cutoffs']}/{row_of(wildcards).key}.json"
-
-
-def kin_mb(wildcards, attempt=1):
-    """Memory of a job that holds the norms of all register counts of one size, in MB."""
-    images = STUDY.planned_images(wildcards.dataset)
-    rows = STUDY.kin(wildcards.family, wildcards.size)
-    values = sum(
-        cost.tokens_per_image(r.arch, r.arch.input_size) * (2 * r.arch.depth + r.arch.prefix_tokens)
-        for r in rows
-    )
-    return int(cost.LIGHT_MB + 12 * images * values / 1e6) * attempt
-
-
-def measure_mb(wildcards, bytes_per_token, attempt=1):
-    """Memory of a job that holds all of one quantity of a backbone, in MB."""
-    row, images = row_of(wildcards), STUDY.planned_images(wildcards.dataset)
-    tokens = images * cost.tokens_per_image(row.arch, row.arch.input_size)
-    return int(cost.LIGHT_MB + bytes_per_token * tokens / 1e6) * attempt

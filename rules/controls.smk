@@ -22,7 +22,7 @@ rule control:
         ENV
     threads: config["threads"]["measure"]
     resources:
-        mem_mb=lambda w, attempt: cost.torch_mb(False) * attempt,
+        mem_mb=megabytes("control"),
         runtime=minutes("control"),
     params:
         who=who,

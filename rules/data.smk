@@ -14,7 +14,7 @@ rule render:
         ENV
     threads: config["threads"]["render"]
     resources:
-        mem_mb=lambda w, attempt: cost.LIGHT_MB * attempt,
+        mem_mb=megabytes("render"),
         runtime=minutes("render"),
     params:
         images=lambda w: STUDY.datasets[w.dataset]["images"],
@@ -39,7 +39,7 @@ rule index:
         ENV
     threads: config["threads"]["index"]
     resources:
-        mem_mb=lambda w, attempt: cost.manifest_mb(STUDY.planned_images(w.dataset)) * attempt,
+        mem_mb=megabytes("index"),
         runtime=minutes("index"),
     params:
         source=lambda w: STUDY.source(w.dataset),
@@ -63,7 +63,7 @@ rule sample:
         ENV
     threads: config["threads"]["index"]
     resources:
-        mem_mb=lambda w, attempt: cost.manifest_mb(STUDY.planned_images(w.dataset)) * attempt,
+        mem_mb=megabytes("sample"),
         runtime=minutes("sample"),
     params:
         source=lambda w: STUDY.source(w.dataset),
@@ -89,7 +89,7 @@ rule decode:
         ENV
     threads: config["threads"]["decode"]
     resources:
-        mem_mb=lambda w, threads, attempt: (cost.LIGHT_MB + 100 * threads) * attempt,
+        mem_mb=megabytes("decode"),
         runtime=minutes("decode"),
     params:
         root=lambda w: STUDY.image_root(w.dataset),

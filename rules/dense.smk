@@ -17,7 +17,7 @@ rule index_targets:
         ENV
     threads: config["threads"]["index"]
     resources:
-        mem_mb=lambda w, attempt: cost.LIGHT_MB * attempt,
+        mem_mb=megabytes("index_targets"),
         runtime=minutes("index_targets"),
     params:
         source=lambda w: DENSE.source(w.dataset),
@@ -48,7 +48,7 @@ rule dense_head:
     threads: config["threads"]["extract"]
     resources:
         gpu=gpu,
-        mem_mb=task_mb,
+        mem_mb=megabytes("dense_head"),
         runtime=minutes("dense_head"),
     params:
         source=lambda w: DENSE.source(w.dataset),
@@ -79,7 +79,7 @@ rule smoothness:
         ENV
     threads: config["threads"]["measure"]
     resources:
-        mem_mb=lambda w, attempt: (cost.LIGHT_MB + 200) * attempt,
+        mem_mb=megabytes("smoothness"),
         runtime=minutes("smoothness"),
     params:
         who=who,

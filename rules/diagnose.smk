@@ -22,7 +22,7 @@ rule diagnosis:
         ENV
     threads: config["threads"]["measure"]
     resources:
-        mem_mb=lambda w, attempt: measure_mb(w, 12 * row_of(w).arch.depth, attempt),
+        mem_mb=megabytes("diagnosis"),
         runtime=minutes("diagnosis"),
     params:
         who=who,

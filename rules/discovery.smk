@@ -18,7 +18,7 @@ rule index_boxes:
         ENV
     threads: config["threads"]["index"]
     resources:
-        mem_mb=lambda w, attempt: DISCOVERY.listing_mb(w.dataset) * attempt,
+        mem_mb=megabytes("index_boxes"),
         runtime=minutes("index_boxes"),
     params:
         source=lambda w: DISCOVERY.source(w.dataset),
@@ -45,7 +45,7 @@ rule discover:
     threads: config["threads"]["extract"]
     resources:
         gpu=gpu,
-        mem_mb=task_mb,
+        mem_mb=megabytes("discover"),
         runtime=minutes("discover"),
     params:
         spec=lambda w: row_of(w).spec,
@@ -82,7 +82,7 @@ rule corloc:
         ENV
     threads: config["threads"]["measure"]
     resources:
-        mem_mb=lambda w, attempt: cost.torch_mb(False) * attempt,
+        mem_mb=megabytes("corloc"),
         runtime=minutes("corloc"),
     params:
         who=who,
@@ -132,7 +132,7 @@ rule discovery_maps:
     threads: config["threads"]["extract"]
     resources:
         gpu=gpu,
-        mem_mb=task_mb,
+        mem_mb=megabytes("discovery_maps"),
         runtime=minutes("discovery_maps"),
     params:
         spec=lambda w: row_of(w).spec,

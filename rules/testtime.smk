@@ -26,7 +26,7 @@ rule neurons:
     threads: config["threads"]["extract"]
     resources:
         gpu=gpu,
-        mem_mb=extract_mb,
+        mem_mb=megabytes("neurons"),
         runtime=minutes("neurons"),
     params:
         spec=lambda w: row_of(w).spec,
@@ -79,7 +79,7 @@ rule compare:
         ENV
     threads: config["threads"]["measure"]
     resources:
-        mem_mb=kin_mb,
+        mem_mb=megabytes("compare"),
         runtime=minutes("compare"),
     params:
         backbones=lambda w: [

@@ -18,7 +18,7 @@ rule extract:
     threads: config["threads"]["extract"]
     resources:
         gpu=gpu,
-        mem_mb=extract_mb,
+        mem_mb=megabytes("extract"),
         runtime=minutes("extract"),
     params:
         spec=lambda w: row_of(w).spec,
@@ -55,7 +55,7 @@ rule features:
     threads: config["threads"]["extract"]
     resources:
         gpu=gpu,
-        mem_mb=features_mb,
+        mem_mb=megabytes("features"),
         runtime=minutes("features"),
     params:
         spec=lambda w: claim5.spec(row_of(w), w.view),
@@ -93,7 +93,7 @@ rule gallery:
     threads: config["threads"]["extract"]
     resources:
         gpu=gpu,
-        mem_mb=extract_mb,
+        mem_mb=megabytes("gallery"),
         runtime=minutes("gallery"),
     params:
         spec=lambda w: row_of(w).spec,

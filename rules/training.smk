@@ -40,10 +40,7 @@ rule train:
         mpi=lambda w: "srun" if STUDY.compute(row_of(w))["nodes"] > 1 else None,
         tasks=lambda w: STUDY.compute(row_of(w))["nodes"],
         tasks_per_gpu=0,
-        mem_mb=lambda w, threads, attempt: cost.train_mb(
-            STUDY.compute(row_of(w)), threads, gpu() > 0
-        )
-        * attempt,
+        mem_mb=megabytes("train"),
         runtime=lambda w: STUDY.compute(row_of(w))["minutes"],
     params:
         spec=lambda w: row_of(w).spec,
@@ -78,7 +75,7 @@ rule snapshots:
     threads: config["threads"]["extract"]
     resources:
         gpu=gpu,
-        mem_mb=extract_mb,
+        mem_mb=megabytes("snapshots"),
         runtime=minutes("snapshots"),
     params:
         spec=lambda w: row_of(w).spec,
@@ -107,7 +104,7 @@ rule emergence:
         ENV
     threads: config["threads"]["measure"]
     resources:
-        mem_mb=lambda w, attempt: measure_mb(w, 12 * row_of(w).arch.depth, attempt),
+        mem_mb=megabytes("emergence"),
         runtime=minutes("emergence"),
     params:
         who=who,
@@ -214,7 +211,7 @@ rule overhead:
     threads: config["threads"]["extract"]
     resources:
         gpu=gpu,
-        mem_mb=lambda w, attempt: (cost.torch_mb(gpu() > 0) + 2000) * attempt,
+        mem_mb=megabytes("overhead"),
         runtime=minutes("overhead"),
     params:
         spec=lambda w: row_of(w).spec,

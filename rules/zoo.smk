@@ -48,7 +48,7 @@ rule plant:
     conda:
         ENV
     resources:
-        mem_mb=lambda w, attempt: cost.torch_mb(False) * attempt,
+        mem_mb=megabytes("plant"),
         runtime=minutes("plant"),
     params:
         spec=lambda w: base_row(w).spec,

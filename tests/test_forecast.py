@@ -2,6 +2,7 @@
 
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from tokenscope.budget import PEAK, UTILISATION, Forecast
 from tokenscope.calibrate import BESIDE, BETWEEN, PRIOR, SCATTER, Calibration, Estimate, total
 from tokenscope.carbon import Site
 from tokenscope.forecast import warnings
+from tokenscope.memory import MEMORY
 from tokenscope.plan import Task, claim_of
 from tokenscope.schedule import Machine, Step, simulate
 from tokenscope.study import Study
@@ -143,6 +145,18 @@ def test_the_model_answers_for_every_rule_it_lists():
         if rule not in SECTIONED:
             job = expect.Job(study(), rule, wildcards)
             assert seconds(job) > 0 and (size is None or size(job) >= 0)
+
+
+def test_every_request_is_that_of_its_own_rule():
+    """The models know each rule that asks them, and no rule asks for another's."""
+    asked = {"minutes": set(), "megabytes": set()}
+    for file in Path("rules").glob("*.smk"):
+        for text in re.split(r"^(?:use )?rule ", file.read_text(), flags=re.M)[1:]:
+            for what, rule in re.findall(r'=(minutes|megabytes)\("(\w+)"\)', text):
+                assert text.startswith(f"{rule}:"), (file, rule)
+                asked[what].add(rule)
+    assert asked["megabytes"] == set(MEMORY) and asked["minutes"] <= set(expect.MODEL)
+    assert asked["megabytes"] - asked["minutes"] == {"train"}  # its recipe names the minutes
 
 
 def task(rule, todo=True, gpus=1, hours=1.0, **changed):
