@@ -1,0 +1,49 @@
+# What registers cost on the device at hand; needs neither weights nor images.
+
+
+localrules:
+    gather_overhead,
+
+
+rule overhead:
+    output:
+        f"{RESULTS}/measures/overhead/{BACKBONE}.csv",
+    log:
+        f"{RESULTS}/logs/overhead/{BACKBONE}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/overhead/{BACKBONE}.tsv"
+    conda:
+        ENV
+    threads: config["threads"]["extract"]
+    resources:
+        gpu=gpu,
+        mem_mb=megabytes("overhead"),
+        runtime=minutes("overhead"),
+    params:
+        spec=lambda w: row_of(w).spec,
+        counts=config["overhead"]["registers"],
+        modelled=lambda w: cost.flops_by_registers(row_of(w).arch, config["overhead"]["registers"]),
+        size=lambda w: row_of(w).arch.input_size,
+        batch=config["overhead"]["batch"],
+        rounds=config["overhead"]["rounds"],
+        device=config["device"],
+        code=code("overhead.py"),
+    script:
+        "../workflow_scripts/overhead.py"
+
+
+rule gather_overhead:
+    input:
+        rows=[f"{RESULTS}/measures/overhead/{row.key}.csv" for row in STUDY.overhead],
+        published="config/published.csv",
+    output:
+        csv=tabled("overhead"),
+        text=f"{RESULTS}/tables/overhead.md",
+    log:
+        f"{RESULTS}/logs/gather_overhead/overhead.log",
+    conda:
+        ENV
+    params:
+        code=code("gather_overhead.py"),
+    script:
+        "../workflow_scripts/gather_overhead.py"
