@@ -49,7 +49,7 @@ rule {name}:
     script: "script.py"
 """
     for name, needs in (
-        ("a", ""),
+        ("a", "input: []"),
         ("b", 'input: lambda w: f"out/a/{w.i}.txt" if int(w.i) < many // 2 else []'),
     )
 )
