@@ -5,6 +5,7 @@ made from ``r0``, ``r1-planted-testtime`` from ``r0-planted``.
 """
 
 import re
+from functools import cache
 
 CONTROLS = ("planted", "clean")
 ATTACHED = ("testtime", "random")  # random: the control, with as many neurons drawn at random
@@ -14,6 +15,7 @@ REGISTERS = re.compile(
 )
 
 
+@cache  # asked for each backbone at every look through a study
 def kind(registers: str) -> str:
     """Where the registers of a name come from: none, trained, scratch ...; or which control."""
     match = REGISTERS.fullmatch(registers)
@@ -21,6 +23,7 @@ def kind(registers: str) -> str:
     return match["attached"] or match["made"] or released
 
 
+@cache
 def base(registers: str) -> str:
     """The name without registers that a name with registers is to be compared with."""
     made = REGISTERS.fullmatch(registers)["made"]

@@ -108,8 +108,15 @@ class Study:
 
     def attached_to(self, row: Backbone) -> list[Backbone]:
         """A backbone without registers, and those made from it at test time."""
-        made = [r for r in self.rows.values() if r.attached and r.base_key == row.key]
-        return [row, *made]
+        return [row, *self._made.get(row.key, [])]
+
+    @cached_property
+    def _made(self) -> dict[str, list[Backbone]]:
+        found = defaultdict(list)
+        for row in self.rows.values():
+            if row.attached:
+                found[row.base_key].append(row)
+        return found
 
     def kin(self, family: str, size: str) -> list[Backbone]:
         """The chosen backbones of one family and size: its register counts, of all kinds."""

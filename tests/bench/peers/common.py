@@ -21,7 +21,7 @@ def program(work) -> None:
     device = pick()
     timm_id, arguments, size, batch = shapes(device)[name]
     model = open_random(timm_id, arguments, size, device)
-    images = np.load(place / "images.npy", mmap_mode="r")[:count]
+    images = np.load(place / "images.npy", mmap_mode="c")[:count]
     work(model, images[:batch], batch, device, place / "warm")
     sync(device)
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
