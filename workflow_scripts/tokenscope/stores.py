@@ -16,6 +16,7 @@ import platform
 import shutil
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -121,18 +122,19 @@ class StoreWriter:
         Raises:
             Superseded: another job has taken this store over.
         """
-        digests = {}
-        for name, array in self.arrays.items():
-            data = np.ascontiguousarray(values[name])
-            try:
-                array[start : start + len(data)] = data
-            except OSError:  # the folder was taken away at this moment
-                self._check_owner()
-                raise
+        given = {name: np.ascontiguousarray(values[name]) for name in self.arrays}
+        with ThreadPoolExecutor(1) as beside:  # checksums are taken while the system copies
             # Tells contents apart at the speed of memory; nobody forges a store against us.
-            digests[name] = xxhash.xxh3_128_hexdigest(data)
+            digests = beside.map(xxhash.xxh3_128_hexdigest, given.values())
+            for name, data in given.items():
+                try:
+                    self.arrays[name][start : start + len(data)] = data
+                except OSError:  # the folder was taken away at this moment
+                    self._check_owner()
+                    raise
         self._check_owner()
-        write_text(self._note(start), json.dumps(digests))
+        notes = dict(zip(given, digests, strict=True))
+        write_text(self._note(start), json.dumps(notes))
 
     def _check_owner(self) -> None:
         fences.check(self.partial, self.final)
