@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tokenscope import paired
+from tokenscope import coverage, paired
 from tokenscope.errors import StudyError
+from tokenscope.verdicts import judge
 
 STATISTICS = {"resamples": 200, "seed": 0, "confidence": 0.95}
 RNG = np.random.default_rng(0)
@@ -62,3 +63,30 @@ def test_published_differences_average_runs():
     found = paired.published(table).set_index(["source", "family", "dataset", "metric"])["value"]
     assert found["darcet-2024", "dinov2", "voc07", "corloc_minus_r0"] == pytest.approx(20.1)
     assert found["tmlr-4353", "dinov2", "ade20k", "miou_minus_r0"] == pytest.approx(1.88)
+
+
+def judged(criterion, folder, before, after):
+    """The project's criterion, on what the images of two backbones gave."""
+    groups = coverage.load("config/verdicts.yaml", "verdicts.schema.yaml")
+    [written] = [c for group in groups.values() for c in group if c["id"] == criterion]
+    claim = criterion.partition("-")[0]
+    files = pair(folder, before, after, ids=[f"{i:03}" for i in range(200)])
+    rows = paired.differences(files, claim, STATISTICS)
+    [one] = judge(written, {claim: rows}, [("d", "f/s/r0"), ("d", "f/s/r4")])
+    return one
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"), [(110, "supported"), (90, "contradicted"), (100, "cannot tell")]
+)
+def test_images_decide_where_the_two_intervals_overlap(found, expected, tmp_path):
+    """Ten images of 200 more or fewer: intervals of the two are +- 7 points, of the gain +- 3."""
+    before, after = (100.0 * (np.arange(200) < n) for n in (100, found))
+    key = ("lost", "corloc")
+    one = judged("discovery-registers", tmp_path, {key: before}, {key: after})
+    assert (one.who, one.verdict) == ("f/s/r4", expected)
+    assert one.value == pytest.approx((found - 100) / 2)
+    # Errors: less is better, however much images differ among themselves.
+    rmse, key = RNG.random(200), ("linear", "rmse")
+    one = judged("dense-depth", tmp_path, {key: rmse}, {key: rmse - (found - 100) / 1000})
+    assert one.verdict == expected

@@ -77,13 +77,12 @@ def test_one_contradiction_settles_a_statement_about_all():
     assert overall(BASE, judged[-1:]).verdict == overall(BASE, []).verdict == "not run"
 
 
-def test_difference_to_the_backbone_without_registers_takes_both_intervals():
-    criterion = BASE | {"metric": "corloc", "groups": ["lost"], "minus": {"registers": "base"}}
-    table = {"claim4": rows(("a/b/r0", "lost", "corloc", 10, 9, 11),
-                            ("a/b/r4", "lost", "corloc", 14, 12, 16))}  # fmt: skip
-    [one] = judge(criterion, table, [("d", "a/b/r0"), ("d", "a/b/r4")])
-    assert (one.who, one.value, one.low, one.high) == ("a/b/r4", 4, 1, 7)
-    assert one.verdict == "supported"
+def test_difference_of_groups_takes_the_extremes_of_both_intervals():
+    criterion = BASE | {"groups": ["after"], "minus": {"group": "before"}}
+    table = {"claim4": rows(("a/b/r4", "before", "class_top1", 10, 9, 11),
+                            ("a/b/r4", "after", "class_top1", 14, 12, 16))}  # fmt: skip
+    [one] = judge(criterion, table, [("d", "a/b/r4")])
+    assert (one.value, one.low, one.high, one.verdict) == (4, 1, 7, "supported")
 
 
 def test_share_of_depth_and_exceptions():

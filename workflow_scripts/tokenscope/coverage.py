@@ -64,8 +64,9 @@ def tables(study) -> dict[str, Planned]:
     }
     for section in (study.discovery, study.dense):
         pairs = [(name, row) for name in section.sets for row in section.rows]
-        smooth = plan(analysed, "smoothness").parts if section is study.dense else []
-        found[section.section] = plan(pairs, section.section, smooth if section.config else [])
+        more = [f"{measures}/{section.section}/pairs.csv"]
+        more += plan(analysed, "smoothness").parts if section is study.dense else []
+        found[section.section] = plan(pairs, section.section, more if section.config else [])
     return {name: planned for name, planned in found.items() if planned.who}
 
 

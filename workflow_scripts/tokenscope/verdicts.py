@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 
 import pandas as pd
 
-from tokenscope import kinds, tidy
+from tokenscope import tidy
 
 SUPPORTED, CONTRADICTED, UNDECIDED, NOT_RUN = (
     "supported", "contradicted", "cannot tell", "not run",
@@ -127,10 +127,8 @@ def _number(criterion, mine, rows, dataset, who, group):
     if criterion.get("exact") and low != low:
         low = high = value
     if minus := criterion.get("minus"):
-        family, size, registers = who.split("/")
-        base = f"{family}/{size}/{kinds.base(registers)}" if "registers" in minus else who
-        other = _row(mine, dataset, base, minus.get("group", group))
-        if other is None or base == who and "group" not in minus:
+        other = _row(mine, dataset, who, minus["group"])
+        if other is None:
             return None
         value, low, high = value - other["value"], low - other["high"], high - other["low"]
         unit = {"percent": "points"}.get(unit, unit)

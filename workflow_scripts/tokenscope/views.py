@@ -49,11 +49,8 @@ def bound(criterion: dict) -> str:
     """What would support a statement, in words."""
     side, value = next(iter(criterion["holds"].items()))
     what = criterion["metric"].replace("*", "…")
-    minus = criterion.get("minus", {})
-    if "group" in minus:
+    if minus := criterion.get("minus"):
         what += f", less that of “{minus['group']}”"
-    if "registers" in minus:
-        what += ", less that without registers"
     if side == "order":
         return f"{what}: no, then yes, from the smallest to the largest of a family"
     if side == "answer":
