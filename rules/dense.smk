@@ -115,6 +115,7 @@ rule fig_dense:
         ENV
     params:
         depth=lambda w: DENSE.sets[w.dataset]["task"] == "depth",
+        names=lambda w: DENSE.sets[w.dataset].get("names", []),
         code=code("fig_dense.py"),
     script:
         "../workflow_scripts/fig_dense.py"

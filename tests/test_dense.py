@@ -1,5 +1,6 @@
 """Dense tasks: metrics against scikit-learn, layouts, windows, and features of any block."""
 
+import fig_dense
 import h5py
 import numpy as np
 import pytest
@@ -76,6 +77,26 @@ def test_depth_head_and_loss_have_known_values():
     assert scaled.item() == pytest.approx(0.15**0.5 * np.log(2), abs=2e-3)
     head = Depth(6, {"nearest": 0.1, "farthest": 4, "upsample": 4, "bins": 8})
     assert head(torch.randn(2, 6, 3, 5)).shape == (2, 1, 12, 20)
+
+
+def test_legend_names_the_classes_of_the_pictures(tmp_path, monkeypatch):
+    truth = np.array([[5, 5, 5], [7, 7, IGNORE]], np.uint8)
+    found = np.array([[5, 9, 9], [9, 9, 2]], np.uint8)
+    assert fig_dense.present([truth], [found]) == [5, 7, 9, 2]  # truth first, whatever is found
+    parts = {"image0": np.zeros((2, 3, 3), np.uint8), "target0": truth, "found0": found}
+    file = tmp_path / "a.npz"
+    np.savez(file, backbone=np.array("a/b/r0"), image_ids=np.array(["x"]), **parts)
+    drawn = []
+    monkeypatch.setattr(fig_dense.plots, "save", lambda figure, _: drawn.append(figure))
+    fig_dense.main([file], False, [f"c{i}" for i in range(10)], [])
+    monkeypatch.setattr(fig_dense, "COLOURS", fig_dense.COLOURS[:2])
+    fig_dense.main([file], False, [], [])
+    named, numbered = ([t.get_text() for t in f.legends[0].get_texts()] for f in drawn)
+    assert named == ["c5", "c7", "c9", "c2"]
+    assert numbered == ["class 5", "class 7", "2 others"]
+    shown = drawn[1].axes[2].images[0].get_array()
+    assert shown.tolist() == [[0, 2, 2], [2, 2, 2]]
+    assert drawn[1].axes[1].images[0].get_array().mask.sum() == 1
 
 
 def test_eigen_crop_is_for_nyud_only():

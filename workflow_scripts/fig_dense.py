@@ -2,19 +2,28 @@
 
 import matplotlib
 import numpy as np
+from matplotlib.colors import ListedColormap
+from matplotlib.patches import Patch
 
 from tokenscope import plots
 from tokenscope.jobs import job
 from tokenscope.targets import IGNORE
 
+OTHERS = "#4d4d4d"
+COLOURS = [c for c in matplotlib.colormaps["tab20"].colors if len(set(c)) > 1]  # no greys
 
-def main(files, depth, outputs):
-    """A row an image: photograph, true map, and the prediction of each backbone."""
+
+def main(files, depth, names, outputs):
+    """A row an image: photograph, true map, and the prediction of each backbone.
+
+    ``names`` of classes, by number; without them the numbers are shown.
+    """
     found = [np.load(file) for file in files]
     count = len(found[0]["image_ids"])
     figure, axes = plots.plt.subplots(
         count, 2 + len(found), figsize=(1.5 * (2 + len(found)), 1.25 * count + 0.9), squeeze=False
     )
+    predicted = [[f[f"found{i}"] for f in found] for i in range(count)]
     for axis, title in zip(
         axes[0], ["image", "truth", *(plots.short(str(f["backbone"])) for f in found)], strict=True
     ):
@@ -24,15 +33,16 @@ def main(files, depth, outputs):
         seen = np.concatenate([t[t > 0] for t in truth])
         style = {"vmin": seen.min(), "vmax": seen.max(), "cmap": plots.cmap("magma")}
     else:
-        colours = matplotlib.colormaps["tab20"](np.arange(20))
-        style = {"cmap": matplotlib.colors.ListedColormap(colours), "vmin": 0, "vmax": 19}
+        classes = present(truth, sum(predicted, []))
+        colour_of = np.full(IGNORE + 1, len(COLOURS))
+        colour_of[classes[: len(COLOURS)]] = np.arange(min(len(classes), len(COLOURS)))
+        style = {"cmap": ListedColormap([*COLOURS, OTHERS]), "vmin": 0, "vmax": len(COLOURS)}
+        legend(figure, classes, names)
     for i, line in enumerate(axes):
         plots.picture(line[0], found[0][f"image{i}"])
-        for axis, values in zip(
-            line[1:], [truth[i], *(f[f"found{i}"] for f in found)], strict=True
-        ):
+        for axis, values in zip(line[1:], [truth[i], *predicted[i]], strict=True):
             empty = values == (0 if depth else IGNORE)
-            values = values if depth else values % 20
+            values = values if depth else colour_of[values]
             shown = plots.picture(axis, np.ma.masked_where(empty, values), **style)
     if depth:
         plots.scale_bar(figure, shown, axes, "depth (m)  (blue: over the scale)")
@@ -41,7 +51,31 @@ def main(files, depth, outputs):
     plots.save(figure, outputs)
 
 
+def present(truth, predicted):
+    """Classes in the maps, by true pixels: what is there has one colour in all families."""
+    counts = [
+        np.bincount(np.concatenate([m.ravel() for m in maps]), minlength=IGNORE + 1)[:IGNORE]
+        for maps in (truth, predicted)
+    ]
+    order = np.lexsort([-counts[1], -counts[0]])
+    return order[sum(counts)[order] > 0].tolist()
+
+
+def legend(figure, classes, names):
+    """Name the colours; classes that are too many to be told apart share one."""
+    shown = [
+        Patch(color=colour, label=names[number] if names else f"class {number}")
+        for number, colour in zip(classes, COLOURS)  # noqa: B905
+    ]
+    if others := len(classes) - len(shown):
+        shown.append(Patch(color=OTHERS, label=f"{others} others"))
+    figure.legend(
+        handles=shown, loc="outside lower center", ncols=round(1.2 * figure.get_figwidth()),
+        handlelength=1, handleheight=1,
+    )  # fmt: skip
+
+
 if "snakemake" in globals():
     w = snakemake.wildcards
     with job(snakemake.log[0], f"figure dense {w.dataset} {w.family}"):
-        main(snakemake.input, snakemake.params.depth, snakemake.output)
+        main(snakemake.input, snakemake.params.depth, snakemake.params.names, snakemake.output)
