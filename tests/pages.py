@@ -17,6 +17,7 @@ from tokenscope.tails import STEPS, tail
 ROOT = Path(__file__).parents[1]
 EVIL = "<script>window.hacked = 1;<"  # a name that would run if it were not escaped
 KEYS = ["embedded/tiny/r0-scratch", "embedded/tiny/r4-scratch", "dinov2/small/r0"]
+PROBED = "dinov2/giant/r0"
 TIMES = 3
 
 
@@ -53,6 +54,7 @@ def make(folder: Path) -> dict:
     )
     planned = [("scenes", key) for key in KEYS]
     plan = {"claim1": [planned, []], "claim2": [planned[:2], []]}
+    plan["claim4"] = [[("bank", PROBED)], []]
     plan["controls"] = [[("scenes", "control/tiny/r0-planted")], []]
     ours = ROOT / "config"
     named = {"sections": str(ours / "report.yaml"), "verdicts": str(ours / "verdicts.yaml")}
@@ -85,6 +87,13 @@ def _tables(folder, data):
         for block in (1, 2, 3):
             depth.add("claim2", f"block{block:02d}", "norm_median", 1.0)
         tables["claim2"].append(depth.frame())
+    probed = tidy.Rows(who(PROBED, "bank"), 50, 0)
+    for group, value in (("normal", 40.0), ("outlier", 20.0), ("outlier-normal", -20.0)):
+        probed.add("claim4", group, "position_top1", value, value - 1, value + 1, "percent")
+    probed.add("claim4", "outlier: commonest place", "position_top1", 19.0, unit="percent")
+    for group, answer in (("normal", 0), ("outlier", 1)):
+        probed.add("claim4", group, "position_confounded", answer, unit="verdict")
+    tables["claim4"] = [probed.frame()]
     for name, frames in tables.items():
         tidy.write(pd.concat(frames), folder / f"{name}.csv")
 

@@ -40,9 +40,8 @@ def probed(world, folder, normal, outlier, absent=()):
 def lines(rows):
     """Cells of Tables 1-3 by measure."""
     found = tables(rows, lambda key, dataset: f"{key[3]} {key[4]} of a paper")
-    rows = [line for line in found if line.startswith("| f/")]
-    cells = [[c.strip() for c in line.split("|")[1:-1]] for line in rows]
-    return {(c[1], i): c for i, c in enumerate(cells)}, "\n".join(found)
+    cells = [line for _, lines in found for line in lines]
+    return {(c[1], i): c for i, c in enumerate(cells)}, " ".join(title for title, _ in found)
 
 
 @pytest.fixture(scope="module")

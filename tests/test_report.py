@@ -149,7 +149,7 @@ def test_themes_and_phone(opened):
 def test_partial_results_are_called_partial(made):
     html = made["page"].read_text()
     text = re.sub(r"\s+", " ", html)
-    assert "<b>Partial results:</b> 4 of 6 planned entries" in text
+    assert "<b>Partial results:</b> 5 of 7 planned entries" in text
     assert "No control was run." in text
     assert "2 of 3 are there; missing: dinov2/small/r0 on scenes" in text
     assert "Not drawn yet: <code>scenes/none</code>" in text
@@ -157,6 +157,21 @@ def test_partial_results_are_called_partial(made):
     verdict = dict(re.findall(r'<tr data-criterion="([^"]+)" data-verdict="([^"]+)"', html))
     assert verdict["claim1-artifacts"] == "not run" and verdict["claim1-registers"] == "supported"
     assert verdict["claim2-onset"] == "supported" and verdict["claim4-class"] == "not run"
+
+
+def test_table_1_says_that_positions_are_confounded(made):
+    html = made["page"].read_text()
+    section = html[html.index('<section id="claim4">') : html.index('<section id="claim5">')]
+    assert "<h3>Table 1: position</h3>" in section and "Table 2" not in section
+    cells = re.findall(r"<td>([^<]*)</td>", section[section.index("Table 1: position") :])
+    assert cells[:5] == [
+        pages.PROBED, "top-1 / %", "40 (39 to 41)", "20 (19 to 21)", "-20 (-21 to -19)",
+    ]  # fmt: skip
+    assert cells[6] == "commonest place: outlier 19"
+    assert cells[8].startswith("45.48 (reassessment-2025") and " / 7.6 (reassess" in cells[8]
+    assert cells[9] == "confounded: outlier tokens crowd in few places"
+    assert 'data-criterion="claim4-position" data-verdict="cannot tell"' in html
+    assert "places of its outliers can be guessed without looking" in section
 
 
 def test_ladder_counts_as_the_outlier_rule_does():

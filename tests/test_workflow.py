@@ -436,6 +436,8 @@ def test_report_of_the_study(study):
     page = (study / RESULTS / "report/index.html").read_text()
     assert len(page) < 15e6 and "Complete: all" in page and "The controls passed." in page
     assert "Not drawn yet" not in page and "are there; missing:" not in page
+    for said in ("Table 1: position", "Table 2: pixels", "Table 3: class"):
+        assert page.count(f">{said}<") + page.count(f'"{said}"') == 1
     verdict = dict(re.findall(r'<tr data-criterion="([^"]+)" data-verdict="([^"]+)"', page))
     assert verdict["controls"] == verdict["registers-testtime"] == "supported"
     planted = value(

@@ -5,7 +5,7 @@ import textwrap
 import pandas as pd
 
 from tokenscope import paired, tidy
-from tokenscope.answers import tables
+from tokenscope.answers import HEADER, tables
 from tokenscope.cited import Published, ends, spoken
 from tokenscope.gains import BASE, WITH_REGISTERS
 from tokenscope.jobs import job
@@ -31,7 +31,7 @@ def page(table, claim, provenance, published):
     lines = [f"# {TITLES[claim]}", "", *textwrap.wrap(NOTES[claim], 100), ""]
     lines += verdicts(table, published) if claim == "claim5" else differences(table, published)
     if claim == "claim4":
-        lines += tables(table, published.citations)
+        lines += answers(table, published)
     for (dataset, *who), group in table.groupby(
         ["dataset", "family", "size", "registers"], sort=False
     ):
@@ -85,6 +85,15 @@ def verdicts(table, published):
             f"| {'/'.join(who)} | {gain.dataset} | {gain.group} | {base} | {value} | {said} |"
         )
     return [*lines, ""]
+
+
+def answers(table, published):
+    """Tables 1 to 3 of the main paper: a line per backbone and measure."""
+    header, lines = [f"| {' | '.join(HEADER)} |", "|" + "-|" * len(HEADER)], []
+    for title, found in tables(table, published.citations):
+        rows = (f"| {' | '.join(cells)} |" for cells in found)
+        lines += [f"## {title}", "", *header, *rows, ""]
+    return lines
 
 
 def reported(gains):

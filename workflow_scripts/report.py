@@ -10,7 +10,7 @@ import pandas as pd
 import vl_convert
 import yaml
 
-from tokenscope import coverage, reading, views
+from tokenscope import answers, coverage, reading, views
 from tokenscope.cited import Published
 from tokenscope.coverage import Planned
 from tokenscope.errors import StudyError
@@ -54,6 +54,9 @@ def main(results, config, plan, sizes, figures_mb, published, files, explorers, 
             {"disagreements": [], "explorer": False, "accounting": False}
             | section
             | {
+                "answers": answers.tables(read["claim4"].rows, published.citations)
+                if section.get("answers") and "claim4" in read
+                else [],
                 "verdicts": views.verdict_rows(rows, read, sizes),
                 "tables": [
                     views.table(shown["name"], shown, read[shown["name"]], published)
@@ -68,7 +71,7 @@ def main(results, config, plan, sizes, figures_mb, published, files, explorers, 
         )
     page = render(
         Path(templates),
-        study=config["study"], sections=pages, verdicts=VERDICTS,
+        study=config["study"], sections=pages, verdicts=VERDICTS, answer=answers.HEADER,
         trusted=_trusted(pages[0]["verdicts"]), coverage=_coverage(read),
         explorer=_explorer(explorers),
         accounting=_accounting(root), carbon=_rows(root / "tables/carbon_paper.csv"),

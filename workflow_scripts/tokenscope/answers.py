@@ -21,48 +21,46 @@ HEADER = ("backbone", "measure", "normal", "outlier", "outlier - normal", "CLS, 
 COUNTS = ("train", "validation", "test")
 
 
-def tables(table: pd.DataFrame, cite: Callable[[tuple, str], str]) -> list[str]:
-    """Lines of Markdown.
+def tables(table: pd.DataFrame, cite: Callable[[tuple, str], str]) -> list[tuple[str, list[tuple]]]:
+    """Title of each table and its lines, as cells under :data:`HEADER`; none where it is empty.
 
     Args:
         table: tidy rows of claim 4.
         cite: published values of (family, size, registers, group, metric) near a data set, as text.
     """
-    lines = []
+    found = []
     for title, metrics in TABLES:
-        found = [
+        lines = [
             _line(key, rows.set_index(["group", "metric"]), metric, said, cite)
             for key, rows in table.groupby(KEY, sort=False)
             for metric, said in metrics.items()
         ]
-        found = [line for line in found if line]
-        if found:
-            lines += [f"## {title}", "", _row(HEADER), "|" + "-|" * len(HEADER), *found, ""]
-    return lines
+        found.append((title, [line for line in lines if line]))
+    return [(title, lines) for title, lines in found if lines]
 
 
-def _line(key, rows, metric, said, cite) -> str:
+def _line(key, rows, metric, said, cite) -> tuple[str, ...]:
     heading, sign, guess = said
 
     def row(group, metric=metric):
         return rows.loc[(group, metric)] if (group, metric) in rows.index else None
 
     if row("normal") is None:
-        return ""
+        return ()
     whole = [g for g, m in rows.index if m == metric and (g == "cls" or g.startswith("reg"))]
     guesses = {g: row(f"{g}: {guess}") for g in ("normal", "outlier")} | {"": row(guess)}
     guesses = [f"{g} {r.value:.4g}".strip() for g, r in guesses.items() if r is not None]
     question = {"pixel": "pixels"}.get(metric.split("_")[0], metric.split("_")[0])
     counts = {part: row("each group", f"{question}_tokens_{part}") for part in COUNTS}
     theirs = [cite((*key[:3], g, metric), key[3]) for g in ("normal", "outlier", "cls")]
-    return _row((
+    return (
         "/".join(key[:3]), heading, *(_number(row(g)) for g in ("normal", "outlier")),
         _number(row("outlier-normal")), ", ".join(f"{g} {_number(row(g))}" for g in whole),
         f"{guess}: {', '.join(guesses)}" if guesses else "",
         ", ".join(f"{r.value:.0f} {part}" for part, r in counts.items() if r is not None),
         " / ".join(filter(None, theirs)),
         _verdict(rows, row("outlier-normal"), sign, question == "position"),
-    ))  # fmt: skip
+    )  # fmt: skip
 
 
 def _verdict(rows, gap, sign, place) -> str:
@@ -86,7 +84,3 @@ def _number(row) -> str:
     if row.unit.startswith(tidy.NOT_MEASURED):
         return f"{row.unit} ({row.n})"
     return f"{row.value:.4g} ({row.low:.4g} to {row.high:.4g})"
-
-
-def _row(cells) -> str:
-    return f"| {' | '.join(cells)} |"
