@@ -4,6 +4,7 @@
 
 localrules:
     diagnosis_page,
+    fig_diagnosis,
 
 
 rule diagnosis:
@@ -13,7 +14,7 @@ rule diagnosis:
     output:
         rows=f"{RESULTS}/measures/diagnosis/{{dataset}}/{BACKBONE}.csv",
         images=f"{RESULTS}/measures/diagnosis/{{dataset}}/{BACKBONE}.images.csv",
-        verdict=f"{RESULTS}/measures/diagnosis/{{dataset}}/{BACKBONE}.json",
+        verdict=f"{RESULTS}/figures/data/diagnosis/{{dataset}}/{BACKBONE}.json",
     log:
         f"{RESULTS}/logs/diagnosis/{{dataset}}/{BACKBONE}.log",
     benchmark:
@@ -35,17 +36,20 @@ rule diagnosis:
 
 SEEN = config.get("diagnose", {}).get("dataset", "none")
 DIAGNOSIS = f"{RESULTS}/measures/diagnosis/{SEEN}/{BACKBONE}"
+SITTERS = {
+    "verdicts": probed(f"{RESULTS}/figures/data/diagnosis/{SEEN}/{BACKBONE}.json", STUDY.diagnosed),
+    "maps": probed(f"{RESULTS}/figures/data/maps/{SEEN}/{BACKBONE}/native.nc", STUDY.diagnosed),
+}
 
 
 rule diagnosis_page:
     input:
-        verdicts=probed(f"{DIAGNOSIS}.json", STUDY.diagnosed),
+        **SITTERS,
         rows=probed(f"{DIAGNOSIS}.csv", STUDY.diagnosed),
         images=probed(f"{DIAGNOSIS}.images.csv", STUDY.diagnosed),
         norms=probed(f"{RESULTS}/measures/norms/{SEEN}/{BACKBONE}.csv", STUDY.diagnosed),
         curves=probed(f"{RESULTS}/measures/norms/{SEEN}/{BACKBONE}.curves.csv", STUDY.diagnosed),
         places=probed(f"{RESULTS}/measures/norms/{SEEN}/{BACKBONE}.places.csv", STUDY.diagnosed),
-        maps=probed(f"{RESULTS}/figures/data/maps/{SEEN}/{BACKBONE}/native.nc", STUDY.diagnosed),
         registers=list(
             dict.fromkeys(
                 f"{RESULTS}/measures/registers/{SEEN}/{row.family}/{row.size}.csv"
@@ -63,7 +67,6 @@ rule diagnosis_page:
     output:
         page=f"{RESULTS}/diagnosis.html",
         table=f"{RESULTS}/tables/diagnosis.csv",
-        overview=f"{RESULTS}/figures/diagnosis/overview.png",
     log:
         f"{RESULTS}/logs/diagnosis_page/diagnosis.log",
     conda:
@@ -78,6 +81,26 @@ rule diagnosis_page:
         code=code("diagnosis_page.py"),
     script:
         "../workflow_scripts/diagnosis_page.py"
+
+
+# The picture of its page, from what is packed.
+rule fig_diagnosis:
+    input:
+        **SITTERS,
+        curves=rules.norm_curves.output.curves,
+        places=rules.norm_curves.output.places,
+    output:
+        drawn("diagnosis/overview"),
+    log:
+        f"{RESULTS}/logs/fig_diagnosis/overview.log",
+    conda:
+        ENV
+    params:
+        backbones=[STUDY.who(row, SEEN) for row in STUDY.diagnosed],
+        outliers=config["outliers"],
+        code=code("fig_diagnosis.py"),
+    script:
+        "../workflow_scripts/fig_diagnosis.py"
 
 
 rule diagnose:

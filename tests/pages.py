@@ -44,6 +44,7 @@ def make(folder: Path) -> dict:
     _tables(root / "tables", data)
     explorers = [_explorer(root, key, values) for key, values in data.items()]
     _figures(root)
+    (root / "diagnosis.html").write_text("a page of its own")
     write_receipt(
         root / "scenes.json",
         listed=3,

@@ -50,7 +50,7 @@ def diagnose(name, images, *more, ok=True):
         assert len(said) == 1, said
         print(f"  {said[0]}")
         return said[0]
-    files = (ROOT / "results" / f"diagnose-{name}").glob("measures/diagnosis/*/mine/*/*.json")
+    files = (ROOT / "results" / f"diagnose-{name}").glob("figures/data/diagnosis/*/mine/*/*.json")
     sentence = json.loads(next(files).read_text())["sentence"]
     print(f"  {sentence}")
     return sentence

@@ -8,6 +8,7 @@ import numpy as np
 import pages
 import pandas as pd
 import pytest
+import report
 
 from tokenscope.cited import spoken
 from tokenscope.tails import STEPS, multiple, tail
@@ -172,6 +173,12 @@ def test_table_1_says_that_positions_are_confounded(made):
     assert cells[9] == "confounded: outlier tokens crowd in few places"
     assert 'data-criterion="claim4-position" data-verdict="cannot tell"' in html
     assert "places of its outliers can be guessed without looking" in section
+
+
+def test_other_pages_are_linked_where_they_are(made):
+    html = made["page"].read_text()
+    assert html.count('<a href="../diagnosis.html">') == 1
+    assert report._page(made["root"], "none.html") == report._page(made["root"], "") == ""
 
 
 def test_ladder_counts_as_the_outlier_rule_does():

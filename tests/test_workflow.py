@@ -111,7 +111,7 @@ def test_diagnosis_of_the_controls(study):
     """Planted: content, from the planted block. Clean: none. One page that needs no other file."""
     said = {}
     for name in ("r0-planted", "r0-clean"):
-        file = study / RESULTS / "measures/diagnosis/scenes/control/tiny" / f"{name}.json"
+        file = study / RESULTS / "figures/data/diagnosis/scenes/control/tiny" / f"{name}.json"
         said[name] = json.loads(file.read_text())["sentence"]
     assert said["r0-planted"].startswith(
         "has artifacts: yes; content, not position: where neighbouring patches are alike; "
@@ -436,7 +436,7 @@ def test_report_of_the_study(study):
     page = (study / RESULTS / "report/index.html").read_text()
     assert len(page) < 15e6 and "Complete: all" in page and "The controls passed." in page
     assert "Not drawn yet" not in page and "are there; missing:" not in page
-    for said in ("Table 1: position", "Table 2: pixels", "Table 3: class"):
+    for said in ("Table 1: position", "Table 2: pixels", "Table 3: class", "../diagnosis.html"):
         assert page.count(f">{said}<") + page.count(f'"{said}"') == 1
     verdict = dict(re.findall(r'<tr data-criterion="([^"]+)" data-verdict="([^"]+)"', page))
     assert verdict["controls"] == verdict["registers-testtime"] == "supported"
@@ -487,7 +487,7 @@ def test_figures_and_report_from_packed_files(study, tmp_path):
     every = [*one[:-1], "figure=/", "--", "figure"]
     snakemake(laptop, *every)
     files = (study / RESULTS / "figures").rglob("*.*g")  # png and svg
-    for file in (f for f in files if "diagnosis" not in f.parts):  # a page of its own
+    for file in files:
         assert (laptop / file.relative_to(study)).read_bytes() == file.read_bytes(), file
     jobs = planned(snakemake(laptop, "-n", *every))
     assert jobs == {}

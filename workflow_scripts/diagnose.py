@@ -83,7 +83,7 @@ def main(arguments=None) -> int:
         for sentence in failures(results, begun):
             print(f"diagnose: {sentence}", file=sys.stderr)
         return status
-    for file in sorted(results.glob(f"measures/diagnosis/{front.DATASET}/*/*/*.json")):
+    for file in sorted(results.glob(f"figures/data/diagnosis/{front.DATASET}/*/*/*.json")):
         print(f"{file.parent.name}: {json.loads(file.read_text())['sentence']}")
     print(f"The page: {results}/diagnosis.html")
     return 0

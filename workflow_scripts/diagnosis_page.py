@@ -1,12 +1,10 @@
 """The page of a diagnosis: the verdict first, then the numbers and pictures that decided it."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
-import xarray as xr
 
-from tokenscope import findings, plots, tidy
+from tokenscope import findings, tidy
 from tokenscope.accounting import collect
 from tokenscope.accounting import table as accounting
 from tokenscope.carbon import Site
@@ -24,7 +22,7 @@ from tokenscope.portrait import (
 
 
 def main(files, backbones, study, rules, statistics, folder, site, outputs):
-    """Write the page, the tidy table and the overview picture.
+    """Write the page and the tidy table.
 
     ``files`` by name as the rule has them, ``backbones`` the columns that name each.
     """
@@ -38,7 +36,6 @@ def main(files, backbones, study, rules, statistics, folder, site, outputs):
     table = pd.concat([tables["rows"], *([pairs] if pairs is not None else [])])
     tidy.write(table, outputs["table"])
     rests = pd.read_csv(files["backbones"][0])
-    plots.save(overview(sitters, rules), [outputs["overview"]])
     for one in sitters:
         log.info("%s: %s", one.name, one.verdict["sentence"])
     render(
@@ -65,12 +62,11 @@ def main(files, backbones, study, rules, statistics, folder, site, outputs):
 
 def sitter(who, place, files, tables):
     """One backbone's small files, read."""
-    with open(files["verdicts"][place]) as handle:
-        verdict = json.load(handle)
-    rows = findings.mine(tables["norms"], who)
     curves, places = (pd.read_csv(files[kind][place]) for kind in ("curves", "places"))
-    maps = xr.open_dataset(files["maps"][place], engine="scipy").load()
-    return Sitter(name_of(who), verdict, rows, curves, places, maps)
+    return Sitter.of(
+        name_of(who), files["verdicts"][place], curves, places, files["maps"][place],
+        findings.mine(tables["norms"], who),
+    )  # fmt: skip
 
 
 def rest(rests, who):

@@ -57,6 +57,7 @@ def main(results, config, plan, sizes, figures_mb, published, files, explorers, 
                 "answers": answers.tables(read["claim4"].rows, published.citations)
                 if section.get("answers") and "claim4" in read
                 else [],
+                "page": _page(root, section.get("page", "")),
                 "verdicts": views.verdict_rows(rows, read, sizes),
                 "tables": [
                     views.table(shown["name"], shown, read[shown["name"]], published)
@@ -97,6 +98,11 @@ def render(templates, **what):
         loader.get_source(environment, name)[0]
     )
     return environment.get_template("report.html").render(**what)
+
+
+def _page(root, name):
+    """Address of another page of the study, where it is there."""
+    return f"../{name}" if name and (root / name).exists() else ""
 
 
 def _trusted(controls):

@@ -52,6 +52,9 @@ def tables(study) -> dict[str, Planned]:
         "registers": Planned(
             norms.who, [f"{measures}/registers/{n}/{f}/{s}.csv" for n, f, s in sizes]
         ),
+        "diagnosis": plan(
+            [(config["diagnose"]["dataset"], row) for row in study.diagnosed], "diagnosis"
+        ),
         "training": Planned([(n, r.key) for n, r in analysed if r in study.trained], []),
         "overhead": Planned(
             [
@@ -135,6 +138,7 @@ def figures(study, figure: dict) -> list[str]:
         "heads": [{"dataset": test}] if test else [],
         "discovery": _places(study.discovery),
         "dense": _places(study.dense),
+        "diagnosed": [{}] if study.diagnosed else [],
     }
     return list(dict.fromkeys(figure["file"].format(**place) for place in places[figure["over"]]))
 

@@ -1,6 +1,8 @@
 """Figures of one backbone at a glance: its maps, its norms block by block, where outliers sit."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,16 +20,23 @@ ACROSS = 6  # gallery images in one line
 class Sitter:
     """What the figures of a backbone are drawn from.
 
-    ``curves`` and ``places`` are tables of rule norms, ``rows`` its tidy rows; ``maps`` the gallery
-    at native size.
+    ``curves`` and ``places`` are tables of rule norms, ``maps`` the gallery at native size,
+    ``rows`` its tidy rows, which the overview does without.
     """
 
     name: str
     verdict: dict
-    rows: pd.DataFrame
     curves: pd.DataFrame
     places: pd.DataFrame
     maps: xr.Dataset
+    rows: pd.DataFrame | None = None
+
+    @classmethod
+    def of(cls, name: str, verdict: str, curves, places, maps: str, rows=None) -> "Sitter":
+        """The same, with verdict and maps read from their files."""
+        verdict = json.loads(Path(verdict).read_text())
+        maps = xr.open_dataset(maps, engine="scipy").load()
+        return cls(name, verdict, curves, places, maps, rows)
 
     @property
     def depth(self) -> int:

@@ -92,6 +92,12 @@ NOTES = {
     "unless the set drops them (left_out); images without a box are left out. ..._minus_r0: the "
     "difference from the same backbone without registers on the same images, each under the "
     "setting chosen for it; registers help: yes if its interval lies above zero, no if below.",
+    "diagnosis": "judged_block: the last one, or the one with most outliers where the last is not "
+    "clear. predicted_by_place: how much of the uncertainty about who is an outlier its place "
+    "alone removes (deviance). contrast_auc: how surely the neighbours of an outlier are more "
+    "alike than those of a normal token, 0.5 if not at all; same_place: among equal places of "
+    "different images. first, second: two backbones on the same images, share_... their tokens "
+    "over the cutoff.",
     "control": "planted: constant patches, read off the pixels. measured: tokens above 3 x median. "
     "The verdict is yes if not one token differs, the block is the planted one, and has_artifacts "
     "says so; for the negative control, if nothing was found.",
