@@ -1,4 +1,4 @@
-"""Shared fixtures: where the optional real data lie, and small images to break."""
+"""Shared fixtures: optional real data, small images to break, a study that is run once."""
 
 import os
 from pathlib import Path
@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-
-ROOT = Path(__file__).parents[1]
+from projects import MINI, ROOT, copy_project, snakemake
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +30,32 @@ def photographs(tmp_path):
         pixels = rng.integers(0, 256, (40 + i, 60, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{i:02d}.png")
     return tmp_path / "photographs"
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory):
+    """A copy of the project, in which the study is run."""
+    return copy_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="session")
+def study(project):
+    """A finished mini study."""
+    snakemake(project, "--profile", "profiles/local", *MINI, "all")
+    return project
+
+
+@pytest.fixture
+def edited(study):
+    """Edit a file of the finished study for one test."""
+    before = {}
+
+    def edit(name, old, new):
+        file = study / name
+        before.setdefault(file, file.read_text())
+        assert old in file.read_text()
+        file.write_text(file.read_text().replace(old, new, 1))
+
+    yield edit
+    for file, text in before.items():
+        file.write_text(text)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from test_workflow import copy_project, snakemake
+from projects import copy_project, snakemake
 
 from tokenscope import cost, expect
 from tokenscope.budget import PEAK, UTILISATION, Forecast

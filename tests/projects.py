@@ -1,0 +1,57 @@
+"""Copies of the project in which tests run Snakemake, and a look at what a study left behind."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).parents[1]
+MINI = ["--configfile", "tests/study/mini.yaml", "--"]
+RESULTS = Path("results/mini")
+PLANTED = "control/tiny/r0-planted"
+
+
+def copy_project(folder):
+    """The project's files, without what it produced."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for name in listed.stdout.splitlines():
+        source = ROOT / name
+        if source.is_symlink() or source.is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, folder / name, follow_symlinks=False)
+    return folder
+
+
+def snakemake(folder, *arguments, ok=True):
+    """Run Snakemake in a copy of the project; returns all it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *arguments], cwd=folder, capture_output=True, text=True
+    )
+    output = done.stdout + done.stderr
+    assert (done.returncode == 0) == ok, output[-4000:]
+    return output
+
+
+def planned(output):
+    """Jobs by rule in a dry run."""
+    if "Nothing to be done" in output:
+        return {}
+    table = output.split("Job stats:")[1].split("total")[0]
+    return {m[1]: int(m[2]) for m in re.finditer(r"^(\w+) +(\d+)$", table, re.M)}
+
+
+def table(study, name):
+    return pd.read_csv(study / RESULTS / "tables" / f"{name}.csv")
+
+
+def value(rows, **where):
+    for column, wanted in where.items():
+        rows = rows[rows[column] == wanted]
+    assert len(rows) == 1, rows
+    return rows.iloc[0]

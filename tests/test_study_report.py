@@ -1,0 +1,101 @@
+"""Figures and reports of a whole small study, there and from packed files."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import pytest
+from projects import MINI, PLANTED, RESULTS, copy_project, planned, snakemake, table, value
+
+
+def test_every_figure_is_there_in_all_formats(study):
+    figures = study / RESULTS / "figures" / "scenes"
+    drawn = sorted(p.relative_to(figures).with_suffix("") for p in figures.rglob("*.png"))
+    for kind in ("pdf", "svg"):
+        found = sorted(p.relative_to(figures).with_suffix("") for p in figures.rglob(f"*.{kind}"))
+        assert drawn == found
+    kinds = {path.parts[0] for path in drawn}
+    assert kinds >= {
+        "fig1_attention", "fig2_features", "fig3_cosine", "fig3_ratio", "fig4_norms", "fig6_qkv",
+        "fig5_high_resolution", "fig7_blocks", "outliers_by_depth", "outlier_places", "registers",
+        "table4_gains", "table5_gains", "testtime_maps", "testtime_neurons", "testtime_norms",
+        "training_norms", "training_registers", "training_curves", "register_norms", "emergence",
+    }  # fmt: skip
+
+
+def test_report_of_the_study(study):
+    """All planned entries are there, and the numbers are those of the tables."""
+    page = (study / RESULTS / "report/index.html").read_text()
+    assert len(page) < 15e6 and "Complete: all" in page and "The controls passed." in page
+    assert "Not drawn yet" not in page and "are there; missing:" not in page
+    for said in ("Table 1: position", "Table 2: pixels", "Table 3: class", "../diagnosis.html"):
+        assert page.count(f">{said}<") + page.count(f'"{said}"') == 1
+    verdict = dict(re.findall(r'<tr data-criterion="([^"]+)" data-verdict="([^"]+)"', page))
+    assert verdict["controls"] == verdict["registers-testtime"] == "supported"
+    planted = value(
+        table(study, "claim1").query("registers == 'r0-planted'"),
+        group="last_block", metric="share_norm_over_3x_median",
+    )  # fmt: skip
+    assert f'data-value="{planted["value"]:.7g}">{planted["value"]:.4g} %</td>' in page
+    data = study / RESULTS / f"figures/data/explorer/scenes/{PLANTED}.json"
+    explorer = json.loads(data.read_text())
+    block = explorer["blocks"][-1]
+    above = block["above"][explorer["steps"] - block["first"]]
+    assert 100 * above / explorer["tokens"] == pytest.approx(planted["value"], rel=1e-6)
+
+
+def test_report_of_snakemake_itself(study, tmp_path):
+    """It has our figures and tables by section, with captions."""
+    files = [
+        str(RESULTS / name) for name in ("figures/scenes/fig3_cosine.png", "tables/claim3.csv")
+    ]
+    archive = tmp_path / "made.zip"
+    snakemake(study, *MINI[:-1], "--report", str(archive), "--", *files)
+    with zipfile.ZipFile(archive) as content:
+        [page] = [name for name in content.namelist() if name.endswith(".html")]
+        text = content.read(page).decode()
+    for said in ("Claim 3: outliers sit where", "Cosine similarity to neighbours", "claim3.csv"):
+        assert said in text
+
+
+def test_figures_and_report_from_packed_files(study, tmp_path):
+    """Tables and figures' data alone give back every figure, bit by bit, and start nothing else."""
+    pack = subprocess.run(
+        [sys.executable, "workflow_scripts/pack.py", "tests/study/mini.yaml"],
+        cwd=study, capture_output=True, text=True, env={"PYTHONPATH": "workflow_scripts"},
+    )  # fmt: skip
+    assert pack.returncode == 0 and "mini.tar.gz" in pack.stdout, pack.stderr
+    laptop = copy_project(tmp_path)
+    with tarfile.open(study / RESULTS / "mini.tar.gz") as tar:
+        tar.extractall(laptop, filter="data")
+    shutil.copytree(study / ".snakemake/metadata", laptop / ".snakemake/metadata")
+    rules = sorted(set(re.findall(r"^rule (fig_\w+):", "\n".join(
+        file.read_text() for file in (laptop / "rules").glob("*.smk")), re.M)))  # fmt: skip
+    local = ["--profile", "profiles/local", "--allowed-rules", "figure", *rules]
+    one = [*local, "--configfile", "tests/study/mini.yaml", "--config", "figure=fig3_cosine"]
+    snakemake(laptop, *one, "--", "figure")
+    drawn = [p.name for p in (laptop / RESULTS / "figures").rglob("*.png")]
+    assert sorted(drawn) == ["fig3_cosine.png", "fig3_ratio.png"]  # of one rule
+    every = [*one[:-1], "figure=/", "--", "figure"]
+    snakemake(laptop, *every)
+    files = (study / RESULTS / "figures").rglob("*.*g")  # png and svg
+    for file in files:
+        assert (laptop / file.relative_to(study)).read_bytes() == file.read_bytes(), file
+    jobs = planned(snakemake(laptop, "-n", *every))
+    assert jobs == {}
+    # A change of style draws figures anew, and nothing else.
+    style = laptop / "workflow_scripts/tokenscope/plots.py"
+    style.write_text(style.read_text().replace('"font.size": 8', '"font.size": 9'))
+    jobs = planned(snakemake(laptop, "-n", *every))
+    assert set(jobs) == {"figure", *rules}
+    # The report of what there is: without measurements of one claim it says so.
+    (laptop / RESULTS / "tables/claim3.csv").unlink()
+    partial = ["--allowed-rules", "report", "--configfile", "tests/study/mini.yaml"]
+    snakemake(laptop, "--profile", "profiles/local", *partial, "--config", "partial=True", "--",
+              "report")  # fmt: skip
+    page = (laptop / RESULTS / "report/index.html").read_text()
+    assert "<b>Partial results:</b>" in page and "0 of 6 are there" in page
