@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tokenscope import fences
+from tokenscope.jobs import Interrupted, log
 
 
 class Checkpoint:
@@ -41,6 +43,26 @@ class Checkpoint:
         torch.save({"name": self.name, "state": state}, aside)
         os.replace(aside, self.path)
         self.last = time.monotonic()
+
+    def train(self, training, epochs: int, stop: Callable[[], str], progress: Callable) -> None:
+        """Train until ``done``, from where an earlier attempt ended, to the same numbers.
+
+        ``training`` has ``epoch`` and ``done``, ``one_epoch``, ``state`` and ``load``.
+
+        Raises:
+            Interrupted: ``stop``, asked after each epoch, gave a reason; the state is saved.
+        """
+        if (state := self.read()) is not None:
+            training.load(state)
+            log.info("going on after epoch %d", training.epoch)
+        while not training.done:
+            progress(training.epoch, epochs)
+            training.one_epoch()
+            reason = stop()
+            self.write(training.state, now=bool(reason))
+            if reason:
+                raise Interrupted(f"{reason}: ended after {training.epoch} of {epochs} epochs")
+        progress(epochs, epochs)
 
     def remove(self) -> None:
         """The work is done."""

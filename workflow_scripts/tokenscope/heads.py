@@ -16,7 +16,6 @@ from torch import Tensor
 
 from tokenscope.checkpoints import Checkpoint
 from tokenscope.errors import StudyError
-from tokenscope.jobs import Interrupted
 from tokenscope.stores import fingerprint, open_store
 from tokenscope.tasks import Classes
 
@@ -149,15 +148,7 @@ def train(
         sets=training.sets,
     )  # fmt: skip
     saved = Checkpoint(partial, name)
-    training.load(saved.read())
-    while training.epoch < recipe.epochs:
-        progress(training.epoch, recipe.epochs)
-        training.one_epoch()
-        reason = stop()
-        saved.write(training.state, now=bool(reason))
-        if reason:
-            raise Interrupted(f"{reason}: ended after {training.epoch} of {recipe.epochs} epochs")
-    progress(recipe.epochs, recipe.epochs)
+    saved.train(training, recipe.epochs, stop, progress)
     found = {name: training.result(name) for name in training.sets}
     saved.remove()
     return found
@@ -232,15 +223,18 @@ class _Training:
         return Trained(weights[:, best.rate].clone(), best.validation, best.rates)
 
     @property
+    def done(self) -> bool:
+        return self.epoch >= self.recipe.epochs
+
+    @property
     def state(self) -> dict:
         return {"weights": self.weights, "momenta": self.momenta, "epoch": self.epoch}
 
-    def load(self, state: dict | None) -> None:
-        if state is not None:
-            self.epoch = state["epoch"]
-            for mine, saved in ((self.weights, state["weights"]), (self.momenta, state["momenta"])):
-                for name, value in saved.items():
-                    mine[name].copy_(value)
+    def load(self, state: dict) -> None:
+        self.epoch = state["epoch"]
+        for mine, saved in ((self.weights, state["weights"]), (self.momenta, state["momenta"])):
+            for name, value in saved.items():
+                mine[name].copy_(value)
 
 
 def _generator(*numbers: int) -> torch.Generator:

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from tokenscope.checkpoints import Checkpoint
 from tokenscope.errors import StudyError
-from tokenscope.jobs import Interrupted, log
 from tokenscope.stores import fingerprint
 
 SLICE = 2048  # rows scored at once
@@ -115,15 +114,7 @@ def fit(
         rows=data.digest, spans=data.spans, device=data.device,
     )  # fmt: skip
     saved = Checkpoint(partial, name)
-    training.load(saved.read())
-    while training.epoch < recipe.epochs and training.active.any():
-        progress(training.epoch, recipe.epochs)
-        training.one_epoch()
-        reason = stop()
-        saved.write(training.state, now=bool(reason))
-        if reason:
-            raise Interrupted(f"{reason}: ended after {training.epoch} of {recipe.epochs} epochs")
-    progress(recipe.epochs, recipe.epochs)
+    saved.train(training, recipe.epochs, stop, progress)
     saved.remove()
     return training.result()
 
@@ -219,6 +210,10 @@ class _Training:
         self.active &= self.epoch - self.best_epoch < self.recipe.patience
 
     @property
+    def done(self) -> bool:
+        return self.epoch >= self.recipe.epochs or not self.active.any()
+
+    @property
     def state(self) -> dict:
         names = ("best_weights", "best", "best_epoch", "active", "epoch")
         return {
@@ -227,10 +222,7 @@ class _Training:
         }  # fmt: skip
 
     @torch.no_grad()
-    def load(self, state: dict | None) -> None:
-        if state is None:
-            return
-        log.info("going on after epoch %d", state["epoch"])
+    def load(self, state: dict) -> None:
         self.scaled.copy_(state.pop("scaled"))
         self.optimizer.load_state_dict(state.pop("optimizer"))
         torch.mul(self.scaled, self.unit, out=self.weights)
