@@ -332,13 +332,19 @@ def test_node_crash(cluster, local, project):
     project.agrees_with(local)
 
 
-def test_lost_job_comes_back(cluster, local, project):
-    """A node is given up while its job hangs; the job wakes up when another has done its work."""
+def lost(cluster, project):
+    """A run whose node is given up while the job on it hangs: the run, and the job's process."""
     run = project.start(*TARGETS)
     pid = frozen(project)
     node = newest(cluster, project, "RUNNING")[2]
     cluster.kill_slurmd(node)
     cluster.scontrol("update", f"nodename={node}", "state=down", "reason=lost")
+    return run, pid
+
+
+def test_lost_job_comes_back(cluster, local, project):
+    """A node is given up while its job hangs; the job wakes up when another has done its work."""
+    run, pid = lost(cluster, project)
     project.finish(run)
     project.agrees_with(local)
     os.kill(pid, signal.SIGCONT)
@@ -349,11 +355,7 @@ def test_lost_job_comes_back(cluster, local, project):
 
 def test_lost_job_beside_its_successor(cluster, local, project):
     """A node is given up while its job goes on; both work on one store for a while."""
-    run = project.start(*TARGETS)
-    pid = frozen(project)
-    node = newest(cluster, project, "RUNNING")[2]
-    cluster.kill_slurmd(node)
-    cluster.scontrol("update", f"nodename={node}", "state=down", "reason=lost")
+    run, pid = lost(cluster, project)
     until(lambda: len(processes(project.dir, "extract.py")) > 1, 120, "the successor")
     journal = "partial/tokens/**/journal/*.json"
     until(lambda: len([*project.results.glob(journal)]) > 20, 60, "the successor's chunks")
