@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tokenscope import cost, zoo
 from tokenscope.architectures import describe
 from tokenscope.errors import StudyError
+from tokenscope.facts import Architecture
 
 TABLE = "config/backbones.csv"
 RECIPES = {
@@ -54,7 +55,7 @@ def test_released_weights_are_named_by_tag(everything):
 def test_facts_are_timms(timm_id):
     with open("config/architectures.csv", newline="") as handle:
         row = next(r for r in csv.DictReader(handle) if r["timm_id"] == timm_id)
-    assert zoo.Architecture.from_strings(row) == describe(timm_id)
+    assert Architecture.from_strings(row) == describe(timm_id)
 
 
 @pytest.mark.parametrize(

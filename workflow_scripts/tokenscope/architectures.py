@@ -11,9 +11,9 @@ import timm
 import torch
 from timm.models import get_pretrained_cfg, is_model
 
-from tokenscope.errors import StudyError
+from tokenscope.errors import StudyError, closest
+from tokenscope.facts import Architecture
 from tokenscope.taps import refuse_unsupported
-from tokenscope.zoo import Architecture, closest
 
 
 def describe(timm_id: str) -> Architecture:

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tokenscope.errors import StudyError
-from tokenscope.zoo import closest
+from tokenscope.errors import StudyError, closest
 
 KNOWN = {"imagenet-1k": "imagenet_synsets.txt"}
 WNID = re.compile(r"n\d{8}")

@@ -5,7 +5,7 @@ Pure arithmetic, because Snakemake asks for it while it builds the graph.
 
 from dataclasses import replace
 
-from tokenscope.zoo import Architecture
+from tokenscope.facts import Architecture
 
 HALF, SINGLE = 2, 4  # bytes
 LIGHT_MB = 800  # a job without torch: Python, xarray, and Snakemake twice

@@ -1,5 +1,7 @@
 """Errors meant for the person who runs the study."""
 
+import difflib
+
 
 class StudyError(Exception):
     """Something in the study's inputs is wrong: the message says what, where, and what to do."""
@@ -7,3 +9,9 @@ class StudyError(Exception):
 
 class Superseded(StudyError):
     """Another job works on this store now."""
+
+
+def closest(word: str, words: list[str], n: int = 4) -> str:
+    """The ``n`` nearest of ``words``, for error messages."""
+    near = difflib.get_close_matches(word, words, n=n, cutoff=0.3)
+    return ", ".join(near) or "nothing similar"

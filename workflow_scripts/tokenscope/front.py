@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tokenscope import huggingface, zoo
 from tokenscope.errors import StudyError
+from tokenscope.facts import Architecture, look_up
 
 FAMILIES = ("mine", "other")
 DATASET = "photographs"
@@ -111,14 +112,14 @@ class Images:
         return min(self.files, MOST_IMAGES)
 
 
-def facts_of(models: list[Model], cache: str) -> list[zoo.Architecture]:
+def facts_of(models: list[Model], cache: str) -> list[Architecture]:
     """Facts of each model's architecture; colours are scaled as a model folder itself says.
 
     Raises:
         StudyError: timm knows no such architecture, it is no ViT, or two models of one architecture
             want their colours scaled differently.
     """
-    known, found = zoo.architectures([m.timm_id for m in models], [TABLE], cache), []
+    known, found = look_up([m.timm_id for m in models], [TABLE], cache), []
     for model in models:
         said = huggingface.colours(Path(model.weights).parent) if model.weights else {}
         found.append(replace(known[model.timm_id], **said))
@@ -130,7 +131,7 @@ def facts_of(models: list[Model], cache: str) -> list[zoo.Architecture]:
     return found
 
 
-def rows_of(models: list[Model], facts: list[zoo.Architecture]) -> list[dict[str, str]]:
+def rows_of(models: list[Model], facts: list[Architecture]) -> list[dict[str, str]]:
     """Rows of a backbone table, one a model; the first is ``mine``, the second ``other``."""
     rows = []
     for family, model, arch in zip(FAMILIES, models, facts, strict=False):
@@ -141,7 +142,7 @@ def rows_of(models: list[Model], facts: list[zoo.Architecture]) -> list[dict[str
 
 
 def config_of(
-    results: str, rows: list[dict], facts: list[zoo.Architecture], images: Images, options: dict
+    results: str, rows: list[dict], facts: list[Architecture], images: Images, options: dict
 ) -> dict:
     """The study behind one diagnosis, as a config.
 
@@ -180,7 +181,7 @@ def config_of(
     return config
 
 
-def write_tables(folder: str | Path, rows: list[dict], facts: list[zoo.Architecture]) -> None:
+def write_tables(folder: str | Path, rows: list[dict], facts: list[Architecture]) -> None:
     """The backbone table of a diagnosis, and beside it the facts that Snakemake needs."""
     unique = {arch.timm_id: arch.as_strings() for arch in facts}.values()
     for name, lines in (("backbones", rows), ("architectures", list(unique))):
