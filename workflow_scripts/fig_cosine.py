@@ -4,8 +4,8 @@ import pandas as pd
 
 from tokenscope import plots, tidy
 from tokenscope.jobs import job
+from tokenscope.whose import by_backbone, rows_of
 
-WHO = ["family", "size", "registers", "kind"]
 NOTE = (
     "outlier: the 2 % of tokens with the highest norm, in every model, whether it has artifacts or "
     "not; bands and brackets: bootstrap over images"
@@ -18,7 +18,7 @@ def main(curves, claim3, dataset, settings, density, ratio):
     curves = pd.read_csv(curves).query("dataset == @dataset and pooling == 'pair'")
     curves = curves[curves["rule"] == "percentile"]
     claim3 = tidy.read(claim3).query("dataset == @dataset")
-    groups = list(curves.groupby(WHO, sort=False))
+    groups = list(by_backbone(curves))
     densities(groups, density)
     ratios(groups, claim3, settings, ratio)
 
@@ -33,7 +33,7 @@ def densities(groups, outputs):
                 line["cosine"], line["low"], line["high"], color=colour, alpha=0.3, lw=0
             )
             axis.plot(line["cosine"], line["density"], color=colour, label=group)
-        axis.set(xlim=(-1, 1), yscale="log", title=plots.title(dict(zip(WHO, who, strict=True))))
+        axis.set(xlim=(-1, 1), yscale="log", title=plots.title(who))
         axis.set_ylim(0.01, 60)
     axes[0].legend(loc="upper left")
     figure.supxlabel("cosine similarity with a neighbouring patch", fontsize=8)
@@ -54,17 +54,13 @@ def ratios(groups, claim3, settings, outputs):
         axis.plot(line["cosine"], line["density"], color=plots.GREEN)
         axis.axhline(1, color="0.5", lw=0.6, ls=":")
         axis.axvline(first, color="0.5", lw=0.6, ls=":")
-        mask = claim3["metric"] == "redundant_region_ratio"
-        mask &= claim3["group"] == "outlier/normal"
-        for column, value in zip(WHO, who, strict=True):
-            mask &= claim3[column] == value
-        found = claim3[mask]
+        found = rows_of(claim3, **who, group="outlier/normal", metric="redundant_region_ratio")
         text = ""
         if len(found):
             r = found.iloc[0]
             text = f"\nat {first:g}: {r.value:.2f} [{r.low:.2f}, {r.high:.2f}]"
         axis.set(xlim=(-1, 1), yscale="log")
-        axis.set_title(plots.title(dict(zip(WHO, who, strict=True))) + text)
+        axis.set_title(plots.title(who) + text)
         low, high = axis.get_ylim()
         axis.set_ylim(min(low, 0.4), max(high, 3))
         plots.plain_log(axis.yaxis)

@@ -5,8 +5,8 @@ import pandas as pd
 
 from tokenscope import plots, tidy
 from tokenscope.jobs import job
+from tokenscope.whose import by_backbone, rows_of
 
-WHO = ["family", "size", "registers", "kind"]
 SHOWN = {"position_distance": "distance / patches", "pixel_l2_squared": "squared L2 / patch"}
 GROUPS = ("normal", "outlier")
 NOTE = (
@@ -20,21 +20,17 @@ def main(places, claim4, dataset, outputs):
     """One row of maps per backbone: both errors, for normal and for outlier tokens."""
     places = pd.read_csv(places)
     claim4 = tidy.read(claim4).query("dataset == @dataset")
-    backbones = [
-        dict(zip(WHO, key, strict=True)) for key, _ in claim4.groupby(WHO, sort=False)
-    ] or [{}]
-    figure, axes = plots.plt.subplots(
-        len(backbones), 4, figsize=(6.4, 1.6 * len(backbones) + 0.7), squeeze=False
-    )
-    for row, who in zip(axes, backbones, strict=True):
-        mine = places[_of(places, who)]
+    groups = list(by_backbone(claim4))
+    count = max(1, len(groups))
+    figure, axes = plots.plt.subplots(count, 4, figsize=(6.4, 1.6 * count + 0.7), squeeze=False)
+    for row, (who, rows) in zip(axes, groups, strict=False):
         for pair, (metric, label) in zip((row[:2], row[2:]), SHOWN.items(), strict=True):
-            _maps(figure, pair, mine[mine["metric"] == metric], label)
+            _maps(figure, pair, rows_of(places, **who, metric=metric), label)
         for axis, group in zip(row, GROUPS, strict=False):
-            if _confounded(claim4[_of(claim4, who)], group):
+            if _confounded(rows, group):
                 axis.set_xlabel("crowded: can be guessed", fontsize=6, labelpad=1)
-        if who:
-            row[0].set_ylabel(plots.short("/".join(who[c] for c in WHO[:3])), fontsize=7)
+        name = f"{who['family']}/{who['size']}/{who['registers']}"
+        row[0].set_ylabel(plots.short(name), fontsize=7)
     for axis, metric in zip(axes[0], ("position", "position", "pixels", "pixels"), strict=True):
         axis.set_title(f"{metric}\n{axis.get_title()}")
     plots.note(figure, NOTE)
@@ -43,12 +39,8 @@ def main(places, claim4, dataset, outputs):
 
 def _confounded(rows, group):
     """Whether a group's places could be guessed without looking."""
-    rows = rows[(rows["group"] == group) & (rows["metric"] == "position_confounded")]
+    rows = rows_of(rows, group=group, metric="position_confounded")
     return len(rows) and rows["value"].iloc[0] == 1
-
-
-def _of(table, who):
-    return np.logical_and.reduce([table[c] == v for c, v in who.items()] or [table.index < 0])
 
 
 def _maps(figure, axes, table, label):

@@ -11,13 +11,9 @@ COLOURS = {"k": plots.BLUE, "v": plots.ORANGE, "q": plots.GREEN, "output": plots
 def main(settings, dataset, outputs):
     """A panel a backbone; the chosen setting is marked, whatever block it is of."""
     table = pd.read_csv(settings).query("dataset == @dataset")
-    names = list(
-        dict.fromkeys(zip(table["family"], table["size"], table["registers"], strict=True))
-    )
-    figure, axes = plots.panels(len(names), columns=3, width=2.2, height=1.9, sharey=True)
-    for axis, (name, group) in zip(
-        axes, table.groupby(["family", "size", "registers"], sort=False), strict=True
-    ):
+    groups = list(table.groupby(["family", "size", "registers"], sort=False))
+    figure, axes = plots.panels(len(groups), columns=3, width=2.2, height=1.9, sharey=True)
+    for axis, (name, group) in zip(axes, groups, strict=True):
         for facet, colour in COLOURS.items():
             for normalised, style in ((False, ":"), (True, "-")):
                 line = group.query(
@@ -39,7 +35,7 @@ def main(settings, dataset, outputs):
         axis.set(xlabel="bias on the Gram matrix", ylim=(0, None))
     axes[0].set_ylabel("CorLoc (%)")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(names) < 3 else 4)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(groups) < 3 else 4)
     plots.note(
         figure,
         f"LOST on {dataset}, last block, images that report. Star: the setting chosen on held-out "

@@ -6,8 +6,7 @@ import pandas as pd
 from tokenscope import plots, tidy
 from tokenscope.jobs import job
 from tokenscope.portrait import norms_by_block
-
-WHO = ["family", "size", "registers", "kind"]
+from tokenscope.whose import WHO, by_backbone, rows_of
 
 
 def main(curves, places, claim1, claim2, backbones, dataset, rules, outputs):
@@ -21,24 +20,15 @@ def main(curves, places, claim1, claim2, backbones, dataset, rules, outputs):
     by_place(places, claim1, rules, outputs["places"])
 
 
-def _named(table):
-    """Each backbone of a table with its rows, in the table's order."""
-    for key, rows in table.groupby(WHO, sort=False):
-        yield dict(zip(WHO, key, strict=True)), rows
-
-
 def _of(table, who, group, metric):
-    mask = (table["group"] == group) & (table["metric"] == metric)
-    for column, value in who.items():
-        mask &= table[column] == value
-    found = table[mask]
+    found = rows_of(table, **who, group=group, metric=metric)
     return found.iloc[0] if len(found) else None
 
 
 def last_block(curves, claim1, rules, outputs):
     """Density of last-block norms with its interval; the outlier rule's cutoff in red."""
     times = rules["times_median"]
-    groups = list(_named(curves))
+    groups = list(by_backbone(curves))
     figure, axes = plots.panels(len(groups), width=2.3, sharey=True)
     for axis, (who, rows) in zip(axes, groups, strict=True):
         rows = rows[rows["block"] == rows["block"].max()]
@@ -71,7 +61,7 @@ def last_block(curves, claim1, rules, outputs):
 
 def by_block(curves, claim2, rules, outputs):
     """Density of norms as a picture over blocks, with the block where outliers start."""
-    groups = list(_named(curves))
+    groups = list(by_backbone(curves))
     figure, axes = plots.panels(len(groups), height=1.7)
     for axis, (who, rows) in zip(axes, groups, strict=True):
         onset = _of(claim2, who, "depth", "onset_block")["value"]
@@ -139,7 +129,7 @@ def by_size(claim2, backbones, rules, outputs):
 
 def by_place(places, claim1, rules, outputs):
     """How often each place of the patch grid holds an outlier."""
-    groups = list(_named(places))
+    groups = list(by_backbone(places))
     figure, axes = plots.panels(len(groups), columns=5, width=1.7, height=1.8)
     top = max(1.0, places["times_median"].max())
     for axis, (who, rows) in zip(axes, groups, strict=True):

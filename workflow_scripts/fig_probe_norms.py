@@ -5,8 +5,8 @@ import pandas as pd
 
 from tokenscope import plots, tidy
 from tokenscope.jobs import job
+from tokenscope.whose import by_backbone, rows_of
 
-WHO = ["family", "size", "registers", "kind"]
 SHOWN = {
     "position_top1": "position top-1 / %",
     "pixel_l2_squared": "pixels, squared L2",
@@ -25,16 +25,14 @@ def main(norms, claim4, dataset, outputs):
     """A column of panels per backbone: position, pixels and class."""
     norms = pd.read_csv(norms)
     claim4 = tidy.read(claim4).query("dataset == @dataset")
-    groups = list(claim4.groupby(WHO, sort=False))
+    groups = list(by_backbone(claim4))
     count = max(1, len(groups))
     figure, axes = plots.plt.subplots(
         3, count, figsize=(max(3.4, 1.8 * count + 0.4), 5), squeeze=False
     )
-    for column, (key, rows) in zip(axes.T, groups, strict=False):
-        who = dict(zip(WHO, key, strict=True))
-        mine = norms[np.logical_and.reduce([norms[c] == v for c, v in who.items()])]
+    for column, (who, rows) in zip(axes.T, groups, strict=False):
         for axis, metric in zip(column, SHOWN, strict=True):
-            _panel(axis, mine[mine["metric"] == metric], rows, metric)
+            _panel(axis, rows_of(norms, **who, metric=metric), rows, metric)
         column[0].set_title(plots.title(who), pad=12)
     for axis, label in zip(axes[:, 0], SHOWN.values(), strict=True):
         axis.set_ylabel(label)

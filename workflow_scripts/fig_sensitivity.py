@@ -4,8 +4,8 @@ import pandas as pd
 
 from tokenscope import plots, tidy
 from tokenscope.jobs import job
+from tokenscope.whose import WHO, by_backbone
 
-WHO = ["family", "size", "registers", "kind"]
 NOTE = (
     "Class probe, top-1 of outlier tokens minus that of normal tokens of the same images; bars: "
     "95 % bootstrap over seeds and images; right: training and test images. Published values: same "
@@ -18,7 +18,7 @@ def main(rows, published, dataset, outputs):
     table = tidy.read(rows).query("dataset == @dataset")
     trained = table[table["metric"] == "class_tokens_train"].set_index([*WHO, "group"])["value"]
     table = table[table["metric"] == "class_top1_difference"]
-    groups = list(table.groupby(WHO, sort=False))
+    groups = list(by_backbone(table))
     names = list(dict.fromkeys(table["group"]))
     theirs = differences(pd.read_csv(published))
     count = max(1, len(groups))
@@ -26,8 +26,8 @@ def main(rows, published, dataset, outputs):
         1, count, figsize=(max(4.4, 2.3 * count + 1.6), 0.24 * len(names) + 1.5), squeeze=False,
         sharey=True,
     )  # fmt: skip
-    for axis, (key, mine) in zip(axes[0], groups, strict=False):
-        who = dict(zip(WHO, key, strict=True))
+    for axis, (who, mine) in zip(axes[0], groups, strict=False):
+        key = tuple(who.values())
         axis.axvline(0, color="0.7", lw=0.6)
         same = theirs[[k == key[:3] for k in theirs.index]]
         for value in theirs.drop(same.index).to_numpy():
