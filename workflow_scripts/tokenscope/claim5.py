@@ -78,14 +78,8 @@ class Claim5:
                 f"heads: '{self.train}' has classes '{study.classes(self.train)}', '{self.test}' "
                 f"has '{study.classes(self.test)}': a head of one cannot be tested on the other"
             )
-        keys = [row.key for row in study.chosen]
         for key in ("backbones", "retrain"):
-            for pattern in self.settings[key]:
-                if not any(zoo.chosen(name, [pattern]) for name in keys):
-                    raise StudyError(
-                        f"heads: {key}: '{pattern}' is none of this study's backbones: "
-                        f"{', '.join(keys)}"
-                    )
+            study.check_patterns(f"heads: {key}", self.settings[key])
 
     @cached_property
     def _released(self) -> list[ReleasedHead]:
@@ -138,8 +132,7 @@ class Claim5:
         """Every backbone under every view that a head is tested with."""
         if not self.settings:
             return []
-        patterns = self.settings["backbones"]
-        rows = [row for row in self.study.chosen if zoo.chosen(row.key, patterns)]
+        rows = self.study.matching(self.settings["backbones"])
         return [(row, view) for row in rows for view in self.views(row)]
 
     def head(self, row: Backbone, layers: int) -> dict:

@@ -30,25 +30,16 @@ class Probing:
             if self.settings[key] not in known:
                 have = ", ".join(known)
                 raise StudyError(f"probes: {key}: '{self.settings[key]}' is not one of: {have}")
-        keys = [row.key for row in study.chosen]
-        for key, patterns in (
-            ("backbones", self.settings["backbones"]),
-            ("sensitivity: backbones", self.settings["sensitivity"]["backbones"]),
-        ):
-            for pattern in patterns:
-                if not any(zoo.chosen(name, [pattern]) for name in keys):
-                    raise StudyError(
-                        f"probes: {key}: '{pattern}' is none of this study's backbones: "
-                        f"{', '.join(keys)}"
-                    )
+        varied = self.settings["sensitivity"]["backbones"]
+        study.check_patterns("probes: backbones", self.settings["backbones"])
+        study.check_patterns("probes: sensitivity: backbones", varied)
         if abs(sum(self.settings["split"]) - 1) > 1e-6:
             raise StudyError(f"probes: split: {self.settings['split']} does not add up to 1")
 
     @cached_property
     def rows(self) -> list[Backbone]:
         """The backbones whose tokens are probed; none without the section."""
-        patterns = self.settings.get("backbones", [])
-        return [row for row in self.study.chosen if zoo.chosen(row.key, patterns)]
+        return self.study.matching(self.settings.get("backbones", []))
 
     @cached_property
     def _keys(self) -> set[str]:
