@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tokenscope import scenes
+from tokenscope import scenes, shading, solids
 from tokenscope.scenes import CLASSES, SEGMENTS, flatness, render
 
 
@@ -14,8 +14,8 @@ def many():
 
 
 def _rays(world, size):
-    right, down = scenes._raster(size)
-    return scenes._rays(world.camera, right, down)
+    right, down = solids.raster(size)
+    return solids.rays(world.camera, right, down)
 
 
 def test_a_scene_depends_on_nothing_but_its_arguments():
@@ -86,22 +86,22 @@ def test_ground_depth_is_that_of_the_plane():
 def test_hit_points_lie_on_the_surface_and_normals_face_the_camera(kind):
     palette = scenes.PALETTES[0]
     solid = scenes._draw_solid(np.random.default_rng(kind), kind, 0.6, 0.1, 3.0, palette)
-    origin, ray = scenes._rays((1.0, 0.1, 0.45), *scenes._raster(64))
-    entry = scenes._entry(solid, origin, ray)
+    origin, ray = solids.rays((1.0, 0.1, 0.45), *solids.raster(64))
+    entry = solids.entry_of(solid, origin, ray)
     hit = np.isfinite(entry)
     assert 0.02 < hit.mean() < 0.5
     point = origin + ray[:, hit] * entry[hit]
     local = solid.to_local @ (point - solid.centre)
     assert np.abs(local).max() < 1.4 and np.abs(local[2]).max() < 1 + 1e-4
     gaps = []
-    if kind in scenes.QUADRICS:
-        g, apex, c = scenes.QUADRICS[kind]
+    if kind in solids.QUADRICS:
+        g, apex, c = solids.QUADRICS[kind]
         gaps.append(local[0] ** 2 + local[1] ** 2 + g * (local[2] - apex) ** 2 - c)
-    if kind in scenes.PLANES:
-        planes = scenes.PLANES[kind]
+    if kind in solids.PLANES:
+        planes = solids.PLANES[kind]
         gaps.extend(planes[:, :3] @ local - planes[:, 3:])
     np.testing.assert_allclose(np.max(gaps, 0), 0, atol=1e-4)
-    normal = scenes._normal(solid, local)
+    normal = solids.normal_at(solid, local)
     np.testing.assert_allclose(np.linalg.norm(normal, axis=0), 1, atol=1e-5)
     assert ((normal * ray[:, hit]).sum(0) < 1e-2).all()
 
@@ -123,8 +123,8 @@ def test_the_sun_casts_shadows_behind_solids():
     solid = world.solids[0]
     reach = solid.half[2] / world.sun[2]
     shaded = solid.centre - world.sun * reach  # where the sun's ray through the centre lands
-    assert scenes._lit(world, shaded, [solid])[0] == 0
-    assert scenes._lit(world, solid.centre + world.sun * 5, [solid])[0] == 1
+    assert shading._lit(world, shaded, [solid])[0] == 0
+    assert shading._lit(world, solid.centre + world.sun * 5, [solid])[0] == 1
 
 
 def test_plain_skies_are_constant_and_nothing_else_is_flat(many):
