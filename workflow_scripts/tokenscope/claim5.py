@@ -79,7 +79,7 @@ class Claim5:
                 f"has '{study.classes(self.test)}': a head of one cannot be tested on the other"
             )
         for key in ("backbones", "retrain"):
-            study.check_patterns(f"heads: {key}", self.settings[key])
+            zoo.check_patterns(f"heads: {key}", self.settings[key], study.chosen)
 
     @cached_property
     def _released(self) -> list[ReleasedHead]:
@@ -132,7 +132,7 @@ class Claim5:
         """Every backbone under every view that a head is tested with."""
         if not self.settings:
             return []
-        rows = self.study.matching(self.settings["backbones"])
+        rows = zoo.matching(self.study.chosen, self.settings["backbones"])
         return [(row, view) for row in rows for view in self.views(row)]
 
     def head(self, row: Backbone, layers: int) -> dict:

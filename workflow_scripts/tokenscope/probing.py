@@ -31,15 +31,15 @@ class Probing:
                 have = ", ".join(known)
                 raise StudyError(f"probes: {key}: '{self.settings[key]}' is not one of: {have}")
         varied = self.settings["sensitivity"]["backbones"]
-        study.check_patterns("probes: backbones", self.settings["backbones"])
-        study.check_patterns("probes: sensitivity: backbones", varied)
+        zoo.check_patterns("probes: backbones", self.settings["backbones"], study.chosen)
+        zoo.check_patterns("probes: sensitivity: backbones", varied, study.chosen)
         if abs(sum(self.settings["split"]) - 1) > 1e-6:
             raise StudyError(f"probes: split: {self.settings['split']} does not add up to 1")
 
     @cached_property
     def rows(self) -> list[Backbone]:
         """The backbones whose tokens are probed; none without the section."""
-        return self.study.matching(self.settings.get("backbones", []))
+        return zoo.matching(self.study.chosen, self.settings.get("backbones", []))
 
     @cached_property
     def _keys(self) -> set[str]:
@@ -49,7 +49,7 @@ class Probing:
     def varied(self) -> list[Backbone]:
         """Those whose probes are repeated under other recipes."""
         patterns = self.settings.get("sensitivity", {}).get("backbones", [])
-        return [row for row in self.rows if zoo.chosen(row.key, patterns)]
+        return zoo.matching(self.rows, patterns)
 
     def bank(self, name: str, row: Backbone, view: str) -> dict:
         """How tokens of a data set are drawn for the probes; empty where none are wanted."""

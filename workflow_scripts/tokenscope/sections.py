@@ -5,7 +5,7 @@ Pure arithmetic, because Snakemake asks for it while it builds the graph.
 
 from functools import cached_property
 
-from tokenscope import cost
+from tokenscope import cost, zoo
 from tokenscope.errors import StudyError
 from tokenscope.zoo import Backbone
 
@@ -36,7 +36,7 @@ class Section:
     @cached_property
     def rows(self) -> list[Backbone]:
         """The study's backbones that take part; controls only when they are named."""
-        return self.study.matching(self.config.get("backbones", []))
+        return zoo.matching(self.study.chosen, self.config.get("backbones", []))
 
     @property
     def names(self) -> str:

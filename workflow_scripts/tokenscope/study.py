@@ -101,21 +101,6 @@ class Study:
         patterns = self.config["backbones"]
         return [row for row in self.rows.values() if row.attached or zoo.chosen(row.key, patterns)]
 
-    def matching(self, patterns: Iterable[str]) -> list[Backbone]:
-        """The chosen backbones that one of the glob patterns picks."""
-        return [row for row in self.chosen if zoo.chosen(row.key, patterns)]
-
-    def check_patterns(self, key: str, patterns: Iterable[str]) -> None:
-        """Make sure that each pattern of a key of the config picks a chosen backbone.
-
-        Raises:
-            StudyError: one picks none.
-        """
-        for pattern in patterns:
-            if not self.matching([pattern]):
-                have = ", ".join(row.key for row in self.chosen)
-                raise StudyError(f"{key}: '{pattern}' is none of this study's backbones: {have}")
-
     @property
     def searched(self) -> list[Backbone]:
         """The backbones whose register neurons are looked for."""

@@ -180,6 +180,23 @@ def chosen(key: str, patterns: list[str]) -> bool:
     return any(fnmatchcase(key, pattern) for pattern in patterns)
 
 
+def matching(rows: list[Backbone], patterns: list[str]) -> list[Backbone]:
+    """The rows that one of the glob patterns picks."""
+    return [row for row in rows if chosen(row.key, patterns)]
+
+
+def check_patterns(key: str, patterns: list[str], rows: list[Backbone]) -> None:
+    """Make sure that each pattern of a key of the config picks one of the study's rows.
+
+    Raises:
+        StudyError: one picks none.
+    """
+    for pattern in patterns:
+        if not matching(rows, [pattern]):
+            have = ", ".join(row.key for row in rows)
+            raise StudyError(f"{key}: '{pattern}' is none of this study's backbones: {have}")
+
+
 def _read(table: str):
     try:
         with open(table, newline="") as handle:
