@@ -109,6 +109,7 @@ def _difference(rows, group, metric, value, reference, unit, bootstrap):
     rows.add("registers", group, metric, point, low, high, unit)
     if reference is not None:
         point, low, high, _ = bootstrap.ratio(value - reference, ones)
+        unit = tidy.of_difference(unit)
         rows.add("registers", group, f"{metric}_minus_r0", point, low, high, unit)
 
 

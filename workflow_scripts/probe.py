@@ -95,8 +95,9 @@ def _compare(rows, metric, unit, scores, bootstrap):
         (normal, *_, before), (outlier, *_, after) = found["normal"], found["outlier"]
         ends = bootstrap.interval(after - before)
         rows.add(
-            "claim4", "outlier-normal", metric, outlier - normal, *ends, unit, bootstrap.images
-        )
+            "claim4", "outlier-normal", metric, outlier - normal, *ends, tidy.of_difference(unit),
+            bootstrap.images,
+        )  # fmt: skip
 
 
 def _explained(answer):

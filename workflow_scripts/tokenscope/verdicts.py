@@ -131,7 +131,7 @@ def _number(criterion, mine, rows, dataset, who, group):
         if other is None:
             return None
         value, low, high = value - other["value"], low - other["high"], high - other["low"]
-        unit = {"percent": "points"}.get(unit, unit)
+        unit = tidy.of_difference(unit)
     if criterion.get("share_of_depth"):
         blocks = rows[(rows["who"] == who) & (rows["dataset"] == dataset)]["group"]
         depth = blocks[blocks.str.fullmatch(r"block\d+")].nunique()
