@@ -1,0 +1,101 @@
+# Tables and figures of object discovery.
+
+
+localrules:
+    fig_discovery,
+    fig_lost_settings,
+    discovery_settings,
+    discovery_pairs,
+    provenance_discovery,
+    gather_discovery,
+
+
+rule fig_discovery:
+    input:
+        lambda w: [
+            f"{RESULTS}/figures/data/discovery/{w.dataset}/{row.key}.nc"
+            for row in DISCOVERY.rows
+            if (row.family, row.size) == (w.family, w.size)
+        ],
+    output:
+        drawn("{dataset}/discovery/{family}/{size}"),
+    log:
+        f"{RESULTS}/logs/fig_discovery/{{dataset}}/{{family}}/{{size}}.log",
+    wildcard_constraints:
+        dataset=DISCOVERY.names,
+    conda:
+        ENV
+    params:
+        code=code("fig_discovery.py"),
+    script:
+        "../workflow_scripts/fig_discovery.py"
+
+
+rule discovery_settings:
+    input:
+        settings=DISCOVERY.over(f"{RESULTS}/measures/discovery/{{dataset}}/{BACKBONE}.settings.csv"),
+    output:
+        settings=f"{RESULTS}/figures/data/discovery_settings.csv.gz",
+    log:
+        f"{RESULTS}/logs/discovery_settings/all.log",
+    conda:
+        ENV
+    params:
+        code=code("join.py"),
+    script:
+        "../workflow_scripts/join.py"
+
+
+rule fig_lost_settings:
+    input:
+        rules.discovery_settings.output.settings,
+    output:
+        drawn("{dataset}/discovery_sensitivity"),
+    log:
+        f"{RESULTS}/logs/fig_lost_settings/{{dataset}}.log",
+    wildcard_constraints:
+        dataset=DISCOVERY.names,
+    conda:
+        ENV
+    params:
+        code=code("fig_lost_settings.py"),
+    script:
+        "../workflow_scripts/fig_lost_settings.py"
+
+
+use rule provenance as provenance_discovery with:
+    input:
+        cards=[f"{RESULTS}/backbones/{row.key}/card.json" for row in DISCOVERY.rows],
+        receipts=DISCOVERY.over(f"{RESULTS}/receipts/discover/{{dataset}}/{BACKBONE}.json"),
+        samples=[f"{RESULTS}/receipts/boxes/{name}.json" for name in DISCOVERY.sets],
+    output:
+        f"{RESULTS}/tables/backbones_discovery.csv",
+    log:
+        f"{RESULTS}/logs/provenance/discovery.log",
+
+
+use rule gather as gather_discovery with:
+    input:
+        rows=DISCOVERY.over(f"{RESULTS}/measures/discovery/{{dataset}}/{BACKBONE}.csv")
+        + [rules.discovery_pairs.output[0]],
+        provenance=rules.provenance_discovery.output[0],
+        published="config/published.csv",
+    output:
+        csv=tabled("discovery"),
+        text=f"{RESULTS}/tables/discovery.md",
+    log:
+        f"{RESULTS}/logs/gather/discovery.log",
+    params:
+        claim="discovery",
+        code=code("gather.py"),
+
+
+rule discovery:
+    input:
+        f"{RESULTS}/tables/discovery.csv" if DISCOVERY.sets else [],
+        [
+            f"{RESULTS}/figures/{name}/discovery/{row.family}/{row.size}.png"
+            for name in DISCOVERY.sets
+            for row in DISCOVERY.rows
+        ],
+        expand(f"{RESULTS}/figures/{{name}}/discovery_sensitivity.png", name=DISCOVERY.sets),
