@@ -245,7 +245,7 @@ def _backbone(
         )
         arch = arch.remodelled(model, data, count)
     elif match["made"]:
-        raise StudyError(f"{key}: a backbone of kind '{match['kind']}' needs a recipe in its row")
+        raise StudyError(f"{key}: a backbone of kind '{match['made']}' needs a recipe in its row")
     elif arch.register_tokens != count:
         raise StudyError(
             f"{key}: {row['timm_id']} has {arch.register_tokens} registers, its row says {count}"
