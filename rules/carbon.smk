@@ -43,7 +43,6 @@ rule accounting:
     params:
         folder=f"{RESULTS}/accounting",
         site=vars(SITE),
-        rooms=lambda w: rooms(workflow),
         code=code("accounting.py"),
     script:
         "../workflow_scripts/accounting.py"

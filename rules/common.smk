@@ -12,7 +12,6 @@ from tokenscope.carbon import Site
 from tokenscope.errors import StudyError
 from tokenscope.hints import hints
 from tokenscope.kinds import is_control
-from tokenscope.plan import rooms
 from tokenscope.sources import code_hash
 from tokenscope.study import Study
 

@@ -10,13 +10,14 @@ import pytest
 import yaml
 from projects import copy_project, snakemake
 
-from tokenscope import cost, expect
+from tokenscope import claims, cost, expect
 from tokenscope.budget import PEAK, UTILISATION, Forecast
 from tokenscope.calibrate import BESIDE, BETWEEN, PRIOR, SCATTER, Calibration, Estimate, total
 from tokenscope.carbon import Site
+from tokenscope.claims import claim_of
 from tokenscope.forecast import warnings
 from tokenscope.memory import MEMORY
-from tokenscope.plan import Task, claim_of
+from tokenscope.plan import Task
 from tokenscope.schedule import Machine, Step, simulate
 from tokenscope.study import Study
 
@@ -161,7 +162,7 @@ def test_every_request_is_that_of_its_own_rule():
 
 def task(rule, todo=True, gpus=1, hours=1.0, **changed):
     values = {
-        "room": "tokens", "name": f"{rule}/x", "wildcards": {}, "beside": False, "threads": 16,
+        "name": f"{rule}/x", "wildcards": {}, "beside": False, "threads": 16,
         "minutes": 120.0, "flops": 0.0, "bytes": 1e9, "temporary": False, "needs": (),
         "estimate": Estimate(3600 * hours, "model", 0.1, 0.1),
     }  # fmt: skip
@@ -188,8 +189,8 @@ def test_sums_over_jobs():
 
 
 def test_implausible_sums_are_remarked_upon():
-    def remark(hours, room="tokens", **changed):
-        tasks = [task("extract", hours=hours, room=room), task("probe", hours=0, room="claim4")]
+    def remark(hours, **changed):
+        tasks = [task("extract", hours=hours), task("probe", hours=0)]
         forecast = Forecast(tasks, Calibration(), False, SITE)
         return "".join(warnings(forecast, study(**changed), [3, 60]))
 
@@ -198,10 +199,26 @@ def test_implausible_sums_are_remarked_upon():
     assert "518" in remark(1, backbones=["deit3/*/*"]) and "518" not in remark(1)
 
 
-def test_claims_by_room_and_table():
-    assert claim_of("claim3", "redundancy/x") == "claim3"
-    assert claim_of("tables", "gather/claim1") == "claim1"
-    assert claim_of("tokens", "extract/x") == "shared" == claim_of("", "")
+def test_claims_by_rule_and_table():
+    assert claim_of("redundancy", "redundancy/x") == "claim3"
+    assert claim_of("gather", "gather/claim1") == "claim1"
+    assert claim_of("gather", "gather/sensitivity") == "claim4"
+    assert claim_of("extract", "extract/x") == "shared"
+    assert claim_of("of_other_code", "of_other_code/x") == "unknown" == claim_of("", "")
+
+
+def test_every_rule_has_a_claim_wherever_it_stands():
+    """The table of claims names each rule that runs, and none that is not there."""
+    rules, targets = set(), set()
+    for file in (Path("Snakefile"), *Path("rules").glob("*.smk")):
+        for text in re.split(r"^(?=(?:use )?rule )", file.read_text(), flags=re.M)[1:]:
+            name = re.match(r"(?:use )?rule (?:\w+ as )?(\w+)", text)[1]
+            runs = "script:" in text or text.startswith("use ")
+            (rules if runs else targets).add(name)
+    named = [rule for group in claims.RULES.values() for rule in group] + list(claims.TABLES)
+    assert len(named) == len(set(named)) and set(named) == rules
+    assert set(claims.TARGETS) <= targets
+    assert claim_of("fig_training") == "training" and claim_of("fig_discovery") == "discovery"
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ NOTE = (
     "there, else by the job itself. Energy: by the counters of the hardware where it has any, else "
     "power x time; the method stands in every row of accounting.csv. CO2 = intensity x PUE x "
     "energy. new: of the last run. reused: of earlier runs, and still in use. spent: of earlier "
-    "runs, superseded or failed since. Claim: the file of rules/ a job's rule stands in; what "
-    "serves several claims is shared."
+    "runs, superseded or failed since. Claim: tokenscope/claims.py; what serves "
+    "several claims is shared."
 )
 PAPER_NOTE = (
     "The section on carbon of the paper (reassessment-2025), CO2 = intensity x PUE x power x time. "
@@ -30,11 +30,11 @@ ASKED = "Medians of jobs that ended well. Memory: of the job, its Snakemake, and
 SUMS = ["gpu_hours", "core_hours", "kwh", "co2_kg", "units"]
 
 
-def main(folder, site, rooms, published, outputs, run):
+def main(folder, site, published, outputs, run):
     """Write ``accounting.csv`` (one row an attempt), ``carbon_paper.csv``, and both to be read."""
     site = Site(**site)
     attempts, word = collect(Path(folder))
-    rows = table(attempts, site, rooms, run, forecasts(Path(folder)))
+    rows = table(attempts, site, run, forecasts(Path(folder)))
     rows.to_csv(outputs["jobs"], index=False, float_format="%.7g")
     write_text(outputs["text"], page(rows, site, word))
     with open(published, newline="") as handle:
@@ -115,4 +115,4 @@ if "snakemake" in globals():
     i, p = snakemake.input, snakemake.params
     with job(snakemake.log[0], "accounting"):
         run = os.environ.get(RUN, "")
-        main(p.folder, p.site, p.rooms, i.published, dict(snakemake.output.items()), run)
+        main(p.folder, p.site, i.published, dict(snakemake.output.items()), run)

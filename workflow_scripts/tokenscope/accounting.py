@@ -15,7 +15,7 @@ import pandas as pd
 from tokenscope import sacct
 from tokenscope.calibrate import Z90
 from tokenscope.carbon import JOULES_PER_KWH, Site
-from tokenscope.plan import claim_of
+from tokenscope.claims import claim_of
 from tokenscope.records import read_records
 
 COLUMNS = [
@@ -155,14 +155,11 @@ def forecasts(folder: Path) -> dict[str, dict]:
     return {file.stem: json.loads(file.read_text()) for file in files}
 
 
-def table(
-    attempts: list[dict], site: Site, rooms: dict[str, str], run: str, expected: dict[str, dict]
-) -> pd.DataFrame:
+def table(attempts: list[dict], site: Site, run: str, expected: dict[str, dict]) -> pd.DataFrame:
     """One row an attempt, columns :data:`COLUMNS`.
 
-    ``rooms``: rule -> file of rules/, for the claims. ``run``: the run whose work counts as new;
-    of earlier work, the last success of a job is ``reused``, the rest ``spent`` (superseded or
-    failed). Its energy counts all the same.
+    ``run``: the run whose work counts as new; of earlier work, the last success of a job is
+    ``reused``, the rest ``spent`` (superseded or failed). Its energy counts all the same.
     """
     stands = {a["job"]: id(a) for a in attempts if a["state"] in DONE}
     rows = []
@@ -178,7 +175,7 @@ def table(
         w = a["wildcards"]
         rows.append({
             **{k: a[k] for k in COLUMNS if k in a},
-            "claim": claim_of(rooms.get(a["rule"], ""), a["job"]),
+            "claim": claim_of(a["rule"], a["job"]),
             **{k: w.get(k, "") for k in ("family", "size", "registers", "dataset")},
             "work": work, "started": pd.Timestamp(a["started"], unit="s").isoformat("T", "seconds"),
             "gpu_hours": a["gpus"] * hours, "core_hours": a["cores"] * hours,

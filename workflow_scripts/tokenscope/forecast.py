@@ -116,9 +116,9 @@ def warnings(forecast: Forecast, study: Study, plausible: list | None) -> list[s
         if slow:
             why = f"time limits stand in for {', '.join(sorted(set(slow)))}; {why}"
         return [f"{about}, over {high:g}, while {check}. Likely: {why}."]
-    rooms = {task.room for task in forecast.tasks}
+    claims = {task.claim for task in forecast.tasks}
     reasons = []
-    if missing := [c for c in ("claim4", "claim5") if c not in rooms]:
+    if missing := [c for c in ("claim4", "claim5") if c not in claims]:
         reasons.append(f"{' and '.join(missing)} (probes, heads) are not in it")
     if not any(row.arch.input_size >= 518 for row in study.chosen):
         reasons.append("no backbone is read at 518 pixels, the native size of DINOv2")

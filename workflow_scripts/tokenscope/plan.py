@@ -6,11 +6,11 @@ the graph of a dry run, or of a real run before its first job.
 
 import csv
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tokenscope.calibrate import Calibration, Estimate
+from tokenscope.claims import TARGETS, claim_of
 from tokenscope.expect import Job
 from tokenscope.records import read_records, record_file
 from tokenscope.schedule import Step
@@ -18,15 +18,13 @@ from tokenscope.study import Study
 
 # A job's own Snakemake on a node starts twice before the script does.
 NODE_SECONDS = 10.0
-CLAIM = re.compile(r"claim\d+|testtime|training|discovery|dense")
 
 
 @dataclass
 class Task:
-    """One job of the graph; ``room`` is the file of rules/ its rule stands in."""
+    """One job of the graph."""
 
     rule: str
-    room: str
     name: str  # path of its log below logs/, without suffix
     wildcards: dict
     todo: bool
@@ -49,18 +47,7 @@ class Task:
 
     @property
     def claim(self) -> str:
-        return claim_of(self.room, self.name)
-
-
-def claim_of(room: str, name: str) -> str:
-    """The claim a job belongs to: by its room, or the table it makes; else it is shared by all."""
-    word = name.rpartition("/")[2]
-    return next((w for w in (room, word) if CLAIM.fullmatch(w)), "shared")
-
-
-def rooms(workflow) -> dict[str, str]:
-    """Rule by rule, the stem of the file it stands in."""
-    return {rule.name: Path(str(rule.snakefile)).stem for rule in workflow.rules}
+        return claim_of(self.rule, self.name)
 
 
 def read_plan(workflow, study: Study) -> tuple[list[Task], Calibration, bool]:
@@ -72,7 +59,7 @@ def read_plan(workflow, study: Study) -> tuple[list[Task], Calibration, bool]:
     jobs = [job for job in dag.jobs if not job.rule.norun]
     todo = set(dag.needrun_jobs(exclude_finished=False))
     place = {job: i for i, job in enumerate(jobs)}
-    stems, calibration = rooms(workflow), Calibration()
+    calibration = Calibration()
     requests = [_requests(job, workflow, cluster) for job in jobs]
     models = []
     for job, (threads, _, _) in zip(jobs, requests, strict=True):
@@ -84,7 +71,7 @@ def read_plan(workflow, study: Study) -> tuple[list[Task], Calibration, bool]:
         estimate = calibration.estimate(rule, model.seconds(), 60 * minutes, beside)
         files = list(job.output)
         tasks.append(Task(
-            rule=rule, room=stems[rule], name=_name(job), wildcards=dict(job.wildcards_dict),
+            rule=rule, name=_name(job), wildcards=dict(job.wildcards_dict),
             todo=job in todo, beside=beside, gpus=gpus, threads=threads, minutes=minutes,
             estimate=estimate, flops=model.flops(), bytes=model.bytes(),
             temporary=bool(files) and all(f.flags.get("temp") for f in files),
@@ -145,7 +132,7 @@ def _mark_claims(workflow, jobs: list, tasks: list[Task]) -> None:
     """Which claims each job is needed for: all that the targets of a claim rest on."""
     made = {str(file): i for i, job in enumerate(jobs) for file in job.output}
     for rule in workflow.rules:
-        if not (rule.norun and CLAIM.fullmatch(rule.name)):
+        if not (rule.norun and rule.name in TARGETS):
             continue
         files, *_ = rule.expand_input({})
         stack = [made[str(f)] for f in files if str(f) in made]
