@@ -9,10 +9,10 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir, "workflow_scripts")))
 from tokenscope import claim5, cost, coverage, expect, forecast, memory
 from tokenscope.carbon import Site
+from tokenscope.code_hash import code_hash
 from tokenscope.errors import StudyError
 from tokenscope.hints import hints
 from tokenscope.kinds import is_control
-from tokenscope.sources import code_hash
 from tokenscope.study import Study
 
 try:
@@ -47,12 +47,13 @@ wildcard_constraints:
     table="[a-z0-9_]+",
 
 
-def code(script):
-    """Parameter that changes when the library code behind a script changes.
+def code(*scripts):
+    """Parameter that changes when the library code behind these files changes.
 
     A function, so that a job on a node, which parses all rules, reads the code of one of them.
     """
-    return lambda wildcards: code_hash(Path(workflow.basedir, "workflow_scripts", script))
+    files = [Path(workflow.basedir, "workflow_scripts", script) for script in scripts]
+    return lambda wildcards: code_hash(*files)
 
 
 def row_of(wildcards):

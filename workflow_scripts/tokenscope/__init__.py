@@ -3,5 +3,3 @@
 Nothing here imports Snakemake, so a notebook can use all of it. Importing the package itself is
 free of heavy dependencies; torch is imported only by the modules that run a backbone.
 """
-
-PROTOCOL = "1"  # raised whenever the definition of a stored quantity changes

@@ -26,9 +26,10 @@ import xarray as xr
 import xxhash
 import zarr
 
-from tokenscope import PROTOCOL, fences
+from tokenscope import fences
 from tokenscope.errors import StudyError
 
+PROTOCOL = "1"  # raised whenever the definition of a stored quantity changes
 PACKAGES = ("torch", "timm", "numpy", "zarr", "xarray", "pillow")
 # Snakemake leaves a timestamp file in directories it declares; zarr warns that it is no array.
 warnings.filterwarnings("ignore", message=".*not recognized as a component of a Zarr hierarchy.*")
