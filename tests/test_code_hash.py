@@ -159,3 +159,12 @@ def test_a_rule_hashes_the_script_it_runs(script, files, request):
         assert files == [script]
     for file in files:
         assert re.fullmatch("[0-9a-f]{12}", fresh(SCRIPTS.resolve() / file))
+
+
+@pytest.mark.parametrize("module", ["registers", "backbones", "training", "objective", "batches"])
+def test_what_decides_trained_weights_is_in_the_hash_of_train(copy, module):
+    files = next(p.values[1] for p in rules_with_scripts() if p.id == "train")
+    before = fresh(*(copy / file for file in files))
+    source = copy / "tokenscope" / f"{module}.py"
+    source.write_text(source.read_text() + "\n\nCHANGED = 1\n")
+    assert fresh(*(copy / file for file in files)) != before
