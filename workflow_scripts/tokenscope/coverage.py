@@ -12,8 +12,9 @@ from jsonschema.exceptions import best_match
 
 from tokenscope.errors import StudyError
 from tokenscope.kinds import is_control
+from tokenscope.paths import CONFIG
 
-SCHEMAS = Path(__file__).parents[2] / "config/schemas"
+SCHEMAS = CONFIG / "schemas"
 WILDCARDS = ("dataset", "family", "size", "registers")
 SWITCHES = ("partial", "figure", "forecast")  # of the command line: they change no number
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from tokenscope.errors import StudyError
+from tokenscope.paths import SCRIPTS
 
 _READ = {
     int: int,
@@ -104,10 +105,9 @@ def look_up(ids: list[str], tables: list[str], cache: str) -> dict[str, Architec
 
 def _ask_timm(ids: list[str]) -> list[Architecture]:
     """In a subprocess: importing torch here would cost every Slurm job seconds, twice."""
-    path = Path(__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-m", "tokenscope.architectures", *ids],
-        env={**os.environ, "PYTHONPATH": str(path)},
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
         capture_output=True,
         text=True,
     )
