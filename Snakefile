@@ -41,7 +41,7 @@ include: "rules/carbon.smk"
 include: "rules/report.smk"
 
 
-# The forecast: shown after a dry run, noted before a real one (tokenscope.forecast).
+# The forecast: shown after a dry run, noted before a real one (tokenscope.cost.forecast).
 os.environ.setdefault("TOKENSCOPE_RUN", f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}")
 atexit.register(forecast.show, workflow, STUDY, SITE)
 

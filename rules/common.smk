@@ -7,13 +7,18 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow_scripts")))
-from tokenscope import claim5, cost, coverage, expect, forecast, memory
-from tokenscope.carbon import Site
+from tokenscope.study import heads as claim5
+from tokenscope.study import flops as cost
+from tokenscope.report import contents as coverage
+from tokenscope.cost import time_model as expect
+from tokenscope.cost import forecast
+from tokenscope.cost import memory_model as memory
+from tokenscope.cost.carbon import Site
 from tokenscope.code_hash import code_hash
 from tokenscope.errors import StudyError
-from tokenscope.hints import hints
-from tokenscope.kinds import is_control
-from tokenscope.study import Study
+from tokenscope.jobs.hints import hints
+from tokenscope.study.register_names import is_control
+from tokenscope.study.study import Study
 
 try:
     STUDY = Study(config)

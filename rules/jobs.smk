@@ -78,7 +78,7 @@ def minutes(rule):
 
 
 def megabytes(rule):
-    """Reserved host memory in MB by tokenscope.memory, more on each attempt."""
+    """Reserved host memory in MB by tokenscope.cost.memory_model, more on each attempt."""
     return lambda wildcards, threads, attempt: memory.megabytes(
         STUDY, rule, wildcards, threads, attempt
     )

@@ -50,7 +50,11 @@ rule train:
         device=config["device"],
         partial=f"{RESULTS}/partial/training/{BACKBONE}",
         # Only what decides the weights: hundreds of GPU-hours must not hang on a log line.
-        code=code("tokenscope/training.py", "tokenscope/registers.py", "tokenscope/backbones.py"),
+        code=code(
+            "tokenscope/training/trainer.py",
+            "tokenscope/backbones/registers.py",
+            "tokenscope/backbones/loading.py",
+        ),
     script:
         "../workflow_scripts/train.py"
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tokenscope.rows import Bank
-from tokenscope.stores import StoreWriter, Variable
+from tokenscope.probes.token_rows import Bank
+from tokenscope.stores.zarr_store import StoreWriter, Variable
 
 GRID, PATCH = (4, 4), 2
 PIXELS = 3 * PATCH**2

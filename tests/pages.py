@@ -9,10 +9,10 @@ import pandas as pd
 import report
 import xarray as xr
 
-from tokenscope import tidy
-from tokenscope.coverage import sections
-from tokenscope.stores import write_receipt
-from tokenscope.tails import STEPS, tail
+from tokenscope.norms.exceedance import STEPS, tail
+from tokenscope.report.contents import sections
+from tokenscope.stores.zarr_store import write_receipt
+from tokenscope.tables import tidy
 
 ROOT = Path(__file__).parents[1]
 EVIL = "<script>window.hacked = 1;<"  # a name that would run if it were not escaped

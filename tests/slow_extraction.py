@@ -9,8 +9,8 @@ import numpy as np
 import timm
 import torch
 
-from tokenscope.extraction import extract, variables
-from tokenscope.stores import StoreWriter, write_receipt
+from tokenscope.extraction.loop import extract, variables
+from tokenscope.stores.zarr_store import StoreWriter, write_receipt
 
 folder, delay = Path(sys.argv[1]), float(sys.argv[2])
 images = int(sys.argv[3]) if len(sys.argv) > 3 else 40

@@ -13,12 +13,12 @@ import pandas as pd
 import timm
 import torch
 
-from tokenscope.batches import Memory
-from tokenscope.checkpoints import Checkpoints, save_weights
-from tokenscope.parallel import World
-from tokenscope.recipes import training
-from tokenscope.registers import add_registers
-from tokenscope.training import Callbacks, Trainer
+from tokenscope.backbones.registers import add_registers
+from tokenscope.stores.checkpoint import Checkpoints, save_weights
+from tokenscope.study.recipes import training
+from tokenscope.training.batches import Memory
+from tokenscope.training.distributed import World
+from tokenscope.training.trainer import Callbacks, Trainer
 
 RECIPE = training("slow", {
     "epochs": 3, "batch_size": 16, "micro_batch": 4, "lr": 1.0e-3, "warmup": 0.1, "ema": 0.9,

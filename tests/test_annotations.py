@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tokenscope.annotations import index
+from tokenscope.discovery.box_datasets import index
 from tokenscope.errors import StudyError
 
 

@@ -10,8 +10,8 @@ import probe
 import pytest
 from banks import World
 
-from tokenscope import tidy
-from tokenscope.answers import tables
+from tokenscope.tables import tidy
+from tokenscope.tables.probe_tables import tables
 
 WHO = {"family": "f", "size": "s", "registers": "r0", "kind": "none", "dataset": "d"}
 SETTINGS = {

@@ -7,7 +7,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from tokenscope.backbones import check_weights, open_backbone, pick_device
+from tokenscope.backbones.loading import check_weights, open_backbone, pick_device
 from tokenscope.errors import StudyError
 
 SPEC = {

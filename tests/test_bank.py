@@ -6,12 +6,19 @@ import pytest
 import timm
 import torch
 
-from tokenscope.bank import Draw, Features, attributes, coordinates, patch_pixels, variables
+from tokenscope.backbones.hooks import Taps, normalise
 from tokenscope.errors import StudyError
-from tokenscope.extraction import extract
-from tokenscope.jobs import Interrupted
-from tokenscope.stores import StoreWriter, open_store
-from tokenscope.taps import Taps, normalise
+from tokenscope.extraction.loop import extract
+from tokenscope.extraction.token_bank import (
+    Draw,
+    Features,
+    attributes,
+    coordinates,
+    patch_pixels,
+    variables,
+)
+from tokenscope.jobs.job import Interrupted
+from tokenscope.stores.zarr_store import StoreWriter, open_store
 
 HALVES = (0.5, 0.5, 0.5)
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 36, 36, 3), dtype=np.uint8)

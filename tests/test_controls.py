@@ -5,9 +5,9 @@ import pytest
 import timm
 import torch
 
-from tokenscope.controls import constant_patches, plant, verify
+from tokenscope.backbones.hooks import Taps, normalise
+from tokenscope.backbones.planted_controls import constant_patches, plant, verify
 from tokenscope.errors import StudyError
-from tokenscope.taps import Taps, normalise
 
 MEAN = STD = (0.5, 0.5, 0.5)
 

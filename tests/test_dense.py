@@ -11,15 +11,10 @@ from PIL import Image
 from sklearn import metrics
 from smoothness import roughness
 
-from tokenscope.checkpoints import Checkpoint
-from tokenscope.crops import Frozen, windows
-from tokenscope.dense import Cached, predict, train
-from tokenscope.errors import StudyError
-from tokenscope.facets import Facets
-from tokenscope.iou import class_iou
-from tokenscope.jobs import Interrupted
-from tokenscope.native import AnySize, batch
-from tokenscope.readouts import (
+from tokenscope.backbones.position_embedding import AnySize, batch
+from tokenscope.backbones.qkv_hooks import Facets
+from tokenscope.dense.crops import Frozen, windows
+from tokenscope.dense.heads import (
     Depth,
     Segmentation,
     areas,
@@ -28,7 +23,12 @@ from tokenscope.readouts import (
     expected_depth,
     scale_invariant,
 )
-from tokenscope.targets import IGNORE, Maps
+from tokenscope.dense.linear_eval import Cached, predict, train
+from tokenscope.dense.map_datasets import IGNORE, Maps
+from tokenscope.errors import StudyError
+from tokenscope.jobs.job import Interrupted
+from tokenscope.stats.iou import class_iou
+from tokenscope.stores.checkpoint import Checkpoint
 
 RNG = np.random.default_rng(0)
 

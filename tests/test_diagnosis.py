@@ -11,10 +11,10 @@ import torch
 import xarray as xr
 from PIL import Image
 
-from tokenscope.backbones import open_backbone
-from tokenscope.bootstrap import Bootstrap
-from tokenscope.diagnosis import Evidence, contrast, judge, place_share, places
-from tokenscope.taps import Taps, normalise
+from tokenscope.backbones.hooks import Taps, normalise
+from tokenscope.backbones.loading import open_backbone
+from tokenscope.diagnosis.verdict import Evidence, contrast, judge, place_share, places
+from tokenscope.stats.bootstrap import Bootstrap
 
 RULES = {
     "percentile": 98, "absolute": 150, "times_median": 3, "min_share": 0.1, "min_separation": 3,

@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tokenscope import energy, records, sacct
-from tokenscope.accounting import collect, forecasts, table
-from tokenscope.carbon import Site, paper_rows
-from tokenscope.energy import CpuMeter, GpuMeter, allocated
+from tokenscope.cost.accounting import collect, forecasts, table
+from tokenscope.cost.carbon import Site, paper_rows
 from tokenscope.errors import StudyError
+from tokenscope.jobs import energy, records, sacct
+from tokenscope.jobs.energy import CpuMeter, GpuMeter, allocated
 
 PRESETS = {"sites": "config/sites.csv", "site": "snellius"}
 
@@ -174,7 +174,7 @@ RECORDING = """
 import sys
 sys.path.insert(0, "workflow_scripts")
 from types import SimpleNamespace
-from tokenscope.jobs import Progress, job
+from tokenscope.jobs.job import Progress, job
 snakemake = SimpleNamespace(rule="extract", wildcards={"dataset": "d", "shard": "0000"},
                             resources=SimpleNamespace(gpu=0))
 with job(sys.argv[1], "test", 2):
@@ -214,7 +214,7 @@ SACCT = """\
 
 
 def record(job, **changed):
-    """A line as tokenscope.records writes it."""
+    """A line as tokenscope.jobs.records writes it."""
     gpu = {"gpu": "GPU-a", "share": 1.0, "joules": 9e4, "method": "NVML counter"}
     return {
         "rule": job.split("/")[0], "wildcards": {"dataset": "d"}, "outcome": "finished",

@@ -11,9 +11,9 @@ import timm
 import torch
 
 from tokenscope.errors import StudyError
-from tokenscope.extraction import extract, variables
-from tokenscope.jobs import Interrupted
-from tokenscope.stores import StoreWriter, open_store
+from tokenscope.extraction.loop import extract, variables
+from tokenscope.jobs.job import Interrupted
+from tokenscope.stores.zarr_store import StoreWriter, open_store
 
 HALVES = (0.5, 0.5, 0.5)
 

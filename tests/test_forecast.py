@@ -10,16 +10,26 @@ import pytest
 import yaml
 from projects import copy_project, snakemake
 
-from tokenscope import claims, cost, expect
-from tokenscope.budget import PEAK, UTILISATION, Forecast
-from tokenscope.calibrate import BESIDE, BETWEEN, PRIOR, SCATTER, Calibration, Estimate, total
-from tokenscope.carbon import Site
-from tokenscope.claims import claim_of
-from tokenscope.forecast import warnings
-from tokenscope.memory import MEMORY
-from tokenscope.plan import Task
-from tokenscope.schedule import Machine, Step, simulate
-from tokenscope.study import Study
+from tokenscope.cost import claims
+from tokenscope.cost import time_model as expect
+from tokenscope.cost.calibration import (
+    BESIDE,
+    BETWEEN,
+    PRIOR,
+    SCATTER,
+    Calibration,
+    Estimate,
+    total,
+)
+from tokenscope.cost.carbon import Site
+from tokenscope.cost.claims import claim_of
+from tokenscope.cost.forecast import warnings
+from tokenscope.cost.job_graph import Task
+from tokenscope.cost.memory_model import MEMORY
+from tokenscope.cost.schedule import Machine, Step, simulate
+from tokenscope.cost.totals import PEAK, UTILISATION, Forecast
+from tokenscope.study import flops as cost
+from tokenscope.study.study import Study
 
 DEFAULTS = {
     "device": "cuda", "backbone_tables": ["config/backbones.csv"], "recipes": "config/recipes",

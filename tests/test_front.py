@@ -9,9 +9,10 @@ import pytest
 import yaml
 from snakemake.utils import validate
 
-from tokenscope import front, zoo
+from tokenscope.diagnosis import setup as front
 from tokenscope.errors import StudyError
-from tokenscope.study import Study
+from tokenscope.study import zoo
+from tokenscope.study.study import Study
 
 ROOT = Path(__file__).parents[1]
 TINY = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"

@@ -10,13 +10,21 @@ from gather import verdicts
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from tokenscope.cited import Published
+from tokenscope.classification.linear import (
+    Features,
+    Recipe,
+    _rank,
+    _Training,
+    knn_ranks,
+    ranks,
+    train,
+)
 from tokenscope.errors import StudyError
-from tokenscope.gains import as_ours, gains, published_gains
-from tokenscope.heads import Features, Recipe, _rank, _Training, knn_ranks, ranks, train
-from tokenscope.jobs import Interrupted
-from tokenscope.ranks import Accuracy, Ranks, compare, make_bootstrap
-from tokenscope.splits import check_classes, shared
+from tokenscope.images.overlap import check_classes, shared
+from tokenscope.jobs.job import Interrupted
+from tokenscope.stats.top_k import Accuracy, Ranks, compare, make_bootstrap
+from tokenscope.tables.published import Published
+from tokenscope.tables.register_gains import as_ours, gains, published_gains
 
 STATISTICS = {"resamples": 400, "seed": 0, "confidence": 0.95}
 
@@ -118,8 +126,8 @@ def test_neighbours_vote_as_scikit_learn_counts():
 def test_neighbours_in_blocks_are_the_same(monkeypatch):
     features, test = clouds(400, spread=2), clouds(50, seed=1, spread=2)
     whole = knn_ranks(features, test, "cls", 5)
-    monkeypatch.setattr("tokenscope.heads.BLOCK", 37)
-    monkeypatch.setattr("tokenscope.heads.SLICE", 11)
+    monkeypatch.setattr("tokenscope.classification.linear.BLOCK", 37)
+    monkeypatch.setattr("tokenscope.classification.linear.SLICE", 11)
     assert torch.equal(knn_ranks(features, test, "cls", 5), whole)
 
 

@@ -7,9 +7,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from tokenscope.backbones import check_weights, open_backbone
+from tokenscope.backbones.huggingface import architecture, official
+from tokenscope.backbones.loading import check_weights, open_backbone
 from tokenscope.errors import StudyError
-from tokenscope.huggingface import architecture, official
 
 
 def shaken(name, **arguments):

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from tokenscope.errors import StudyError, Superseded
-from tokenscope.hints import hints
-from tokenscope.jobs import StopRequest, job
+from tokenscope.jobs.hints import hints
+from tokenscope.jobs.job import StopRequest, job
 
 
 def test_a_superseded_job_ends_when_its_successor_has_made_the_outputs(tmp_path):

@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 from timm.data import ImageNetInfo, create_transform
 
-from tokenscope.classes import lemma, numbered
 from tokenscope.errors import StudyError
-from tokenscope.geometry import Geometry
-from tokenscope.images import StreamedImages
-from tokenscope.manifest import index
-from tokenscope.places import folder_of
-from tokenscope.sampling import sample
+from tokenscope.images.geometry import Geometry
+from tokenscope.images.label_space import lemma, numbered
+from tokenscope.images.location import folder_of
+from tokenscope.images.manifest import index
+from tokenscope.images.readers import StreamedImages
+from tokenscope.images.sample import sample
 
 IMAGENET = {"classes": "imagenet-1k", "subset": True}
 

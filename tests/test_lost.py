@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from tokenscope.boxes import iou, located
-from tokenscope.lost import components, expand, settings, to_pixels
+from tokenscope.discovery.box_iou import iou, located
+from tokenscope.discovery.lost import components, expand, settings, to_pixels
 
 
 def reference(features, grid, bias, candidates=100):
@@ -40,7 +40,7 @@ def test_lost_equals_its_definition(grid, candidates, monkeypatch):
     features += 0.6 * torch.randn(6, 1, 5, dtype=torch.float64)
     features[5] = features[5].abs()  # everything is alike
     ways = [(normalised, bias) for normalised in (False, True) for bias in biases]
-    monkeypatch.setattr("tokenscope.lost.CACHED_ENTRIES", 4 * grid[0] ** 2 * grid[1] ** 2)
+    monkeypatch.setattr("tokenscope.discovery.lost.CACHED_ENTRIES", 4 * grid[0] ** 2 * grid[1] ** 2)
     out = expand(features, ways, candidates)
     unit = torch.nn.functional.normalize(features, dim=-1)
     for z, (normalised, bias) in enumerate(ways):

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from tokenscope.errors import StudyError
-from tokenscope.manifest import index
-from tokenscope.sampling import sample
+from tokenscope.images.manifest import index
+from tokenscope.images.sample import sample
 
 
 def folder(path, labels="folders", **more):

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tokenscope import coverage, paired
 from tokenscope.errors import StudyError
-from tokenscope.verdicts import judge
+from tokenscope.report import contents as coverage
+from tokenscope.report.verdicts import judge
+from tokenscope.tables import paired
 
 STATISTICS = {"resamples": 200, "seed": 0, "confidence": 0.95}
 RNG = np.random.default_rng(0)

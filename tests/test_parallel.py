@@ -11,8 +11,8 @@ import pytest
 import train
 
 from tokenscope.errors import StudyError, Superseded
-from tokenscope.jobs import Interrupted
-from tokenscope.parallel import launch, torchrun
+from tokenscope.jobs.job import Interrupted
+from tokenscope.training.distributed import launch, torchrun
 
 # Two nodes as one machine sees them: srun starts the same command on each.
 SRUN = """#!/bin/bash
@@ -21,7 +21,7 @@ while [[ $1 == --* ]]; do shift; done
 """
 PROGRAM = """
 import os, sys, torch
-from tokenscope.parallel import World
+from tokenscope.training.distributed import World
 world = World.join("cpu")
 total = world.sum(torch.tensor(world.rank + 1.0)).item()
 shared = world.share("job 7" if world.main else None)

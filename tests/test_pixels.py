@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 from timm.data import create_transform
 
-from tokenscope.geometry import Geometry
-from tokenscope.images import StreamedImages
-from tokenscope.pixels import BadImage, decode, load_rgb
-from tokenscope.places import Place
+from tokenscope.images.geometry import Geometry
+from tokenscope.images.location import Place
+from tokenscope.images.preprocess import BadImage, decode, load_rgb
+from tokenscope.images.readers import StreamedImages
 
 
 @pytest.mark.parametrize("size", [(500, 375), (375, 500), (224, 224), (231, 640), (300, 301)])
@@ -21,7 +21,7 @@ def test_same_pixels_as_timm(size, target, crop):
     )
     theirs = (transform(image) * 255).round().permute(1, 2, 0).numpy().astype(np.uint8)
     geometry = Geometry.evaluation(target, crop, "bicubic")
-    from tokenscope.pixels import shape
+    from tokenscope.images.preprocess import shape
 
     assert np.array_equal(shape(image, geometry), theirs)
 

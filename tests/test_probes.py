@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from banks import GRID, PIXELS, World
 from sklearn.linear_model import LogisticRegression
 
-from tokenscope.bootstrap import Bootstrap
-from tokenscope.claim4 import TASKS, ask, confounding
-from tokenscope.jobs import Interrupted
-from tokenscope.logistic import fit_logistic
-from tokenscope.probes import Recipe, Window, fit
-from tokenscope.tasks import Classes, Pixels, Position
+from tokenscope.jobs.job import Interrupted
+from tokenscope.probes.logistic_regression import fit_logistic
+from tokenscope.probes.questions import TASKS, ask, confounding
+from tokenscope.probes.tasks import Classes, Pixels, Position
+from tokenscope.probes.trainer import Recipe, Window, fit
+from tokenscope.stats.bootstrap import Bootstrap
 
 SETTINGS = {
     "tokens_per_image": 1, "seed": 0, "split": [0.6, 0.2, 0.2], "seeds": 2,
@@ -245,7 +245,7 @@ def test_probes_together_are_what_each_is_alone(task, loss, target, decay):
 
 
 def _last(data, task, recipe):
-    from tokenscope.probes import _Training
+    from tokenscope.probes.trainer import _Training
 
     training = _Training(data, task, recipe)
     for _ in range(recipe.epochs):

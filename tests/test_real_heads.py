@@ -9,17 +9,17 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from tokenscope.backbones import open_backbone
-from tokenscope.extraction import extract
-from tokenscope.geometry import Geometry
-from tokenscope.heads import Features, Recipe, ranks, train
-from tokenscope.images import StreamedImages
-from tokenscope.manifest import index
-from tokenscope.ranks import Accuracy, make_bootstrap
-from tokenscope.sampling import sample
-from tokenscope.splits import check_classes, shared
-from tokenscope.stores import StoreWriter, Variable, open_store
-from tokenscope.taps import Taps, normalise
+from tokenscope.backbones.hooks import Taps, normalise
+from tokenscope.backbones.loading import open_backbone
+from tokenscope.classification.linear import Features, Recipe, ranks, train
+from tokenscope.extraction.loop import extract
+from tokenscope.images.geometry import Geometry
+from tokenscope.images.manifest import index
+from tokenscope.images.overlap import check_classes, shared
+from tokenscope.images.readers import StreamedImages
+from tokenscope.images.sample import sample
+from tokenscope.stats.top_k import Accuracy, make_bootstrap
+from tokenscope.stores.zarr_store import StoreWriter, Variable, open_store
 
 NAME = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
 GEOMETRY = Geometry.evaluation(224, 0.9, "bicubic")

@@ -5,8 +5,8 @@ import timm
 import torch
 from torch import nn
 
+from tokenscope.backbones.registers import add_registers, freeze
 from tokenscope.errors import StudyError
-from tokenscope.registers import add_registers, freeze
 
 # CLS without position, CLS with position, no CLS, released registers, RoPE, pre-norm.
 MODELS = {

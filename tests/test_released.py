@@ -11,14 +11,14 @@ import timm
 import torch
 from timm.layers import resample_abs_pos_embed
 
-from tokenscope.backbones import open_backbone, resample_as_dinov2
-from tokenscope.claim5 import Claim5, ReleasedHead, geometry, spec
+from tokenscope.backbones.hooks import Taps
+from tokenscope.backbones.loading import open_backbone, resample_as_dinov2
+from tokenscope.classification.linear import Features, ranks
+from tokenscope.classification.published_heads import check_head, locate, open_head
 from tokenscope.errors import StudyError
-from tokenscope.heads import Features, ranks
-from tokenscope.released import check_head, locate, open_head
-from tokenscope.stores import sha256_file
-from tokenscope.taps import Taps
-from tokenscope.zoo import load
+from tokenscope.stores.zarr_store import sha256_file
+from tokenscope.study.heads import Claim5, ReleasedHead, geometry, spec
+from tokenscope.study.zoo import load
 
 HEAD = {"key": "dinov2/small/r4", "layers": 1, "sha256": ""}
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import report
 
-from tokenscope.cited import spoken
-from tokenscope.tails import STEPS, multiple, tail
+from tokenscope.norms.exceedance import STEPS, multiple, tail
+from tokenscope.tables.published import spoken
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 

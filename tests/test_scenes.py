@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tokenscope import scenes, shading, solids
-from tokenscope.scenes import CLASSES, SEGMENTS, flatness, render
+from tokenscope.scenes import scene as scenes
+from tokenscope.scenes import shading, solids
+from tokenscope.scenes.scene import CLASSES, SEGMENTS, flatness, render
 
 
 @pytest.fixture(scope="module")

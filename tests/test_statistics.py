@@ -5,9 +5,8 @@ import pytest
 from scipy import stats
 from sklearn.mixture import GaussianMixture
 
-from tokenscope.bootstrap import Bootstrap
 from tokenscope.errors import StudyError
-from tokenscope.outliers import (
+from tokenscope.norms.outliers import (
     LogHistogram,
     block_norms,
     first_block,
@@ -16,6 +15,7 @@ from tokenscope.outliers import (
     quantile,
     share_above,
 )
+from tokenscope.stats.bootstrap import Bootstrap
 
 RULES = {"percentile": 98, "absolute": 150, "times_median": 3}
 

@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 from tokenscope.errors import StudyError, Superseded
-from tokenscope.stores import (
+from tokenscope.stores.zarr_store import (
     StoreWriter,
     Variable,
     consolidated,

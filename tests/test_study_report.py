@@ -88,7 +88,7 @@ def test_figures_and_report_from_packed_files(study, tmp_path):
     jobs = planned(snakemake(laptop, "-n", *every))
     assert jobs == {}
     # A change of style draws figures anew, and nothing else.
-    style = laptop / "workflow_scripts/tokenscope/plots.py"
+    style = laptop / "workflow_scripts/tokenscope/figures/style.py"
     style.write_text(style.read_text().replace('"font.size": 8', '"font.size": 9'))
     jobs = planned(snakemake(laptop, "-n", *every))
     assert set(jobs) == {"figure", *rules}

@@ -4,8 +4,7 @@ import pytest
 import timm
 import torch
 
-from tokenscope.errors import StudyError
-from tokenscope.taps import (
+from tokenscope.backbones.hooks import (
     Taps,
     attention_rows,
     neighbour_cosine,
@@ -13,6 +12,7 @@ from tokenscope.taps import (
     refuse_unsupported,
     token_kinds,
 )
+from tokenscope.errors import StudyError
 
 # One of each class of the zoo, at reduced depth: CLS with and without position, LayerScale,
 # registers, SwiGLU, norm before the blocks, no CLS with norm after pooling, rotary embedding.

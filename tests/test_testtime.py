@@ -7,11 +7,19 @@ import pytest
 import timm
 import torch
 
+from tokenscope.backbones.hooks import Taps
+from tokenscope.backbones.registers import add_registers
+from tokenscope.backbones.test_time_registers import (
+    Scores,
+    attach,
+    overlap,
+    random_neurons,
+    rank,
+    score,
+    second_layer,
+)
 from tokenscope.errors import StudyError
-from tokenscope.kinds import base, kind
-from tokenscope.registers import add_registers
-from tokenscope.taps import Taps
-from tokenscope.testtime import Scores, attach, overlap, random_neurons, rank, score, second_layer
+from tokenscope.study.register_names import base, kind
 
 
 def vit(name="vit_tiny_patch16_224", **changes):

@@ -16,15 +16,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from tokenscope import recipes
-from tokenscope.batches import Files, Memory, Plan
+from tokenscope.backbones.registers import add_registers, freeze
 from tokenscope.errors import StudyError
-from tokenscope.geometry import Geometry
-from tokenscope.jobs import Interrupted, StopRequest
-from tokenscope.objective import features_and_norm, patch_segments
-from tokenscope.places import Place
-from tokenscope.registers import add_registers, freeze
-from tokenscope.training import Callbacks, Trainer
+from tokenscope.images.geometry import Geometry
+from tokenscope.images.location import Place
+from tokenscope.jobs.job import Interrupted, StopRequest
+from tokenscope.study import recipes
+from tokenscope.training.batches import Files, Memory, Plan
+from tokenscope.training.losses import features_and_norm, patch_segments
+from tokenscope.training.trainer import Callbacks, Trainer
 
 RECIPE = {
     "epochs": 2, "batch_size": 8, "lr": 1.0e-3, "weight_decay": 0.05, "warmup": 0.1,

@@ -3,9 +3,10 @@
 import pandas as pd
 import pytest
 
-from tokenscope import coverage, tidy
 from tokenscope.errors import StudyError
-from tokenscope.verdicts import concerns, judge, overall
+from tokenscope.report import contents as coverage
+from tokenscope.report.verdicts import concerns, judge, overall
+from tokenscope.tables import tidy
 
 NAN = float("nan")
 BASE = {

@@ -48,7 +48,7 @@ def test_a_forced_run_is_forecast_from_the_first(study):
 
 
 def test_style_reruns_figures_only(study, edited):
-    edited("workflow_scripts/tokenscope/plots.py", "#D55E00", "#D55E01")
+    edited("workflow_scripts/tokenscope/figures/style.py", "#D55E00", "#D55E01")
     jobs = planned(snakemake(study, "-n", *MINI, "all"))
     every = planned(snakemake(study, "-n", "--forceall", *MINI, "all"))
     figures = {name for name in every if name.startswith("fig_")}
@@ -57,7 +57,7 @@ def test_style_reruns_figures_only(study, edited):
 
 
 def test_a_rule_of_outliers_reruns_measures_not_extraction(study, edited):
-    edited("workflow_scripts/tokenscope/outliers.py", "BINS = 2048", "BINS = 4096")
+    edited("workflow_scripts/tokenscope/norms/outliers.py", "BINS = 2048", "BINS = 4096")
     jobs = planned(snakemake(study, "-n", *MINI, "all"))
     assert {"norms", "redundancy", "gather"} <= set(jobs)
     assert not {"train", "decode", "render"} & set(jobs)
@@ -74,7 +74,11 @@ def test_a_parameter_reruns_what_depends_on_it(study, edited):
 
 
 def test_comments_rerun_nothing(study, edited):
-    edited("workflow_scripts/tokenscope/taps.py", "import torch\n", "# a remark\nimport torch\n")
+    edited(
+        "workflow_scripts/tokenscope/backbones/hooks.py",
+        "import torch\n",
+        "# a remark\nimport torch\n",
+    )
     assert planned(snakemake(study, "-n", *MINI, "all")) == {}
 
 

@@ -9,10 +9,11 @@ import timm
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tokenscope import cost, zoo
 from tokenscope.architectures import describe
 from tokenscope.errors import StudyError
-from tokenscope.facts import Architecture
+from tokenscope.study import flops as cost
+from tokenscope.study import zoo
+from tokenscope.study.architecture import Architecture
 
 TABLE = "config/backbones.csv"
 RECIPES = {

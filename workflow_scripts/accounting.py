@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from tokenscope.accounting import DONE, collect, forecasts, table
-from tokenscope.carbon import Site, paper_rows
-from tokenscope.jobs import job, log
-from tokenscope.records import RUN
-from tokenscope.stores import write_text
+from tokenscope.cost.accounting import DONE, collect, forecasts, table
+from tokenscope.cost.carbon import Site, paper_rows
+from tokenscope.jobs.job import job, log
+from tokenscope.jobs.records import RUN
+from tokenscope.stores.zarr_store import write_text
 
 NOTE = (
     "Each attempt of each job. Hours: by Slurm's accounting (elapsed x allocation) where it is "
     "there, else by the job itself. Energy: by the counters of the hardware where it has any, else "
     "power x time; the method stands in every row of accounting.csv. CO2 = intensity x PUE x "
     "energy. new: of the last run. reused: of earlier runs, and still in use. spent: of earlier "
-    "runs, superseded or failed since. Claim: tokenscope/claims.py; what serves "
+    "runs, superseded or failed since. Claim: tokenscope/cost/claims.py; what serves "
     "several claims is shared."
 )
 PAPER_NOTE = (

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tokenscope import tidy
-from tokenscope.bootstrap import Bootstrap
-from tokenscope.jobs import job
-from tokenscope.stores import open_store, read_receipt, read_shards
+from tokenscope.jobs.job import job
+from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stores.zarr_store import open_store, read_receipt, read_shards
+from tokenscope.tables import tidy
 
 ARRAYS = ("norms", "attention", "top5")
 

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from tokenscope.jobs import job
-from tokenscope.stores import consolidated, read_receipt, write_text
+from tokenscope.jobs.job import job
+from tokenscope.stores.zarr_store import consolidated, read_receipt, write_text
 
 
 def main(receipts, output):

@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from tokenscope import tidy
-from tokenscope.bootstrap import Bootstrap
-from tokenscope.controls import constant_patches
-from tokenscope.images import source_of
-from tokenscope.jobs import job, log
-from tokenscope.stores import open_store, read_receipt
+from tokenscope.backbones.planted_controls import constant_patches
+from tokenscope.images.readers import source_of
+from tokenscope.jobs.job import job, log
+from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stores.zarr_store import open_store, read_receipt
+from tokenscope.tables import tidy
 
 
 def main(card, receipts, decoded, sample, root, geometry, patch, measured, who, rules, statistics,

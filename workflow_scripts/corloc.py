@@ -7,14 +7,14 @@ reported on the same others, so that they show how much the choice matters and n
 import numpy as np
 import pandas as pd
 
-from tokenscope import paired, tidy
-from tokenscope.annotations import CORNERS
-from tokenscope.bootstrap import Bootstrap
-from tokenscope.boxes import located
+from tokenscope.discovery.box_datasets import CORNERS
+from tokenscope.discovery.box_iou import located
+from tokenscope.discovery.lost import Setting
 from tokenscope.errors import StudyError
-from tokenscope.jobs import job, log
-from tokenscope.lost import Setting
-from tokenscope.stores import open_store, read_receipt, write_receipt
+from tokenscope.jobs.job import job, log
+from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stores.zarr_store import open_store, read_receipt, write_receipt
+from tokenscope.tables import paired, tidy
 
 FIXED = ("k", "v")  # LOST as published takes k; Darcet et al. take v for DeiT-III and OpenCLIP
 

@@ -5,11 +5,17 @@ from functools import partial as bind
 import numpy as np
 import pandas as pd
 
-from tokenscope.geometry import Geometry
-from tokenscope.images import StreamedImages
-from tokenscope.jobs import Progress, job
-from tokenscope.places import forked_pool
-from tokenscope.stores import Stopwatch, StoreWriter, Variable, fingerprint, write_receipt
+from tokenscope.images.geometry import Geometry
+from tokenscope.images.location import forked_pool
+from tokenscope.images.readers import StreamedImages
+from tokenscope.jobs.job import Progress, job
+from tokenscope.stores.zarr_store import (
+    Stopwatch,
+    StoreWriter,
+    Variable,
+    fingerprint,
+    write_receipt,
+)
 
 CHUNK_BYTES = 24e6
 

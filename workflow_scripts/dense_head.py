@@ -8,18 +8,24 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from tokenscope import paired, tidy
-from tokenscope.backbones import open_backbone, pick_device
-from tokenscope.bootstrap import Bootstrap
-from tokenscope.checkpoints import Checkpoint
-from tokenscope.crops import Frozen
-from tokenscope.dense import Augmented, Cached, constant, predict, rows_of, train
+from tokenscope.backbones.loading import open_backbone, pick_device
+from tokenscope.dense.crops import Frozen
+from tokenscope.dense.heads import HEADS, areas, depth_errors, eigen_crop
+from tokenscope.dense.linear_eval import Augmented, Cached, constant, predict, rows_of, train
+from tokenscope.dense.map_datasets import Maps
 from tokenscope.errors import StudyError
-from tokenscope.iou import class_iou
-from tokenscope.jobs import Interrupted, Progress, StopRequest, job, log
-from tokenscope.readouts import HEADS, areas, depth_errors, eigen_crop
-from tokenscope.stores import Stopwatch, fingerprint, read_receipt, weights_of, write_receipt
-from tokenscope.targets import Maps
+from tokenscope.jobs.job import Interrupted, Progress, StopRequest, job, log
+from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stats.iou import class_iou
+from tokenscope.stores.checkpoint import Checkpoint
+from tokenscope.stores.zarr_store import (
+    Stopwatch,
+    fingerprint,
+    read_receipt,
+    weights_of,
+    write_receipt,
+)
+from tokenscope.tables import paired, tidy
 
 LISTED_CLASSES = 20  # more of them go into the file of classes only
 SHOWN = 256  # pixels of the longer side of a drawn map

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from tokenscope import front
+from tokenscope.diagnosis import setup as front
 from tokenscope.errors import StudyError
 
 CACHE = "results/weights"

@@ -6,11 +6,11 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
-from tokenscope import tidy
-from tokenscope.bootstrap import Bootstrap
-from tokenscope.diagnosis import Evidence, contrast, judge, place_share, places
-from tokenscope.jobs import job, log
-from tokenscope.stores import open_store, read_receipt, read_shards, write_text
+from tokenscope.diagnosis.verdict import Evidence, contrast, judge, place_share, places
+from tokenscope.jobs.job import job, log
+from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stores.zarr_store import open_store, read_receipt, read_shards, write_text
+from tokenscope.tables import tidy
 
 
 def main(receipts, norms, who, rules, statistics, outputs):

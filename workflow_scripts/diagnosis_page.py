@@ -4,21 +4,22 @@ from pathlib import Path
 
 import pandas as pd
 
-from tokenscope import findings, tidy
-from tokenscope.accounting import collect
-from tokenscope.accounting import table as accounting
-from tokenscope.carbon import Site
-from tokenscope.diagnosis import ALIKE, MIN_IMAGES, PREDICTED
-from tokenscope.front import PROBED_IMAGES, name_of
-from tokenscope.html import picture, render
-from tokenscope.jobs import job, log
-from tokenscope.portrait import (
+from tokenscope.cost.accounting import collect
+from tokenscope.cost.accounting import table as accounting
+from tokenscope.cost.carbon import Site
+from tokenscope.diagnosis import page as findings
+from tokenscope.diagnosis.setup import PROBED_IMAGES, name_of
+from tokenscope.diagnosis.verdict import ALIKE, MIN_IMAGES, PREDICTED
+from tokenscope.figures.backbone import (
     Sitter,
     gallery,
     last_block,
     overview,
     share_by_block,
 )
+from tokenscope.jobs.job import job, log
+from tokenscope.report.html import picture, render
+from tokenscope.tables import tidy
 
 
 def main(files, backbones, study, rules, statistics, folder, site, outputs):

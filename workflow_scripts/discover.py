@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from tokenscope import lost
-from tokenscope.backbones import open_backbone, pick_device
-from tokenscope.discovery import Discoverer, Reader, by_size, coordinates, discover, variables
-from tokenscope.jobs import Progress, StopRequest, job, log
-from tokenscope.stores import (
+from tokenscope.backbones.loading import open_backbone, pick_device
+from tokenscope.discovery import lost
+from tokenscope.discovery.sweep import Discoverer, Reader, by_size, coordinates, discover, variables
+from tokenscope.jobs.job import Progress, StopRequest, job, log
+from tokenscope.stores.zarr_store import (
     Stopwatch,
     StoreWriter,
     fingerprint,

@@ -7,13 +7,13 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from tokenscope.annotations import CORNERS
-from tokenscope.backbones import open_backbone, pick_device
-from tokenscope.discovery import Discoverer, Reader
-from tokenscope.jobs import job
-from tokenscope.lost import Setting, components, expand, to_pixels
-from tokenscope.native import batch, padded
-from tokenscope.stores import read_receipt, weights_of
+from tokenscope.backbones.loading import open_backbone, pick_device
+from tokenscope.backbones.position_embedding import batch, padded
+from tokenscope.discovery.box_datasets import CORNERS
+from tokenscope.discovery.lost import Setting, components, expand, to_pixels
+from tokenscope.discovery.sweep import Discoverer, Reader
+from tokenscope.jobs.job import job
+from tokenscope.stores.zarr_store import read_receipt, weights_of
 
 
 def main(card, images, boxes, chosen, root, spec, candidates, device, output):

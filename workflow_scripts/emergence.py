@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from tokenscope import tidy
-from tokenscope.bootstrap import Bootstrap
-from tokenscope.emergence import norm_summary
-from tokenscope.jobs import job
-from tokenscope.stores import open_store, read_receipt
+from tokenscope.jobs.job import job
+from tokenscope.norms.emergence import norm_summary
+from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stores.zarr_store import open_store, read_receipt
+from tokenscope.tables import tidy
 
 
 def main(receipt, who, rules, statistics, output):

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 from PIL import Image
 
-from tokenscope.jobs import job
-from tokenscope.stores import write_text
+from tokenscope.jobs.job import job
+from tokenscope.stores.zarr_store import write_text
 
 QUALITY = 80
 
@@ -18,9 +18,9 @@ QUALITY = 80
 def main(tails, maps, who, output):
     """Write one JSON file.
 
-    Each patch of the images is given as the highest rung of the ladder (tokenscope.tails) that its
-    norm is above, counted from the block's first rung, so that a threshold selects exactly the
-    patches above it.
+    Each patch of the images is given as the highest rung of the ladder
+    (tokenscope.norms.exceedance) that its norm is above, counted from the block's first rung, so
+    that a threshold selects exactly the patches above it.
     """
     with open(tails) as handle:
         facts = json.load(handle)

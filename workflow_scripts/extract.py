@@ -1,12 +1,12 @@
 """One pass of a backbone over a data set: norms, attention rows, similarities, tokens."""
 
-from tokenscope.extraction import coordinates, variables
-from tokenscope.jobs import job
-from tokenscope.passes import Plan, run_pass
+from tokenscope.extraction.loop import coordinates, variables
+from tokenscope.extraction.run import Plan, run_pass
+from tokenscope.jobs.job import job
 
 
 def main(keep, **arguments):
-    """Write the token group of one shard and its receipt; see tokenscope.passes."""
+    """Write the token group of one shard and its receipt; see tokenscope.extraction.run."""
 
     def plan(model, rows):
         arrays = variables(model, model.patch_embed.grid_size, keep)

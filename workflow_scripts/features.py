@@ -1,13 +1,13 @@
-"""One pass of a backbone over a large data set that keeps little per image: see tokenscope.bank."""
+"""One pass of a backbone over a large data set that keeps little of each image."""
 
-from tokenscope.bank import Draw, Features, attributes, coordinates, variables
-from tokenscope.jobs import job
-from tokenscope.passes import Plan, run_pass
-from tokenscope.stores import read_receipt
+from tokenscope.extraction.run import Plan, run_pass
+from tokenscope.extraction.token_bank import Draw, Features, attributes, coordinates, variables
+from tokenscope.jobs.job import job
+from tokenscope.stores.zarr_store import read_receipt
 
 
 def main(bank, cutoffs, logits, cls_blocks, **arguments):
-    """Write the feature group of one shard and its receipt; see tokenscope.passes.
+    """Write the feature group of one shard and its receipt; see tokenscope.extraction.run.
 
     ``bank`` has ``tokens`` and ``seed`` of the draw, or is empty where no bank is wanted;
     ``cutoffs`` is the file with the backbone's own cutoffs. ``cls_blocks`` counts the last blocks

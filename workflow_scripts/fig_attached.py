@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from tokenscope import plots, tidy
-from tokenscope.jobs import job
+from tokenscope.figures import style as plots
+from tokenscope.jobs.job import job
+from tokenscope.tables import tidy
 
 IMAGES = 4
 

@@ -2,9 +2,10 @@
 
 import pandas as pd
 
-from tokenscope import plots, tidy
-from tokenscope.jobs import job
-from tokenscope.whose import by_backbone, rows_of
+from tokenscope.figures import style as plots
+from tokenscope.jobs.job import job
+from tokenscope.tables import tidy
+from tokenscope.tables.by_backbone import by_backbone, rows_of
 
 NOTE = (
     "outlier: the 2 % of tokens with the highest norm, in every model, whether it has artifacts or "

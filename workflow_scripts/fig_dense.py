@@ -5,9 +5,9 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
 
-from tokenscope import plots
-from tokenscope.jobs import job
-from tokenscope.targets import IGNORE
+from tokenscope.dense.map_datasets import IGNORE
+from tokenscope.figures import style as plots
+from tokenscope.jobs.job import job
 
 OTHERS = "#4d4d4d"
 COLOURS = [c for c in matplotlib.colormaps["tab20"].colors if len(set(c)) > 1]  # no greys

@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from tokenscope import plots
-from tokenscope.findings import mine
-from tokenscope.front import name_of
-from tokenscope.jobs import job
-from tokenscope.portrait import Sitter, overview
+from tokenscope.diagnosis.page import mine
+from tokenscope.diagnosis.setup import name_of
+from tokenscope.figures import style as plots
+from tokenscope.figures.backbone import Sitter, overview
+from tokenscope.jobs.job import job
 
 
 def main(verdicts, maps, curves, places, backbones, rules, outputs):

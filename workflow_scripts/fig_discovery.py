@@ -4,9 +4,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.patches import Rectangle
 
-from tokenscope import plots
-from tokenscope.boxes import iou
-from tokenscope.jobs import job
+from tokenscope.discovery.box_iou import iou
+from tokenscope.figures import style as plots
+from tokenscope.jobs.job import job
 
 
 def main(files, outputs):

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from tokenscope import plots
-from tokenscope.accounting import DONE
-from tokenscope.jobs import job
+from tokenscope.cost.accounting import DONE
+from tokenscope.figures import style as plots
+from tokenscope.jobs.job import job
 
 WORK = {"new": plots.BLUE, "reused": plots.SKY, "spent": plots.YELLOW}
 PARTS = {"gpu_kwh": ("GPU", plots.VERMILION), "cpu_kwh": ("CPU", plots.SKY)}

@@ -2,10 +2,11 @@
 
 import pandas as pd
 
-from tokenscope import plots, tidy
-from tokenscope.gains import BASE, published_gains
-from tokenscope.jobs import job
-from tokenscope.ranks import verdict
+from tokenscope.figures import style as plots
+from tokenscope.jobs.job import job
+from tokenscope.stats.top_k import verdict
+from tokenscope.tables import tidy
+from tokenscope.tables.register_gains import BASE, published_gains
 
 WHO = ["family", "size", "registers"]
 QUESTIONS = {

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from tokenscope import plots
-from tokenscope.jobs import job
+from tokenscope.figures import style as plots
+from tokenscope.jobs.job import job
 
 COLOURS = {"k": plots.BLUE, "v": plots.ORANGE, "q": plots.GREEN, "output": plots.PINK}
 

@@ -3,9 +3,9 @@
 import numpy as np
 import xarray as xr
 
-from tokenscope import plots
-from tokenscope.jobs import job
-from tokenscope.maps import has_cls, relative_attention, relative_norm
+from tokenscope.figures import style as plots
+from tokenscope.figures.gallery_maps import has_cls, relative_attention, relative_norm
+from tokenscope.jobs.job import job
 
 
 def main(files, layers, outputs, limit=3.0):

@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from tokenscope import plots, tidy
-from tokenscope.jobs import job
-from tokenscope.portrait import norms_by_block
-from tokenscope.whose import WHO, by_backbone, rows_of
+from tokenscope.figures import style as plots
+from tokenscope.figures.backbone import norms_by_block
+from tokenscope.jobs.job import job
+from tokenscope.tables import tidy
+from tokenscope.tables.by_backbone import WHO, by_backbone, rows_of
 
 
 def main(curves, places, claim1, claim2, backbones, dataset, rules, outputs):

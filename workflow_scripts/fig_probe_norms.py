@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from tokenscope import plots, tidy
-from tokenscope.jobs import job
-from tokenscope.whose import by_backbone, rows_of
+from tokenscope.figures import style as plots
+from tokenscope.jobs.job import job
+from tokenscope.tables import tidy
+from tokenscope.tables.by_backbone import by_backbone, rows_of
 
 SHOWN = {
     "position_top1": "position top-1 / %",

@@ -3,8 +3,8 @@
 import numpy as np
 import xarray as xr
 
-from tokenscope import plots
-from tokenscope.jobs import job
+from tokenscope.figures import style as plots
+from tokenscope.jobs.job import job
 
 FACETS = {"q_norm": "query", "k_norm": "key", "v_norm": "value", "norms": "output"}
 IMAGES = 2

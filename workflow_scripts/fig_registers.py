@@ -2,8 +2,10 @@
 
 import pandas as pd
 
-from tokenscope import kinds, plots, tidy
-from tokenscope.jobs import job
+from tokenscope.figures import style as plots
+from tokenscope.jobs.job import job
+from tokenscope.study import register_names as kinds
+from tokenscope.tables import tidy
 
 COLOURS = {
     "trained": plots.BLUE, "scratch": plots.BLUE, "finetuned": plots.GREEN,

@@ -2,9 +2,10 @@
 
 import pandas as pd
 
-from tokenscope import plots, tidy
-from tokenscope.jobs import job
-from tokenscope.whose import WHO, by_backbone
+from tokenscope.figures import style as plots
+from tokenscope.jobs.job import job
+from tokenscope.tables import tidy
+from tokenscope.tables.by_backbone import WHO, by_backbone
 
 NOTE = (
     "Class probe, top-1 of outlier tokens minus that of normal tokens of the same images; bars: "

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from tokenscope import plots, tidy
-from tokenscope.jobs import job
-from tokenscope.trained import WHO, stem
+from tokenscope.figures import style as plots
+from tokenscope.jobs.job import job
+from tokenscope.tables import tidy
+from tokenscope.training.summary import WHO, stem
 
 
 def main(training, curves, histories, emergence, bases, dataset, times, outputs):

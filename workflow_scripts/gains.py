@@ -1,10 +1,10 @@
 """Claim 5: differences between heads and between backbones on the same test images."""
 
-from tokenscope import tidy
 from tokenscope.errors import StudyError
-from tokenscope.gains import gains
-from tokenscope.jobs import job
-from tokenscope.ranks import Ranks
+from tokenscope.jobs.job import job
+from tokenscope.stats.top_k import Ranks
+from tokenscope.tables import tidy
+from tokenscope.tables.register_gains import gains
 
 
 def main(files, backbones, dataset, statistics, output):

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from tokenscope.backbones import open_backbone, pick_device
+from tokenscope.backbones.loading import open_backbone, pick_device
 from tokenscope.errors import StudyError
-from tokenscope.extraction import coordinates, extract, variables
-from tokenscope.geometry import Geometry
-from tokenscope.images import StreamedImages
-from tokenscope.jobs import job, log
-from tokenscope.stores import (
+from tokenscope.extraction.loop import coordinates, extract, variables
+from tokenscope.images.geometry import Geometry
+from tokenscope.images.readers import StreamedImages
+from tokenscope.jobs.job import job, log
+from tokenscope.stores.zarr_store import (
     Stopwatch,
     StoreWriter,
     fingerprint,

@@ -4,14 +4,14 @@ import textwrap
 
 import pandas as pd
 
-from tokenscope import paired, tidy
-from tokenscope.answers import HEADER, tables
-from tokenscope.cited import Published, ends, spoken
-from tokenscope.gains import BASE, WITH_REGISTERS
-from tokenscope.jobs import job
-from tokenscope.kinds import is_control
-from tokenscope.ranks import verdict
-from tokenscope.wording import NOTES, TITLES
+from tokenscope.jobs.job import job
+from tokenscope.stats.top_k import verdict
+from tokenscope.study.register_names import is_control
+from tokenscope.tables import paired, tidy
+from tokenscope.tables.captions import NOTES, TITLES
+from tokenscope.tables.probe_tables import HEADER, tables
+from tokenscope.tables.published import Published, ends, spoken
+from tokenscope.tables.register_gains import BASE, WITH_REGISTERS
 
 
 def main(rows, claim, provenance, published, csv, text):

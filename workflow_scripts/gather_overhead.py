@@ -2,15 +2,15 @@
 
 import pandas as pd
 
-from tokenscope import tidy
-from tokenscope.jobs import job
+from tokenscope.jobs.job import job
+from tokenscope.tables import tidy
 
 NOTE = (
-    "counted: by torch's counter of operations; modelled: by tokenscope.cost. Speeds are medians "
-    "of rounds in turn, brackets their extremes; time_overhead is taken round by round; training: "
-    "forward and backward. Published: share of FLOPs added to a ViT-B at 224 pixels, read off a "
-    "figure; beside models of size base only, because the share depends on how many patches there "
-    "are."
+    "counted: by torch's counter of operations; modelled: by tokenscope.study.flops. Speeds are "
+    "medians of rounds in turn, brackets their extremes; time_overhead is taken round by round; "
+    "training: forward and backward. Published: share of FLOPs added to a ViT-B at 224 pixels, "
+    "read off a figure; beside models of size base only, because the share depends on how many "
+    "patches there are."
 )
 
 

@@ -4,10 +4,10 @@ import textwrap
 
 import pandas as pd
 
-from tokenscope import tidy
-from tokenscope.jobs import job
-from tokenscope.stores import read_receipt
-from tokenscope.trained import SETTINGS, WHO, chosen, curve_rows, over_seeds
+from tokenscope.jobs.job import job
+from tokenscope.stores.zarr_store import read_receipt
+from tokenscope.tables import tidy
+from tokenscope.training.summary import SETTINGS, WHO, chosen, curve_rows, over_seeds
 
 NOTE = (
     "before: the backbone it was fine-tuned from, on the same images; a training from scratch has "

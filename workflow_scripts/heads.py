@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from scipy import stats
 
-from tokenscope import tidy
-from tokenscope.backbones import pick_device
+from tokenscope.backbones.loading import pick_device
+from tokenscope.classification.linear import Recipe, knn_ranks, ranks, read, train
+from tokenscope.classification.published_heads import open_head
 from tokenscope.errors import StudyError
-from tokenscope.heads import Recipe, knn_ranks, ranks, read, train
-from tokenscope.jobs import Progress, StopRequest, job, log
-from tokenscope.ranks import TOP, Accuracy, Ranks, group_name, make_bootstrap
-from tokenscope.released import open_head
-from tokenscope.stores import open_store, read_receipt
+from tokenscope.jobs.job import Progress, StopRequest, job, log
+from tokenscope.stats.top_k import TOP, Accuracy, Ranks, group_name, make_bootstrap
+from tokenscope.stores.zarr_store import open_store, read_receipt
+from tokenscope.tables import tidy
 
 PARTS = ["cls", "patch_mean", "registers", "cls_blocks"]
 

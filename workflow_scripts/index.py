@@ -1,11 +1,11 @@
 """List the images of a data set with their labels, whatever layout it lies in."""
 
-from tokenscope.jobs import Progress, job
-from tokenscope.manifest import index
+from tokenscope.images.manifest import index
+from tokenscope.jobs.job import Progress, job
 
 
 def main(source, threads, output):
-    """Write the manifest of all images of ``source`` as CSV; see tokenscope.manifest.index."""
+    """Write the manifest of all images of ``source`` as CSV: tokenscope.images.manifest."""
     index(source, threads, Progress("files")).to_csv(output, index=False)
 
 

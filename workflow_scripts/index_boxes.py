@@ -1,8 +1,8 @@
 """List the images of a data set with boxes, each checked against its annotation."""
 
-from tokenscope.annotations import index
-from tokenscope.jobs import job, log
-from tokenscope.stores import write_receipt
+from tokenscope.discovery.box_datasets import index
+from tokenscope.jobs.job import job, log
+from tokenscope.stores.zarr_store import write_receipt
 
 
 def main(source, threads, images_file, boxes_file, receipt):

@@ -1,8 +1,8 @@
 """List the images of a dense task with their maps, every pair read and checked once."""
 
-from tokenscope.jobs import job, log
-from tokenscope.stores import write_receipt
-from tokenscope.targets import Maps
+from tokenscope.dense.map_datasets import Maps
+from tokenscope.jobs.job import job, log
+from tokenscope.stores.zarr_store import write_receipt
 
 
 def main(source, threads, output, receipt):

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from tokenscope.jobs import job
+from tokenscope.jobs.job import job
 
 
 def main(groups):

@@ -17,13 +17,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tokenscope.backbones import open_backbone, pick_device
-from tokenscope.images import source_of
-from tokenscope.jobs import Progress, job, log
-from tokenscope.outliers import first_block
-from tokenscope.stores import read_receipt, read_shards, weights_of, write_text
-from tokenscope.taps import Taps, normalise
-from tokenscope.testtime import attach, overlap, random_neurons, rank, score
+from tokenscope.backbones.hooks import Taps, normalise
+from tokenscope.backbones.loading import open_backbone, pick_device
+from tokenscope.backbones.test_time_registers import attach, overlap, random_neurons, rank, score
+from tokenscope.images.readers import source_of
+from tokenscope.jobs.job import Progress, job, log
+from tokenscope.norms.outliers import first_block
+from tokenscope.stores.zarr_store import read_receipt, read_shards, weights_of, write_text
 
 KEPT = 400  # scores of so many neurons of each block go to the figure
 

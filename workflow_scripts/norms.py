@@ -8,12 +8,12 @@ import json
 import numpy as np
 import pandas as pd
 
-from tokenscope.bootstrap import Bootstrap
-from tokenscope.jobs import Progress, job
-from tokenscope.outliers import block_norms, first_block, position_entropy
-from tokenscope.stores import open_store, read_receipt, read_shards, write_text
-from tokenscope.tails import STEPS, tail
-from tokenscope.tidy import Rows, write
+from tokenscope.jobs.job import Progress, job
+from tokenscope.norms.exceedance import STEPS, tail
+from tokenscope.norms.outliers import block_norms, first_block, position_entropy
+from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stores.zarr_store import open_store, read_receipt, read_shards, write_text
+from tokenscope.tables.tidy import Rows, write
 
 CURVE_BINS = 120
 

@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 
 from tokenscope.errors import StudyError
-from tokenscope.jobs import job, log
-from tokenscope.stores import sha256_file, write_receipt
+from tokenscope.jobs.job import job, log
+from tokenscope.stores.zarr_store import sha256_file, write_receipt
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
@@ -27,7 +27,7 @@ def main(spec, weights, folder, download, cache, card):
             raise StudyError(missing(spec, weights, folder, cache, "weights: download is false"))
         file, origin = fetch(spec, weights, folder, cache), "hub"
     # After the download: this import puts the hub client offline for good.
-    from tokenscope.backbones import check_weights
+    from tokenscope.backbones.loading import check_weights
 
     check_weights(spec, file)
     log.info("%s from %s (%s)", spec["timm_id"], file, origin)

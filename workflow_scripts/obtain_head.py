@@ -1,12 +1,12 @@
 """Find a published linear head, check that it fits its backbone, and note it on a card."""
 
-from tokenscope.jobs import job, log
-from tokenscope.released import check_head, locate
-from tokenscope.stores import sha256_file, write_receipt
+from tokenscope.classification.published_heads import check_head, locate
+from tokenscope.jobs.job import job, log
+from tokenscope.stores.zarr_store import sha256_file, write_receipt
 
 
 def main(head, width, folder, cache, download, card):
-    """Write the card: path, checksum and origin of the head; see tokenscope.released."""
+    """Write the card: path, checksum and origin of the head."""
     file, origin = locate(head, folder, cache, download)
     check_head(head, file, width)
     log.info("%s from %s", file, origin)

@@ -8,16 +8,16 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tokenscope import tidy
-from tokenscope.backbones import create, pick_device
-from tokenscope.jobs import job, log
+from tokenscope.backbones.loading import create, pick_device
+from tokenscope.jobs.job import job, log
+from tokenscope.tables import tidy
 
 
 def main(spec, modelled, counts, size, batch, rounds, device, output):
     """Rows for each register count; weights are fresh, which changes no cost.
 
     Args:
-        modelled: FLOPs of one image by register count, from tokenscope.cost.
+        modelled: FLOPs of one image by register count, from tokenscope.study.flops.
         rounds: measurements of each count, taken in turn so that a busy machine hits all alike;
             values are medians, intervals run from the smallest to the largest.
     """

@@ -1,7 +1,7 @@
 """What registers change, image by image: each backbone minus its twin without registers."""
 
-from tokenscope import paired, tidy
-from tokenscope.jobs import job
+from tokenscope.jobs.job import job
+from tokenscope.tables import paired, tidy
 
 
 def main(files, who, claim, statistics, output):

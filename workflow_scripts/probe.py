@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tokenscope import tidy
-from tokenscope.backbones import pick_device
-from tokenscope.claim4 import TASKS, ask, confounding, mean_patch, set_precision
-from tokenscope.jobs import Progress, StopRequest, job
-from tokenscope.rows import Bank
-from tokenscope.stores import read_receipt
-from tokenscope.tasks import Pixels
+from tokenscope.backbones.loading import pick_device
+from tokenscope.jobs.job import Progress, StopRequest, job
+from tokenscope.probes.questions import TASKS, ask, confounding, mean_patch, set_precision
+from tokenscope.probes.tasks import Pixels
+from tokenscope.probes.token_rows import Bank
+from tokenscope.stores.zarr_store import read_receipt
+from tokenscope.tables import tidy
 
 # Names of the published tables for what a task is scored by: metric, factor, unit.
 METRICS = {

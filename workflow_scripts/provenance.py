@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from tokenscope.jobs import job
-from tokenscope.stores import read_receipt
+from tokenscope.jobs.job import job
+from tokenscope.stores.zarr_store import read_receipt
 
 
 def main(cards, receipts, samples, output):

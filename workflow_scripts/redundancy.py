@@ -7,10 +7,10 @@ Both ways of pooling are reported: every pair of neighbours, and the mean over a
 import numpy as np
 import pandas as pd
 
-from tokenscope.bootstrap import Bootstrap
-from tokenscope.jobs import job, log
-from tokenscope.stores import open_store, read_receipt, read_shards
-from tokenscope.tidy import Rows, write
+from tokenscope.jobs.job import job, log
+from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stores.zarr_store import open_store, read_receipt, read_shards
+from tokenscope.tables.tidy import Rows, write
 
 BINS = 100
 RULES = {"percentile": "", "times_median": "_3x_median"}

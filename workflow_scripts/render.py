@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from tokenscope import scenes
-from tokenscope.jobs import Progress, job
-from tokenscope.stores import StoreWriter, Variable, fingerprint
+from tokenscope.jobs.job import Progress, job
+from tokenscope.scenes import scene as scenes
+from tokenscope.stores.zarr_store import StoreWriter, Variable, fingerprint
 
 CHUNK = 100
 PATCH = 16  # side of the patches of the flatness map, in pixels of the rendered image

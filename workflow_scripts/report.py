@@ -10,13 +10,16 @@ import pandas as pd
 import vl_convert
 import yaml
 
-from tokenscope import answers, coverage, reading, views
-from tokenscope.cited import Published
-from tokenscope.coverage import Planned
 from tokenscope.errors import StudyError
-from tokenscope.jobs import job, log
-from tokenscope.stores import read_receipt, write_text
-from tokenscope.verdicts import NOT_RUN, SUPPORTED, VERDICTS
+from tokenscope.jobs.job import job, log
+from tokenscope.report import contents as coverage
+from tokenscope.report import partial_tables as reading
+from tokenscope.report import template_data as views
+from tokenscope.report.contents import Planned
+from tokenscope.report.verdicts import NOT_RUN, SUPPORTED, VERDICTS
+from tokenscope.stores.zarr_store import read_receipt, write_text
+from tokenscope.tables import probe_tables as answers
+from tokenscope.tables.published import Published
 
 # The chart library of the norm explorer, as one script that fetches nothing.
 CHARTS = "window.vegaEmbed = vegaEmbed;"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from tokenscope.jobs import Progress, job, log
-from tokenscope.sampling import sample
-from tokenscope.stores import write_receipt
+from tokenscope.images.sample import sample
+from tokenscope.jobs.job import Progress, job, log
+from tokenscope.stores.zarr_store import write_receipt
 
 
 def main(manifest, source, images, seed, on_bad_image, threads, output, packed, receipt):

@@ -8,14 +8,14 @@ from functools import partial as bind
 
 import numpy as np
 
-from tokenscope import tidy
-from tokenscope.backbones import pick_device
-from tokenscope.claim4 import FEW, ask, masks_of, rows_of, set_precision
+from tokenscope.backbones.loading import pick_device
 from tokenscope.errors import StudyError
-from tokenscope.jobs import StopRequest, job, log
-from tokenscope.logistic import fit_logistic
-from tokenscope.rows import Bank
-from tokenscope.stores import read_receipt
+from tokenscope.jobs.job import StopRequest, job, log
+from tokenscope.probes.logistic_regression import fit_logistic
+from tokenscope.probes.questions import FEW, ask, masks_of, rows_of, set_precision
+from tokenscope.probes.token_rows import Bank
+from tokenscope.stores.zarr_store import read_receipt
+from tokenscope.tables import tidy
 
 NAMES = ("base recipe", "features not standardised", "tokens after the final norm",
          "normal token of lowest norm", "L-BFGS, C swept")  # fmt: skip
@@ -50,7 +50,7 @@ def main(receipts, cutoffs, who, settings, statistics, device, output):
 
 
 def variations(bank, settings, cutoffs):
-    """Names of the recipes with what each changes in :func:`tokenscope.claim4.ask`."""
+    """Names of the recipes with what each changes in :func:`tokenscope.probes.questions.ask`."""
     base, raw, after, lowest, logistic = NAMES
     train, validation, test = masks_of(bank, settings)
     yield base, {}

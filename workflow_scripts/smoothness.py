@@ -8,10 +8,10 @@ nothing; 1: the median explains as little as one constant vector. Isolated artif
 import numpy as np
 from scipy.ndimage import median_filter
 
-from tokenscope import paired, tidy
-from tokenscope.bootstrap import Bootstrap
-from tokenscope.jobs import job
-from tokenscope.stores import open_store, read_receipt
+from tokenscope.jobs.job import job
+from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stores.zarr_store import open_store, read_receipt
+from tokenscope.tables import paired, tidy
 
 
 def main(receipts, who, images, statistics, output, by_image):

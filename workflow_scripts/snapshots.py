@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from tokenscope.backbones import open_backbone, pick_device
-from tokenscope.extraction import coordinates, extract, variables
-from tokenscope.geometry import Geometry
-from tokenscope.images import DecodedImages, StreamedImages
-from tokenscope.jobs import StopRequest, job, log
-from tokenscope.stores import (
+from tokenscope.backbones.loading import open_backbone, pick_device
+from tokenscope.extraction.loop import coordinates, extract, variables
+from tokenscope.images.geometry import Geometry
+from tokenscope.images.readers import DecodedImages, StreamedImages
+from tokenscope.jobs.job import StopRequest, job, log
+from tokenscope.stores.zarr_store import (
     Stopwatch,
     StoreWriter,
     fingerprint,

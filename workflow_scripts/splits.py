@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from tokenscope.jobs import job, log
-from tokenscope.splits import check_classes, shared
-from tokenscope.stores import write_receipt
+from tokenscope.images.overlap import check_classes, shared
+from tokenscope.jobs.job import job, log
+from tokenscope.stores.zarr_store import write_receipt
 
 
 def main(train, test, names, duplicates, receipt):

@@ -9,18 +9,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tokenscope.backbones import create, open_backbone, pick_device
-from tokenscope.batches import Files, Memory
-from tokenscope.checkpoints import Checkpoints, save_weights
+from tokenscope.backbones.loading import create, open_backbone, pick_device
+from tokenscope.backbones.registers import add_registers, freeze
 from tokenscope.errors import StudyError, Superseded
-from tokenscope.geometry import Geometry
-from tokenscope.jobs import Interrupted, StopRequest, job, log
-from tokenscope.objective import patch_segments
-from tokenscope.parallel import World, launch, torchrun
-from tokenscope.places import places
-from tokenscope.recipes import Training
-from tokenscope.registers import add_registers, freeze
-from tokenscope.stores import (
+from tokenscope.images.geometry import Geometry
+from tokenscope.images.location import places
+from tokenscope.jobs.job import Interrupted, StopRequest, job, log
+from tokenscope.stores.checkpoint import Checkpoints, save_weights
+from tokenscope.stores.zarr_store import (
     Stopwatch,
     fingerprint,
     open_store,
@@ -30,7 +26,11 @@ from tokenscope.stores import (
     write_receipt,
     write_text,
 )
-from tokenscope.training import Callbacks, Trainer
+from tokenscope.study.recipes import Training
+from tokenscope.training.batches import Files, Memory
+from tokenscope.training.distributed import World, launch, torchrun
+from tokenscope.training.losses import patch_segments
+from tokenscope.training.trainer import Callbacks, Trainer
 
 TAKEN = "superseded: "  # what a process of torchrun tells the job that started it
 

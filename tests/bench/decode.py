@@ -17,11 +17,11 @@ from torchvision.datasets import ImageFolder
 
 from bench.harness import interleave, scratch
 from bench.shapes import normal, open_random, pixels
-from tokenscope.geometry import Geometry
-from tokenscope.images import DecodedImages, StreamedImages
-from tokenscope.manifest import index
-from tokenscope.pixels import shape
-from tokenscope.stores import StoreWriter, Variable
+from tokenscope.images.geometry import Geometry
+from tokenscope.images.manifest import index
+from tokenscope.images.preprocess import shape
+from tokenscope.images.readers import DecodedImages, StreamedImages
+from tokenscope.stores.zarr_store import StoreWriter, Variable
 
 IMAGES, BACKBONES = 64, 8
 SIZES = (224, 518)

@@ -15,10 +15,10 @@ import torch
 
 from bench.harness import interleave, scratch, sync
 from bench.shapes import flops, normal, open_random, peak_flops, pixels, shapes
-from tokenscope.extraction import extract, variables
-from tokenscope.images import DecodedImages
-from tokenscope.stores import StoreWriter, Variable
-from tokenscope.taps import Taps
+from tokenscope.backbones.hooks import Taps
+from tokenscope.extraction.loop import extract, variables
+from tokenscope.images.readers import DecodedImages
+from tokenscope.stores.zarr_store import StoreWriter, Variable
 
 BATCHES = {"cpu": 4, "cuda": 24}
 HALVES = (0.5, 0.5, 0.5)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from bench.harness import interleave
-from tokenscope.heads import Features, Recipe, train
+from tokenscope.classification.linear import Features, Recipe, train
 
 SETS = ("cls+patch_mean", "cls+patch_mean+registers", "patch_mean+registers")
 RATES, SEEDS, EPOCHS = (1e-3, 1e-2, 1e-1), 2, 2

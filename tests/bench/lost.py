@@ -17,9 +17,9 @@ from test_lost import reference as definition
 
 from bench.harness import interleave
 from bench.shapes import open_random
-from tokenscope.discovery import Discoverer
-from tokenscope.lost import components, expand, settings
-from tokenscope.native import AnySize, batch, padded
+from tokenscope.backbones.position_embedding import AnySize, batch, padded
+from tokenscope.discovery.lost import components, expand, settings
+from tokenscope.discovery.sweep import Discoverer
 
 BIASES = [0.0, -0.1, -0.2, -0.3, -0.4, 0.1]
 IMAGES, HEIGHT, WIDTH, PATCH = 16, 320, 480, 16

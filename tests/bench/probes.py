@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from bench.harness import Timing, interleave
-from tokenscope.probes import Recipe, Window, fit
-from tokenscope.tasks import Classes, Pixels, Position
+from tokenscope.probes.tasks import Classes, Pixels, Position
+from tokenscope.probes.trainer import Recipe, Window, fit
 
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 GROUPS, SEEDS, EPOCHS = 2, 3, 3

@@ -3,7 +3,8 @@
 The same bytes (float16 tokens, in pieces of one chunk), each into new files on the same disk and
 under a clock that stops when the last byte was given to the system. Reads come from the page cache:
 they show what formats cost, not what the disk does. `random tokens` is a batch as the probes take
-it: they hold drawn tokens in memory (tokenscope.rows), the memory map picks them from the file.
+it: they hold drawn tokens in memory (tokenscope.probes.token_rows), the memory map picks them from
+the file.
 """
 
 import itertools
@@ -16,8 +17,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from bench.harness import interleave, scratch
-from tokenscope.probes import Window
-from tokenscope.stores import StoreWriter, Variable, open_store
+from tokenscope.probes.trainer import Window
+from tokenscope.stores.zarr_store import StoreWriter, Variable, open_store
 
 CHUNK_BYTES = 64e6
 TOTAL_BYTES = 5e8

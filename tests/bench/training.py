@@ -16,13 +16,13 @@ import timm
 
 from bench.decode import photographs
 from bench.harness import scratch
-from tokenscope.backbones import pick_device
-from tokenscope.batches import Files
-from tokenscope.geometry import Geometry
-from tokenscope.parallel import World
-from tokenscope.places import Place
-from tokenscope.recipes import training
-from tokenscope.training import Callbacks, Trainer
+from tokenscope.backbones.loading import pick_device
+from tokenscope.images.geometry import Geometry
+from tokenscope.images.location import Place
+from tokenscope.study.recipes import training
+from tokenscope.training.batches import Files
+from tokenscope.training.distributed import World
+from tokenscope.training.trainer import Callbacks, Trainer
 
 CLASSES, EPOCHS = 10, 3
 # model, images, batch

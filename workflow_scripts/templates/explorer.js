@@ -1,5 +1,5 @@
 "use strict";
-// The norm explorer: a ladder of thresholds with exact counts (tokenscope/tails.py), the same
+// The norm explorer: a ladder of thresholds with exact counts (tokenscope/norms/exceedance.py), the same
 // multiple of the median for both backbones.
 (async () => {
   const { backbones: all, pictures } = JSON.parse(document.getElementById("explorer-data").textContent);

@@ -1,6 +1,7 @@
 """Facts of timm architectures, read from timm itself on the meta device (no weights, no memory).
 
-``python -m tokenscope.architectures ID...`` prints the rows of ``config/architectures.csv``.
+``python -m tokenscope.architectures ID...`` prints the rows of
+``config/architectures.csv``.
 """
 
 import csv
@@ -11,9 +12,9 @@ import timm
 import torch
 from timm.models import get_pretrained_cfg, is_model
 
+from tokenscope.backbones.hooks import refuse_unsupported
 from tokenscope.errors import StudyError, closest
-from tokenscope.facts import Architecture
-from tokenscope.taps import refuse_unsupported
+from tokenscope.study.architecture import Architecture
 
 
 def describe(timm_id: str) -> Architecture:

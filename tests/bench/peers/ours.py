@@ -2,8 +2,8 @@
 
 from bench.extraction import HALVES
 from bench.peers.common import program
-from tokenscope.extraction import extract, variables
-from tokenscope.stores import StoreWriter
+from tokenscope.extraction.loop import extract, variables
+from tokenscope.stores.zarr_store import StoreWriter
 
 
 def work(model, images, batch, device, folder):

@@ -1,0 +1,173 @@
+"""Open a backbone: architecture from timm, weights from a file, ready for a forward pass."""
+
+import json
+import logging
+import math
+import os
+import re
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # compute jobs never ask the network for weights
+
+import timm
+import torch
+from timm.models import load_state_dict
+from torch import nn
+
+from tokenscope.backbones.hooks import refuse_unsupported
+from tokenscope.backbones.huggingface import official, some
+from tokenscope.backbones.registers import add_registers
+from tokenscope.backbones.test_time_registers import attach
+from tokenscope.errors import StudyError
+from tokenscope.stores.zarr_store import weights_of
+
+logging.getLogger("timm").setLevel(logging.ERROR)
+
+# Classifiers and projections, by the names they have in timm's and in official files.
+HEAD = re.compile(r"(module\.)?(head|head_dist|fc|classifier|visual\.proj|visual\.head)(\.|$)")
+
+
+def create(spec: dict, register_std: float = 0.02) -> nn.Module:
+    """The architecture with fresh weights, at its own size, with the registers of its row."""
+    model = timm.create_model(spec["timm_id"], **spec["model"])
+    return add_registers(model, spec["registers"], register_std)
+
+
+def open_backbone(
+    spec: dict, weights: str | Path, size: int | None = None, device: str = "cpu"
+) -> nn.Module:
+    """A backbone with its weights, in evaluation mode, for images of ``size`` pixels.
+
+    Weights may be a timm state dict or anything that timm's own filter for that architecture
+    converts (official DINOv2, DINO, DeiT-III and OpenCLIP files among them), the same models as
+    transformers saves them (see tokenscope.backbones.huggingface), or a JSON file that names such
+    weights and the neurons of registers added at test time (see
+    tokenscope.backbones.test_time_registers). Away from the native size the position embedding is
+    resampled as timm does it, or with ``position: official`` in the spec as DINOv2's own code does
+    it.
+
+    Raises:
+        StudyError: the file is missing or unreadable, or does not fit; the message lists the keys.
+    """
+    added = None
+    if Path(weights).suffix == ".json":
+        added = json.loads(Path(weights).read_text())
+        weights = weights_of({"name": spec["name"], **added})
+    model = _load(spec, weights)
+    refuse_unsupported(model, spec["name"])
+    if added:
+        attach(model, added["neurons"], added["registers"], added["leaves"])
+    if size is not None and size != model.patch_embed.img_size[0]:
+        learned = model.pos_embed
+        model.set_input_size(img_size=(size, size))
+        if spec.get("position") == "official":
+            resample_as_dinov2(model, learned, spec["name"])
+    return model.eval().requires_grad_(False).to(device)
+
+
+@torch.no_grad()
+def resample_as_dinov2(model: nn.Module, learned: torch.Tensor, name: str) -> None:
+    """Position embedding of ``model`` from the ``learned`` one, as DINOv2 without registers has it.
+
+    Its code scales by (grid + 0.1) / learned grid, bicubic without antialiasing
+    (dinov2/models/vision_transformer.py); timm resamples to the exact size with antialiasing. With
+    registers both do the same.
+
+    Args:
+        learned: (1, 1 + M^2, D), the CLS token's first.
+    """
+    rows, columns = model.patch_embed.grid_size
+    side = math.isqrt(learned.shape[1] - 1)
+    if model.no_embed_class or side**2 != learned.shape[1] - 1:
+        raise StudyError(
+            f"{name}: the view resize256-official is for DINOv2 without registers, whose position "
+            f"embedding holds the CLS token and a square grid; this one has {learned.shape[1]}"
+        )
+    grid = learned[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    scale = ((rows + 0.1) / side, (columns + 0.1) / side)
+    grid = nn.functional.interpolate(grid, scale_factor=scale, mode="bicubic")
+    if grid.shape[2:] != (rows, columns):
+        raise StudyError(f"{name}: resampling gave a grid of {tuple(grid.shape[2:])}")
+    model.pos_embed.copy_(torch.cat([learned[:, :1], grid.permute(0, 2, 3, 1).flatten(1, 2)], 1))
+
+
+def check_weights(spec: dict, weights: str | Path) -> None:
+    """Raise a StudyError unless the file fits the architecture; takes no memory for the model."""
+    with torch.device("meta"):
+        _load(spec, weights)
+
+
+def _load(spec: dict, weights: str | Path) -> nn.Module:
+    state = _read(spec, weights)
+    state = official(state.get("model", state), spec["name"])  # timm unwraps all but this
+    model = create(spec)
+    own = model.state_dict()
+    if not model.num_classes:  # whatever was trained on top does not matter
+        state = {key: value for key, value in state.items() if not HEAD.match(key)}
+    if {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in own.items()}:
+        with warnings.catch_warnings():  # on the meta device nothing is copied, which is the point
+            warnings.filterwarnings("ignore", message=".*no-op.*")
+            model.load_state_dict(state)
+        return model
+    if not state:
+        raise StudyError(f"{spec['name']}: {weights} holds no weights of a backbone")
+    cfg = {"state_dict": state, "custom_load": False, "num_classes": model.num_classes}
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*no-op.*")
+            opened = timm.create_model(
+                spec["timm_id"], pretrained=True, pretrained_cfg_overlay=cfg, **spec["model"]
+            )
+        opened.pretrained_cfg.pop("state_dict", None)  # else it lives as long as the model
+        # timm knows no registers but the released ones; added ones must come from the file.
+        if opened.num_prefix_tokens == model.num_prefix_tokens:
+            return opened
+        error = RuntimeError("registers are missing")
+    except (RuntimeError, KeyError, ValueError, AttributeError, TypeError) as refusal:
+        error = refusal
+    raise StudyError(_mismatch(spec, weights, state, own, error))
+
+
+def _read(spec: dict, weights: str | Path) -> dict[str, torch.Tensor]:
+    if not Path(weights).is_file():
+        raise StudyError(
+            f"{spec['name']}: the weights file {weights} does not exist; put it there, or delete "
+            "the backbone's card.json and run again to obtain it anew"
+        )
+    try:
+        return load_state_dict(str(weights))
+    except Exception as error:
+        # torch refuses anything but tensors here (weights_only), by an error of its own
+        first = str(error).splitlines()[0][:200]
+        raise StudyError(
+            f"{spec['name']}: {weights} cannot be read as weights ({first}). Accepted are "
+            "safetensors files and PyTorch state dicts; pickled objects are refused as unsafe"
+        ) from None
+
+
+def _mismatch(spec: dict, weights: str | Path, state: dict, own: dict, error: Exception) -> str:
+    reasons = re.findall(r"size mismatch for (\S+): .*?(\[[\d, ]*\]).*?(\[[\d, ]*\])", str(error))
+    if reasons:
+        key, theirs, ours = reasons[0]
+        detail = f"{len(reasons)} shapes differ, first {key}: file {theirs}, model {ours}"
+    else:
+        missing, extra = (
+            re.findall(r'"([^"]+)"', "".join(re.findall(rf"{word} key\(s\).*", str(error))))
+            for word in ("Missing", "Unexpected")
+        )
+        if not missing and not extra:  # refused before its keys were compared
+            missing, extra = sorted(set(own) - set(state)), sorted(set(state) - set(own))
+        detail = (
+            f"{len(missing)} keys are missing from it ({some(missing)}), "
+            f"{len(extra)} are unknown ({some(extra)})"
+        )
+    return f"{spec['name']}: {weights} does not fit {spec['timm_id']}: {detail}"
+
+
+def pick_device(wanted: str) -> str:
+    """``cuda`` or ``cpu`` for a config value of ``auto``, ``cuda`` or ``cpu``."""
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise StudyError("device: cuda, but torch sees no GPU here; use device: auto or cpu")
+    return "cuda" if wanted != "cpu" and available else "cpu"

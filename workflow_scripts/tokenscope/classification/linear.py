@@ -1,0 +1,306 @@
+"""Linear heads on features that a backbone has left behind, and the k-nearest-neighbour classifier.
+
+Feature sets, seeds and learning rates have a head each, and all are trained together: rows are
+read once per step, one batched matrix product serves all seeds and rates of a set. Plain SGD with
+momentum over a cosine, as DINOv2 evaluates (dinov2/eval/linear.py) and the main paper retrains
+(Table 5), on features of unaugmented images.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tokenscope.errors import StudyError
+from tokenscope.probes.tasks import Classes
+from tokenscope.stores.checkpoint import Checkpoint
+from tokenscope.stores.zarr_store import fingerprint, open_store
+
+SLICE = 2048  # images scored at once
+BLOCK = 1 << 16  # training images compared with at once
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How heads are trained. Rates are for batches of 256 and scale with the batch (DINOv2)."""
+
+    features: tuple[str, ...]
+    learning_rates: tuple[float, ...]
+    epochs: int = 20
+    batch: int = 1024
+    momentum: float = 0.9
+    validation: float = 0.02
+    seeds: int = 3
+    seed: int = 0
+
+
+@dataclass
+class Features:
+    """Features of a data set: parts by name, (image, D) each, and labels (image,) on the host."""
+
+    parts: dict[str, Tensor]
+    labels: Tensor
+    ids: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def sets(self, wanted: tuple[str, ...]) -> list[str]:
+        """Those of the wanted sets (``cls+patch_mean``) whose parts this backbone has."""
+        return [name for name in wanted if set(name.split("+")) <= set(self.parts)]
+
+    def rows(self, name: str, index: Tensor | slice, device: str) -> Tensor:
+        """float32 (..., D + 1) of one set on the device; the last feature is 1, for the bias."""
+        found = [self.parts[part][index].to(device).float() for part in name.split("+")]
+        one = found[0].new_ones((*found[0].shape[:-1], 1))
+        return torch.cat([*found, one], -1)
+
+    def without(self, ids: set[str]) -> "Features":
+        """The same but for some images."""
+        keep = ~np.isin(self.ids, list(ids))
+        at = torch.from_numpy(keep)
+        parts = {name: part[at.to(part.device)] for name, part in self.parts.items()}
+        return Features(parts, self.labels[at], self.ids[keep])
+
+
+def read(stores: list[str], wanted: list[str], memory_gb: float, device: str = "cpu") -> Features:
+    """Features from the stores of one backbone's shards, in float32, or in float16 to fit.
+
+    Post-norm features are of order 1, so that 16 bits cost them 0.05 %.
+
+    Args:
+        wanted: variables: ``cls``, ``patch_mean``, ``registers``, ``cls_blocks``; those that the
+            backbone has not are left out. Tokens are laid side by side.
+
+    Raises:
+        StudyError: an image without a label, or a feature that is not finite.
+    """
+    shards = [open_store(store) for store in stores]
+    names = [name for name in wanted if name in shards[0]]
+    images = sum(shard.sizes["image"] for shard in shards)
+    widths = {name: math.prod(shards[0][name].shape[1:]) for name in names}
+    half = 4e-9 * images * sum(widths.values()) > memory_gb
+    parts = {}
+    for name, width in widths.items():
+        dtype = torch.float16 if half else torch.float32
+        parts[name] = torch.empty(images, width, dtype=dtype)
+        first = 0
+        for shard in shards:
+            for a in range(0, shard.sizes["image"], BLOCK):
+                values = torch.from_numpy(shard[name][a : a + BLOCK].values).flatten(1)
+                if not torch.isfinite(values).all():
+                    raise StudyError(f"{stores[0]}: '{name}' holds values that are not finite")
+                parts[name][first : first + len(values)] = values
+                first += len(values)
+        parts[name] = parts[name].to(device)
+    labels = np.concatenate([shard["label"].values for shard in shards]).astype(np.int64)
+    if (labels < 0).any():
+        raise StudyError(f"{stores[0]}: {int((labels < 0).sum())} images have no label")
+    ids = np.concatenate([shard["image_id"].values for shard in shards]).astype(str)
+    return Features(parts, torch.from_numpy(labels), ids)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Heads of one feature set: ``weights`` (seed, D + 1, class) of the chosen rate.
+
+    ``validation`` (seed, rate) is top-1 in percent on training images that were held out, which
+    alone chose ``rate`` (an index); ``rates`` are the configured ones.
+    """
+
+    weights: Tensor
+    validation: Tensor
+    rates: tuple[float, ...]
+
+    @property
+    def rate(self) -> int:
+        return int(self.validation.mean(0).argmax())
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the best rate is the first or last of the sweep: a better one may lie outside."""
+        return len(self.rates) > 1 and self.rate in (0, len(self.rates) - 1)
+
+
+def train(
+    features: Features,
+    classes: int,
+    recipe: Recipe,
+    device: str = "cpu",
+    partial: str | None = None,
+    stop: Callable[[], str] = lambda: "",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Trained]:
+    """Train a head for every feature set, seed and learning rate in one pass over the features.
+
+    A seed is the order of the images and the first weights; the images held out for the choice of
+    the rate are the same for all. ``partial`` is a file that an interrupted job resumes from.
+
+    Raises:
+        StudyError: fewer images than a batch, or heads that diverge at every rate.
+    """
+    training = _Training(features, classes, recipe, device)
+    name = fingerprint(
+        recipe=recipe, classes=classes, images=features.ids.tolist(), device=device,
+        sets=training.sets,
+    )  # fmt: skip
+    saved = Checkpoint(partial, name)
+    saved.train(training, recipe.epochs, stop, progress)
+    found = {name: training.result(name) for name in training.sets}
+    saved.remove()
+    return found
+
+
+class _Training:
+    """Weights (seed, D + 1, rate * class) of every feature set, and their momenta."""
+
+    def __init__(self, features: Features, classes: int, recipe: Recipe, device: str):
+        self.features, self.recipe, self.device = features, recipe, device
+        self.task, self.rates = Classes(classes), len(recipe.learning_rates)
+        self.sets = features.sets(recipe.features)
+        order = torch.randperm(len(features), generator=_generator(recipe.seed))
+        held = max(1, round(recipe.validation * len(features)))
+        self.held, self.kept = order[:held], order[held:]
+        self.batch = min(recipe.batch, len(self.kept))
+        self.steps = len(self.kept) // max(1, self.batch)
+        if self.steps < 1:
+            raise StudyError(f"{len(features)} training images are too few to train a head")
+        scale = self.batch / 256
+        rates = torch.tensor(recipe.learning_rates, device=device) * scale
+        self.scaled_rates = rates.repeat_interleave(classes)
+        self.targets = features.labels.to(device)
+        self.weights = {name: self._begin(name) for name in self.sets}
+        self.momenta = {name: torch.zeros_like(w) for name, w in self.weights.items()}
+        self.gradients = {name: torch.zeros_like(w) for name, w in self.weights.items()}
+        self.epoch = 0
+
+    def _begin(self, name: str) -> Tensor:
+        """Small normal weights and no bias (dinov2/eval/linear.py), alike for all rates."""
+        width = self.features.rows(name, slice(0, 1), "cpu").shape[-1]
+        drawn = []
+        for seed in range(self.recipe.seeds):
+            generator = _generator(self.recipe.seed, 1 + seed)
+            drawn.append(0.01 * torch.randn(width, self.task.outputs, generator=generator))
+        weights = torch.stack(drawn)
+        weights[:, -1] = 0
+        return weights.repeat(1, 1, self.rates).to(self.device)
+
+    @torch.no_grad()
+    def one_epoch(self) -> None:
+        rows = torch.stack([self.order(seed, self.epoch) for seed in range(self.recipe.seeds)])
+        for step in range(self.steps):
+            done = (self.epoch * self.steps + step) / (self.recipe.epochs * self.steps)
+            batch = rows[:, step * self.batch : (step + 1) * self.batch]
+            self._step(batch, 0.5 * (1 + math.cos(math.pi * done)))
+        self.epoch += 1
+
+    def order(self, seed: int, epoch: int) -> Tensor:
+        """The rows a seed sees in an epoch, in its order."""
+        generator = _generator(self.recipe.seed, 1 + seed, 1 + epoch)
+        return self.kept[torch.randperm(len(self.kept), generator=generator)]
+
+    def _step(self, batch: Tensor, factor: float) -> None:
+        here = next(iter(self.features.parts.values())).device
+        index, target = batch.to(here), self.targets[batch.to(self.device)]
+        for name, weights in self.weights.items():
+            x = self.features.rows(name, index, self.device)
+            gradient = self.gradients[name]
+            self.task.gradient(x, weights, target, self.rates, gradient)
+            momentum = self.momenta[name].mul_(self.recipe.momentum).add_(gradient)
+            weights.addcmul_(momentum, self.scaled_rates, value=-factor)
+
+    def result(self, name: str) -> Trained:
+        shape = (self.recipe.seeds, -1, self.rates, self.task.outputs)
+        weights = self.weights[name].view(shape).transpose(1, 2)
+        found = ranks(self.features, name, weights.flatten(0, 1), self.device, self.held)
+        hit = (found == 1).float().mean(1).view(self.recipe.seeds, self.rates)
+        if not torch.isfinite(weights).flatten(2).all(2).any():
+            raise StudyError(f"heads on {name} diverge at every learning rate: set smaller ones")
+        best = Trained(weights, 100 * hit, self.recipe.learning_rates)
+        return Trained(weights[:, best.rate].clone(), best.validation, best.rates)
+
+    @property
+    def done(self) -> bool:
+        return self.epoch >= self.recipe.epochs
+
+    @property
+    def state(self) -> dict:
+        return {"weights": self.weights, "momenta": self.momenta, "epoch": self.epoch}
+
+    def load(self, state: dict) -> None:
+        self.epoch = state["epoch"]
+        for mine, saved in ((self.weights, state["weights"]), (self.momenta, state["momenta"])):
+            for name, value in saved.items():
+                mine[name].copy_(value)
+
+
+def _generator(*numbers: int) -> torch.Generator:
+    return torch.Generator().manual_seed(int(fingerprint(heads=numbers)[:15], 16))
+
+
+@torch.no_grad()
+def ranks(
+    features: Features, name: str, weights: Tensor, device: str, index: Tensor | None = None
+) -> Tensor:
+    """Rank of the right class (head, image), from 1; ties count against the head.
+
+    Args:
+        weights: (head, D + 1, class).
+        index: which images; all by default.
+    """
+    index = torch.arange(len(features)) if index is None else index
+    here, found = next(iter(features.parts.values())).device, []
+    for part in index.split(SLICE):
+        x = features.rows(name, part.to(here), device)
+        z = x @ weights.to(device)
+        found.append(_rank(z, features.labels[part].to(device)).cpu())
+    return torch.cat(found, 1)
+
+
+def _rank(scores: Tensor, labels: Tensor) -> Tensor:
+    """Rank of the right class by (..., image, class) scores; last where they are no numbers."""
+    right = labels.expand(scores.shape[:-1])[..., None]
+    rank = (scores >= scores.gather(-1, right)).sum(-1)
+    return torch.where(torch.isfinite(scores).all(-1), rank, scores.shape[-1])
+
+
+@torch.no_grad()
+def knn_ranks(
+    train: Features,
+    test: Features,
+    name: str,
+    classes: int,
+    k: int = 20,
+    temperature: float = 0.07,
+    device: str = "cpu",
+) -> Tensor:
+    """Rank of the right class (1, image) by a weighted vote of the ``k`` nearest training images.
+
+    Cosine similarity, votes weighted by exp(similarity / temperature), as DINO and DINOv2 report it
+    (dinov2/eval/knn.py). Classes without a vote rank last.
+    """
+    k, found = min(k, len(train)), []
+    here = next(iter(train.parts.values())).device
+    labels = train.labels.to(device)
+    for start in range(0, len(test), SLICE):
+        part = slice(start, start + SLICE)
+        query = _unit(test.rows(name, part, device))
+        best = query.new_full((len(query), 0), 0)
+        nearest = torch.zeros_like(best, dtype=torch.long)
+        for a in range(0, len(train), BLOCK):
+            index = torch.arange(a, min(a + BLOCK, len(train)), device=here)
+            similar = query @ _unit(train.rows(name, index, device)).T
+            similar, at = similar.topk(min(k, similar.shape[1]), 1)
+            best, order = torch.cat([best, similar], 1).topk(k, 1) if a else (similar, None)
+            nearest = at if order is None else torch.cat([nearest, at + a], 1).gather(1, order)
+        votes = query.new_zeros(len(query), classes)
+        votes.scatter_add_(1, labels[nearest], ((best - 1) / temperature).exp())
+        found.append(_rank(votes, test.labels[part].to(device)).cpu())
+    return torch.cat(found)[None]
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(rows[..., :-1], dim=-1)

@@ -1,0 +1,216 @@
+"""What is still to do will cost: hours, energy, CO2, service units, storage and wall time.
+
+``config: forecast`` is ``summary`` (a few lines after a dry run), ``full`` (tables as well, also as
+files) or ``none``. A real run notes its forecast job by job, so that the accounting can compare.
+"""
+
+import csv
+import os
+import sys
+from collections import defaultdict
+from contextlib import contextmanager
+from pathlib import Path
+
+from tokenscope.cost import job_graph as plan
+from tokenscope.cost.carbon import Site
+from tokenscope.cost.schedule import Machine
+from tokenscope.cost.totals import COLUMNS, Forecast
+from tokenscope.jobs.records import RUN
+from tokenscope.study.study import Study
+
+FOLDER = "accounting/forecast"
+LATENCY = 45.0  # Snakemake asks Slurm every 40 s and more whether a job has ended
+GPU_COUNTS = (1, 4, 16)
+STORES = {
+    "extract": "tokens", "gallery": "gallery", "decode": "images", "obtain": "weights",
+    "train": "weights", "plant": "weights", "render": "scenes", "features": "features",
+}  # fmt: skip
+
+
+def machines(workflow, cluster: bool) -> dict[str, Machine]:
+    """What to simulate: numbers of GPUs on a cluster, the cores of one machine."""
+    if not cluster:
+        cores = workflow._cores or os.cpu_count()
+        return {f"{cores} cores": Machine(cores=cores)}
+    cap = workflow.global_resources.get("gpu")
+    # The profile's cap on GPUs in flight is what will happen; the others show what it costs.
+    counts = sorted({*GPU_COUNTS, cap.value} if cap else GPU_COUNTS)
+    return {
+        f"{n} GPU{'s' * (n > 1)}": Machine(
+            gpus=n, jobs=workflow.nodes, beside_cores=2, latency=LATENCY
+        )
+        for n in counts
+    }
+
+
+def lines(forecast: Forecast, study: Study, walls: dict, plausible: list | None) -> list[str]:
+    """The summary."""
+    f, site, row = forecast, forecast.site, forecast.row(forecast.tasks)
+    if not f.todo:
+        return [f"Forecast of {study.config['study']}: nothing to do."]
+    jobs = f"{len(f.todo):,} of {len(f.tasks):,} jobs to do"
+    kind = "GPU" if any(t.gpus for t in f.tasks) else "core"
+    done = f"{f.done_share():.0%} of {kind} time done"
+    text = [f"Forecast of {study.config['study']}: {jobs}, {done}"]
+    if row["reserved_gpu_hours"]:
+        text.append(
+            f"  GPU-hours  {_short(row['expected_gpu_hours'])} expected (90 %: "
+            f"{_short(row['low'])} to {_short(row['high'])}), "
+            f"{_short(row['reserved_gpu_hours'], 3)} reserved by time limits: a budget must cover "
+            "these"
+        )
+    text.append(f"  CPU        {_short(row['core_hours'])} core-hours expected")
+    if row["reserved_units"]:
+        text.append(
+            f"  charge     {row['expected_units']:,.0f} service units expected, "
+            f"{row['reserved_units']:,.0f} reserved"
+        )
+    text.append(
+        f"  energy     {_short(row['kwh'])} kWh, {_short(row['co2_kg'])} kg CO2 "
+        f"({site.intensity:g} kg/kWh, PUE {site.pue:g}, site {site.site})"
+    )
+    peak = max((peak for _, peak in walls.values()), default=0.0)
+    sizes: dict[str, float] = defaultdict(float)
+    for task in f.todo:
+        sizes[STORES.get(task.rule, "other")] += task.bytes or 0
+    parts = ", ".join(f"{k} {_bytes(v)}" for k, v in sorted(sizes.items(), key=_size) if v >= 5e6)
+    text.append(f"  storage    {_bytes(peak)} more at the peak ({parts or 'small files only'})")
+    times = ", ".join(f"{_time(seconds)} with {name}" for name, (seconds, _) in walls.items())
+    text.append(f"  wall time  {times}" + (", without queueing" if f.cluster else ""))
+    text += [f"  known by   {how}" for how in _bases(f)]
+    text += [f"  note: {w}" for w in warnings(f, study, plausible)]
+    return text
+
+
+def _size(item: tuple[str, float]) -> float:
+    return -item[1]
+
+
+def _bases(forecast: Forecast) -> list[str]:
+    """How the expectations are known; rules without model or measurement are named."""
+    bases = {task.rule: task.estimate.basis for task in forecast.todo}
+    measured = sum("measured" in basis for basis in bases.values())
+    text = [f"cost model; {measured} of {len(bases)} rules calibrated by earlier jobs"]
+    if named := sorted(rule for rule, basis in bases.items() if basis == "time limit"):
+        text.append(f"time limits for {', '.join(named)}: no model, never measured")
+    unsized = {t.rule for t in forecast.todo if t.bytes is None and t.minutes and not t.beside}
+    if unsized:
+        text.append(f"not in storage: {', '.join(sorted(unsized))}")
+    return text
+
+
+def warnings(forecast: Forecast, study: Study, plausible: list | None) -> list[str]:
+    """Why the whole study's expected GPU-hours are not what arithmetic expects."""
+    if not plausible:
+        return []
+    low, high = plausible
+    hours = sum(t.gpus * forecast.hours(t) for t in forecast.tasks)
+    pure = forecast.single_pass_hours()
+    about = f"the whole study is expected to take {_short(hours)} GPU-hours"
+    check = f"its forward passes alone are {_short(pure)} at 40 % of an H100's bf16 peak"
+    if low <= hours <= high:
+        return []
+    if hours > high:
+        why = "a backbone runs more than once, or not in bf16"
+        slow = [t.rule for t in forecast.tasks if t.estimate.basis == "time limit" and t.gpus]
+        if slow:
+            why = f"time limits stand in for {', '.join(sorted(set(slow)))}; {why}"
+        return [f"{about}, over {high:g}, while {check}. Likely: {why}."]
+    claims = {task.claim for task in forecast.tasks}
+    reasons = []
+    if missing := [c for c in ("claim4", "claim5") if c not in claims]:
+        reasons.append(f"{' and '.join(missing)} (probes, heads) are not in it")
+    if not any(row.arch.input_size >= 518 for row in study.chosen):
+        reasons.append("no backbone is read at 518 pixels, the native size of DINOv2")
+    images = max(study.planned_images(name) for name in study.config["analyse"])
+    if images < 50_000:
+        reasons.append(f"only {images:,} images are read")
+    return [f"{about}, under {low:g}; {check}. Likely: {'; '.join(reasons) or 'unknown'}."]
+
+
+def _short(value: float, digits: int = 2) -> str:
+    """A number to so many significant digits, without an exponent where it can be."""
+    return f"{float(f'{value:.{digits}g}'):,.10g}"
+
+
+def _bytes(n: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if n < 1000:
+            return f"{n:.3g} {unit}"
+        n /= 1000
+    return f"{n:.3g} TB"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def table_lines(title: str, rows: dict[str, dict[str, float]]) -> list[str]:
+    """A table for the terminal."""
+    cells = [[title, *COLUMNS]] + [
+        [name, *(f"{v:,}" if isinstance(v, int) else _short(v, 3) for v in row.values())]
+        for name, row in rows.items()
+    ]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    return ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
+
+
+def write(rows: dict[str, dict[str, float]], name: str, file: Path) -> None:
+    """The same as CSV."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow([name, *COLUMNS])
+        for key, row in rows.items():
+            writer.writerow([key, *(v if isinstance(v, int) else f"{v:.6g}" for v in row.values())])
+
+
+def begin(workflow, study: Study) -> None:
+    """Before a real run: note the forecast of each job."""
+    with _harmless():
+        tasks, _, _ = plan.read_plan(workflow, study)
+        plan.save(tasks, Path(study.results, FOLDER, f"{os.environ[RUN]}.json"))
+
+
+def show(workflow, study: Study, site: Site) -> None:
+    """After a dry run: the summary, and on demand the tables."""
+    how = study.config["forecast"]
+    if how == "none" or not workflow.dryrun or workflow.dag is None:
+        return
+    with _harmless():
+        tasks, calibration, cluster = plan.read_plan(workflow, study)
+        forecast = Forecast(tasks, calibration, cluster, site)
+        walls = {name: forecast.wall(m) for name, m in machines(workflow, cluster).items()}
+        text = lines(forecast, study, walls, study.config["carbon"].get("plausible_gpu_hours"))
+        if how == "full":
+            text += tables(forecast, Path(study.results, FOLDER))
+        elif forecast.todo:
+            text.append("  more       --config forecast=full (by rule, claim and backbone)")
+        print("\n".join(text), flush=True)
+
+
+def tables(forecast: Forecast, folder: Path) -> list[str]:
+    """Write the tables as CSV; returns those that a terminal has room for."""
+    found = {
+        "rule": forecast.table(lambda task: task.rule),
+        "claim": forecast.table(lambda task: task.claim),
+        "claim_alone": forecast.claims(),
+        "backbone": forecast.table(lambda task: task.backbone or "none"),
+    }
+    text = []
+    for name, rows in found.items():
+        write(rows, name, folder / f"by_{name}.csv")
+        if name != "backbone":
+            text += ["", *table_lines(name, rows)]
+    return [*text, "", f"These tables, and one by backbone: {folder}/by_*.csv"]
+
+
+@contextmanager
+def _harmless():
+    """A forecast that fails says so in a line; it never stops a run or hides a dry run."""
+    try:
+        yield
+    except Exception as error:
+        print(f"no forecast: {type(error).__name__}: {error}", file=sys.stderr)

@@ -1,0 +1,116 @@
+"""How much host memory each job asks for: the counterpart of :mod:`tokenscope.cost.time_model`.
+
+``MEMORY`` has a line for each rule: a function that gives megabytes, libraries included. Formulas
+of one kind of content are in :mod:`tokenscope.study.flops`.
+"""
+
+from collections.abc import Callable
+
+from tokenscope.cost.time_model import Job
+from tokenscope.study import flops as cost
+from tokenscope.study.study import Study
+
+
+def megabytes(study: Study, rule: str, wildcards, threads: int = 1, attempt: int = 1) -> int:
+    """Megabytes to request, more on each attempt."""
+    return int(MEMORY[rule](Job(study, rule, dict(wildcards.items()), threads))) * attempt
+
+
+def _planned(job: Job) -> int:
+    return job.study.planned_images(job.wildcards["dataset"])
+
+
+def _light(job: Job) -> int:
+    return cost.LIGHT_MB
+
+
+def _manifest(job: Job) -> int:
+    return cost.manifest_mb(_planned(job))
+
+
+def _torch(job: Job) -> int:
+    return cost.torch_mb(False)
+
+
+def _tokens(job: Job) -> int:
+    """A pass that keeps all tokens; its chunks are of the backbone's own size."""
+    size = job.arch.input_size
+    chunk, stored = job.study.chunk_images(job.row), cost.token_bytes(job.arch, size)
+    return cost.extract_mb(job.arch, size, chunk, job.gpu, stored)
+
+
+def _features(job: Job) -> int:
+    """A pass that keeps little per image."""
+    view = job.wildcards["view"]
+    bank = job.study.probing.bank(job.wildcards["dataset"], job.row, view)
+    stored = cost.feature_bytes(job.arch, job.size, 2 * bank.get("tokens", 0) + 1)
+    chunk = job.study.feature_chunk(job.row, view)
+    return cost.extract_mb(job.arch, job.size, chunk, job.gpu, stored)
+
+
+def _any_size(job: Job) -> float:
+    """A backbone on images of any size."""
+    return cost.torch_mb(job.gpu) + 8 * job.arch.params / 1e6 + 2500
+
+
+def _held(bytes_per_token: Callable[[Job], float]) -> Callable[[Job], float]:
+    """All of one quantity of a backbone at once."""
+
+    def held(job: Job) -> float:
+        tokens = _planned(job) * cost.tokens_per_image(job.arch, job.arch.input_size)
+        return cost.LIGHT_MB + bytes_per_token(job) * tokens / 1e6
+
+    return held
+
+
+def _kin(job: Job) -> float:
+    """The norms of all register counts of one size."""
+    rows = job.study.kin(job.wildcards["family"], job.wildcards["size"])
+    values = sum(
+        cost.tokens_per_image(r.arch, r.arch.input_size) * (2 * r.arch.depth + r.arch.prefix_tokens)
+        for r in rows
+    )
+    return cost.LIGHT_MB + 12 * _planned(job) * values / 1e6
+
+
+def _probes(job: Job) -> int:
+    return job.study.probing.memory_mb(job.gpu)
+
+
+def _train(job: Job) -> int:
+    return cost.train_mb(job.study.compute(job.row), job.threads, job.gpu)
+
+
+_norms = _held(lambda job: 12 * job.arch.depth)
+
+MEMORY: dict[str, Callable[[Job], float]] = {
+    "render": _light,
+    "index": _manifest,
+    "sample": _manifest,
+    "decode": lambda job: cost.LIGHT_MB + 100 * job.threads,
+    "train": _train,
+    "plant": _torch,
+    "extract": _tokens,
+    "gallery": _tokens,
+    "features": _features,
+    "norms": _norms,
+    "redundancy": _held(lambda job: 150),
+    "control": _torch,
+    "probe": _probes,
+    "sensitivity": _probes,
+    "heads": lambda job: job.study.heads.memory_mb(job.row, job.wildcards["view"], job.gpu),
+    "gains": _manifest,
+    "index_boxes": lambda job: job.study.discovery.listing_mb(job.wildcards["dataset"]),
+    "discover": _any_size,
+    "corloc": _torch,
+    "discovery_maps": _any_size,
+    "index_targets": _light,
+    "dense_head": _any_size,
+    "smoothness": lambda job: cost.LIGHT_MB + 200,
+    "snapshots": _tokens,
+    "emergence": _norms,
+    "overhead": lambda job: cost.torch_mb(job.gpu) + 2000,
+    "neurons": _tokens,
+    "compare": _kin,
+    "diagnosis": _norms,
+}

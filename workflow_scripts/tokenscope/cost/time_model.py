@@ -1,0 +1,301 @@
+"""What each job is expected to take: one model, behind both the requests and the forecast.
+
+``MODEL`` has a line for each rule whose cost follows from the study: a function that gives seconds
+on one machine of the kind the study names, and one that gives the bytes the job leaves behind. A
+rule without a line is not an error: the forecast takes what earlier jobs of that rule took, or what
+the rule requests, and says which.
+"""
+
+import math
+from collections.abc import Callable
+
+from tokenscope.images.geometry import Geometry
+from tokenscope.study import flops as cost
+from tokenscope.study import heads as claim5
+from tokenscope.study.study import Study
+
+# Sustained FLOP/s: bf16 on one H100 at a quarter of its peak, which small models do not exceed;
+# float32 on one core.
+SPEED = {"cuda": 2.5e14, "auto": 2.5e14, "cpu": 2e10}
+REQUEST = 2  # time asked for, in expectations
+# Rules that read a whole data set through a backbone.
+PASSES = ("extract", "features")
+
+
+class Job:
+    """One job as the model sees it: rule, wildcards, threads, and the study's answers for it."""
+
+    def __init__(self, study: Study, rule: str, wildcards: dict, threads: int = 1, images=None):
+        self.study, self.rule, self.wildcards, self.threads = study, rule, wildcards, threads
+        self.gpu = study.config["device"] != "cpu"
+        self.speed = SPEED[study.config["device"]] * (1 if self.gpu else threads)
+        # Wide matrix products of linear heads, in TF32 or float32.
+        self.head_speed = cost.HEAD_FLOPS["cuda" if self.gpu else "cpu"]
+        self._images = images
+
+    @property
+    def row(self):
+        """The backbone the job is about; a control's base where only its name is known."""
+        w = self.wildcards
+        registers = w["registers"] if "registers" in w else f"{w['r']}-scratch"
+        return self.study.rows[f"{w['family']}/{w['size']}/{registers}"]
+
+    @property
+    def arch(self):
+        return self.row.arch
+
+    @property
+    def images(self) -> float:
+        """Images of the job: as it reported, those of its shard, or all of its data set."""
+        if self._images is not None:
+            return self._images
+        name = self.wildcards["dataset"]
+        for section in (self.study.discovery, self.study.dense):
+            if name in section.sets:
+                return section.planned_images(name)
+        total = self.study.planned_images(name)
+        sharded = "shard" in self.wildcards
+        return total / len(self.study.shards(name, self.row)) if sharded else total
+
+    @property
+    def view(self) -> Geometry:
+        """How images are shown to the backbone: natively, unless the job has a view."""
+        if "view" in self.wildcards:
+            return self.study.view(self.row, self.wildcards["view"])
+        return self.row.geometry
+
+    @property
+    def size(self) -> int:
+        return self.view.size
+
+    @property
+    def tokens(self) -> float:
+        return self.images * cost.tokens_per_image(self.arch, self.size)
+
+    @property
+    def geometry(self) -> Geometry:
+        return Geometry.parse(self.wildcards["geometry"])
+
+    def seconds(self) -> float | None:
+        """Expected seconds of a first attempt, start-up included; None without a model."""
+        return MODEL[self.rule][0](self) if self.rule in MODEL else None
+
+    def bytes(self) -> float | None:
+        """Bytes it leaves behind; None without a model."""
+        size = MODEL[self.rule][1] if self.rule in MODEL else None
+        return size(self) if size else None
+
+    def flops(self) -> float:
+        """FLOPs of forward passes on the device, for a check by arithmetic; zero elsewhere."""
+        if self.rule in PASSES:
+            return self.images * cost.forward_flops(self.arch, self.size)
+        return 0.0
+
+
+def minutes(study: Study, rule: str, wildcards, threads: int = 1, attempt: int = 1) -> int:
+    """Minutes to request: twice the expectation, whole ones, more on each attempt.
+
+    ``requests: minimum_minutes`` is the least a site's noise (a cold file system) allows for.
+    """
+    seconds = Job(study, rule, dict(wildcards.items()), threads).seconds()
+    least = study.config["requests"]["minimum_minutes"]
+    return max(least, math.ceil(REQUEST * seconds / 60)) * attempt
+
+
+def _pass(job: Job) -> float:
+    start = cost.start_seconds(job.gpu)
+    seconds = cost.extract_seconds(job.arch, job.size, job.images, job.speed, start)
+    if job.study.streamed(job.wildcards["dataset"], job.view):  # decoded beside the passes
+        return max(seconds, cost.decode_seconds(job.images, job.size, job.threads))
+    return seconds
+
+
+def _views(job: Job) -> tuple[int, int]:
+    high = job.row.size_near(job.study.config["gallery"]["high_resolution"])
+    return job.arch.input_size, high
+
+
+def _gallery(job: Job) -> float:
+    flops = sum(cost.forward_flops(job.arch, size) for size in _views(job))
+    images = job.study.config["gallery"]["images"]
+    # One image at a time keeps a device a tenth as busy as a batch does.
+    weights = 2 * job.arch.params * cost.SINGLE / 1e9
+    return cost.start_seconds(job.gpu) + weights + images * (0.2 + 10 * flops / job.speed)
+
+
+def _gallery_bytes(job: Job) -> float:
+    images = job.study.config["gallery"]["images"]
+    return images * sum(
+        cost.token_bytes(job.arch, size)
+        + 3 * cost.HALF * cost.tokens_per_image(job.arch, size) * job.arch.width
+        for size in _views(job)
+    )
+
+
+def _train(job: Job) -> float:
+    recipe = job.study.recipe(job.row)
+    images = job.study.planned_images(recipe["dataset"]) * recipe["training"]["epochs"]
+    # Backward takes twice the forward pass.
+    flops = 3 * images * cost.forward_flops(job.arch, job.arch.input_size)
+    ask = job.study.compute(job.row)
+    return cost.start_seconds(job.gpu) + flops / (job.speed * ask["gpus"] * ask["nodes"])
+
+
+def _plant(job: Job) -> float:
+    images = job.study.planned_images(job.study.recipe(job.row)["dataset"])
+    flops = images * cost.forward_flops(job.arch, job.arch.input_size)
+    return cost.start_seconds(False) + flops / SPEED["cpu"] / 5  # a fifth of the images
+
+
+def _neurons(job: Job) -> float:
+    images = min(job.images, job.study.config["testtime"]["images"])
+    # One pass over all for the scores, and about three trials on half of them.
+    flops = 2.5 * images * cost.forward_flops(job.arch, job.size)
+    return cost.start_seconds(job.gpu) + flops / job.speed
+
+
+def _decoded(job: Job) -> float:
+    return cost.decoded_gb(job.images, job.geometry.size) * 1e9
+
+
+def _weights(job: Job) -> float:
+    return cost.SINGLE * job.arch.params
+
+
+def _tokens(job: Job) -> float:
+    stored = cost.token_bytes(job.arch, job.size) * job.images
+    kept = job.study.config["extract"]["tokens"]
+    return stored if kept else stored - cost.HALF * job.tokens * job.arch.width
+
+
+def _features(job: Job) -> float:
+    name = job.wildcards["dataset"]
+    slots = 2 * job.study.probing.bank(name, job.row, job.wildcards["view"]).get("tokens", 0) + 1
+    return job.images * cost.feature_bytes(job.arch, job.size, slots)
+
+
+def _probe(job: Job) -> float:
+    """Position, pixels and class, the last with one token of each kind an image."""
+    probes = job.study.config["probes"]
+    patches = (job.arch.input_size // job.arch.patch) ** 2
+    # Two of a hundred patches are over the 98th percentile, whatever is asked for.
+    tokens = 2 * min(probes["tokens_per_image"], max(1.0, 0.02 * patches))
+    outputs = tokens * (patches + 3 * job.arch.patch**2)
+    outputs += (2 + job.arch.prefix_tokens) * _classes(job)
+    return cost.start_seconds(job.gpu) + _probing(job, outputs)
+
+
+def _sensitivity(job: Job) -> float:
+    """The class question once per recipe, and once per penalty by L-BFGS."""
+    varied = job.study.config["probes"]["sensitivity"]
+    recipes = 5 + len(varied["shares"]) + len(varied["penalties"])
+    return cost.start_seconds(job.gpu) + _probing(job, recipes * 2 * _classes(job))
+
+
+def _probing(job: Job, outputs: float) -> float:
+    """Seconds of probes that give so many outputs for each training image; half stop early."""
+    probes = job.study.config["probes"]
+    runs = probes["seeds"] * len(probes["learning_rates"]) * probes["epochs"] / 2
+    return 6 * runs * probes["split"][0] * job.images * job.arch.width * outputs / job.head_speed
+
+
+def _classes(job: Job) -> int:
+    return 1000 if job.study.classes(job.wildcards["dataset"]) in claim5.KNOWN else 100
+
+
+def _heads(job: Job) -> float:
+    return cost.start_seconds(job.gpu) + job.study.heads.seconds(
+        job.row, job.wildcards["view"], job.head_speed
+    )
+
+
+def _discover(job: Job) -> float:
+    return job.study.discovery.discover_seconds(job.wildcards["dataset"], job.row, job.speed)
+
+
+def _dense_head(job: Job) -> float:
+    return job.study.dense.head_seconds(job.wildcards["dataset"], job.row, job.speed)
+
+
+def _discovery_maps(job: Job) -> float:
+    return cost.start_seconds(job.gpu) + job.study.config["discovery"]["figure_images"]
+
+
+def _smoothness(job: Job) -> float:
+    images = min(job.images, job.study.config["dense"]["smoothness"]["images"])
+    return 5 + images * job.tokens / job.images * job.arch.width * 2e-7
+
+
+def _snapshots(job: Job) -> float:
+    """One pass for each snapshot of a training, on a sample of the images."""
+    passes = len(job.study.training(job.row)["snapshots"])
+    flops = passes * job.images * cost.forward_flops(job.arch, job.size)
+    return cost.start_seconds(job.gpu) + flops / job.speed
+
+
+def _overhead(job: Job) -> float:
+    """Forward and training steps of every register count, in rounds."""
+    asked = job.study.config["overhead"]
+    steps = 5 * asked["rounds"] * asked["batch"] * len(asked["registers"])
+    flops = 4 * steps * cost.forward_flops(job.arch, job.arch.input_size)
+    return cost.start_seconds(job.gpu) + flops / job.speed
+
+
+def _resamples(job: Job) -> int:
+    return job.study.config["statistics"]["resamples"]
+
+
+def _none(job: Job) -> float:
+    return 0.0
+
+
+def _per_image(seconds: float) -> Callable[[Job], float]:
+    """Seconds of handling every image of a data set once, images shared by threads."""
+    return lambda job: 1 + job.images * seconds / job.threads
+
+
+def _small(seconds: float) -> tuple:
+    return (lambda job: seconds, _none)
+
+
+# rule: (seconds, bytes left behind; None where they are not known beforehand)
+MODEL: dict[str, tuple[Callable[[Job], float], Callable[[Job], float] | None]] = {
+    "render": (_per_image(1.5e-2), lambda job: 5.5e4 * job.images),
+    "index": (_per_image(2e-4), _none),
+    "sample": (_per_image(5e-3), _none),
+    "decode": (
+        lambda job: cost.decode_seconds(job.images, job.geometry.size, job.threads),
+        _decoded,
+    ),
+    "obtain": (lambda job: 10 + job.arch.params * cost.SINGLE / 5e7, _weights),
+    "train": (_train, _weights),
+    "plant": (_plant, lambda job: 2 * _weights(job)),
+    "extract": (_pass, _tokens),
+    "gallery": (_gallery, _gallery_bytes),
+    "norms": (
+        lambda job: cost.norms_seconds(job.images, job.tokens, job.arch.depth, _resamples(job)),
+        _none,
+    ),
+    "redundancy": (lambda job: cost.redundancy_seconds(job.images, job.tokens), _none),
+    "control": _small(4),
+    "features": (_pass, _features),
+    "probe": (_probe, _none),
+    "sensitivity": (_sensitivity, _none),
+    "heads": (_heads, _none),
+    "gains": (lambda job: 1 + 6e-4 * job.images, _none),
+    "splits": _small(10),
+    "discover": (_discover, _none),
+    "dense_head": (_dense_head, _none),
+    "index_boxes": (_per_image(1e-3), _none),
+    "index_targets": (_per_image(5e-3), _none),
+    "corloc": _small(10),
+    "discovery_maps": (_discovery_maps, _none),
+    "smoothness": (_smoothness, _none),
+    "snapshots": (_snapshots, _none),
+    "emergence": _small(5),
+    "overhead": (_overhead, _none),
+    "neurons": (_neurons, _none),
+    "attach": _small(1),
+    "compare": _small(5),
+    "diagnosis": _small(5),
+}

@@ -1,0 +1,126 @@
+"""Linear heads on patch tokens, their losses, and what is counted of their predictions.
+
+Segmentation: batch norm and a 1 x 1 convolution (DINOv2's linear evaluation). Depth: a 1 x 1
+convolution of patch token and CLS to bins of uniform width, four times finer by interpolation; the
+expected depth of the normalised bins; scale-invariant log loss (AdaBins; DINOv2's linear
+evaluation, whose gradient loss is left out).
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tokenscope.dense.map_datasets import IGNORE
+
+
+class Segmentation(nn.Module):
+    """Class scores (B, classes, row, column) from tokens (B, width, row, column)."""
+
+    with_cls = False
+
+    def __init__(self, width: int, settings: dict, classes: int):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(width)
+        self.predict = nn.Conv2d(width, classes, 1)
+        nn.init.normal_(self.predict.weight, std=0.01)
+        nn.init.zeros_(self.predict.bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.predict(self.norm(tokens))
+
+    def loss(self, scores: Tensor, target: Tensor, step: int) -> Tensor:
+        """Cross-entropy over pixels that count."""
+        return F.cross_entropy(scores, target.long(), ignore_index=IGNORE)
+
+    def finish(self, scores: Tensor) -> Tensor:
+        """Classes (B, row, column)."""
+        return scores.argmax(1)
+
+
+class Depth(nn.Module):
+    """Depth in metres (B, 1, 4 x row, 4 x column) from tokens with CLS (B, 2 x width, ...)."""
+
+    with_cls = True
+
+    def __init__(self, width: int, settings: dict, classes: int = 0):
+        super().__init__()
+        self.near, self.far = settings["nearest"], settings["farthest"]
+        self.upsample = settings["upsample"]
+        self.predict = nn.Conv2d(width, settings["bins"], 1)
+        bins = torch.linspace(self.near, self.far, settings["bins"])
+        self.register_buffer("bins", bins)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        # Interpolation and a 1 x 1 convolution are both linear: the cheaper one goes first.
+        scores = F.interpolate(self.predict(tokens), scale_factor=self.upsample, mode="bilinear")
+        weight = F.relu(scores) + 0.1
+        return expected_depth(weight, self.bins)
+
+    def loss(self, depth: Tensor, target: Tensor, step: int) -> Tensor:
+        """See :func:`scale_invariant`; the first 100 steps see the mean only, as in DINOv2."""
+        return scale_invariant(depth[:, 0], target, warm_up=step < 100)
+
+    def finish(self, depth: Tensor) -> Tensor:
+        """Metres (B, row, column), between nearest and farthest."""
+        return depth[:, 0].clamp(self.near, self.far)
+
+
+def expected_depth(weight: Tensor, bins: Tensor) -> Tensor:
+    """Mean of the bins' depths under weights (B, bin, row, column) >= 0: (B, 1, row, column)."""
+    return torch.einsum("bkrc,k->brc", weight / weight.sum(1, keepdim=True), bins)[:, None]
+
+
+def scale_invariant(depth: Tensor, target: Tensor, warm_up: bool = False) -> Tensor:
+    """sqrt(var(g) + 0.15 mean(g)^2) of g = log depth - log target, where there is a target > 0."""
+    there = target > 0
+    g = torch.log(depth[there] + 1e-3) - torch.log(target[there] + 1e-3)
+    if g.numel() < 2:
+        return depth.sum() * 0
+    spread = 0 if warm_up else g.var()
+    return torch.sqrt(spread + 0.15 * g.mean() ** 2 + 1e-12)
+
+
+HEADS = {"segmentation": Segmentation, "depth": Depth}
+
+
+def areas(predicted: np.ndarray, target: np.ndarray, classes: int) -> np.ndarray:
+    """Pixels of one image by class: in both, predicted, true; int64 (3, classes)."""
+    there = target != IGNORE
+    predicted, target = predicted[there].astype(np.int64), target[there].astype(np.int64)
+    both = np.bincount(target[predicted == target], minlength=classes)
+    return np.stack([
+        both, np.bincount(predicted, minlength=classes), np.bincount(target, minlength=classes),
+    ])  # fmt: skip
+
+
+def depth_errors(predicted: np.ndarray, target: np.ndarray) -> dict[str, float]:
+    """Errors of one image over pixels with a target > 0 (metres).
+
+    rmse, abs_rel (mean |error| / target), delta1 (percent of pixels with a ratio below 1.25), and
+    squared and pixels, from which errors over all pixels of a set are summed.
+    """
+    there = target > 0
+    p, t = predicted[there].astype(np.float64), target[there].astype(np.float64)
+    squared = np.square(p - t)
+    return {
+        "rmse": float(np.sqrt(squared.mean())),
+        "abs_rel": float((np.abs(p - t) / t).mean()),
+        "delta1": float(100 * (np.maximum(p / t, t / p) < 1.25).mean()),
+        "squared": float(squared.sum()),
+        "pixels": int(there.sum()),
+    }
+
+
+def eigen_crop(target: np.ndarray) -> np.ndarray:
+    """A depth map of 480 x 640 without the border that Eigen et al. leave out (NYUd).
+
+    Raises:
+        ValueError: another size.
+    """
+    if target.shape != (480, 640):
+        height, width = target.shape
+        raise ValueError(f"the Eigen crop is defined for 640 x 480, not {width} x {height}")
+    inside = np.zeros_like(target)
+    inside[45:471, 41:601] = target[45:471, 41:601]
+    return inside

@@ -1,0 +1,227 @@
+"""Linear heads on frozen patch tokens for maps of classes or of depth: training and test.
+
+Training images come as crops of one size, either fixed ones whose tokens are taken once and kept
+(``cached``), or ones drawn, scaled, mirrored and changed in colour at each step (``augmented``,
+as in DINOv2's evaluation). Steps count the same in both. At test a window slides over the image
+and predictions are averaged where windows overlap. Tokens are those after the final norm.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageEnhance
+from torch import Tensor, nn
+
+from tokenscope.dense.crops import Frozen, Pair, windows
+from tokenscope.dense.map_datasets import Maps
+from tokenscope.errors import StudyError
+from tokenscope.images.readers import prefetch
+from tokenscope.jobs.job import Interrupted, log
+from tokenscope.stores.checkpoint import Checkpoint
+
+
+class Cached:
+    """Fixed crops of the training images: their tokens are taken once, into files.
+
+    Args:
+        folder: of the files; those that an earlier attempt finished are used again.
+        name: fingerprint of everything that decides the tokens.
+    """
+
+    def __init__(self, task: Frozen, maps: Maps, rows: list[dict], threads: int, folder: Path,
+                 name: str, progress: Callable[[int, int], None]):  # fmt: skip
+        self.task, complete = task, folder / "complete"
+        if complete.exists() and complete.read_text() == name:
+            log.info("tokens of an earlier attempt are used again")
+            parts = {p.stem: np.load(p, mmap_mode="r") for p in folder.glob("*.npy")}
+            self.tokens, self.targets = parts["tokens"], parts["targets"]
+            self.cls = parts.get("cls")
+            return
+        complete.unlink(missing_ok=True)
+        self._take(maps, rows, threads, folder, progress)
+        complete.write_text(name)
+
+    def _take(self, maps, rows, threads, folder, progress) -> None:
+        task = self.task
+        with ThreadPoolExecutor(threads) as pool:
+            first = self._crops(maps, rows[0])
+            tokens, cls = task.tokens([first[0][0]])
+            places = [c for row in rows for c in self._places(row)]
+            folder.mkdir(parents=True, exist_ok=True)
+
+            def array(name, shape, dtype):
+                path = folder / f"{name}.npy"
+                return np.lib.format.open_memmap(path, "w+", dtype, (len(places), *shape))
+
+            target = task.supervised(first[0][1])
+            self.tokens = array("tokens", tokens.shape[1:], np.float16)
+            self.cls = None if cls is None else array("cls", cls.shape[1:], np.float16)
+            self.targets = array("targets", target.shape, target.dtype)
+            done, ranges = 0, [(i, min(i + 8, len(rows))) for i in range(0, len(rows), 8)]
+            read = lambda a, b: list(pool.map(lambda r: self._crops(maps, r), rows[a:b]))  # noqa: E731
+            for _, last, crops in prefetch(read, ranges, ahead=1):
+                crops = [pair for image in crops for pair in image]
+                for start in range(0, len(crops), task.batch):
+                    part = crops[start : start + task.batch]
+                    tokens, cls = task.tokens([image for image, _ in part])
+                    place = slice(done, done + len(part))
+                    self.tokens[place] = tokens.half().cpu().numpy()
+                    if cls is not None:
+                        self.cls[place] = cls.half().cpu().numpy()
+                    self.targets[place] = np.stack([task.supervised(t) for _, t in part])
+                    done += len(part)
+                progress(last, len(rows))
+
+    def _places(self, row: dict) -> list[tuple[int, int]]:
+        blank = np.zeros((row["height"], row["width"]), np.uint8)
+        image = self.task.fit((np.repeat(blank[..., None], 3, 2), blank))[1]
+        return windows(*image.shape, self.task.crop, self.task.stride)
+
+    def _crops(self, maps: Maps, row: dict) -> list[Pair]:
+        image, target = self.task.fit(maps.read(row))
+        height, width = self.task.crop
+        return [
+            (
+                image[t : t + height, left : left + width],
+                target[t : t + height, left : left + width],
+            )
+            for t, left in windows(*target.shape, self.task.crop, self.task.stride)
+        ]
+
+    def draw(self, rng: np.random.Generator) -> tuple:
+        """Tokens, CLS and maps of one step, on the host."""
+        pick = np.sort(rng.integers(len(self.tokens), size=self.task.batch))
+        cls = None if self.cls is None else self.cls[pick]
+        return self.tokens[pick], cls, self.targets[pick]
+
+    def features(self, drawn: tuple) -> tuple[Tensor, Tensor]:
+        """What :meth:`draw` gave, as a map of tokens and targets on the device."""
+        tokens, cls, target = (
+            None if v is None else torch.from_numpy(np.ascontiguousarray(v)).to(self.task.device)
+            for v in drawn
+        )
+        return self.task.lay(tokens, cls), target
+
+
+class Augmented:
+    """Crops drawn anew at each step: scale 0.5 to 2 (segmentation), mirror, colour, place."""
+
+    def __init__(self, task: Frozen, maps: Maps, rows: list[dict], threads: int):
+        self.task, self.maps, self.rows = task, maps, rows
+        self.pool = ThreadPoolExecutor(threads)
+
+    def draw(self, rng: np.random.Generator) -> list[Pair]:
+        seeds = rng.integers(2**32, size=self.task.batch)
+        return list(self.pool.map(self._one, seeds))
+
+    def _one(self, seed: int) -> Pair:
+        rng = np.random.default_rng(seed)
+        pair = self.maps.read(self.rows[rng.integers(len(self.rows))])
+        scale = rng.uniform(1.0, 1.2) if self.task.depth else rng.uniform(0.5, 2.0)
+        image, target = self.task.fit(pair, scale)
+        height, width = self.task.crop
+        top = rng.integers(image.shape[0] - height + 1)
+        left = rng.integers(image.shape[1] - width + 1)
+        image, target = (v[top : top + height, left : left + width] for v in (image, target))
+        if rng.random() < 0.5:
+            image, target = image[:, ::-1], target[:, ::-1]
+        picture = Image.fromarray(np.ascontiguousarray(image))
+        for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+            picture = change(picture).enhance(rng.uniform(0.75, 1.25))
+        return np.asarray(picture), target
+
+    def features(self, drawn: list[Pair]) -> tuple[Tensor, Tensor]:
+        target = np.stack([self.task.supervised(target) for _, target in drawn])
+        tokens = self.task.tokens([image for image, _ in drawn])
+        return self.task.lay(*tokens), torch.from_numpy(target).to(self.task.device)
+
+
+def train(head: nn.Module, source: Cached | Augmented, settings: dict, seed: int,
+          progress: Callable[[int, int], None], checkpoint: Checkpoint,
+          stop: Callable[[], str] = lambda: "") -> list[float]:  # fmt: skip
+    """AdamW with linear warm-up and linear decay; returns the loss of every step.
+
+    What a step sees depends on its number alone, so a training that goes on from ``checkpoint``
+    ends with the head of one that was never interrupted.
+
+    Raises:
+        StudyError: the loss is no longer finite.
+        Interrupted: ``stop`` gave a reason; the state is saved.
+    """
+    steps, warm = settings["steps"], max(1, min(1500, settings["steps"] // 10))
+    optimizer = torch.optim.AdamW(
+        head.parameters(), lr=settings["lr"], weight_decay=settings["weight_decay"]
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda i: min((i + 1) / warm, (steps - i) / max(1, steps - warm))
+    )
+    head.train()
+    losses, first = [], 0
+    if state := checkpoint.read():
+        first, losses = state["step"], list(state["losses"].to(source.task.device))
+        log.info("going on after %d of %d steps", first, steps)
+        for part, name in ((head, "head"), (optimizer, "optimizer"), (schedule, "schedule")):
+            part.load_state_dict(state[name])
+
+    def save(step: int, now: bool) -> None:
+        state = {"step": step, "losses": torch.stack(losses).cpu(), "head": head.state_dict()}
+        state |= {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+        checkpoint.write(state, now)
+
+    draw = lambda step, _: source.draw(np.random.default_rng([seed, step]))  # noqa: E731
+    for step, last, drawn in prefetch(draw, [(i, i + 1) for i in range(first, steps)], ahead=3):
+        tokens, target = source.features(drawn)
+        task = source.task
+        # Tokens are made in inference mode; a copy may take part in a graph.
+        prediction = task.upsampled(head(tokens.clone()), task.every)
+        loss = head.loss(prediction, target, step)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.detach())
+        if last % 100 == 0 or last == steps:
+            if not torch.isfinite(loss):
+                raise StudyError(f"the loss is {loss.item()} after {last} steps; lower lr")
+            progress(last, steps)
+        if reason := stop():
+            save(last, now=True)
+            raise Interrupted(f"{reason}: ended after {last:,} of {steps:,} steps")
+        if last % 20 == 0 or last == steps:
+            save(last, now=last == steps)
+    return torch.stack(losses).cpu().tolist()
+
+
+@torch.inference_mode()
+def predict(head: nn.Module, task: Frozen, pair: Pair) -> np.ndarray:
+    """The map of one image at the size of its own map: classes, or depth in metres."""
+    image = task.fit(pair)[0]
+    height, width = task.crop
+    places = windows(*image.shape[:2], task.crop, task.stride)
+    total, count = None, torch.zeros(image.shape[:2], device=task.device)
+    for start in range(0, len(places), task.batch):
+        part = places[start : start + task.batch]
+        crops = [image[t : t + height, left : left + width] for t, left in part]
+        found = task.upsampled(head(task.lay(*task.tokens(crops))))
+        if total is None:
+            total = found.new_zeros(found.shape[1], *image.shape[:2])
+        for (t, left), one in zip(part, found, strict=True):
+            total[:, t : t + height, left : left + width] += one
+            count[t : t + height, left : left + width] += 1
+    full = F.interpolate((total / count)[None], pair[1].shape, mode="bilinear", align_corners=False)
+    return head.finish(full)[0].cpu().numpy()
+
+
+def constant(maps: Maps, facts: dict) -> float:
+    """What one would guess without looking: the commonest class, or the mean depth in metres."""
+    return facts["mean"] if maps.depth else float(np.argmax(facts["pixels"]))
+
+
+def rows_of(table: pd.DataFrame, split: str) -> list[dict]:
+    """The images of a split as :meth:`Maps.read` takes them."""
+    return table[table["split"] == split].to_dict("records")

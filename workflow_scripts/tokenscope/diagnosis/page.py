@@ -1,0 +1,164 @@
+"""What a page says of a backbone's tables: lines of words, values and intervals."""
+
+import numpy as np
+import pandas as pd
+
+from tokenscope.backbones.huggingface import some
+from tokenscope.diagnosis.verdict import ALIKE, MIN_IMAGES, MIN_TOKENS, PREDICTED
+from tokenscope.errors import StudyError
+from tokenscope.figures.backbone import Sitter
+from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stores.zarr_store import read_receipt
+from tokenscope.study.register_names import base
+from tokenscope.tables import tidy
+
+WHO = ["family", "size", "registers"]
+PAIRED = {
+    "share_last_block": ("tokens over the cutoff, last block", "%"),
+    "share_peak_block": ("tokens over the cutoff, block with most", "%"),
+    "norm_max_over_median": ("largest norm of an image / its median, last block", ""),
+    "attention_share_of_top_2_percent": ("CLS attention on its top 2 % of patches", "%"),
+}
+MOVED = {
+    "share_norm_over_{}x_median_of_base": "tokens over the cutoff (block with most before)",
+    "norm_max_over_median": "largest norm of an image / its median, last block",
+    "attention_share_where_base_has_outliers": "CLS attention where outliers were",
+    "top1": "top-1 of its own head",
+}
+
+
+def mine(table: pd.DataFrame, who: dict) -> pd.DataFrame:
+    """The rows of one backbone."""
+    mask = np.logical_and.reduce([table[column] == who[column] for column in WHO])
+    return table[mask]
+
+
+def interval(row, unit: str = "") -> str:
+    """Value and interval of a tidy row, as text."""
+    value = f"{row['value']:.3g}{unit}"
+    return f"{value} [{row['low']:.3g}, {row['high']:.3g}]" if row["low"] == row["low"] else value
+
+
+def decided(one: Sitter, rules: dict) -> list[tuple]:
+    """The numbers behind the verdict: what, value, what it takes."""
+    e = one.verdict["evidence"]
+    times, least = rules["times_median"], rules["min_share"]
+    text = lambda key, unit="": interval(  # noqa: E731
+        dict(zip(("value", "low", "high"), e[key], strict=True)), unit
+    )
+    lines = [
+        ("images", str(e["images"]), f"at least {MIN_IMAGES}"),
+        (f"tokens over {times:g} x median after block {e['block']} of {e['blocks']}",
+         text("share", " %"), f"yes: surely {least:g} % or more; no: surely fewer"),
+        ("distance of the two modes of log-norms there", text("separation", " sigma"),
+         f"yes: surely {rules['min_separation']:g} or more"),
+    ]  # fmt: skip
+    if e["tokens"]:
+        lines += [
+            ("uncertainty about who is an outlier that the place alone removes", text("place"),
+             f"position: surely {PREDICTED:g} or more; content: surely less"),
+            ("an outlier's neighbours more alike than a normal token's (AUC)", text("contrast"),
+             f"position only if not surely over {ALIKE:g}: else place and content are tied"),
+            ("the same among equal places of different images", text("same_place"),
+             "0.5: no difference; over: redundant patches (claim 3)"),
+            ("where they are", e["where"], f"{e['tokens']} tokens, at least {MIN_TOKENS}"),
+        ]  # fmt: skip
+    return lines
+
+
+def by_rule(one: Sitter) -> list[tuple]:
+    """Share of tokens under each rule, and the mixture, after the last block."""
+    last = one.rows[one.rows["group"] == "last_block"]
+    shares = last[last["metric"].str.contains("share")].to_dict("records")
+    words = {"bimodality_upper_share": "upper mode of the mixture of two Gaussians"}
+    return [
+        (words.get(row["metric"], row["metric"].replace("share_norm_", "").replace("_", " ")),
+         interval(row, " %"))
+        for row in shares
+    ]  # fmt: skip
+
+
+def moved(registers: pd.DataFrame | None, who: dict, rules: dict) -> list[tuple]:
+    """What registers added at test time change: quantity, before, after, random neurons."""
+    if registers is None:
+        return []
+    kin = registers[(registers["family"] == who["family"]) & (registers["size"] == who["size"])]
+    made = kin[kin["registers"].str.contains("testtime")]["registers"].unique()
+    if not len(made) or base(made[0]) != who["registers"]:
+        return []
+    lines = []
+    for pattern, words in MOVED.items():
+        metric = pattern.format(f"{rules['times_median']:g}")
+        cells = []
+        for name in (made[0], made[0].replace("testtime", "random")):
+            rows = kin[(kin["registers"] == name) & (kin["group"] != "outlier")]
+            found = [rows[rows["metric"] == m] for m in (metric, f"{metric}_minus_r0")]
+            if any(len(f) != 1 for f in found):
+                break
+            value, change = (f.iloc[0] for f in found)
+            unit = " %" if value["unit"] == "percent" else ""
+            cells.append((f"{value['value'] - change['value']:.3g}{unit}", interval(value, unit),
+                          interval(change, unit)))  # fmt: skip
+        if len(cells) == 2:
+            lines.append((words, cells[0][0], cells[0][1], cells[0][2], cells[1][2]))
+    return lines
+
+
+def neurons(files: list[str], who: dict) -> str:
+    """What the search for register neurons came to, in a sentence."""
+    searches = {found["name"]: found for found in map(read_receipt, files)}
+    name = "/".join(who[column] for column in WHO)
+    if name not in searches:
+        return "Not tried: it has registers already, or the study asks for none."
+    found = searches[name]
+    if found["reason"]:
+        return f"Nothing is attached: {found['reason']}."
+    named = [f"block {block} neuron {neuron}" for block, neuron in found["neurons"]]
+    return f"The neurons that write the outliers ({len(named)}): {some(named)}."
+
+
+def classes(probes: pd.DataFrame | None, who: dict) -> list[tuple]:
+    """Class probe of CLS, normal and outlier tokens; empty where none was run."""
+    if probes is None:
+        return []
+    rows = mine(probes, who)
+    rows = rows[rows["metric"] == "class_top1"]
+    return [
+        (row["group"], interval(row, " %") if row["value"] == row["value"] else row["unit"])
+        for row in rows.to_dict("records")
+    ]
+
+
+def paired(first: pd.DataFrame, second: pd.DataFrame, who: dict, statistics: dict) -> pd.DataFrame:
+    """Second minus first backbone on the same images, as tidy rows of the second."""
+    both = first.merge(second, on="image_id", suffixes=("_1", "_2"), validate="one_to_one")
+    if len(both) != len(first):
+        raise StudyError("the two backbones were not shown the same images")
+    s = statistics
+    bootstrap = Bootstrap(len(both), s["resamples"], s["seed"], s["confidence"])
+    rows = tidy.Rows(who, len(both), s["seed"])
+    for metric, (_, unit) in PAIRED.items():
+        if f"{metric}_1" not in both or f"{metric}_2" not in both:
+            continue
+        columns = {"first": both[f"{metric}_1"], "second": both[f"{metric}_2"]}
+        columns["second-first"] = columns["second"] - columns["first"]
+        for group, values in columns.items():
+            point, low, high, _ = bootstrap.ratio(values.to_numpy(), np.ones(len(both)))
+            rows.add("diagnosis", group, metric, point, low, high, "percent" if unit else "")
+    return rows.frame()
+
+
+def spoken(pairs: pd.DataFrame | None) -> list[tuple]:
+    """Lines of the paired table: what, first, second, difference, whether it is one."""
+    lines = []
+    for metric, (words, unit) in PAIRED.items() if pairs is not None else ():
+        rows = pairs[pairs["metric"] == metric].set_index("group")
+        if len(rows):
+            low, high = rows.loc["second-first", ["low", "high"]]
+            said = "more" if low > 0 else "less" if high < 0 else "no difference shown"
+            cells = [
+                interval(rows.loc[g], f" {unit}".rstrip())
+                for g in ("first", "second", "second-first")
+            ]
+            lines.append((words, *cells, said))
+    return lines

@@ -1,0 +1,195 @@
+"""The front door: what the section ``diagnose`` asks for, and the study `make diagnose` writes.
+
+Nothing heavy is imported here.
+"""
+
+import csv
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tokenscope.backbones import huggingface
+from tokenscope.errors import StudyError
+from tokenscope.study import zoo
+from tokenscope.study.architecture import Architecture, look_up
+
+FAMILIES = ("mine", "other")
+DATASET = "photographs"
+MOST_IMAGES = 500
+PROBED_IMAGES = 200  # fewer labelled images than this say nothing about classes
+TABLE = "config/backbones.csv"
+
+
+def diagnosed(study) -> list[zoo.Backbone]:
+    """The one or two backbones that the section ``diagnose`` names.
+
+    Raises:
+        StudyError: one of them is not in the study, or the data set is not analysed.
+    """
+    asked = study.config.get("diagnose")
+    if not asked:
+        return []
+    if asked["dataset"] not in study.config["analyse"]:
+        raise StudyError(f"diagnose: dataset: '{asked['dataset']}' is not among analyse")
+    known = {row.key: row for row in study.chosen}
+    for key in asked["backbones"]:
+        if key not in known:
+            raise StudyError(
+                f"diagnose: backbones: '{key}' is none of this study's: {', '.join(known)}"
+            )
+    return [known[key] for key in asked["backbones"]]
+
+
+def name_of(who: dict[str, str]) -> str:
+    """What a page calls a backbone, from the columns that name it."""
+    named = "/".join(who[column] for column in ("family", "size", "registers"))
+    return who["size"] if who["family"] in FAMILIES else named
+
+
+@dataclass(frozen=True)
+class Model:
+    """A backbone as a user names it: a timm id, or a file or folder with weights."""
+
+    timm_id: str
+    weights: str = ""
+
+    @classmethod
+    def of(cls, model: str, arch: str = "") -> "Model":
+        """Raises StudyError: no such file, or a file without its architecture."""
+        path = Path(model)
+        if path.is_dir():
+            return cls(*huggingface.architecture(path))
+        if path.is_file():
+            if not arch:
+                raise StudyError(
+                    f"'{model}' is a weights file: say which architecture, e.g. "
+                    "ARCH=vit_base_patch14_dinov2.lvd142m (a timm id)"
+                )
+            return cls(arch, model)
+        if "/" in model.removeprefix("timm/") or path.suffix in (".pth", ".pt", ".safetensors"):
+            raise StudyError(f"there is no file or folder '{model}'")
+        return cls(model.removeprefix("timm/"))
+
+    @property
+    def name(self) -> str:
+        """A word for paths: the file's or the id's."""
+        path = Path(self.weights)
+        common = ("model", "pytorch_model", "checkpoint")
+        word = path.parent.name if path.stem in common else path.stem
+        return re.sub(r"[^A-Za-z0-9_.-]+", "-", word if self.weights else self.timm_id)
+
+
+@dataclass(frozen=True)
+class Images:
+    """A folder of images: how many, and whether its folders are classes."""
+
+    path: str
+    files: int
+    classes: int
+
+    @classmethod
+    def of(cls, path: str) -> "Images":
+        """Raises StudyError: no folder, or no image in it."""
+        from tokenscope.images.layouts import (  # pandas, which Snakemake need not import
+            EXTENSIONS,
+            walk,
+        )
+
+        if not Path(path).is_dir():
+            raise StudyError(f"there is no folder '{path}' (IMAGES)")
+        found = list(walk(path))
+        if not found:
+            raise StudyError(
+                f"there is no image below '{path}' (looked for {', '.join(sorted(EXTENSIONS))})"
+            )
+        first = {name.split("/", 1)[0] for name in found} if all("/" in n for n in found) else ()
+        return cls(path, len(found), len(first) if len(first) > 1 else 0)
+
+    @property
+    def probed(self) -> bool:
+        """Whether a class probe makes sense: labelled, and several images of each class."""
+        return self.classes > 1 and self.used >= max(PROBED_IMAGES, 10 * self.classes)
+
+    @property
+    def used(self) -> int:
+        """How many go through the diagnosis."""
+        return min(self.files, MOST_IMAGES)
+
+
+def facts_of(models: list[Model], cache: str) -> list[Architecture]:
+    """Facts of each model's architecture; colours are scaled as a model folder itself says.
+
+    Raises:
+        StudyError: timm knows no such architecture, it is no ViT, or two models of one architecture
+            want their colours scaled differently.
+    """
+    known, found = look_up([m.timm_id for m in models], [TABLE], cache), []
+    for model in models:
+        said = huggingface.colours(Path(model.weights).parent) if model.weights else {}
+        found.append(replace(known[model.timm_id], **said))
+    if len(models) > 1 and models[0].timm_id == models[1].timm_id and found[0] != found[1]:
+        raise StudyError(
+            f"both are a {models[0].timm_id}, but their folders (preprocessor_config.json) scale "
+            "colours differently: diagnose one at a time"
+        )
+    return found
+
+
+def rows_of(models: list[Model], facts: list[Architecture]) -> list[dict[str, str]]:
+    """Rows of a backbone table, one a model; the first is ``mine``, the second ``other``."""
+    rows = []
+    for family, model, arch in zip(FAMILIES, models, facts, strict=False):
+        registers = f"r{arch.register_tokens}"
+        cells = (family, model.name, registers, model.timm_id, model.weights, "", "", "")
+        rows.append(dict(zip(zoo.COLUMNS, cells, strict=True)))
+    return rows
+
+
+def config_of(
+    results: str, rows: list[dict], facts: list[Architecture], images: Images, options: dict
+) -> dict:
+    """The study behind one diagnosis, as a config.
+
+    Args:
+        rows: of the backbone table, see :func:`rows_of`. facts: of their architectures.
+        options: ``device``, ``batch``, ``weights`` (folder of local weights or None), ``threads``.
+    """
+    keys = ["/".join(row[c] for c in zoo.COLUMNS[:3]) for row in rows]
+    bases = [key for key in keys if key.endswith("/r0")]
+    count = images.used
+    config = {
+        "study": Path(results).name, "results": results, "device": options["device"],
+        "backbone_tables": [f"{results}/backbones.csv"], "backbones": keys,
+        "weights": {"folder": options["weights"]}, "analyse": [DATASET],
+        "datasets": {DATASET: {
+            "type": "imagefolder", "path": images.path, "images": count, "seed": 0,
+            "labels": "folders" if images.classes else "none",
+        }},
+        "extract": {"batch": options["batch"]},
+        "gallery": {
+            "images": min(12, count), "high_resolution": min(arch.input_size for arch in facts),
+        },
+        "diagnose": {"dataset": DATASET, "backbones": keys},
+        "threads": dict.fromkeys(("decode", "extract", "probe"), options["threads"]),
+        "forecast": "none",
+    }  # fmt: skip
+    if bases:
+        config["testtime"] = {
+            "backbones": bases, "dataset": DATASET, "registers": [1], "images": max(2, count),
+        }  # fmt: skip
+    if images.probed:
+        config["probes"] = {
+            "dataset": DATASET, "cutoffs": DATASET, "backbones": keys, "batch": 256,
+            "split": [0.6, 0.15, 0.25], "min_tokens": 50,
+        }  # fmt: skip
+    return config
+
+
+def write_tables(folder: str | Path, rows: list[dict], facts: list[Architecture]) -> None:
+    """The backbone table of a diagnosis, and beside it the facts that Snakemake needs."""
+    unique = {arch.timm_id: arch.as_strings() for arch in facts}.values()
+    for name, lines in (("backbones", rows), ("architectures", list(unique))):
+        with open(Path(folder, f"{name}.csv"), "w", newline="") as handle:
+            writer = csv.DictWriter(handle, list(lines[0]))
+            writer.writeheader()
+            writer.writerows(lines)

@@ -1,0 +1,5 @@
+"""The one pass on a GPU: images through a backbone, what it showed into a store.
+
+``run`` is a job's pass from its inputs to its receipt, ``loop`` the loop inside (reader thread,
+device, writer threads), ``token_bank`` what is kept of a large data set.
+"""

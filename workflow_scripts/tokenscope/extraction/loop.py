@@ -1,0 +1,267 @@
+"""Run a backbone over images once and store what it showed, chunk by chunk.
+
+A reader thread prepares the next chunks of pixels, the device works on whole batches, and writer
+threads put finished chunks on disk meanwhile. On a GPU, pixels and results travel on streams of
+their own, beside the computation, and numbers are shortened before they travel. At most a few
+chunks are in flight, so that memory does not depend on the number of images.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from tokenscope.backbones.hooks import NEIGHBOURS, Taps, normalise, token_kinds
+from tokenscope.errors import StudyError
+from tokenscope.images.readers import prefetch
+from tokenscope.jobs.job import Interrupted, log
+from tokenscope.stores.zarr_store import StoreWriter, Variable
+
+# What a pass makes of a batch before it leaves the device: from the arrays that Taps returns, the
+# batch's pixels (image, row, column, channel) uint8 and its first image's row, to what is stored.
+Reduce = Callable[[dict[str, Tensor], Tensor, int], dict[str, Tensor]]
+LIMIT = float(np.finfo(np.float16).max)
+LARGEST = "largest norm"  # of an image, beside what is stored
+
+
+def variables(
+    model: nn.Module, grid: tuple[int, int], keep: dict[str, bool]
+) -> dict[str, Variable]:
+    """The arrays of a token store, for one image each.
+
+    ``keep`` switches ``tokens``, ``qkv`` and ``logits`` on. Float16 where 16 bits carry the
+    information (tokens), float32 where the claims are decided (norms, attention, cosines).
+    """
+    width, depth = model.embed_dim, len(model.blocks)
+    kinds = token_kinds(model)
+    patches = grid[0] * grid[1]
+    tokens = len(kinds) + patches
+    has_cls = "cls" in kinds
+    norm = {"units": "1", "long_name": "L2 norm of a token after a block, before the final norm"}
+    found = {
+        "norms": Variable(("block", "token"), (depth, tokens), "float32", norm),
+        "neighbour_cosine": Variable(
+            ("patch", "neighbour"), (patches, 4), "float32",
+            {"long_name": "cosine similarity of neighbouring patch embeddings, no position"},
+        ),
+        "patch_mean": Variable(
+            ("feature",), (width,), "float32", {"long_name": "mean patch token, after final norm"}
+        ),
+    }  # fmt: skip
+    if kinds:
+        found["attention"] = Variable(
+            ("query", "patch"), (len(kinds), patches), "float32",
+            {"long_name": "attention of prefix tokens to patches, last block, mean over heads"},
+        )  # fmt: skip
+    if has_cls:
+        found["cls"] = Variable(
+            ("feature",), (width,), "float32", {"long_name": "CLS token, after final norm"}
+        )
+    if registers := len(kinds) - has_cls:
+        found["registers"] = Variable(
+            ("register", "feature"), (registers, width), "float32",
+            {"long_name": "register tokens, after final norm"},
+        )  # fmt: skip
+    if keep.get("tokens"):
+        found["tokens"] = Variable(
+            ("token", "feature"), (tokens, width), "float16",
+            {"long_name": "tokens after the last block, before the final norm"},
+        )  # fmt: skip
+    if keep.get("qkv"):
+        for name in "qkv":
+            found[name] = Variable(
+                ("token", "feature"), (tokens, width), "float16",
+                {"long_name": f"{name} of the last block, heads side by side"},
+            )  # fmt: skip
+    if keep.get("logits"):
+        found["top5"] = Variable(
+            ("rank",), (min(5, model.num_classes),), "int32",
+            {"long_name": "most probable classes of the model's own head"},
+        )  # fmt: skip
+    return found
+
+
+def coordinates(rows: pd.DataFrame, model: nn.Module) -> dict[str, tuple]:
+    """Coordinate variables of a token group: which image, which token, which place."""
+    kinds = token_kinds(model)
+    grid = np.indices(model.patch_embed.grid_size).reshape(2, -1)
+    names = np.array([*kinds, *["patch"] * grid.shape[1]])
+    return {
+        "image_id": (("image",), rows["image_id"].to_numpy(str)),
+        "label": (("image",), rows["label"].to_numpy(np.int32)),
+        "block": (("block",), np.arange(1, len(model.blocks) + 1, dtype=np.int16)),
+        "token_kind": (("token",), names),
+        "patch_row": (("patch",), grid[0].astype(np.int16)),
+        "patch_column": (("patch",), grid[1].astype(np.int16)),
+        "neighbour": (("neighbour",), np.array(NEIGHBOURS)),
+        **({"query": (("query",), np.array(kinds))} if kinds else {}),
+    }
+
+
+def extract(
+    model: nn.Module,
+    read: Callable[[int, int], np.ndarray],
+    writer: StoreWriter,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    batch: int,
+    device: str,
+    offset: int = 0,
+    stop: Callable[[], str] = lambda: "",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    reduce: Reduce | None = None,
+) -> dict:
+    """Fill every missing chunk of ``writer``.
+
+    Args:
+        read: uint8 pixels (image, row, column, channel) of a half-open range of the data set.
+        offset: position of the store's first image in the data set (a shard's start).
+        batch: images forwarded at once; halved when the device runs out of memory.
+        stop: asked before each chunk; with a reason, the chunks in flight are finished and the
+            job ends with :class:`Interrupted`.
+        reduce: makes the writer's arrays of what the taps show, on the device; by default the
+            arrays are the taps' own.
+
+    Returns:
+        what the receipt says of the run: images done before and now, the batch size used, and
+        every attempt with its host, job, times, images and how it ended.
+
+    Raises:
+        StudyError: a token that is not finite, or too large for float16; images are named by row.
+    """
+    ranges = writer.missing()
+    resumed = writer.images - sum(b - a for a, b in ranges)
+    if resumed:
+        log.info("going on after %s of %s images", f"{resumed:,}", f"{writer.images:,}")
+    scale = [torch.tensor(v, device=device) for v in (mean, std)]
+    forward = _Forward(model, scale, batch, device, writer.variables, reduce)
+    pending: list[Future] = []
+    done = resumed
+    progress(done, writer.images)
+    with ThreadPoolExecutor(2) as pool, forward:
+        chunks = prefetch(lambda a, b: forward.source(read(offset + a, offset + b)), ranges)
+        for first, last, pixels in chunks:
+            if reason := stop():
+                for future in pending:
+                    future.result()
+                writer.end_attempt(reason)
+                raise Interrupted(
+                    f"{reason}: ended after {done:,} of {writer.images:,} images; "
+                    "the next attempt goes on from there"
+                )
+            values = forward(pixels, first, lambda n, done=done: progress(done + n, writer.images))
+            pending.append(pool.submit(_store, writer, first, values, offset))
+            if len(pending) > 2:
+                pending.pop(0).result()
+            done += last - first
+        for future in pending:
+            future.result()
+    return {
+        "images": writer.images,
+        "resumed_images": resumed,
+        "batch": forward.batch,
+        "attempts": writer.end_attempt("finished"),
+    }
+
+
+class _Forward:
+    """One chunk through the model in batches; results on the host, copies still under way.
+
+    A GPU computes on its default stream; ``up`` brings pixels to it and ``down`` takes results away
+    at the same time. Tensors that a second stream uses are noted with the allocator
+    (``record_stream``), which then does not give their memory away too early.
+    """
+
+    def __init__(self, model, scale, batch, device, wanted, reduce):
+        blocks = wanted["cls_blocks"].shape[0] if "cls_blocks" in wanted else 0
+        self.taps = Taps(model, "q" in wanted, "top5" in wanted, blocks)
+        self.scale, self.batch, self.device, self.wanted = scale, batch, device, wanted
+        self.cuda = device.startswith("cuda")
+        self.reduce = reduce or (lambda out, pixels, first: out)
+        if self.cuda:
+            self.up, self.down = torch.cuda.Stream(device), torch.cuda.Stream(device)
+
+    def __enter__(self):
+        self.taps.__enter__()
+        return self
+
+    def __exit__(self, *exc):
+        self.taps.__exit__(*exc)
+
+    def source(self, pixels: np.ndarray) -> Tensor:
+        """Pixels where the device can fetch them by itself; called by the reader."""
+        found = torch.from_numpy(pixels)
+        return found.pin_memory() if self.cuda else found
+
+    def __call__(self, pixels: Tensor, first: int, progress: Callable[[int], None]) -> tuple:
+        while True:
+            try:
+                return self._run(pixels, first, progress)
+            except torch.OutOfMemoryError:
+                if self.batch == 1:
+                    raise StudyError("the device has no memory for even one image") from None
+                self.batch = max(1, self.batch // 2)
+                torch.cuda.empty_cache()
+                log.info("device memory ran out: going on with batches of %d", self.batch)
+
+    @torch.inference_mode()
+    def _run(self, pixels: Tensor, first: int, progress: Callable[[int], None]) -> tuple:
+        shapes = {n: ((len(pixels), *v.shape), v.dtype) for n, v in self.wanted.items()}
+        host = {
+            name: torch.empty(shape, dtype=getattr(torch, dtype), pin_memory=self.cuda)
+            for name, (shape, dtype) in {**shapes, LARGEST: ((len(pixels),), "float32")}.items()
+        }
+        for start in range(0, len(pixels), self.batch):
+            piece = self._to_device(pixels[start : start + self.batch])
+            with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.cuda):
+                out = self.taps(normalise(piece, *self.scale))
+            if "top5" in self.wanted:
+                k = self.wanted["top5"].shape[0]
+                out["top5"] = out["logits"].topk(k, dim=-1).indices
+            kept = {**self.reduce(out, piece, first + start), LARGEST: out["norms"].amax((1, 2))}
+            stop = start + len(piece)
+            self._to_host({name: kept[name] for name in host}, host, slice(start, stop))
+            progress(stop)
+        copied = self.down.record_event() if self.cuda else None
+        return host, copied
+
+    def _to_device(self, piece: Tensor) -> Tensor:
+        if not self.cuda:
+            return piece
+        with torch.cuda.stream(self.up):
+            piece = piece.to(self.device, non_blocking=True)
+        now = torch.cuda.current_stream()
+        now.wait_stream(self.up)
+        piece.record_stream(now)
+        return piece
+
+    def _to_host(self, values: dict[str, Tensor], host: dict[str, Tensor], rows: slice) -> None:
+        if not self.cuda:
+            for name, value in values.items():
+                host[name][rows] = value
+            return
+        short = {name: value.to(host[name].dtype) for name, value in values.items()}
+        self.down.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.down):
+            for name, value in short.items():
+                host[name][rows].copy_(value, non_blocking=True)
+                value.record_stream(self.down)
+
+
+def _store(writer: StoreWriter, first: int, values: tuple, offset: int) -> None:
+    host, copied = values
+    if copied is not None:
+        copied.synchronize()
+    largest = host.pop(LARGEST).numpy()
+    if not np.isfinite(largest).all():
+        bad = np.flatnonzero(~np.isfinite(largest)) + first + offset
+        raise StudyError(f"the backbone's tokens are not finite for sample rows {bad[:5].tolist()}")
+    half = any(variable.dtype == "float16" for variable in writer.variables.values())
+    if half and largest.max() >= LIMIT:
+        raise StudyError(
+            f"token norms reach {largest.max():.0f}, beyond float16; set extract: tokens: false"
+        )
+    writer.write(first, {name: values.numpy() for name, values in host.items()})

@@ -1,0 +1,101 @@
+"""One job's pass of a backbone over a range of a data set: what every such job does around it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pandas as pd
+from torch import nn
+
+from tokenscope.backbones.loading import open_backbone, pick_device
+from tokenscope.errors import StudyError
+from tokenscope.extraction.loop import Reduce, extract
+from tokenscope.images.geometry import Geometry
+from tokenscope.images.readers import source_of
+from tokenscope.jobs.job import Progress, StopRequest
+from tokenscope.stores.zarr_store import (
+    Stopwatch,
+    StoreWriter,
+    Variable,
+    fingerprint,
+    read_receipt,
+    weights_of,
+    write_receipt,
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a pass keeps: arrays by image, coordinates, and how they come out of the forward pass.
+
+    ``reduce`` is None where the arrays are those of :class:`tokenscope.backbones.hooks.Taps`.
+    """
+
+    title: str
+    arrays: dict[str, Variable]
+    coords: dict[str, tuple]
+    reduce: Reduce | None = None
+    attrs: dict = field(default_factory=dict)
+
+
+def run_pass(
+    plan: Callable[[nn.Module, pd.DataFrame], Plan],
+    *,
+    card, sample, spec, geometry, decoded, root, shard, chunk, batch, keep, device, threads,
+    store, partial, receipt, code,
+) -> None:  # fmt: skip
+    """Write one shard's group and its receipt.
+
+    Args:
+        plan: what to keep, given the opened backbone and the shard's rows of the sample.
+        decoded: store of decoded images; where empty, files below ``root`` are decoded on the way.
+        shard: first image and number of images (None: all there are).
+        keep: plain values that decide what is kept; a store begun with others is not continued.
+
+    Raises:
+        StudyError: the sample, the pixels and the shard do not fit together, or the weights changed
+            since the card was written.
+    """
+    watch, stop = Stopwatch(), StopRequest()
+    card, shape = read_receipt(card), Geometry.parse(geometry)
+    table = pd.read_csv(sample, keep_default_na=False)
+    offset, images = shard[0], shard[1] if shard[1] is not None else len(table)
+    rows = table.iloc[offset : offset + images]
+    if len(rows) != images:
+        raise StudyError(f"the sample has {len(table)} images, this shard needs {offset + images}")
+    # Decoding processes are forked before the model exists.
+    source = source_of(decoded, root, table, geometry, threads)
+    if len(source) != len(table):
+        raise StudyError(f"{decoded} holds {len(source)} images, the sample has {len(table)}")
+    device = pick_device(device)
+    model = open_backbone(spec, weights_of(card), shape.size, device)
+    kept = plan(model, rows)
+    writer = StoreWriter(
+        store, partial, kept.arrays, images, chunk,
+        fingerprint(
+            weights=card["sha256"], images=rows["sha256"].tolist(), geometry=geometry, keep=keep,
+            chunk=chunk, device=device, spec=spec, code=code,
+        ),
+    )  # fmt: skip
+    try:
+        run = extract(
+            model, source.read, writer, spec["mean"], spec["std"], min(batch, chunk), device,
+            offset, stop, Progress(), kept.reduce,
+        )  # fmt: skip
+    finally:
+        source.close()
+    facts = watch.facts()
+    attrs = {
+        "title": kept.title, "backbone": spec["name"],
+        "final_norm": type(model.norm).__name__,  # Identity: the model normalises after pooling
+        "timm_id": spec["timm_id"], "weights_sha256": card["sha256"], "geometry": geometry,
+        "mean": spec["mean"], "std": spec["std"], "device": device, "code": code,
+        "precision": "bfloat16 autocast" if device == "cuda" else "float32",
+        "versions": facts["versions"], "protocol": facts["protocol"], **kept.attrs,
+    }  # fmt: skip
+    contents = writer.publish(kept.coords, attrs)
+    write_receipt(
+        receipt, name=spec["name"], store=str(store), shard=offset, arrays=contents, device=device,
+        precision=attrs["precision"], geometry=geometry, weights_sha256=card["sha256"],
+        params=sum(p.numel() for p in model.parameters()),
+        **run, **facts,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""What figures share: their style, maps of gallery images, one backbone at a glance."""

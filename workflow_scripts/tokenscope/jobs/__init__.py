@@ -1,0 +1,1 @@
+"""What surrounds every job: logging and progress, records of time and energy, Slurm."""

@@ -1,0 +1,222 @@
+"""Claim 4: what tokens know of their place, their pixels and the image (main paper, Tables 1-3).
+
+Each question is put to normal and to outlier tokens in equal numbers and from the same images, the
+third also to CLS and registers. What cannot be answered is said in words, never as a number.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from tokenscope.jobs.job import log
+from tokenscope.probes.tasks import Classes, Pixels, Position
+from tokenscope.probes.token_rows import Bank, Choice, Tokens, choose, split
+from tokenscope.probes.trainer import Fit, Recipe, fit, held_out
+from tokenscope.stats.bootstrap import Bootstrap
+
+TASKS = ("position", "pixels", "class")
+FEW, BROKEN = "too few tokens", "tokens are not finite"
+
+
+@dataclass
+class Answer:
+    """What one question gave.
+
+    ``scores`` by name are (group, seed, row) on the test rows; ``rows`` counts the rows for
+    training, validation and test. ``refused`` says why a group has no answer, with its tokens.
+    """
+
+    groups: list[str] = field(default_factory=list)
+    refused: dict[str, tuple[str, int]] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    tokens: Tokens | None = None
+    trained: Fit | None = None
+    scores: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def test(self) -> np.ndarray:
+        """Which rows are test rows."""
+        return self.tokens.test.numpy()
+
+    @property
+    def image(self) -> np.ndarray:
+        """Image of each test row, counted from 0 among the test images that have rows."""
+        return np.unique(self.tokens.choice.image[self.test], return_inverse=True)[1]
+
+    def of_tokens(self, values: np.ndarray, group: str) -> np.ndarray:
+        """What the bank says (image, slot) of a group's drawn tokens, here by test row."""
+        choice = self.tokens.choice
+        return values[choice.image, choice.slots[group]][self.test]
+
+    def per_image(self, name: str, group: str, where: np.ndarray | bool = True) -> np.ndarray:
+        """Sum of a score over an image's test rows (image, seed), of the rows ``where`` only."""
+        scores = self.scores[name][self.groups.index(group)] * where
+        return np.stack([np.bincount(self.image, weights=s) for s in scores], axis=1)
+
+    def count(self, where: np.ndarray | bool = True) -> np.ndarray:
+        """Test rows of each image."""
+        return np.bincount(self.image, weights=np.ones(len(self.image)) * where)
+
+    def bootstrap(self, statistics: dict) -> Bootstrap:
+        """Resamples of the test images that have rows."""
+        s = statistics
+        return Bootstrap(self.image.max() + 1, s["resamples"], s["seed"], s["confidence"])
+
+
+def recipe_of(settings: dict) -> Recipe:
+    """The recipe in the section ``probes`` of a config."""
+    keys = ("epochs", "patience", "batch", "seed")
+    return Recipe(tuple(settings["learning_rates"]), **{k: settings[k] for k in keys})
+
+
+def masks_of(bank: Bank, settings: dict) -> tuple[np.ndarray, ...]:
+    """The split of a bank's images, the same for all questions."""
+    return split(bank.images, settings["split"], settings["seeds"], settings["seed"])
+
+
+def groups_of(bank: Bank, task: str) -> list[str]:
+    """Groups of tokens a question is put to; the whole image's tokens have no place or patch."""
+    return ["normal", "outlier", *(bank.prefix if task == "class" else [])]
+
+
+def rows_of(bank: Bank, task: str, settings: dict, **which) -> tuple[Choice, dict]:
+    """Rows of a question, and the groups that have too few tokens for it.
+
+    Without outliers to compare with, the other groups are probed on all images.
+    """
+    per_image = 1 if task == "class" else settings["tokens_per_image"]
+    groups, refused = groups_of(bank, task), {}
+    choice = choose(bank, groups, per_image, **which)
+    if len(choice.image) < settings["min_tokens"]:
+        refused["outlier"] = FEW, len(choose(bank, ["outlier"], per_image, **which).image)
+        groups = [g for g in groups if g != "outlier"]
+        choice = choose(bank, groups, per_image, **which)
+    if len(choice.image) < settings["min_tokens"]:
+        refused |= {g: (FEW, len(choice.image)) for g in groups}
+        choice = choice.only([])
+    return choice, refused
+
+
+def ask(
+    bank: Bank,
+    task: str,
+    settings: dict,
+    device: str,
+    choice: Choice | None = None,
+    masks: tuple[np.ndarray, ...] | None = None,
+    trainer: Callable[..., Fit] = fit,
+    partial: str | None = None,
+    final_norm: bool = False,
+    standardise: bool = True,
+    **run,
+) -> Answer:
+    """Put one question to all groups of tokens.
+
+    Args:
+        task: of :data:`TASKS`.
+        settings: the section ``probes`` of the config.
+        choice, masks: other rows or another split than the study's.
+        trainer: called as :func:`tokenscope.probes.trainer.fit`.
+        partial: file for the state of an interrupted run.
+        final_norm, standardise: see :class:`tokenscope.probes.token_rows.Tokens`.
+        run: ``stop`` and ``progress`` of the trainer.
+    """
+    refused: dict[str, tuple[str, int]] = {}
+    if choice is None:
+        choice, refused = rows_of(bank, task, settings)
+    masks = masks or masks_of(bank, settings)
+    answer = Answer(refused=refused)
+    problem = _no_question(bank, task, choice, masks)
+    if problem:
+        answer.refused |= {g: (problem, len(choice.image)) for g in choice.slots}
+        choice = choice.only([])
+    if not choice.slots:
+        return _said(answer, task)
+    options = (task, masks, device, settings["memory_gb"], final_norm, standardise)
+    tokens = Tokens(bank, choice, *options)
+    if tokens.broken:
+        answer.refused |= {g: (BROKEN, len(choice.image)) for g in tokens.broken}
+        choice = choice.only([g for g in choice.slots if g not in tokens.broken])
+        if not choice.slots:
+            return _said(answer, task)
+        tokens = Tokens(bank, choice, *options)
+    question = {
+        "position": lambda: Position(bank.grid, device),
+        "pixels": lambda: Pixels(3 * bank.patch**2, device, mean_patch(tokens)),
+        "class": lambda: Classes(len(tokens.classes)),
+    }[task]()
+    answer.groups, answer.tokens = tokens.groups, tokens
+    answer.rows = {
+        "train": int(tokens.train.sum(1).min()), "validation": int(tokens.validation.sum(1).min()),
+        "test": int(tokens.test.sum()),
+    }  # fmt: skip
+    log.info("%s: %s", task, ", ".join(f"{n} {k} tokens a group" for k, n in answer.rows.items()))
+    answer.trained = trainer(tokens, question, recipe_of(settings), partial=partial, **run)
+    scores = held_out(tokens, question, answer.trained.chosen)
+    answer.scores = {name: value.numpy() for name, value in scores.items()}
+    return _said(answer, task)
+
+
+def mean_patch(tokens: Tokens) -> torch.Tensor:
+    """Mean scaled pixels of each group (group, 3 p^2) over all images but the test images."""
+    scaled = Pixels(3 * tokens.bank.patch**2).scaled
+    parts = [tokens.targets(span)[:, ~tokens.test[span]] for span in tokens.spans]
+    count = sum(part.shape[1] for part in parts)
+    return sum(scaled(part).sum(1) for part in parts) / count
+
+
+def _no_question(bank: Bank, task: str, choice: Choice, masks) -> str:
+    """Why a question cannot be put to these rows at all; empty if it can."""
+    if not all(mask[..., choice.image].any(-1).all() for mask in masks):
+        return FEW
+    if task == "class":
+        label = bank.label[choice.image]
+        if (label < 0).any():
+            return "images without labels"
+        if (label == label[0]).all():
+            return "only one class"
+    return ""
+
+
+def _said(answer: Answer, task: str) -> Answer:
+    for group, (why, count) in answer.refused.items():
+        log.info("%s probe of %s: %s (%d)", task, group, why, count)
+    return answer
+
+
+def confounding(
+    place: np.ndarray, patches: int, image: np.ndarray, bootstrap: Bootstrap
+) -> tuple[float, float, float]:
+    """Entropy of where tokens sit, as a share of what as many uniform tokens reach on average.
+
+    A few tokens cannot cover a large grid, so the plain maximum log(patches) is out of reach.
+
+    Args:
+        place: (token,) patch numbers; ``image`` the bootstrap's image of each.
+
+    Returns:
+        the share, and its interval over images.
+    """
+    rng = np.random.default_rng([bootstrap.seed, len(place)])
+    uniform = rng.multinomial(len(place), np.full(patches, 1 / patches), size=200)
+    reached = _entropy(uniform).mean()
+    mine = _entropy(np.bincount(place, minlength=patches))
+    again = np.array([
+        _entropy(np.bincount(place, weights=weights[image], minlength=patches))
+        for weights in bootstrap.counts[:200]
+    ])  # fmt: skip
+    # A resample repeats tokens, which costs entropy: moved back onto the value of all tokens.
+    low, high = bootstrap.interval(again - again.mean() + mine)
+    return float(mine / reached), float(low / reached), float(high / reached)
+
+
+def _entropy(counts: np.ndarray) -> np.ndarray:
+    p = counts / counts.sum(-1, keepdims=True)
+    return -(p * np.log(np.where(p > 0, p, 1))).sum(-1)
+
+
+def set_precision() -> None:
+    """Matrix products in TF32 on GPUs; nothing changes on a CPU."""
+    torch.set_float32_matmul_precision("high")

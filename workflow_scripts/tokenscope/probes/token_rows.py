@@ -1,0 +1,265 @@
+"""Rows of the bank that probes are trained on: who is in them, split by image, read in windows."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tokenscope.errors import StudyError
+from tokenscope.probes.trainer import Window
+from tokenscope.stores.zarr_store import open_store
+
+PIECE = 4096  # images read at once
+
+
+class Bank:
+    """The feature stores of one backbone, shard by shard, read as one."""
+
+    def __init__(self, stores: list[str]):
+        self.shards = [open_store(store) for store in stores]
+        first = self.shards[0]
+        if "slot_kind" not in first.coords:
+            raise StudyError(f"{stores[0]} holds no drawn tokens: it is no bank")
+        self.attrs, self.width = first.attrs, first.sizes["feature"]
+        self.grid, self.patch = tuple(first.attrs["grid"]), first.attrs["patch"]
+        self.slot_kind = first["slot_kind"].values
+        self.prefix = first["prefix_kind"].values.tolist() if "prefix_kind" in first.coords else []
+        small = {n: [] for n in ("patch_index", "norm", "label")}
+        for shard in self.shards:
+            for name, parts in small.items():
+                parts.append(shard[name].values)
+        self.patch_index, self.norm, self.label = (np.concatenate(p) for p in small.values())
+        self.ends = np.cumsum([shard.sizes["image"] for shard in self.shards])
+
+    @property
+    def images(self) -> int:
+        return len(self.label)
+
+    def read(self, name: str, start: int, stop: int) -> np.ndarray:
+        """One array of images ``start`` to ``stop``, across shards."""
+        parts = []
+        for shard, end in zip(self.shards, self.ends, strict=True):
+            a, b = start - (end - shard.sizes["image"]), stop - (end - shard.sizes["image"])
+            a, b = max(a, 0), min(b, shard.sizes["image"])
+            if a < b:
+                parts.append(shard[name][a:b].values)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    @cached_property
+    def final_norm(self) -> tuple[Tensor, Tensor, float]:
+        """Weight, bias and epsilon of the final norm. Raises StudyError where there is none."""
+        first = self.shards[0]
+        if "final_norm_weight" not in first.coords:
+            raise StudyError("this backbone has no final norm on its tokens")
+        affine = (torch.from_numpy(first[f"final_norm_{n}"].values) for n in ("weight", "bias"))
+        return *affine, self.attrs["final_norm_eps"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which stored tokens make up the rows: ``image`` (row,), ``slots`` (row,) by group.
+
+    Slots count the bank's slots first, then the prefix tokens.
+    """
+
+    image: np.ndarray
+    slots: dict[str, np.ndarray]
+
+    def only(self, groups: list[str]) -> "Choice":
+        return Choice(self.image, {g: self.slots[g] for g in groups})
+
+
+def choose(
+    bank: Bank,
+    groups: list[str],
+    per_image: int,
+    cutoff: float | None = None,
+    normal: str = "normal",
+) -> Choice:
+    """Rows with one token of each group, all of one image: equal numbers by construction.
+
+    Args:
+        groups: of ``normal``, ``outlier``, ``cls``, ``reg0`` ...
+        per_image: rows an image may have.
+        cutoff: norm that divides drawn tokens into normal and outlier; by default the bank's own.
+        normal: kind of slot that normal tokens are taken from, ``normal`` or ``lowest``.
+    """
+    there = bank.patch_index >= 0
+    kind = bank.slot_kind
+    masks = {"normal": there & (kind == normal), "outlier": there & (kind == "outlier")}
+    if cutoff is not None:
+        drawn = there & (kind != "lowest")
+        above = np.nan_to_num(bank.norm) > cutoff
+        masks = {"normal": drawn & ~above, "outlier": drawn & above}
+    wanted = {g: masks[g] for g in groups if g in masks}
+    counts = np.min([mask.sum(1) for mask in wanted.values()], axis=0)
+    counts = np.minimum(counts, per_image)
+    image = np.repeat(np.arange(bank.images), counts)
+    turn = np.arange(len(image)) - np.repeat(np.cumsum(counts) - counts, counts)
+    slots = {}
+    for group in groups:
+        if group in masks:
+            slots[group] = np.argsort(~masks[group], axis=1, kind="stable")[image, turn]
+        else:
+            slots[group] = np.full(len(image), len(kind) + bank.prefix.index(group))
+    return Choice(image, slots)
+
+
+def split(images: int, shares: list[float], seeds: int, seed: int) -> tuple[np.ndarray, ...]:
+    """Train and validation (seed, image), and test (image,): the last is the same for all seeds.
+
+    Args:
+        shares: of training, validation and test images.
+    """
+    order = np.random.default_rng([seed, images]).permutation(images)
+    test = np.zeros(images, bool)
+    test[order[: round(shares[2] * images)]] = True
+    rest = np.flatnonzero(~test)
+    held = round(shares[1] * images)
+    validation = np.zeros((seeds, images), bool)
+    for s in range(seeds):
+        mine = np.random.default_rng([seed, images, s]).permutation(rest)
+        validation[s, mine[:held]] = True
+    return ~validation & ~test, validation, test
+
+
+@dataclass
+class Tokens:
+    """The rows of a choice as :class:`tokenscope.probes.trainer.Data`.
+
+    Each feature is standardised by mean and deviation over all images but the test images, group
+    by group: an affine map that a linear layer could undo, so that what can be learned is the
+    same, and learning rates mean the same for tokens of norm 20 and of norm 400.
+
+    Args:
+        target: ``position``, ``pixels`` or ``class``.
+        masks: train, validation (seed, image) and test (image,) of :func:`split`.
+        memory_gb: what tokens and targets may take on the device; above, windows are read anew.
+        final_norm: whether tokens are taken after the final norm.
+        standardise: whether features are standardised at all.
+    """
+
+    bank: Bank
+    choice: Choice
+    target: str
+    masks: tuple[np.ndarray, np.ndarray, np.ndarray]
+    device: str = "cpu"
+    memory_gb: float = 16.0
+    final_norm: bool = False
+    standardise: bool = True
+    broken: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        image = self.choice.image
+        train, validation, test = (torch.from_numpy(m[..., image]) for m in self.masks)
+        self.train, self.validation, self.test = train, validation, test
+        self.groups = list(self.choice.slots)
+        self.features = self.bank.width + 1
+        self.classes, self.class_number = np.unique(self.bank.label[image], return_inverse=True)
+        row = len(self.groups) * (4 * self.features + 3 * self.bank.patch**2)
+        size = max(1, int(1e9 * self.memory_gb / row))
+        count = max(1, -(-len(image) // size))
+        edges = np.linspace(0, len(image), count + 1).astype(int)
+        self.spans = [slice(int(a), int(b)) for a, b in zip(edges, edges[1:], strict=False)]
+        self._held: Window | None = None
+        self._scale, self._raw = None, None
+        self._measure()
+
+    def windows(self) -> Iterator[Window]:
+        """All rows in order; held on the device where they fit as one window."""
+        if self._held is not None:
+            yield self._held
+            return
+        for span in self.spans:
+            tokens, self._raw = self._tokens(span) if self._raw is None else self._raw, None
+            if self._scale is not None:
+                mean, scale = self._scale
+                tokens[..., :-1].sub_(mean).mul_(scale)
+            window = Window(tokens.to(self.device), self.targets(span).to(self.device), span.start)
+            if len(self.spans) == 1:
+                self._held = window
+            yield window
+
+    def _measure(self) -> None:
+        """Mean and deviation by feature, and which groups hold tokens that are no numbers."""
+        total, squares = 0.0, 0.0
+        for span in self.spans:
+            self._raw = self._tokens(span)
+            tokens = self._raw[..., :-1]
+            bad = ~torch.isfinite(tokens).flatten(1).all(1)
+            self.broken += [g for g, b in zip(self.groups, bad, strict=True) if b]
+            mine = tokens[:, ~self.test[span]]
+            total += mine.sum(1, keepdim=True, dtype=torch.float64)
+            squares += mine.double().square().sum(1, keepdim=True)
+        if len(self.spans) > 1:
+            self._raw = None
+        count = max(1, int((~self.test).sum()))
+        self._sums = total, squares
+        mean = total / count
+        deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
+        # A feature that never changes says nothing; its rounding noise must not be blown up.
+        scale = torch.where(deviation > 1e-6 * (1 + mean.abs()), 1 / deviation, 0.0)
+        if self.standardise:
+            self._scale = mean.float(), scale.float()
+
+    @property
+    def digest(self) -> str:
+        """Hash of the rows: sums of their tokens by feature, images, slots and split."""
+        arrays = [*self._sums, self.train, self.validation, self.test, self.choice.image]
+        found = hashlib.sha256(f"{self.groups} {self.target}".encode())
+        for array in [*arrays, *self.choice.slots.values()]:
+            found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
+
+    def _tokens(self, span: slice) -> Tensor:
+        """float32 (group, row, D + 1) of some rows, read in pieces."""
+        image = self.choice.image[span]
+        out = torch.ones(len(self.groups), len(image), self.features)
+        slots = len(self.bank.slot_kind)
+        for a, b, rows in _pieces(image):
+            at = image[rows] - a
+            stored = {"tokens": None, "prefix": None}
+            for g, group in enumerate(self.groups):
+                slot = self.choice.slots[group][span][rows]
+                name, slot = ("prefix", slot - slots) if slot[0] >= slots else ("tokens", slot)
+                if stored[name] is None:
+                    stored[name] = self.bank.read(name, a, b)
+                values = torch.from_numpy(stored[name][at, slot]).float()
+                if self.final_norm:
+                    weight, bias, eps = self.bank.final_norm
+                    values = F.layer_norm(values, (self.bank.width,), weight, bias, eps)
+                out[g, rows, :-1] = values
+        return out
+
+    def targets(self, span: slice) -> Tensor:
+        """(group, row, ...): place on the grid, class number, or uint8 pixels."""
+        image, slots = self.choice.image[span], [s[span] for s in self.choice.slots.values()]
+        if self.target == "class":
+            number = torch.from_numpy(self.class_number[span])
+            return number.expand(len(slots), -1)
+        if self.target == "position":
+            return torch.from_numpy(
+                np.stack([self.bank.patch_index[image, slot] for slot in slots]).astype(np.int64)
+            )
+        out = np.empty((len(slots), len(image), 3 * self.bank.patch**2), np.uint8)
+        for a, b, rows in _pieces(image):
+            pixels = self.bank.read("pixels", a, b)
+            for g, slot in enumerate(slots):
+                out[g, rows] = pixels[image[rows] - a, slot[rows]]
+        return torch.from_numpy(out)
+
+
+def _pieces(image: np.ndarray) -> Iterator[tuple[int, int, slice]]:
+    """Ranges of images, and the rows in them; ``image`` is sorted."""
+    if not len(image):
+        return
+    for a in range(int(image[0]), int(image[-1]) + 1, PIECE):
+        b = min(a + PIECE, int(image[-1]) + 1)
+        rows = slice(*np.searchsorted(image, [a, b]))
+        if rows.stop > rows.start:
+            yield a, b, rows

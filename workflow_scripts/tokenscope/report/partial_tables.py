@@ -1,0 +1,38 @@
+"""Tables as far as they are there: the file, or else the measurements it will be made of."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from tokenscope.report.contents import Planned
+from tokenscope.tables import tidy
+
+
+@dataclass(frozen=True)
+class Read:
+    """Rows of a table as far as they are there; ``missing`` of the ``planned`` are not."""
+
+    rows: pd.DataFrame
+    planned: list[tuple[str, str]]
+    missing: list[tuple[str, str]]
+    complete: bool
+
+
+def read(name: str, file: str, planned: Planned) -> Read:
+    """A table, or what there is of it.
+
+    The file counts where it exists; before it does, the measurements it will be made of.
+    """
+    claim = {"controls": "control"}.get(name, name)
+    if complete := Path(file).exists():
+        rows = tidy.read(file)
+    else:
+        parts = [tidy.read(part) for part in planned.parts if Path(part).exists()]
+        rows = pd.concat(parts) if parts else pd.DataFrame(columns=tidy.COLUMNS, dtype=object)
+        rows = rows[rows["claim"] == claim]
+    rows = rows.drop_duplicates([*tidy.COLUMNS[:5], "group", "metric"]).reset_index(drop=True)
+    keys = rows["family"] + "/" + rows["size"] + "/" + rows["registers"]
+    there = set(zip(rows["dataset"], keys, strict=True))
+    missing = [pair for pair in planned.who if pair not in there]
+    return Read(rows, planned.who, missing, complete)

@@ -1,0 +1,4 @@
+"""The embedded data set: small rendered scenes with exact labels, boxes and depth.
+
+``scene`` draws one, from ``solids`` and their light (``shading``).
+"""

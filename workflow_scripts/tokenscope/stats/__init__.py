@@ -1,0 +1,1 @@
+"""Statistics over images: bootstrap intervals, accuracies from ranks, IoU of classes."""

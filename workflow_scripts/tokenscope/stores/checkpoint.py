@@ -1,0 +1,133 @@
+"""Unfinished work on disk: whole or absent, and only for the same work."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tokenscope.jobs.job import Interrupted, log
+from tokenscope.stores import lock as fences
+
+
+class Checkpoint:
+    """One file of tensors and plain values, written aside and renamed.
+
+    Args:
+        path: None for a computation that is not worth resuming.
+        name: fingerprint of the work; a state of other work is ignored.
+        every: seconds between two writes.
+    """
+
+    def __init__(self, path: str | Path | None, name: str, every: float = 60.0):
+        self.path, self.name, self.every = Path(path) if path else None, name, every
+        self.last = time.monotonic()
+
+    def read(self) -> dict | None:
+        """The state of an earlier attempt at the same work."""
+        if not (self.path and self.path.exists()):
+            return None
+        saved = torch.load(self.path, weights_only=True)
+        return saved["state"] if saved["name"] == self.name else None
+
+    def write(self, state: dict, now: bool = False) -> None:
+        """Save, unless the last save is recent; ``now`` saves in any case."""
+        if not self.path or (not now and time.monotonic() - self.last < self.every):
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        torch.save({"name": self.name, "state": state}, aside)
+        os.replace(aside, self.path)
+        self.last = time.monotonic()
+
+    def train(self, training, epochs: int, stop: Callable[[], str], progress: Callable) -> None:
+        """Train until ``done``, from where an earlier attempt ended, to the same numbers.
+
+        ``training`` has ``epoch`` and ``done``, ``one_epoch``, ``state`` and ``load``.
+
+        Raises:
+            Interrupted: ``stop``, asked after each epoch, gave a reason; the state is saved.
+        """
+        if (state := self.read()) is not None:
+            training.load(state)
+            log.info("going on after epoch %d", training.epoch)
+        while not training.done:
+            progress(training.epoch, epochs)
+            training.one_epoch()
+            reason = stop()
+            self.write(training.state, now=bool(reason))
+            if reason:
+                raise Interrupted(f"{reason}: ended after {training.epoch} of {epochs} epochs")
+        progress(epochs, epochs)
+
+    def remove(self) -> None:
+        """The work is done."""
+        if self.path:
+            self.path.unlink(missing_ok=True)
+
+
+class Checkpoints:
+    """The unfinished work of one training: its last checkpoint and the snapshots taken so far.
+
+    Args:
+        partial: where the folder lies; its name carries this job.
+        fingerprint: of everything that decides the weights; work of another is not continued.
+        what: name of the backbone, for messages.
+    """
+
+    def __init__(self, partial: str | Path, fingerprint: str, what: str):
+        self.what = what
+        self.folder = fences.claim(
+            partial, fingerprint, lambda new: (new / "snapshots").mkdir(parents=True)
+        )
+        self._file = self.folder / "checkpoint.pt"
+
+    def load(self) -> dict | None:
+        """The last checkpoint, on the CPU; None before the first."""
+        if not self._file.exists():
+            return None
+        return torch.load(self._file, map_location="cpu", weights_only=True)
+
+    def save(self, state: dict) -> None:
+        """Write a checkpoint aside and rename it: the old one or the new one is there, whole."""
+        self._write(self._file, lambda aside: torch.save(state, aside))
+
+    def snapshot(self, step: int, weights: dict[str, Tensor]) -> None:
+        """Keep the weights after ``step`` updates."""
+        file = self.folder / "snapshots" / f"{step:08d}.safetensors"
+        self._write(file, lambda aside: save_weights(weights, aside))
+
+    def check(self) -> None:
+        """Raise Superseded when another job has taken this training over."""
+        fences.check(self.folder, self.what)
+
+    def _write(self, file: Path, write) -> None:
+        self.check()
+        aside = file.with_name(f".{file.name}")
+        try:
+            write(aside)
+            with open(aside, "rb") as handle:
+                os.fsync(handle.fileno())
+            os.replace(aside, file)
+        except (FileNotFoundError, RuntimeError):  # torch says "parent directory does not exist"
+            self.check()
+            raise
+
+    def publish_snapshots(self, final: str | Path) -> None:
+        """Copy the snapshots to their place; a job killed right after still has them."""
+        self.check()
+        shutil.rmtree(final, ignore_errors=True)
+        shutil.copytree(self.folder / "snapshots", final)
+
+    def remove(self) -> None:
+        """Forget the unfinished work, because it is finished."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def save_weights(weights: dict[str, Tensor], path: str | Path) -> None:
+    """A state dict as a safetensors file."""
+    save_file({k: v.detach().contiguous().cpu() for k, v in weights.items()}, str(path))

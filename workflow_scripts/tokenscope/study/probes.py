@@ -1,0 +1,70 @@
+"""What claim 4 asks of a study: whose tokens are probed, on which data set, with which draw.
+
+Like the study itself asked while Snakemake builds the graph: pure arithmetic.
+"""
+
+from functools import cached_property
+
+from tokenscope.errors import StudyError
+from tokenscope.study import flops as cost
+from tokenscope.study import zoo
+from tokenscope.study.zoo import Backbone
+
+
+class Probing:
+    """Answers for the section ``probes`` of one study; without the section there is nothing to do.
+
+    Args:
+        study: a tokenscope.study.study.Study.
+
+    Raises:
+        StudyError: the section names a data set or backbone that does not exist, or cutoffs that
+            will not be made.
+    """
+
+    def __init__(self, study):
+        self.study = study
+        self.settings = study.config.get("probes") or {}
+        if not self.settings:
+            return
+        for key, known in (("dataset", study.datasets), ("cutoffs", study.config["analyse"])):
+            if self.settings[key] not in known:
+                have = ", ".join(known)
+                raise StudyError(f"probes: {key}: '{self.settings[key]}' is not one of: {have}")
+        varied = self.settings["sensitivity"]["backbones"]
+        zoo.check_patterns("probes: backbones", self.settings["backbones"], study.chosen)
+        zoo.check_patterns("probes: sensitivity: backbones", varied, study.chosen)
+        if abs(sum(self.settings["split"]) - 1) > 1e-6:
+            raise StudyError(f"probes: split: {self.settings['split']} does not add up to 1")
+
+    @cached_property
+    def rows(self) -> list[Backbone]:
+        """The backbones whose tokens are probed; none without the section."""
+        return zoo.matching(self.study.chosen, self.settings.get("backbones", []))
+
+    @cached_property
+    def _keys(self) -> set[str]:
+        return {row.key for row in self.rows}
+
+    @cached_property
+    def varied(self) -> list[Backbone]:
+        """Those whose probes are repeated under other recipes."""
+        patterns = self.settings.get("sensitivity", {}).get("backbones", [])
+        return zoo.matching(self.rows, patterns)
+
+    def bank(self, name: str, row: Backbone, view: str) -> dict:
+        """How tokens of a data set are drawn for the probes; empty where none are wanted."""
+        s = self.settings
+        if (name, view) != (s.get("dataset"), "native") or row.key not in self._keys:
+            return {}
+        return {"tokens": s["tokens_per_image"], "seed": s["seed"]}
+
+    def memory_mb(self, gpu: bool) -> int:
+        """Host memory of a probing job: what the budget lets it hold, and a copy under way."""
+        row, s = max(self.rows, key=lambda row: row.arch.width), self.settings
+        tokens = self.study.planned_images(s["dataset"]) * (
+            2 * s["tokens_per_image"] + row.arch.prefix_tokens
+        )
+        need = tokens * (4 * row.arch.width + 3 * row.arch.patch**2) / 1e6
+        held = min(1000 * s["memory_gb"], need)
+        return int(cost.torch_mb(gpu) + 3 * held)

@@ -1,0 +1,289 @@
+"""A study as its config describes it: which backbones, which images, cut into which jobs.
+
+Pure arithmetic and small files: Snakemake asks for all of it while it builds the graph.
+"""
+
+import os
+import platform
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from tokenscope.diagnosis import setup as front
+from tokenscope.errors import StudyError
+from tokenscope.images.geometry import Geometry
+from tokenscope.images.location import folder_of
+from tokenscope.study import flops as cost
+from tokenscope.study import heads as claim5
+from tokenscope.study import recipes, zoo
+from tokenscope.study.patch_tasks import Section
+from tokenscope.study.probes import Probing
+from tokenscope.study.zoo import Backbone
+
+
+class Study:
+    """Answers for one validated config.
+
+    Raises:
+        StudyError: the config names a data set, backbone or recipe that does not exist.
+    """
+
+    def __init__(self, config: dict):
+        self.config = config
+        self.results = config["results"].rstrip("/")
+        self.datasets = config["datasets"]
+        place = next(p for p in (Path(self.results), *Path(self.results).parents) if p.exists())
+        if not (place.is_dir() and os.access(place, os.W_OK)):
+            raise StudyError(f"results: '{self.results}': {place} is no folder one can write to")
+        for name in config["analyse"]:
+            if name not in self.datasets:
+                have = ", ".join(self.datasets)
+                raise StudyError(f"analyse: '{name}' is no data set of this study, only: {have}")
+        if (asked := config.get("testtime")) and asked["dataset"] not in config["analyse"]:
+            raise StudyError(f"testtime: dataset: '{asked['dataset']}' is not among analyse")
+        if asked and not any(row.attached for row in self.rows.values()):
+            raise StudyError(f"testtime: backbones: {asked['backbones']} match none of the study's")
+        for row in self.rows.values():
+            source = row.recipe and self.recipes[row.recipe]["dataset"]
+            if source and source not in self.datasets:
+                raise StudyError(f"{row.key} is trained on data set '{source}': add it to datasets")
+            if source:
+                self.training(row)
+        self.probing = Probing(self)
+        self.diagnosed = front.diagnosed(self)
+        self.heads = claim5.Claim5(self)
+        self.discovery, self.dense = Section(self, "discovery"), Section(self, "dense")
+
+    @cached_property
+    def recipes(self) -> dict[str, dict]:
+        """Training recipes by name."""
+        folder = Path(self.config["recipes"])
+        found = {f.stem: yaml.safe_load(f.read_text()) for f in sorted(folder.glob("*.yaml"))}
+        for name, recipe in found.items():
+            recipes.check(name, recipe)
+        return found
+
+    @cached_property
+    def rows(self) -> dict[str, Backbone]:
+        """Chosen backbones, those they are made from or get registers at test time, those whose
+        cost is measured; by key."""
+        c = self.config
+        patterns = [*c["backbones"], *c["overhead"]["backbones"]]
+        tables, cache = c["backbone_tables"], c["weights"]["cache"]
+        rows = zoo.load(tables, patterns, self.recipes, cache, c["training"])
+        return {row.key: row for base in rows.values() for row in (base, *self._attached(base))}
+
+    def _attached(self, base: Backbone) -> list[Backbone]:
+        asked = self.config.get("testtime")
+        if not asked or not zoo.chosen(base.key, asked["backbones"]):
+            return []
+        if base.register_count or not zoo.chosen(base.key, self.config["backbones"]):
+            why = "has registers" if base.register_count else "is not among the study's backbones"
+            raise StudyError(f"testtime: backbones: {base.key} {why}; name ones without registers")
+        counts = asked["registers"]
+        found = [base.with_attached(count, "testtime") for count in counts]
+        return found + [base.with_attached(count, "random") for count in counts[:1]]
+
+    @property
+    def neuron_search(self) -> dict:
+        """Settings that decide which neurons are found; a change of the others finds the same."""
+        keys = ("images", "contrast", "max_neurons", "seed")
+        return {key: self.config["testtime"][key] for key in keys}
+
+    def neurons_of(self, row: Backbone) -> str:
+        """What was found for the base of a backbone with registers added at test time."""
+        place = f"{self.config['testtime']['dataset']}/{row.base_key}"
+        return f"{self.results}/measures/neurons/{place}.json"
+
+    @cached_property
+    def chosen(self) -> list[Backbone]:
+        """The backbones that go through the claims."""
+        patterns = self.config["backbones"]
+        return [row for row in self.rows.values() if row.attached or zoo.chosen(row.key, patterns)]
+
+    @property
+    def searched(self) -> list[Backbone]:
+        """The backbones whose register neurons are looked for."""
+        return [row for row in self.chosen if len(self.attached_to(row)) > 1]
+
+    def attached_to(self, row: Backbone) -> list[Backbone]:
+        """A backbone without registers, and those made from it at test time."""
+        return [row, *self._made.get(row.key, [])]
+
+    @cached_property
+    def _made(self) -> dict[str, list[Backbone]]:
+        found = defaultdict(list)
+        for row in self.rows.values():
+            if row.attached:
+                found[row.base_key].append(row)
+        return found
+
+    def kin(self, family: str, size: str) -> list[Backbone]:
+        """The chosen backbones of one family and size: its register counts, of all kinds."""
+        return self._kin[family, size]
+
+    @cached_property
+    def _kin(self) -> dict[tuple[str, str], list[Backbone]]:
+        found = defaultdict(list)
+        for row in self.chosen:
+            found[row.family, row.size].append(row)
+        return found
+
+    def who(self, row: Backbone, dataset: str) -> dict[str, str]:
+        """The columns that name a backbone and a data set in every tidy row."""
+        names = {"family": row.family, "size": row.size, "registers": row.registers}
+        return {**names, "kind": row.kind, "dataset": dataset}
+
+    def objects(self, dataset: str, family: str, size: str) -> str:
+        """Truth store of a data set whose images these backbones see whole; empty otherwise."""
+        scenes = self.datasets[dataset]["type"] == "scenes"
+        whole = all(row.geometry.whole for row in self.kin(family, size))
+        return f"{self.results}/data/{dataset}/truth.zarr" if scenes and whole else ""
+
+    @property
+    def families(self) -> list[str]:
+        return list(dict.fromkeys(row.family for row in self.chosen))
+
+    def recipe(self, row: Backbone) -> dict:
+        """Recipe of a backbone trained here, with the settings of its place in a grid."""
+        recipe = self.recipes[row.recipe]
+        return {**recipe, "training": self.training(row)}
+
+    def training(self, row: Backbone) -> dict:
+        """The recipe's section ``training`` with all defaults, as plain values."""
+        given = {**self.recipes[row.recipe]["training"], **row.settings}
+        return recipes.as_params(recipes.training(row.recipe, given))
+
+    def training_images(self, row: Backbone) -> dict[str, str]:
+        """Where a training takes its images from: decoded pixels, or files that are augmented.
+
+        ``receipt`` and ``store``, with ``truth`` where patches have labels; or ``sample``,
+        ``root`` and ``geometry``.
+        """
+        name, recipe = self.recipes[row.recipe]["dataset"], self.training(row)
+        if recipe["augment"]:
+            sample = f"{self.results}/data/{name}/sample.csv"
+            return {
+                "sample": sample, "root": self.image_root(name), "geometry": row.geometry.key,
+            }  # fmt: skip
+        found = {
+            "receipt": f"{self.results}/receipts/decode/{name}/{row.geometry.key}.json",
+            "store": f"{self.results}/images/{name}/{row.geometry.key}.zarr",
+        }
+        if recipe["token_labels"]:
+            found["truth"] = f"{self.results}/data/{name}/truth.zarr"
+        return found
+
+    def compute(self, row: Backbone) -> dict:
+        """What a training asks for: ``gpus`` of each of ``nodes``, ``processes`` on CPUs,
+        ``minutes`` of an attempt."""
+        default = {"gpus": 1, "nodes": 1, "processes": 1, "minutes": 60}
+        return {**default, **self.recipes[row.recipe].get("compute", {})}
+
+    @property
+    def trained(self) -> list[Backbone]:
+        """The chosen backbones that are trained here; not the controls made from one."""
+        return [row for row in self.chosen if row.kind in ("scratch", "finetuned")]
+
+    @property
+    def before_and_after(self) -> list[Backbone]:
+        """The backbones trained here, and those they start from."""
+        keys = [key for row in self.trained for key in (row.key, row.base) if key]
+        return [self.rows[key] for key in dict.fromkeys(keys)]
+
+    @property
+    def overhead(self) -> list[Backbone]:
+        """The backbones whose cost with registers is measured, one for each architecture."""
+        return [self.rows[key] for key in self.config["overhead"]["backbones"]]
+
+    def settings(self, row: Backbone) -> dict:
+        """What a table of trainings says of each."""
+        used = self.training(row)
+        return {
+            "key": row.key, "kind": row.kind, "recipe": row.recipe, "base": row.base,
+            "training_seed": used["seed"],
+            **{name: used[name] for name in ("norm_penalty", "frozen_blocks", "epochs")},
+        }  # fmt: skip
+
+    def source(self, name: str) -> dict:
+        """Where a data set's images and labels are, as tokenscope.images.manifest takes it."""
+        dataset, here = self.datasets[name], f"{self.results}/data/{name}"
+        if dataset["type"] == "scenes":
+            return {"type": "imagefolder", "path": f"{here}/images", "labels": f"{here}/labels.csv"}
+        keys = ("type", "path", "labels", "columns", "synsets", "classes", "subset")
+        return {key: dataset[key] for key in keys if key in dataset}
+
+    def image_root(self, name: str) -> str:
+        """Folder that the paths of a sample are relative to; parquet images are copied out."""
+        source = self.source(name)
+        packed = source["type"] == "parquet"
+        return f"{self.results}/data/{name}/packed" if packed else folder_of(source["path"])
+
+    def check_images(self, names: Iterable[str]) -> None:
+        """Make sure that the images of these data sets are where the config says.
+
+        Raises:
+            StudyError: a folder does not exist on this machine.
+        """
+        for name in names:
+            folder = folder_of(self.source(name)["path"])
+            if self.datasets[name]["type"] == "scenes" or Path(folder).is_dir():
+                continue
+            raise StudyError(
+                f"datasets: {name}: path: there is no folder '{folder}' on "
+                f"{platform.node()}; set the key to where the images lie. If only the nodes see "
+                "them, start Snakemake there (profiles/README.md, The controller)"
+            )
+
+    def planned_images(self, name: str) -> int:
+        """Images a study plans with; 'all' of a folder is known only once it is indexed."""
+        count = self.datasets[name]["images"]
+        return 5000 if count == "all" else count
+
+    def classes(self, name: str) -> str:
+        """Name of a data set's classes, to be compared with a backbone's."""
+        return self.datasets[name].get("classes") or self.datasets[name]["type"]
+
+    def view(self, row: Backbone, view: str) -> Geometry:
+        """How a backbone is shown its images in a feature pass: ``native`` is its own geometry."""
+        return claim5.geometry(row, view)
+
+    def streamed(self, name: str, geometry: Geometry) -> bool:
+        """Whether a decoded copy would be too large to keep, so that jobs decode on the way."""
+        size = cost.decoded_gb(self.planned_images(name), geometry.size)
+        return size > self.config["max_decoded_gb"]
+
+    def chunk_images(self, row: Backbone) -> int:
+        """Images in one chunk of a backbone's token store."""
+        extract = self.config["extract"]
+        size = row.arch.input_size
+        return cost.images_per_chunk(row.arch, size, extract["chunk_mb"], extract["batch"])
+
+    def feature_chunk(self, row: Backbone, view: str) -> int:
+        """Images in one chunk of a feature store: features are small, their pixels decide."""
+        return cost.images_in_flight(self.view(row, view).size, self.config["extract"]["batch"])
+
+    def shard_size(self, name: str, row: Backbone) -> int | None:
+        """Images of a shard: whole chunks, so that no two jobs write into one; None for all."""
+        dataset = self.datasets[name]
+        if dataset["images"] == "all" or "shard_images" not in dataset:
+            return None
+        chunk = self.chunk_images(row)
+        return -(-dataset["shard_images"] // chunk) * chunk
+
+    def shards(self, name: str, row: Backbone) -> list[str]:
+        """Names of a data set's shards for one backbone: contiguous ranges, one job each."""
+        size = self.shard_size(name, row)
+        count = -(-self.planned_images(name) // size) if size else 1
+        return [f"{i:04d}" for i in range(count)]
+
+    def shard_range(self, name: str, row: Backbone, shard: str) -> tuple[int, int | None]:
+        """First image and length of a shard; None as length means all there are."""
+        size = self.shard_size(name, row)
+        if size is None:
+            return 0, None
+        first = int(shard) * size
+        return first, min(size, self.planned_images(name) - first)

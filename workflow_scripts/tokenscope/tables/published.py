@@ -1,0 +1,61 @@
+"""Numbers as a reader wants them, and the published ones of the same quantity."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from tokenscope.tables import paired, tidy
+from tokenscope.tables.register_gains import as_ours, published_gains
+
+# The same quantity under the group name of the sources.
+ALIASES = {"last_block": "outlier", "lost_k_unbiased": "lost", "lost_v_unbiased": "lost"}
+
+
+class Published:
+    """Published figures by backbone, group and metric; differences of theirs are derived.
+
+    ``gains``: what they say registers gain, one row each, also of backbones not in this study.
+    """
+
+    def __init__(self, file: str | Path):
+        theirs = pd.read_csv(file)
+        ours = as_ours(theirs)
+        self.gains = published_gains(theirs)
+        table = pd.concat([ours, self.gains, paired.published(ours)]).fillna("")
+        keys = tidy.PUBLISHED[:3] + tidy.PUBLISHED[4:]
+        self._known = {key: group for key, group in table.groupby(keys, sort=False)}
+
+    def of(self, key: tuple, dataset: str = "") -> list[tuple[float, str, str]]:
+        """``(value, source, dataset)`` of the same quantity, of that data set where known.
+
+        Args:
+            key: family, size, registers, group, metric.
+        """
+        theirs = self._known.get((*key[:3], ALIASES.get(key[3], key[3]), key[4]))
+        if theirs is None:
+            return []
+        if dataset in set(theirs["dataset"]):
+            theirs = theirs[theirs["dataset"] == dataset]
+        columns = (theirs[name] for name in ("value", "source", "dataset"))
+        return [(float(value), source, where) for value, source, where in zip(*columns)]  # noqa: B905
+
+    def citations(self, key: tuple, dataset: str = "") -> str:
+        """The same as text: value, source and data set."""
+        cited = (f"{v:g} ({source}, {where})" for v, source, where in self.of(key, dataset))
+        return "; ".join(dict.fromkeys(cited))  # a paper may print a figure in two tables
+
+
+def spoken(value: float, unit: str) -> str:
+    """A number as a reader wants it: verdicts in words, percent as a sign."""
+    if unit == "verdict":
+        return {0.0: "no", 1.0: "yes"}.get(value, "cannot tell")
+    if unit.startswith(tidy.NOT_MEASURED):
+        return unit
+    if value != value:
+        return "undefined"
+    return f"{value:.4g}" + {"percent": " %", "": ""}.get(unit, f" {unit}")
+
+
+def ends(low: float, high: float) -> str:
+    """An interval; empty where there is none."""
+    return f"{low:.4g} to {high:.4g}" if low == low else ""
