@@ -77,7 +77,7 @@ bench: $(VENV)/complete  ## measure speed side by side, into results/bench: make
 	PYTHONPATH=workflow_scripts:tests $(BIN)/python -m bench $(SECTION) $(BENCH)
 
 zoo: $(VENV)/complete  ## write config/architectures.csv anew from timm
-	PYTHONPATH=workflow_scripts $(BIN)/python -m tokenscope.architectures \
+	PYTHONPATH=workflow_scripts $(BIN)/python -m tokenscope.backbones.architecture_table \
 	  $$($(BIN)/python -c "import csv; rows = csv.DictReader(open('config/backbones.csv')); \
 	     print(*dict.fromkeys(row['timm_id'] for row in rows))") > config/architectures.tmp
 	mv config/architectures.tmp config/architectures.csv

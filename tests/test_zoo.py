@@ -9,7 +9,7 @@ import timm
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tokenscope.architectures import describe
+from tokenscope.backbones.architecture_table import describe
 from tokenscope.errors import StudyError
 from tokenscope.study import flops as cost
 from tokenscope.study import zoo

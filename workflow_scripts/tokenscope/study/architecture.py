@@ -106,7 +106,7 @@ def look_up(ids: list[str], tables: list[str], cache: str) -> dict[str, Architec
 def _ask_timm(ids: list[str]) -> list[Architecture]:
     """In a subprocess: importing torch here would cost every Slurm job seconds, twice."""
     done = subprocess.run(
-        [sys.executable, "-m", "tokenscope.architectures", *ids],
+        [sys.executable, "-m", "tokenscope.backbones.architecture_table", *ids],
         env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
         capture_output=True,
         text=True,

@@ -1,6 +1,6 @@
 """Facts of timm architectures, read from timm itself on the meta device (no weights, no memory).
 
-``python -m tokenscope.architectures ID...`` prints the rows of
+``python -m tokenscope.backbones.architecture_table ID...`` prints the rows of
 ``config/architectures.csv``.
 """
 
