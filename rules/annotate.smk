@@ -1,7 +1,7 @@
 # Outputs as Snakemake's own report shows them (`snakemake --report`): the categories and captions of
 # figures and tables are those of config/report.yaml.
 
-SECTIONS = coverage.sections(config["report"]["sections"])
+SECTIONS = contents.sections(config["report"]["sections"])
 CAPTIONS = {
     figure["file"]: (section["title"], figure["caption"])
     for section in SECTIONS
@@ -12,7 +12,7 @@ CAPTIONS = {
 def drawn(name, like=""):
     """Files of the figure ``name`` (below figures/, without ending); ``like``: of that caption."""
     title, caption = CAPTIONS.get(like or name, ("Other figures", name))
-    wildcards = [w for w in ("figure", *coverage.WILDCARDS) if f"{{{w}}}" in name]
+    wildcards = [w for w in ("figure", *contents.WILDCARDS) if f"{{{w}}}" in name]
     first, *others = (f"{RESULTS}/figures/{name}.{ending}" for ending in FORMATS)
     shown = report(
         first,

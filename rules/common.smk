@@ -7,16 +7,13 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow_scripts")))
-from tokenscope.study import heads as claim5
-from tokenscope.study import flops as cost
-from tokenscope.report import contents as coverage
-from tokenscope.cost import time_model as expect
-from tokenscope.cost import forecast
-from tokenscope.cost import memory_model as memory
-from tokenscope.cost.carbon import Site
 from tokenscope.code_hash import code_hash
+from tokenscope.cost import forecast, memory_model, time_model
+from tokenscope.cost.carbon import Site
 from tokenscope.errors import StudyError
 from tokenscope.jobs.hints import hints
+from tokenscope.report import contents
+from tokenscope.study import flops, heads
 from tokenscope.study.register_names import is_control
 from tokenscope.study.study import Study
 

@@ -72,14 +72,14 @@ def gpu(wildcards=None):
 
 def minutes(rule):
     """Reserved minutes by the cost model, twice the expectation, more on each attempt."""
-    return lambda wildcards, threads, attempt: expect.minutes(
+    return lambda wildcards, threads, attempt: time_model.minutes(
         STUDY, rule, wildcards, threads, attempt
     )
 
 
 def megabytes(rule):
     """Reserved host memory in MB by tokenscope.cost.memory_model, more on each attempt."""
-    return lambda wildcards, threads, attempt: memory.megabytes(
+    return lambda wildcards, threads, attempt: memory_model.megabytes(
         STUDY, rule, wildcards, threads, attempt
     )
 

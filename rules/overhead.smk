@@ -22,7 +22,7 @@ rule overhead:
     params:
         spec=lambda w: row_of(w).spec,
         counts=config["overhead"]["registers"],
-        modelled=lambda w: cost.flops_by_registers(row_of(w).arch, config["overhead"]["registers"]),
+        modelled=lambda w: flops.flops_by_registers(row_of(w).arch, config["overhead"]["registers"]),
         size=lambda w: row_of(w).arch.input_size,
         batch=config["overhead"]["batch"],
         rounds=config["overhead"]["rounds"],

@@ -7,14 +7,14 @@ localrules:
     figure,
 
 
-PLAN = coverage.tables(STUDY)
-PAGES = coverage.pages(STUDY)
+PLAN = contents.tables(STUDY)
+PAGES = contents.pages(STUDY)
 DRAWN = [name for page in PAGES.values() for name, _ in page]
 PROVENANCE = ["backbones", *(["bank"] if STUDY.probing.rows else [])] + [
     f"backbones_{section.section}" for section in (DISCOVERY, DENSE) if section.sets
 ]
 # Of a study that is not finished, only what there is: --config partial=True.
-HAVE = coverage.there if config["partial"] else list
+HAVE = contents.there if config["partial"] else list
 
 
 rule explorer:
@@ -60,7 +60,7 @@ rule report:
     conda:
         ENV
     params:
-        config={k: v for k, v in config.items() if k not in coverage.SWITCHES},
+        config={k: v for k, v in config.items() if k not in contents.SWITCHES},
         plan={name: [one.who, one.parts] for name, one in PLAN.items()},
         figures=PAGES,
         sizes={row.key: row.arch.params for row in STUDY.chosen},
@@ -73,4 +73,4 @@ rule report:
 # Figures whose path holds the name given by --config figure=fig3.
 rule figure:
     input:
-        coverage.named(RESULTS, DRAWN, config["figure"], FORMATS),
+        contents.named(RESULTS, DRAWN, config["figure"], FORMATS),

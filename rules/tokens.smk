@@ -58,7 +58,7 @@ rule features:
         mem_mb=megabytes("features"),
         runtime=minutes("features"),
     params:
-        spec=lambda w: claim5.spec(row_of(w), w.view),
+        spec=lambda w: heads.spec(row_of(w), w.view),
         geometry=lambda w: geometry_of(w).key,
         store=store_of,
         root=lambda w: STUDY.image_root(w.dataset),

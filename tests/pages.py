@@ -11,7 +11,7 @@ import xarray as xr
 
 from tokenscope.norms.exceedance import STEPS, tail
 from tokenscope.report.contents import sections
-from tokenscope.stores.zarr_store import write_receipt
+from tokenscope.stores.receipts import write_receipt
 from tokenscope.tables import tidy
 
 ROOT = Path(__file__).parents[1]
@@ -75,20 +75,20 @@ def _tables(folder, data):
     tables = {"claim1": [], "claim2": []}
     for key, values in data.items():
         share = 100 * float((values[:, -1] > TIMES * np.median(values[:, -1])).mean())
-        rows = tidy.Rows(who(key), len(values), 0)
+        rows = tidy.TidyRows(who(key), len(values), 0)
         metric = f"share_norm_over_{TIMES}x_median"
         rows.add("claim1", "last_block", metric, share, share / 2, share * 2, "percent")
         rows.add("claim1", "last_block", "norm_median", 12345.678, 1 / 3, 2e9)
         rows.add("claim1", "peak_block", "has_artifacts", float(share > 0), unit="verdict")
         rows.refuse("claim1", "outlier", "position_entropy", "too few tokens", 3)
         tables["claim1"].append(rows.frame())
-        depth = tidy.Rows(who(key), len(values), 0)
+        depth = tidy.TidyRows(who(key), len(values), 0)
         onset = (2, 2, 3) if share else (None, None, None)
         depth.add("claim2", "depth", "onset_block", *onset, "block, from 1")
         for block in (1, 2, 3):
             depth.add("claim2", f"block{block:02d}", "norm_median", 1.0)
         tables["claim2"].append(depth.frame())
-    probed = tidy.Rows(who(PROBED, "bank"), 50, 0)
+    probed = tidy.TidyRows(who(PROBED, "bank"), 50, 0)
     for group, value in (("normal", 40.0), ("outlier", 20.0), ("outlier-normal", -20.0)):
         probed.add("claim4", group, "position_top1", value, value - 1, value + 1, "percent")
     probed.add("claim4", "outlier: commonest place", "position_top1", 19.0, unit="percent")

@@ -10,7 +10,8 @@ import timm
 import torch
 
 from tokenscope.extraction.loop import extract, variables
-from tokenscope.stores.zarr_store import StoreWriter, write_receipt
+from tokenscope.stores.receipts import write_receipt
+from tokenscope.stores.zarr_store import StoreWriter
 
 folder, delay = Path(sys.argv[1]), float(sys.argv[2])
 images = int(sys.argv[3]) if len(sys.argv) > 3 else 40

@@ -14,7 +14,7 @@ import timm
 import torch
 
 from tokenscope.backbones.registers import add_registers
-from tokenscope.stores.checkpoint import Checkpoints, save_weights
+from tokenscope.stores.checkpoint import TrainingCheckpoint, save_weights
 from tokenscope.study.recipes import training
 from tokenscope.training.batches import Memory
 from tokenscope.training.distributed import World
@@ -40,7 +40,7 @@ def main(folder, delay):
         num_classes=4, drop_path_rate=0.2, drop_rate=0.1,
     )  # fmt: skip
     add_registers(model, 2)
-    kept = Checkpoints(folder / "partial" / "run", "fixed", "slow") if world.main else None
+    kept = TrainingCheckpoint(folder / "partial" / "run", "fixed", "slow") if world.main else None
     trainer = Trainer(
         model, Memory(pixels.astype(np.uint8), labels), RECIPE, (0.5,) * 3, (0.5,) * 3, world,
         kept.load() if world.main and world.size == 1 else None,

@@ -6,12 +6,13 @@ import pytest
 import timm
 import torch
 
-from tokenscope.backbones.hooks import Taps, normalise
+from tokenscope.backbones.hooks import TokenHooks
+from tokenscope.backbones.inputs import normalise
 from tokenscope.errors import StudyError
 from tokenscope.extraction.loop import extract
 from tokenscope.extraction.token_bank import (
+    BankReducer,
     Draw,
-    Features,
     attributes,
     coordinates,
     patch_pixels,
@@ -37,7 +38,7 @@ def model():
 @pytest.fixture(scope="module")
 def seen(model):
     x = normalise(torch.from_numpy(PIXELS), torch.tensor(HALVES), torch.tensor(HALVES))
-    with torch.inference_mode(), Taps(model) as observe:
+    with torch.inference_mode(), TokenHooks(model) as observe:
         return {name: value.numpy() for name, value in observe(x).items()}
 
 
@@ -51,7 +52,7 @@ def run(model, folder, cutoff, images=range(12), batch=4, **options):
     )
     extract(
         model, lambda a, b: PIXELS[list(images)[a:b]], writer, HALVES, HALVES, batch, "cpu",
-        reduce=Features(model, ids, draw), **options,
+        reduce=BankReducer(model, ids, draw), **options,
     )  # fmt: skip
     writer.publish(coordinates(rows, model, draw), attributes(model, draw))
     return open_store(folder / "store").load()

@@ -132,6 +132,12 @@ def test_an_import_that_resolves_to_nothing_is_refused(small, file, line, messag
         fresh(small / "script.py")
 
 
+def test_a_circle_of_imports_is_named(small):
+    edit(small / "tokenscope/inner/deep.py", "def f", "from tokenscope import top\n\n\ndef f")
+    with pytest.raises(ImportsNothing, match="circle: top -> deep -> top"):
+        fresh(small / "tokenscope/top.py")
+
+
 def test_several_files_count_together(small):
     top, deep = small / "tokenscope/top.py", small / "tokenscope/inner/deep.py"
     assert fresh(top, deep) == fresh(deep, top) != fresh(top)

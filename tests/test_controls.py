@@ -5,7 +5,8 @@ import pytest
 import timm
 import torch
 
-from tokenscope.backbones.hooks import Taps, normalise
+from tokenscope.backbones.hooks import TokenHooks
+from tokenscope.backbones.inputs import normalise
 from tokenscope.backbones.planted_controls import constant_patches, plant, verify
 from tokenscope.errors import StudyError
 
@@ -46,7 +47,7 @@ def test_outliers_are_the_constant_patches(base, pixels):
     clean, planted, where = plant(base, 3, 8.0, x, seed=0)
     facts = verify(clean, planted, pixels, MEAN, STD)
     assert facts["planted_share"] == pytest.approx(2.0)
-    with torch.no_grad(), Taps(planted) as observe:
+    with torch.no_grad(), TokenHooks(planted) as observe:
         norms = observe(x)["norms"][:, :, 1:].numpy()
     truth = constant_patches(pixels, 8)
     for block in range(4):

@@ -11,20 +11,14 @@ from PIL import Image
 from sklearn import metrics
 from smoothness import roughness
 
-from tokenscope.backbones.position_embedding import AnySize, batch
-from tokenscope.backbones.qkv_hooks import Facets
-from tokenscope.dense.crops import Frozen, windows
-from tokenscope.dense.heads import (
-    Depth,
-    Segmentation,
-    areas,
-    depth_errors,
-    eigen_crop,
-    expected_depth,
-    scale_invariant,
-)
+from tokenscope.backbones.inputs import batch
+from tokenscope.backbones.position_embedding import AnySize
+from tokenscope.backbones.qkv_hooks import QkvHooks
+from tokenscope.dense.crops import FrozenBackbone, windows
+from tokenscope.dense.heads import DepthHead, SegmentationHead, expected_depth, scale_invariant
 from tokenscope.dense.linear_eval import Cached, predict, train
 from tokenscope.dense.map_datasets import IGNORE, Maps
+from tokenscope.dense.metrics import areas, depth_errors, eigen_crop
 from tokenscope.errors import StudyError
 from tokenscope.jobs.job import Interrupted
 from tokenscope.stats.iou import class_iou
@@ -75,7 +69,7 @@ def test_depth_head_and_loss_have_known_values():
     target = torch.tensor([[1.0, 2.0, 0.0]])
     scaled = scale_invariant(target * 2 + 0.001, target)  # a common factor costs its mean only
     assert scaled.item() == pytest.approx(0.15**0.5 * np.log(2), abs=2e-3)
-    head = Depth(6, {"nearest": 0.1, "farthest": 4, "upsample": 4, "bins": 8})
+    head = DepthHead(6, {"nearest": 0.1, "farthest": 4, "upsample": 4, "bins": 8})
     assert head(torch.randn(2, 6, 3, 5)).shape == (2, 1, 12, 20)
 
 
@@ -125,7 +119,7 @@ def test_features_of_any_block_equal_the_model(size):
         block.attn.qkv.register_forward_hook(lambda _m, _i, y, b=b: seen.update({b: y}))
         for b, block in enumerate(model.blocks, 1)
     ]
-    with torch.no_grad(), Facets(model, 4) as observe:
+    with torch.no_grad(), QkvHooks(model, 4) as observe:
         found = observe(x)
         plain = model.forward_intermediates(
             x, norm=False, output_fmt="NLC", intermediates_only=True
@@ -178,7 +172,7 @@ def test_a_head_learns_what_is_there(pairs, tmp_path):
     assert np.argmax(constant["pixels"]) == 1
     settings = {"crop": [32, 32], "stride": 20, "batch": 4, "supervise": 3, "steps": 60,
                 "lr": 1e-2, "weight_decay": 0}  # fmt: skip
-    frozen = Frozen(vit(), (0.5,) * 3, (0.5,) * 3, settings, False, False, "cpu")
+    frozen = FrozenBackbone(vit(), (0.5,) * 3, (0.5,) * 3, settings, False, False, "cpu")
     assert frozen.every == 1  # a divisor of the patch
     rows = table.to_dict("records")
     quiet = lambda *_: None  # noqa: E731
@@ -188,7 +182,7 @@ def test_a_head_learns_what_is_there(pairs, tmp_path):
 
     def fit(source, path, stop=lambda: ""):
         torch.manual_seed(0)
-        head = Segmentation(frozen.width, settings, 2)
+        head = SegmentationHead(frozen.width, settings, 2)
         return head, train(head, source, settings, 0, quiet, Checkpoint(path, "name"), stop)
 
     head, losses = fit(cached, None)

@@ -11,7 +11,8 @@ import torch
 import xarray as xr
 from PIL import Image
 
-from tokenscope.backbones.hooks import Taps, normalise
+from tokenscope.backbones.hooks import TokenHooks
+from tokenscope.backbones.inputs import normalise
 from tokenscope.backbones.loading import open_backbone
 from tokenscope.diagnosis.verdict import Evidence, contrast, judge, place_share, places
 from tokenscope.stats.bootstrap import Bootstrap
@@ -167,7 +168,7 @@ def test_verdict_of_a_real_vit_is_stable(tmp_path, real_data):
 
     def seen(batch):
         parts, half = [], torch.tensor([0.5] * 3)
-        with torch.inference_mode(), Taps(model) as observe:
+        with torch.inference_mode(), TokenHooks(model) as observe:
             for piece in pixels.split(batch):
                 parts.append(observe(normalise(piece, half, half)))
         names = ("norms", "neighbour_cosine", "attention")

@@ -10,8 +10,7 @@ import pytest
 import yaml
 from projects import copy_project, snakemake
 
-from tokenscope.cost import claims
-from tokenscope.cost import time_model as expect
+from tokenscope.cost import claims, time_model
 from tokenscope.cost.calibration import (
     BESIDE,
     BETWEEN,
@@ -27,8 +26,8 @@ from tokenscope.cost.forecast import warnings
 from tokenscope.cost.job_graph import Task
 from tokenscope.cost.memory_model import MEMORY
 from tokenscope.cost.schedule import Machine, Step, simulate
-from tokenscope.cost.totals import PEAK, UTILISATION, Forecast
-from tokenscope.study import flops as cost
+from tokenscope.cost.totals import PEAK, UTILISATION, Totals
+from tokenscope.study import flops
 from tokenscope.study.study import Study
 
 DEFAULTS = {
@@ -127,20 +126,20 @@ def study(**changed):
 def test_requests_and_forecast_share_one_model():
     wildcards = {"dataset": "val", "family": "dinov2", "size": "giant", "registers": "r0"}
     whole = study(datasets={"val": {"type": "imagefolder", "images": 1_331_167}})
-    job = expect.Job(whole, "extract", wildcards | {"shard": "0000"}, 16)
+    job = time_model.Job(whole, "extract", wildcards | {"shard": "0000"}, 16)
     hours = job.flops() / (UTILISATION * PEAK) / 3600
     assert hours == pytest.approx(3.33, abs=0.1)  # the arithmetic by hand, for claim 4
-    assert expect.minutes(whole, "extract", job.wildcards, 16) == math.ceil(job.seconds() / 30)
-    assert expect.minutes(whole, "extract", job.wildcards, 16, attempt=2) == 2 * math.ceil(
+    assert time_model.minutes(whole, "extract", job.wildcards, 16) == math.ceil(job.seconds() / 30)
+    assert time_model.minutes(whole, "extract", job.wildcards, 16, attempt=2) == 2 * math.ceil(
         job.seconds() / 30
     )
-    small = expect.Job(study(), "extract", wildcards | {"shard": "0000"}, 16)
-    assert expect.minutes(small.study, "extract", small.wildcards) == 10
+    small = time_model.Job(study(), "extract", wildcards | {"shard": "0000"}, 16)
+    assert time_model.minutes(small.study, "extract", small.wildcards) == 10
     arch = small.arch
-    assert small.bytes() == 5000 * cost.token_bytes(arch, arch.input_size)
+    assert small.bytes() == 5000 * flops.token_bytes(arch, arch.input_size)
     lean = study(extract=DEFAULTS["extract"] | {"tokens": False})
-    assert expect.Job(lean, "extract", small.wildcards).bytes() < small.bytes() / 10
-    assert expect.Job(study(), "fig_maps", wildcards).seconds() is None
+    assert time_model.Job(lean, "extract", small.wildcards).bytes() < small.bytes() / 10
+    assert time_model.Job(study(), "fig_maps", wildcards).seconds() is None
 
 
 SECTIONED = (  # of a recipe, or of a section of the config
@@ -150,11 +149,11 @@ SECTIONED = (  # of a recipe, or of a section of the config
 
 
 def test_the_model_answers_for_every_rule_it_lists():
-    for rule, (seconds, size) in expect.MODEL.items():
+    for rule, (seconds, size) in time_model.MODEL.items():
         wildcards = {"dataset": "val", "family": "dinov2", "size": "base", "registers": "r4"}
         wildcards |= {"geometry": "224px-bicubic-center224", "shard": "0000", "view": "native"}
         if rule not in SECTIONED:
-            job = expect.Job(study(), rule, wildcards)
+            job = time_model.Job(study(), rule, wildcards)
             assert seconds(job) > 0 and (size is None or size(job) >= 0)
 
 
@@ -166,7 +165,7 @@ def test_every_request_is_that_of_its_own_rule():
             for what, rule in re.findall(r'=(minutes|megabytes)\("(\w+)"\)', text):
                 assert text.startswith(f"{rule}:"), (file, rule)
                 asked[what].add(rule)
-    assert asked["megabytes"] == set(MEMORY) and asked["minutes"] <= set(expect.MODEL)
+    assert asked["megabytes"] == set(MEMORY) and asked["minutes"] <= set(time_model.MODEL)
     assert asked["megabytes"] - asked["minutes"] == {"train"}  # its recipe names the minutes
 
 
@@ -181,7 +180,7 @@ def task(rule, todo=True, gpus=1, hours=1.0, **changed):
 
 def test_sums_over_jobs():
     tasks = [task("extract"), task("extract", todo=False), task("norms", gpus=0, threads=1)]
-    forecast = Forecast(tasks, Calibration(), False, SITE)
+    forecast = Totals(tasks, Calibration(), False, SITE)
     row = forecast.row(tasks)
     assert (row["jobs"], row["done"]) == (2, 1) and forecast.done_share() == 0.5
     assert row["reserved_gpu_hours"] == 2 and row["expected_gpu_hours"] == 1
@@ -189,19 +188,19 @@ def test_sums_over_jobs():
     assert row["kwh"] == pytest.approx(0.6 + 0.17)
     assert row["co2_kg"] == pytest.approx(0.5 * 1.5 * 0.77) and row["storage_gb"] == 2
     assert row["expected_units"] == 0  # this machine charges nothing
-    cluster = Forecast(tasks, Calibration(), True, SITE).row(tasks)
+    cluster = Totals(tasks, Calibration(), True, SITE).row(tasks)
     assert cluster["reserved_units"] == 200
     assert cluster["expected_units"] == pytest.approx(100 * (1 + 10 / 3600))
     measured = Calibration()
     measured.add_energy("extract", 3.6e6, 36000)  # 100 W
-    kwh = Forecast(tasks, measured, False, SITE).row(tasks)["kwh"]
+    kwh = Totals(tasks, measured, False, SITE).row(tasks)["kwh"]
     assert kwh == pytest.approx(0.1 + 0.17)
 
 
 def test_implausible_sums_are_remarked_upon():
     def remark(hours, **changed):
         tasks = [task("extract", hours=hours), task("probe", hours=0)]
-        forecast = Forecast(tasks, Calibration(), False, SITE)
+        forecast = Totals(tasks, Calibration(), False, SITE)
         return "".join(warnings(forecast, study(**changed), [3, 60]))
 
     assert remark(5.5) == "" and "over 60" in remark(61)

@@ -9,9 +9,10 @@ import pytest
 import yaml
 from snakemake.utils import validate
 
-from tokenscope.diagnosis import setup as front
+from tokenscope.diagnosis import setup
 from tokenscope.errors import StudyError
 from tokenscope.study import zoo
+from tokenscope.study.diagnose import name_of
 from tokenscope.study.study import Study
 
 ROOT = Path(__file__).parents[1]
@@ -29,45 +30,45 @@ def run(*arguments):
 
 
 def test_images(photographs):
-    found = front.Images.of(str(photographs))
+    found = setup.Images.of(str(photographs))
     assert (found.files, found.classes, found.probed) == (12, 2, False)
     (photographs / "loose.png").touch()
-    assert front.Images.of(str(photographs)).classes == 0
+    assert setup.Images.of(str(photographs)).classes == 0
     (photographs / "empty").mkdir()
     with pytest.raises(StudyError, match="there is no image below '.*empty'"):
-        front.Images.of(str(photographs / "empty"))
+        setup.Images.of(str(photographs / "empty"))
     with pytest.raises(StudyError, match="there is no folder"):
-        front.Images.of(str(photographs / "absent"))
+        setup.Images.of(str(photographs / "absent"))
 
 
 def test_models(tmp_path):
-    assert front.Model.of(f"timm/{TINY}") == front.Model(TINY)
+    assert setup.Model.of(f"timm/{TINY}") == setup.Model(TINY)
     file = tmp_path / "my net.pth"
     with pytest.raises(StudyError, match="there is no file or folder"):
-        front.Model.of(str(file))
+        setup.Model.of(str(file))
     file.touch()
     with pytest.raises(StudyError, match="say which architecture"):
-        front.Model.of(str(file))
-    assert front.Model.of(str(file), TINY).name == "my-net"
+        setup.Model.of(str(file))
+    assert setup.Model.of(str(file), TINY).name == "my-net"
     with pytest.raises(StudyError, match="no config.json"):
-        front.Model.of(str(tmp_path))
+        setup.Model.of(str(tmp_path))
 
 
 def test_study_of_two_backbones(photographs, tmp_path, monkeypatch):
     """What is written is a valid study, with test-time registers where there are none yet."""
     models = [
-        front.Model(TINY),
-        front.Model("vit_small_patch14_reg4_dinov2.lvd142m", f"{tmp_path}/w.pth"),
+        setup.Model(TINY),
+        setup.Model("vit_small_patch14_reg4_dinov2.lvd142m", f"{tmp_path}/w.pth"),
     ]
     monkeypatch.chdir(ROOT)
     (tmp_path / "preprocessor_config.json").write_text('{"image_mean": [0.1, 0.2, 0.3]}')
-    facts = front.facts_of(models, str(tmp_path))
-    rows = front.rows_of(models, facts)
-    front.write_tables(tmp_path, rows, facts)
+    facts = setup.facts_of(models, str(tmp_path))
+    rows = setup.rows_of(models, facts)
+    setup.write_tables(tmp_path, rows, facts)
     options = {"device": "cpu", "batch": 8, "weights": None, "threads": 2}
-    images = front.Images.of(str(photographs))
+    images = setup.Images.of(str(photographs))
     config = yaml.safe_load(
-        yaml.safe_dump(front.config_of(str(tmp_path), rows, facts, images, options))
+        yaml.safe_dump(setup.config_of(str(tmp_path), rows, facts, images, options))
     )
     validate(config, "config/schemas/config.schema.yaml")
     study = Study(config)
@@ -84,17 +85,17 @@ def test_study_of_two_backbones(photographs, tmp_path, monkeypatch):
 
 def test_class_folders_are_probed(photographs, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    images = front.Images(str(photographs), files=2000, classes=20)
-    assert images.probed and not front.Images(str(photographs), 2000, 100).probed
-    models = [front.Model(TINY)]
-    facts = front.facts_of(models, str(tmp_path))
-    rows = front.rows_of(models, facts)
-    front.write_tables(tmp_path, rows, facts)
+    images = setup.Images(str(photographs), files=2000, classes=20)
+    assert images.probed and not setup.Images(str(photographs), 2000, 100).probed
+    models = [setup.Model(TINY)]
+    facts = setup.facts_of(models, str(tmp_path))
+    rows = setup.rows_of(models, facts)
+    setup.write_tables(tmp_path, rows, facts)
     options = {"device": "cpu", "batch": 8, "weights": None, "threads": 2}
-    config = front.config_of(str(tmp_path), rows, facts, images, options)
+    config = setup.config_of(str(tmp_path), rows, facts, images, options)
     validate(config, "config/schemas/config.schema.yaml")
     assert [row.key for row in Study(config).probing.rows] == [f"mine/{TINY}/r0"]
-    assert config["datasets"][front.DATASET]["images"] == front.MOST_IMAGES
+    assert config["datasets"][setup.DATASET]["images"] == setup.MOST_IMAGES
 
 
 def test_no_vit(photographs):
@@ -113,6 +114,6 @@ def test_what_failed_is_repeated_in_a_sentence(tmp_path):
 
 def test_names():
     row = {"family": "mine", "size": "net", "registers": "r0"}
-    assert front.name_of(row) == "net"
-    assert front.name_of({**row, "family": "dino"}) == "dino/net/r0"
+    assert name_of(row) == "net"
+    assert name_of({**row, "family": "dino"}) == "dino/net/r0"
     assert zoo.COLUMNS[:3] == ("family", "size", "registers")

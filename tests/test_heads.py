@@ -10,19 +10,14 @@ from gather import verdicts
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from tokenscope.classification.linear import (
-    Features,
-    Recipe,
-    _rank,
-    _Training,
-    knn_ranks,
-    ranks,
-    train,
-)
+from tokenscope.classification.features import Features
+from tokenscope.classification.knn import knn_ranks
+from tokenscope.classification.linear import Recipe, _rank, _Training, ranks, train
 from tokenscope.errors import StudyError
 from tokenscope.images.overlap import check_classes, shared
 from tokenscope.jobs.job import Interrupted
-from tokenscope.stats.top_k import Accuracy, Ranks, compare, make_bootstrap
+from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stats.top_k import Accuracy, Ranks, compare
 from tokenscope.tables.published import Published
 from tokenscope.tables.register_gains import as_ours, gains, published_gains
 
@@ -107,9 +102,9 @@ def test_a_linear_head_is_as_good_as_logistic_regression():
     features, test = clouds(1000, spread=2), clouds(800, seed=1, spread=2)
     head = train(features, 5, Recipe(("cls",), (0.01, 0.1, 1.0), 20, 64))["cls"]
     accuracy = Accuracy(
-        ranks(test, "cls", head.weights, "cpu").numpy(), 1, make_bootstrap(800, STATISTICS)
+        ranks(test, "cls", head.weights, "cpu").numpy(), 1, Bootstrap.of(800, STATISTICS)
     )
-    low, high = make_bootstrap(800, STATISTICS).interval(accuracy.resampled)
+    low, high = Bootstrap.of(800, STATISTICS).interval(accuracy.resampled)
     theirs = LogisticRegression(max_iter=500).fit(features.parts["cls"], features.labels)
     assert low <= 100 * theirs.score(test.parts["cls"], test.labels) <= high
 
@@ -126,8 +121,8 @@ def test_neighbours_vote_as_scikit_learn_counts():
 def test_neighbours_in_blocks_are_the_same(monkeypatch):
     features, test = clouds(400, spread=2), clouds(50, seed=1, spread=2)
     whole = knn_ranks(features, test, "cls", 5)
-    monkeypatch.setattr("tokenscope.classification.linear.BLOCK", 37)
-    monkeypatch.setattr("tokenscope.classification.linear.SLICE", 11)
+    monkeypatch.setattr("tokenscope.classification.features.BLOCK", 37)
+    monkeypatch.setattr("tokenscope.classification.features.SLICE", 11)
     assert torch.equal(knn_ranks(features, test, "cls", 5), whole)
 
 

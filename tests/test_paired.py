@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tokenscope.errors import StudyError
-from tokenscope.report import contents as coverage
+from tokenscope.report import contents
 from tokenscope.report.verdicts import judge
 from tokenscope.tables import paired
 
@@ -68,7 +68,7 @@ def test_published_differences_average_runs():
 
 def judged(criterion, folder, before, after):
     """The project's criterion, on what the images of two backbones gave."""
-    groups = coverage.load("config/verdicts.yaml", "verdicts.schema.yaml")
+    groups = contents.load("config/verdicts.yaml", "verdicts.schema.yaml")
     [written] = [c for group in groups.values() for c in group if c["id"] == criterion]
     claim = criterion.partition("-")[0]
     files = pair(folder, before, after, ids=[f"{i:03}" for i in range(200)])

@@ -6,7 +6,7 @@ from PIL import Image
 from timm.data import create_transform
 
 from tokenscope.images.geometry import Geometry
-from tokenscope.images.location import Place
+from tokenscope.images.location import ImageLocation
 from tokenscope.images.preprocess import BadImage, decode, load_rgb
 from tokenscope.images.readers import StreamedImages
 
@@ -83,5 +83,5 @@ def test_streamed_pixels_equal_decoded_ones(photographs):
     source = StreamedImages(str(photographs), pd.DataFrame({"path": paths}), geometry, workers=2)
     batch = source.read(3, 9)
     source.close()
-    direct = np.stack([decode(Place(photographs / p), geometry) for p in paths[3:9]])
+    direct = np.stack([decode(ImageLocation(photographs / p), geometry) for p in paths[3:9]])
     assert np.array_equal(batch, direct)

@@ -9,16 +9,19 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from tokenscope.backbones.hooks import Taps, normalise
+from tokenscope.backbones.hooks import TokenHooks
+from tokenscope.backbones.inputs import normalise
 from tokenscope.backbones.loading import open_backbone
-from tokenscope.classification.linear import Features, Recipe, ranks, train
+from tokenscope.classification.features import Features
+from tokenscope.classification.linear import Recipe, ranks, train
 from tokenscope.extraction.loop import extract
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.manifest import index
 from tokenscope.images.overlap import check_classes, shared
 from tokenscope.images.readers import StreamedImages
 from tokenscope.images.sample import sample
-from tokenscope.stats.top_k import Accuracy, make_bootstrap
+from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stats.top_k import Accuracy
 from tokenscope.stores.zarr_store import StoreWriter, Variable, open_store
 
 NAME = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
@@ -42,7 +45,7 @@ def test_logits_are_timms_image_by_image(real_data, vit):
     table = index(source).iloc[::16]
     pixels = StreamedImages(str(folder), table, GEOMETRY, 1).read(0, len(table))
     mean, std = torch.tensor(HALF), torch.tensor(HALF)
-    with torch.inference_mode(), Taps(vit, logits=True) as observe:
+    with torch.inference_mode(), TokenHooks(vit, logits=True) as observe:
         ours = observe(normalise(torch.from_numpy(pixels), mean, std))["logits"]
     plain = timm.create_model(
         NAME, pretrained=True,
@@ -84,7 +87,7 @@ def test_a_head_on_tiny_imagenet_is_as_good_as_logistic_regression(real_data, vi
     assert shared(train_table, test_table, "train", "val", "fail") == []
     recipe = Recipe(("cls",), (0.01, 0.03, 0.1, 0.3), 20, 32, validation=0.15)
     head = train(taught, 10, recipe)["cls"]
-    bootstrap = make_bootstrap(len(asked), {"resamples": 1000, "seed": 0, "confidence": 0.95})
+    bootstrap = Bootstrap.of(len(asked), {"resamples": 1000, "seed": 0, "confidence": 0.95})
     found = Accuracy(ranks(asked, "cls", head.weights, "cpu").numpy(), 1, bootstrap)
     low, high = bootstrap.interval(found.resampled)
     scaler = StandardScaler().fit(taught.parts["cls"])

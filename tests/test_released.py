@@ -11,13 +11,15 @@ import timm
 import torch
 from timm.layers import resample_abs_pos_embed
 
-from tokenscope.backbones.hooks import Taps
-from tokenscope.backbones.loading import open_backbone, resample_as_dinov2
-from tokenscope.classification.linear import Features, ranks
+from tokenscope.backbones.hooks import TokenHooks
+from tokenscope.backbones.loading import open_backbone
+from tokenscope.backbones.position_embedding import resample_as_dinov2
+from tokenscope.classification.features import Features
+from tokenscope.classification.linear import ranks
 from tokenscope.classification.published_heads import check_head, locate, open_head
 from tokenscope.errors import StudyError
-from tokenscope.stores.zarr_store import sha256_file
-from tokenscope.study.heads import Claim5, ReleasedHead, geometry, spec
+from tokenscope.stores.receipts import sha256_file
+from tokenscope.study.heads import Heads, ReleasedHead, geometry, spec
 from tokenscope.study.zoo import load
 
 HEAD = {"key": "dinov2/small/r4", "layers": 1, "sha256": ""}
@@ -47,7 +49,7 @@ def test_a_released_head_sees_what_the_official_code_gives_it(model, tmp_path, l
     """dinov2/hub/classifiers.py: normalised CLS of the last layers, then the mean patch token."""
     x = torch.randn(5, 3, 56, 56)
     linear = head_file(tmp_path / "head.pth", 48, layers)
-    with torch.inference_mode(), Taps(model, cls_blocks=4) as observe:
+    with torch.inference_mode(), TokenHooks(model, cls_blocks=4) as observe:
         out = observe(x)
         blocks = model.forward_intermediates(
             x, indices=layers, norm=True, return_prefix_tokens=True, intermediates_only=True,
@@ -161,7 +163,7 @@ def test_views_of_a_study():
         chosen=list(rows.values()), results="results", classes=lambda name: "imagenet-1k",
         shards=lambda name, row: ["0000"],
     )  # fmt: skip
-    plan = Claim5(study)
+    plan = Heads(study)
     jobs = [(row.key, view) for row, view in plan.jobs]
     assert jobs == [
         ("dinov2/small/r0", "native"), ("dinov2/small/r0", "resize256"),

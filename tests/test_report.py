@@ -11,7 +11,7 @@ import pytest
 import report
 
 from tokenscope.norms.exceedance import STEPS, multiple, tail
-from tokenscope.tables.published import spoken
+from tokenscope.tables.formatting import as_text
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -72,7 +72,7 @@ def test_every_number_is_that_of_its_table(opened, made):
         value, interval, *_, n = found[
             (f"{row.family}/{row.size}/{row.registers}", row.dataset, row.group, row.metric)
         ]
-        assert value[0] == spoken(row.value, row.unit)
+        assert value[0] == as_text(row.value, row.unit)
         for cell, number in (
             (value[1], row.value),
             (interval[1], row.low),

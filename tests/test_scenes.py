@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tokenscope.scenes import scene as scenes
+from tokenscope.scenes import scene as module
 from tokenscope.scenes import shading, solids
 from tokenscope.scenes.scene import CLASSES, SEGMENTS, flatness, render
 
@@ -73,7 +73,7 @@ def test_the_main_object_is_nearest_and_well_in_frame(many):
 
 
 def test_ground_depth_is_that_of_the_plane():
-    scene, world = render(2, 7), scenes._compose(np.random.default_rng([2, 7]))
+    scene, world = render(2, 7), module._compose(np.random.default_rng([2, 7]))
     height, slope, tangent = world.camera
     rows, columns = np.nonzero(scene.segmentation == 1)
     up = -((rows + 0.5) / 96 - 1) * tangent
@@ -85,8 +85,8 @@ def test_ground_depth_is_that_of_the_plane():
 
 @pytest.mark.parametrize("kind", range(len(CLASSES)))
 def test_hit_points_lie_on_the_surface_and_normals_face_the_camera(kind):
-    palette = scenes.PALETTES[0]
-    solid = scenes._draw_solid(np.random.default_rng(kind), kind, 0.6, 0.1, 3.0, palette)
+    palette = module.PALETTES[0]
+    solid = module._draw_solid(np.random.default_rng(kind), kind, 0.6, 0.1, 3.0, palette)
     origin, ray = solids.rays((1.0, 0.1, 0.45), *solids.raster(64))
     entry = solids.entry_of(solid, origin, ray)
     hit = np.isfinite(entry)
@@ -109,7 +109,7 @@ def test_hit_points_lie_on_the_surface_and_normals_face_the_camera(kind):
 
 def test_a_sphere_has_its_analytic_silhouette():
     index = next(i for i in range(99) if render(6, i, 16).label == 0)
-    scene, world = render(6, index), scenes._compose(np.random.default_rng([6, index]))
+    scene, world = render(6, index), module._compose(np.random.default_rng([6, index]))
     origin, ray = _rays(world, 192)
     ball = world.solids[0]
     offset = (ball.centre - origin).astype(float)
@@ -120,7 +120,7 @@ def test_a_sphere_has_its_analytic_silhouette():
 
 
 def test_the_sun_casts_shadows_behind_solids():
-    world = scenes._compose(np.random.default_rng([0, 1]))
+    world = module._compose(np.random.default_rng([0, 1]))
     solid = world.solids[0]
     reach = solid.half[2] / world.sun[2]
     shaded = solid.centre - world.sun * reach  # where the sun's ray through the centre lands
@@ -155,7 +155,7 @@ def test_classes_are_balanced_and_images_differ():
 
 
 def test_colour_does_not_tell_the_class():
-    worlds = [scenes._compose(np.random.default_rng([8, index])) for index in range(200)]
+    worlds = [module._compose(np.random.default_rng([8, index])) for index in range(200)]
     for kind in range(len(CLASSES)):
         own = [world for world in worlds if world.label == kind]
         assert len({world.solids[0].colours.tobytes() for world in own}) > 0.6 * len(own)

@@ -13,15 +13,13 @@ import pytest
 import xarray as xr
 
 from tokenscope.errors import StudyError, Superseded
+from tokenscope.stores.receipts import sha256_file, weights_of, write_text
 from tokenscope.stores.zarr_store import (
     StoreWriter,
     Variable,
     consolidated,
     open_store,
     read_shards,
-    sha256_file,
-    weights_of,
-    write_text,
 )
 
 VARIABLES = {"norms": Variable(("token",), (5,), "float32"), "ids": Variable((), (), "int32")}

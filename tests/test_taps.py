@@ -4,14 +4,11 @@ import pytest
 import timm
 import torch
 
-from tokenscope.backbones.hooks import (
-    Taps,
-    attention_rows,
-    neighbour_cosine,
-    normalise,
-    refuse_unsupported,
-    token_kinds,
-)
+from tokenscope.backbones.attention import attention_rows
+from tokenscope.backbones.hooks import TokenHooks
+from tokenscope.backbones.inputs import normalise
+from tokenscope.backbones.neighbour_cosine import neighbour_cosine
+from tokenscope.backbones.tokens import refuse_unsupported, token_kinds
 from tokenscope.errors import StudyError
 
 # One of each class of the zoo, at reduced depth: CLS with and without position, LayerScale,
@@ -50,7 +47,7 @@ def test_pass_equals_model(name):
 
     with torch.no_grad():
         plain = model.forward_features(x)
-        with Taps(model, qkv=True) as observe:
+        with TokenHooks(model, qkv=True) as observe:
             out = observe(x)
         states = model.forward_intermediates(
             x, indices=len(model.blocks), norm=False, return_prefix_tokens=True,
@@ -86,7 +83,7 @@ def test_hooks_leave_nothing_behind():
     x = torch.randn(1, 3, 224, 224)
     with torch.no_grad():
         before = model.forward_features(x)
-        with Taps(model) as observe:
+        with TokenHooks(model) as observe:
             observe(x)
         assert torch.equal(model.forward_features(x), before)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 
-from tokenscope.backbones.hooks import Taps
+from tokenscope.backbones.hooks import TokenHooks
 from tokenscope.backbones.registers import add_registers
 from tokenscope.backbones.test_time_registers import (
     Scores,
@@ -57,7 +57,7 @@ def test_nothing_attached_is_the_original_to_the_bit(images):
 def test_register_that_nothing_attends_to_changes_nothing(name, images):
     """CLS keeps its position, the patches keep theirs."""
     model = vit(name)
-    with Taps(model) as observe:
+    with TokenHooks(model) as observe:
         before = observe(images)
     added = add_registers(vit(name), 2)
     for block in added.blocks:  # keys of the registers count for nothing: they are cut off
@@ -112,7 +112,7 @@ def test_a_batch_equals_its_images_one_by_one(images):
 def test_any_image_size_and_autocast():
     model = attach(vit(), [(2, 5)], 2)
     model.set_input_size(img_size=(64, 64))
-    with Taps(model) as observe, torch.autocast("cpu", torch.bfloat16):
+    with TokenHooks(model) as observe, torch.autocast("cpu", torch.bfloat16):
         out = observe(torch.randn(2, 3, 64, 64))
     assert out["norms"].shape == (2, 3, 1 + 2 + 16)
     assert out["attention"].shape == (2, 3, 16)

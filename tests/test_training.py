@@ -19,10 +19,10 @@ from safetensors.torch import load_file
 from tokenscope.backbones.registers import add_registers, freeze
 from tokenscope.errors import StudyError
 from tokenscope.images.geometry import Geometry
-from tokenscope.images.location import Place
+from tokenscope.images.location import ImageLocation
 from tokenscope.jobs.job import Interrupted, StopRequest
 from tokenscope.study import recipes
-from tokenscope.training.batches import Files, Memory, Plan
+from tokenscope.training.batches import Files, Memory, UpdatePlan
 from tokenscope.training.losses import features_and_norm, patch_segments
 from tokenscope.training.trainer import Callbacks, Trainer
 
@@ -191,15 +191,17 @@ def test_two_processes_train_as_one(undisturbed, tmp_path):
 
 def test_the_batch_does_not_depend_on_who_computes_it():
     recipe = recipes.training("t", {**RECIPE, "micro_batch": 2, "repeats": 3})
-    parts = [list(Plan(recipe, list(range(40)), rank, 2).keys(3)) for rank in range(2)]
-    whole = list(Plan(recipe, list(range(40))).keys(3))
+    parts = [list(UpdatePlan(recipe, list(range(40)), rank, 2).keys(3)) for rank in range(2)]
+    whole = list(UpdatePlan(recipe, list(range(40))).keys(3))
     assert [key for pair in zip(*parts, strict=True) for key in pair] == whole
     epoch = [
-        image for keys in list(Plan(recipe, list(range(40))).keys(0))[:20] for *_, image in keys
+        image
+        for keys in list(UpdatePlan(recipe, list(range(40))).keys(0))[:20]
+        for *_, image in keys
     ]
     assert len(epoch) == 40 and max(map(epoch.count, epoch)) == 3
     with pytest.raises(StudyError, match="makes 4 parts, which 3 devices"):
-        Plan(recipe, list(range(40)), 0, 3)
+        UpdatePlan(recipe, list(range(40)), 0, 3)
 
 
 def test_augmented_files_do_not_depend_on_workers(tmp_path):
@@ -208,12 +210,12 @@ def test_augmented_files_do_not_depend_on_workers(tmp_path):
     paths = [tmp_path / f"{i}.png" for i in range(16)]
     for path in paths:
         Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(path)
-    plan = Plan(
+    plan = UpdatePlan(
         recipes.training("t", {**RECIPE, "augment": {"auto_augment": "3a", "color_jitter": 0.3}}),
         list(range(16)),
     )
     geometry = Geometry.evaluation(32, 0.9, "bicubic")
-    paths = [Place(str(path)) for path in paths]
+    paths = [ImageLocation(str(path)) for path in paths]
     sources = [Files(paths, np.arange(16) % 2, geometry, workers) for workers in (0, 2)]
     one, two = ([b.pixels for b in source.training(plan, 0)] for source in sources)
     assert len(one) == plan.total == 4 and one[0].shape == (8, 32, 32, 3)
@@ -238,7 +240,7 @@ def test_patch_labels_follow_the_mirrored_image():
     segments = np.arange(2 * 2 * 60).reshape(60, 2, 2) % 5
     pixels = np.repeat(np.repeat(segments, 8, 1), 8, 2)[..., None].repeat(3, -1).astype(np.uint8)
     source = Memory(pixels, np.zeros(60, int), segments)
-    plan = Plan(recipes.training("t", {**RECIPE, "token_labels": 1.0}), list(range(60)))
+    plan = UpdatePlan(recipes.training("t", {**RECIPE, "token_labels": 1.0}), list(range(60)))
     for batch in source.training(plan, 0):
         assert torch.equal(batch.pixels[:, ::8, ::8, 0].long(), batch.segments)
 

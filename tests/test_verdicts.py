@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from tokenscope.errors import StudyError
-from tokenscope.report import contents as coverage
+from tokenscope.report import contents
 from tokenscope.report.verdicts import concerns, judge, overall
 from tokenscope.tables import tidy
 
@@ -119,10 +119,10 @@ def test_order_by_size(answers, expected):
 
 
 def test_criteria_and_sections_of_the_project_are_sound():
-    criteria = coverage.load("config/verdicts.yaml", "verdicts.schema.yaml")
+    criteria = contents.load("config/verdicts.yaml", "verdicts.schema.yaml")
     names = [one["id"] for group in criteria.values() for one in group]
     assert len(names) == len(set(names))
-    known = {section["id"] for section in coverage.sections("config/report.yaml")}
+    known = {section["id"] for section in contents.sections("config/report.yaml")}
     assert set(criteria) <= known
     position = next(one for one in criteria["claim4"] if one["id"] == "claim4-position")
     assert concerns(position, "dinov2/giant/r0") and not concerns(position, "dinov2/giant/r4")
@@ -132,4 +132,4 @@ def test_a_criterion_with_a_wrong_key_is_refused(tmp_path):
     file = tmp_path / "verdicts.yaml"
     file.write_text("controls: [{id: x, said: y}]")
     with pytest.raises(StudyError, match=r"verdicts.yaml: controls/0: .* is a required property"):
-        coverage.load(str(file), "verdicts.schema.yaml")
+        contents.load(str(file), "verdicts.schema.yaml")

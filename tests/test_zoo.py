@@ -11,8 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tokenscope.backbones.architecture_table import describe
 from tokenscope.errors import StudyError
-from tokenscope.study import flops as cost
-from tokenscope.study import zoo
+from tokenscope.study import flops, zoo
 from tokenscope.study.architecture import Architecture
 
 TABLE = "config/backbones.csv"
@@ -69,7 +68,7 @@ def test_flops_are_what_torch_counts(everything, timm_id, size):
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         model.forward_features(torch.randn(1, 3, size, size))
-    assert cost.forward_flops(arch, size) == pytest.approx(counter.get_total_flops(), rel=1e-3)
+    assert flops.forward_flops(arch, size) == pytest.approx(counter.get_total_flops(), rel=1e-3)
 
 
 def test_high_resolution_is_a_multiple_of_the_patch(everything):

@@ -11,7 +11,7 @@ from tokenscope.cost.accounting import DONE, collect, forecasts, table
 from tokenscope.cost.carbon import Site, paper_rows
 from tokenscope.jobs.job import job, log
 from tokenscope.jobs.records import RUN
-from tokenscope.stores.zarr_store import write_text
+from tokenscope.stores.receipts import write_text
 
 NOTE = (
     "Each attempt of each job. Hours: by Slurm's accounting (elapsed x allocation) where it is "

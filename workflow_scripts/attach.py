@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from tokenscope.jobs.job import job, log
-from tokenscope.stores.zarr_store import read_receipt, sha256_file, write_receipt, write_text
+from tokenscope.stores.receipts import read_receipt, sha256_file, write_receipt, write_text
 
 
 def main(neurons, base, spec, registers, kind, leaves, card, added):

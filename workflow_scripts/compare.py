@@ -11,7 +11,8 @@ import pandas as pd
 
 from tokenscope.jobs.job import job
 from tokenscope.stats.bootstrap import Bootstrap
-from tokenscope.stores.zarr_store import open_store, read_receipt, read_shards
+from tokenscope.stores.receipts import read_receipt
+from tokenscope.stores.zarr_store import open_store, read_shards
 from tokenscope.tables import tidy
 
 ARRAYS = ("norms", "attention", "top5")
@@ -61,10 +62,8 @@ def main(backbones, rules, statistics, objects, output):
     tables = []
     for name, one in seen.items():
         images = len(one.patches)
-        bootstrap = Bootstrap(
-            images, statistics["resamples"], statistics["seed"], statistics["confidence"]
-        )
-        rows = tidy.Rows(one.who, images, statistics["seed"])
+        bootstrap = Bootstrap.of(images, statistics)
+        rows = tidy.TidyRows(one.who, images, statistics["seed"])
         base = seen.get(bases[name]) if bases[name] != name else None
         _outliers(rows, one, base, rules, bootstrap)
         if one.hits is not None:

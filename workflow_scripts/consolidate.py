@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from tokenscope.jobs.job import job
-from tokenscope.stores.zarr_store import consolidated, read_receipt, write_text
+from tokenscope.stores.receipts import read_receipt, write_text
+from tokenscope.stores.zarr_store import consolidated
 
 
 def main(receipts, output):

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 
 from tokenscope.backbones.planted_controls import constant_patches
-from tokenscope.images.readers import source_of
+from tokenscope.images.readers import open_images
 from tokenscope.jobs.job import job, log
 from tokenscope.stats.bootstrap import Bootstrap
-from tokenscope.stores.zarr_store import open_store, read_receipt
+from tokenscope.stores.receipts import read_receipt
+from tokenscope.stores.zarr_store import open_store
 from tokenscope.tables import tidy
 
 
@@ -17,7 +18,7 @@ def main(card, receipts, decoded, sample, root, geometry, patch, measured, who, 
     card = read_receipt(card)
     stores = [read_receipt(receipt)["store"] for receipt in receipts]
     table = pd.read_csv(sample, keep_default_na=False)
-    source = source_of(decoded, root, table, geometry, 1)
+    source = open_images(decoded, root, table, geometry, 1)
     norms, truth, first = [], [], 0
     for store in stores:
         group = open_store(store)
@@ -30,10 +31,8 @@ def main(card, receipts, decoded, sample, root, geometry, patch, measured, who, 
     if who["kind"] == "clean":
         truth = np.zeros_like(truth)  # nothing was planted
     found = norms > rules["times_median"] * np.median(norms)
-    bootstrap = Bootstrap(
-        len(norms), statistics["resamples"], statistics["seed"], statistics["confidence"]
-    )
-    rows = tidy.Rows(who, len(norms), statistics["seed"])
+    bootstrap = Bootstrap.of(len(norms), statistics)
+    rows = tidy.TidyRows(who, len(norms), statistics["seed"])
     for group, mask in (("planted", truth), ("measured", found)):
         point, low, high, _ = bootstrap.ratio(100 * mask.mean(1), np.ones(len(mask)))
         rows.add("control", group, "share", point, low, high, "percent")

@@ -13,7 +13,8 @@ from tokenscope.discovery.lost import Setting
 from tokenscope.errors import StudyError
 from tokenscope.jobs.job import job, log
 from tokenscope.stats.bootstrap import Bootstrap
-from tokenscope.stores.zarr_store import open_store, read_receipt, write_receipt
+from tokenscope.stores.receipts import read_receipt, write_receipt
+from tokenscope.stores.zarr_store import open_store
 from tokenscope.tables import paired, tidy
 
 FIXED = ("k", "v")  # LOST as published takes k; Darcet et al. take v for DeiT-III and OpenCLIP
@@ -44,10 +45,8 @@ def main(receipt, boxes, listed, who, held_out, seed, shown, statistics, rows_fi
     held, rest = split(len(order), held_out, seed)
     best = pick(hits[held], settings, lambda s: True)
     log.info("%s chosen on %d images; %d report", settings[best], len(held), len(rest))
-    bootstrap = Bootstrap(
-        len(rest), statistics["resamples"], statistics["seed"], statistics["confidence"]
-    )
-    rows = tidy.Rows(who, len(rest), statistics["seed"])
+    bootstrap = Bootstrap.of(len(rest), statistics)
+    rows = tidy.TidyRows(who, len(rest), statistics["seed"])
 
     def corloc(group, found):
         rows.add("discovery", group, "corloc", *share(bootstrap, found), "percent")

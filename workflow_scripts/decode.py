@@ -6,16 +6,11 @@ import numpy as np
 import pandas as pd
 
 from tokenscope.images.geometry import Geometry
-from tokenscope.images.location import forked_pool
 from tokenscope.images.readers import StreamedImages
+from tokenscope.images.workers import forked_pool
 from tokenscope.jobs.job import Progress, job
-from tokenscope.stores.zarr_store import (
-    Stopwatch,
-    StoreWriter,
-    Variable,
-    fingerprint,
-    write_receipt,
-)
+from tokenscope.stores.receipts import Stopwatch, fingerprint, write_receipt
+from tokenscope.stores.zarr_store import StoreWriter, Variable
 
 CHUNK_BYTES = 24e6
 

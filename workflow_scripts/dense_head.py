@@ -9,16 +9,17 @@ import torch
 from PIL import Image
 
 from tokenscope.backbones.loading import open_backbone, pick_device
-from tokenscope.dense.crops import Frozen
-from tokenscope.dense.heads import HEADS, areas, depth_errors, eigen_crop
+from tokenscope.dense.crops import FrozenBackbone
+from tokenscope.dense.heads import HEADS
 from tokenscope.dense.linear_eval import Augmented, Cached, constant, predict, rows_of, train
 from tokenscope.dense.map_datasets import Maps
+from tokenscope.dense.metrics import areas, depth_errors, eigen_crop
 from tokenscope.errors import StudyError
 from tokenscope.jobs.job import Interrupted, Progress, StopRequest, job, log
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stats.iou import class_iou
 from tokenscope.stores.checkpoint import Checkpoint
-from tokenscope.stores.zarr_store import (
+from tokenscope.stores.receipts import (
     Stopwatch,
     fingerprint,
     read_receipt,
@@ -40,7 +41,9 @@ def main(card, listed, facts, source, spec, settings, seed, shown, who, statisti
     table = pd.read_csv(listed, dtype={"image_id": str, "image": str, "target": str})
     model = open_backbone(spec, weights_of(card), device=device)
     kind = HEADS[source["task"]]
-    task = Frozen(model, spec["mean"], spec["std"], settings, kind.with_cls, maps.depth, device)
+    task = FrozenBackbone(
+        model, spec["mean"], spec["std"], settings, kind.with_cls, maps.depth, device
+    )
     train_rows, test_rows = rows_of(table, "train"), rows_of(table, "test")
     folder = Path(partial)
     name = fingerprint(
@@ -75,10 +78,8 @@ def main(card, listed, facts, source, spec, settings, seed, shown, who, statisti
         progress(i + 1, len(test_rows))
         if reason := stop():
             raise Interrupted(f"{reason}: {i + 1} of {len(test_rows)} images tested, head kept")
-    rows = tidy.Rows(who, len(test_rows), statistics["seed"])
-    bootstrap = Bootstrap(
-        len(test_rows), statistics["resamples"], statistics["seed"], statistics["confidence"]
-    )
+    rows = tidy.TidyRows(who, len(test_rows), statistics["seed"])
+    bootstrap = Bootstrap.of(len(test_rows), statistics)
     report = _depth if maps.depth else _segmentation
     classes = report(rows, bootstrap, measured, source)
     rows.add("dense", "linear", "steps", settings["steps"], unit="steps")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from tokenscope.diagnosis import setup as front
+from tokenscope.diagnosis import setup
 from tokenscope.errors import StudyError
 
 CACHE = "results/weights"
@@ -28,23 +28,23 @@ def prepare(options) -> str:
     Raises:
         StudyError: images or a backbone that are not there or not usable.
     """
-    images = front.Images.of(options.images)
-    models = [front.Model.of(options.model, options.arch)]
+    images = setup.Images.of(options.images)
+    models = [setup.Model.of(options.model, options.arch)]
     if options.against:
-        models.append(front.Model.of(options.against, options.against_arch or options.arch))
-    facts = front.facts_of(models, CACHE)
-    rows = front.rows_of(models, facts)
+        models.append(setup.Model.of(options.against, options.against_arch or options.arch))
+    facts = setup.facts_of(models, CACHE)
+    rows = setup.rows_of(models, facts)
     name = options.name or "-against-".join(model.name for model in models)
     results = f"results/diagnose-{re.sub('[^A-Za-z0-9_-]+', '-', name)}"
     settings = {"device": options.device, "batch": options.batch, "weights": options.weights,
                 "threads": len(os.sched_getaffinity(0))}  # fmt: skip
-    config = front.config_of(results, rows, facts, images, settings)
+    config = setup.config_of(results, rows, facts, images, settings)
     Path(results).mkdir(parents=True, exist_ok=True)
-    front.write_tables(results, rows, facts)
+    setup.write_tables(results, rows, facts)
     file = Path(results, "study.yaml")
     file.write_text(yaml.safe_dump(config, sort_keys=False))
-    if images.files > front.MOST_IMAGES:
-        print(f"{images.files:,} images: a seeded sample of {front.MOST_IMAGES} is used")
+    if images.files > setup.MOST_IMAGES:
+        print(f"{images.files:,} images: a seeded sample of {setup.MOST_IMAGES} is used")
     return str(file)
 
 
@@ -83,7 +83,7 @@ def main(arguments=None) -> int:
         for sentence in failures(results, begun):
             print(f"diagnose: {sentence}", file=sys.stderr)
         return status
-    for file in sorted(results.glob(f"figures/data/diagnosis/{front.DATASET}/*/*/*.json")):
+    for file in sorted(results.glob(f"figures/data/diagnosis/{setup.DATASET}/*/*/*.json")):
         print(f"{file.parent.name}: {json.loads(file.read_text())['sentence']}")
     print(f"The page: {results}/diagnosis.html")
     return 0

@@ -9,7 +9,8 @@ import pandas as pd
 from tokenscope.diagnosis.verdict import Evidence, contrast, judge, place_share, places
 from tokenscope.jobs.job import job, log
 from tokenscope.stats.bootstrap import Bootstrap
-from tokenscope.stores.zarr_store import open_store, read_receipt, read_shards, write_text
+from tokenscope.stores.receipts import read_receipt, write_text
+from tokenscope.stores.zarr_store import open_store, read_shards
 from tokenscope.tables import tidy
 
 
@@ -38,9 +39,7 @@ def main(receipts, norms, who, rules, statistics, outputs):
     medians = np.median(lengths, axis=(0, 2))
     outlier = lengths[:, block - 1] > times * medians[block - 1]
     cosine = np.nanmean(data["neighbour_cosine"].values, axis=2)
-    bootstrap = Bootstrap(
-        images, statistics["resamples"], statistics["seed"], statistics["confidence"]
-    )
+    bootstrap = Bootstrap.of(images, statistics)
     evidence = Evidence(
         images=images, last=last, peak=peak, block=block, blocks=blocks,
         share=_at(measured, f"block{block:02d}", over),
@@ -69,7 +68,7 @@ def _at(table, group, metric):
 
 
 def _rows(e, verdict, who, statistics):
-    rows = tidy.Rows(who, e.images, statistics["seed"])
+    rows = tidy.TidyRows(who, e.images, statistics["seed"])
     said = {"yes": 1.0, "no": 0.0}.get(verdict.artifacts)
     rows.add("diagnosis", "verdict", "has_artifacts", said, unit="verdict")
     about = {"position": 1.0, "content": 0.0}.get(verdict.about)

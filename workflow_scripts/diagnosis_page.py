@@ -7,11 +7,11 @@ import pandas as pd
 from tokenscope.cost.accounting import collect
 from tokenscope.cost.accounting import table as accounting
 from tokenscope.cost.carbon import Site
-from tokenscope.diagnosis import page as findings
-from tokenscope.diagnosis.setup import PROBED_IMAGES, name_of
+from tokenscope.diagnosis import page
+from tokenscope.diagnosis.setup import PROBED_IMAGES
 from tokenscope.diagnosis.verdict import ALIKE, MIN_IMAGES, PREDICTED
 from tokenscope.figures.backbone import (
-    Sitter,
+    BackboneFigures,
     gallery,
     last_block,
     overview,
@@ -19,6 +19,7 @@ from tokenscope.figures.backbone import (
 )
 from tokenscope.jobs.job import job, log
 from tokenscope.report.html import picture, render
+from tokenscope.study.diagnose import name_of
 from tokenscope.tables import tidy
 
 
@@ -33,7 +34,7 @@ def main(files, backbones, study, rules, statistics, folder, site, outputs):
     }
     sitters = [sitter(who, place, files, tables) for place, who in enumerate(backbones)]
     images = [pd.read_csv(file) for file in files["images"]]
-    pairs = findings.paired(*images, backbones[1], statistics) if len(images) > 1 else None
+    pairs = page.paired(*images, backbones[1], statistics) if len(images) > 1 else None
     table = pd.concat([tables["rows"], *([pairs] if pairs is not None else [])])
     tidy.write(table, outputs["table"])
     rests = pd.read_csv(files["backbones"][0])
@@ -48,31 +49,31 @@ def main(files, backbones, study, rules, statistics, folder, site, outputs):
         shares=picture(share_by_block(sitters, rules), "share of outlier tokens by block"),
         norms=picture(last_block(sitters, rules), "norms after the last block"),
         backbones=[
-            {"name": one.name, "verdict": one.verdict, "decided": findings.decided(one, rules),
-             "rules": findings.by_rule(one), "gallery": picture(gallery(one, rules), "maps", "png"),
+            {"name": one.name, "verdict": one.verdict, "decided": page.decided(one, rules),
+             "rules": page.by_rule(one), "gallery": picture(gallery(one, rules), "maps", "png"),
              "images": one.maps.sizes["image"],
-             "registers": findings.moved(tables["registers"], who, rules),
-             "found": findings.neurons(files["neurons"], who),
-             "classes": findings.classes(tables["probes"], who),
+             "registers": page.moved(tables["registers"], who, rules),
+             "found": page.neurons(files["neurons"], who),
+             "classes": page.classes(tables["probes"], who),
              "rests": rest(rests, who)}
             for one, who in zip(sitters, backbones, strict=True)
         ],
-        pairs=findings.spoken(pairs), cost=cost(folder, site, rests, backbones),
+        pairs=page.as_text(pairs), cost=cost(folder, site, rests, backbones),
     )  # fmt: skip
 
 
 def sitter(who, place, files, tables):
     """One backbone's small files, read."""
     curves, places = (pd.read_csv(files[kind][place]) for kind in ("curves", "places"))
-    return Sitter.of(
+    return BackboneFigures.of(
         name_of(who), files["verdicts"][place], curves, places, files["maps"][place],
-        findings.mine(tables["norms"], who),
+        page.mine(tables["norms"], who),
     )  # fmt: skip
 
 
 def rest(rests, who):
     """What the numbers of a backbone rest on."""
-    row = findings.mine(rests, who).iloc[0]
+    row = page.mine(rests, who).iloc[0]
     keys = ("timm_id", "origin", "weights_sha256", "geometry", "params", "device", "precision",
             "images", "images_skipped", "timm", "torch")  # fmt: skip
     return [(key, row[key]) for key in keys]
@@ -85,8 +86,8 @@ def cost(folder, site, rests, whos):
     lines = []
     for who in whos:
         seen, own = (
-            findings.mine(rests, who).iloc[0],
-            findings.mine(spent[spent["rule"] == "extract"], who),
+            page.mine(rests, who).iloc[0],
+            page.mine(spent[spent["rule"] == "extract"], who),
         )
         name = f"extraction, {name_of(who)}"
         rate = f"{seen['images'] / seen['seconds']:.3g} images/s on {seen['device']}"

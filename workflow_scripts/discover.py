@@ -6,14 +6,14 @@ from tokenscope.backbones.loading import open_backbone, pick_device
 from tokenscope.discovery import lost
 from tokenscope.discovery.sweep import Discoverer, Reader, by_size, coordinates, discover, variables
 from tokenscope.jobs.job import Progress, StopRequest, job, log
-from tokenscope.stores.zarr_store import (
+from tokenscope.stores.receipts import (
     Stopwatch,
-    StoreWriter,
     fingerprint,
     read_receipt,
     weights_of,
     write_receipt,
 )
+from tokenscope.stores.zarr_store import StoreWriter
 
 CHUNK = 256  # images
 

@@ -7,13 +7,13 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from tokenscope.backbones.inputs import batch, padded
 from tokenscope.backbones.loading import open_backbone, pick_device
-from tokenscope.backbones.position_embedding import batch, padded
 from tokenscope.discovery.box_datasets import CORNERS
 from tokenscope.discovery.lost import Setting, components, expand, to_pixels
 from tokenscope.discovery.sweep import Discoverer, Reader
 from tokenscope.jobs.job import job
-from tokenscope.stores.zarr_store import read_receipt, weights_of
+from tokenscope.stores.receipts import read_receipt, weights_of
 
 
 def main(card, images, boxes, chosen, root, spec, candidates, device, output):

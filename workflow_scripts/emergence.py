@@ -7,7 +7,8 @@ import pandas as pd
 from tokenscope.jobs.job import job
 from tokenscope.norms.emergence import norm_summary
 from tokenscope.stats.bootstrap import Bootstrap
-from tokenscope.stores.zarr_store import open_store, read_receipt
+from tokenscope.stores.receipts import read_receipt
+from tokenscope.stores.zarr_store import open_store
 from tokenscope.tables import tidy
 
 
@@ -17,11 +18,9 @@ def main(receipt, who, rules, statistics, output):
     for name in receipt["snapshots"]:
         with open_store(Path(receipt["store"]) / name) as group:
             norms = group["norms"].values[:, :, group["token_kind"].values == "patch"]
-        bootstrap = Bootstrap(
-            len(norms), statistics["resamples"], statistics["seed"], statistics["confidence"]
-        )
+        bootstrap = Bootstrap.of(len(norms), statistics)
         for block in range(norms.shape[1]):
-            rows = tidy.Rows(who, len(norms), statistics["seed"])
+            rows = tidy.TidyRows(who, len(norms), statistics["seed"])
             group = f"step{name}/block{block + 1:02d}"
             for metric, ends in norm_summary(
                 norms[:, block], bootstrap, rules["times_median"]

@@ -10,7 +10,7 @@ import xarray as xr
 from PIL import Image
 
 from tokenscope.jobs.job import job
-from tokenscope.stores.zarr_store import write_text
+from tokenscope.stores.receipts import write_text
 
 QUALITY = 80
 

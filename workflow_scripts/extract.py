@@ -1,7 +1,7 @@
 """One pass of a backbone over a data set: norms, attention rows, similarities, tokens."""
 
 from tokenscope.extraction.loop import coordinates, variables
-from tokenscope.extraction.run import Plan, run_pass
+from tokenscope.extraction.run import PassOutputs, run_pass
 from tokenscope.jobs.job import job
 
 
@@ -10,7 +10,7 @@ def main(keep, **arguments):
 
     def plan(model, rows):
         arrays = variables(model, model.patch_embed.grid_size, keep)
-        return Plan("tokens of a Vision Transformer", arrays, coordinates(rows, model))
+        return PassOutputs("tokens of a Vision Transformer", arrays, coordinates(rows, model))
 
     run_pass(plan, keep=keep, **arguments)
 

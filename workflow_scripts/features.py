@@ -1,9 +1,9 @@
 """One pass of a backbone over a large data set that keeps little of each image."""
 
-from tokenscope.extraction.run import Plan, run_pass
-from tokenscope.extraction.token_bank import Draw, Features, attributes, coordinates, variables
+from tokenscope.extraction.run import PassOutputs, run_pass
+from tokenscope.extraction.token_bank import BankReducer, Draw, attributes, coordinates, variables
 from tokenscope.jobs.job import job
-from tokenscope.stores.zarr_store import read_receipt
+from tokenscope.stores.receipts import read_receipt
 
 
 def main(bank, cutoffs, logits, cls_blocks, **arguments):
@@ -17,9 +17,9 @@ def main(bank, cutoffs, logits, cls_blocks, **arguments):
 
     def plan(model, rows):
         ids = rows["image_id"].tolist()
-        return Plan(
+        return PassOutputs(
             "features of a Vision Transformer", variables(model, draw, logits, cls_blocks),
-            coordinates(rows, model, draw), Features(model, ids, draw), attributes(model, draw),
+            coordinates(rows, model, draw), BankReducer(model, ids, draw), attributes(model, draw),
         )  # fmt: skip
 
     run_pass(plan, keep={"draw": draw, "logits": logits, "cls_blocks": cls_blocks}, **arguments)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from tokenscope.figures import style as plots
+from tokenscope.figures import style
 from tokenscope.jobs.job import job
 from tokenscope.tables import tidy
 
@@ -31,15 +31,15 @@ def main(scores, curves, registers, maps, names, dataset, outputs):
 def neurons(table, name, outputs):
     """Each neuron's activation at outliers against elsewhere, and what it writes, by block."""
     if table.empty:
-        return plots.blank(outputs, f"{name}: no outliers, nothing is attached")
-    figure, (left, right) = plots.plt.subplots(1, 2, figsize=(6.4, 2.6))
+        return style.blank(outputs, f"{name}: no outliers, nothing is attached")
+    figure, (left, right) = style.plt.subplots(1, 2, figsize=(6.4, 2.6))
     rest, moved = table[~table["chosen"]], table[table["chosen"]]
     floor = max(1e-4, float(table[["normal", "outlier"]].to_numpy().max()) / 1e5)
-    for rows, colour, size in ((rest, "0.6", 5), (moved, plots.OUTLIER, 22)):
-        style = {"color": colour, "s": size}
-        left.scatter(rows["normal"].clip(floor), rows["outlier"].clip(floor), lw=0, **style)
+    for rows, colour, size in ((rest, "0.6", 5), (moved, style.OUTLIER, 22)):
+        dots = {"color": colour, "s": size}
+        left.scatter(rows["normal"].clip(floor), rows["outlier"].clip(floor), lw=0, **dots)
         jitter = (rows["neuron"] % 13 - 6) / 26
-        right.scatter(rows["block"] + jitter, rows["contribution"], lw=0, **style)
+        right.scatter(rows["block"] + jitter, rows["contribution"], lw=0, **dots)
     ends = [floor, 2 * float(table[["normal", "outlier"]].to_numpy().max())]
     left.plot(ends, ends, color="0.5", lw=0.6, ls=":")
     left.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
@@ -50,17 +50,17 @@ def neurons(table, name, outputs):
         right.annotate(f"#{row.neuron}", (row.block, row.contribution), xytext=(5, -2),
                        textcoords="offset points", fontsize=7)  # fmt: skip
     kept = int(table.groupby("block").size().max())
-    plots.note(figure, f"{name}: the {kept} leading neurons of each block up to where outliers are "
+    style.note(figure, f"{name}: the {kept} leading neurons of each block up to where outliers are "
                f"most; red: {len(moved)} moved to the register")  # fmt: skip
-    plots.save(figure, outputs)
+    style.save(figure, outputs)
 
 
 def norms(curves, registers, names, outputs):
     """Density of the last block's patch norms before and after, and the registers' mean norms."""
-    figure, axes = plots.panels(len(names) - 1, columns=3, width=2.4, height=1.9, sharey=True)
+    figure, axes = style.panels(len(names) - 1, columns=3, width=2.4, height=1.9, sharey=True)
     last = curves[curves["block"] == curves["block"].max()]
     for axis, name in zip(axes, names[1:], strict=True):
-        for who, colour in ((names[0], "0.55"), (name, plots.BLUE)):
+        for who, colour in ((names[0], "0.55"), (name, style.BLUE)):
             rows = last[last["registers"] == who]
             axis.fill_between(rows["norm"], rows["low"].clip(1e-4), rows["high"].clip(1e-4),
                               color=colour, alpha=0.3, lw=0, step="mid")  # fmt: skip
@@ -68,17 +68,17 @@ def norms(curves, registers, names, outputs):
                       label="before" if who == names[0] else "after")  # fmt: skip
         own = registers[registers["registers"].eq(name) & registers["group"].str.match("reg")]
         for value in own["value"]:
-            axis.axvline(value, color=plots.GREEN, lw=0.8)
+            axis.axvline(value, color=style.GREEN, lw=0.8)
         axis.set(xscale="log", yscale="log", ylim=(1e-3, 60), title=name)
-        plots.plain_log(axis.xaxis)
+        style.plain_log(axis.xaxis)
     axes[0].legend(loc="upper left")
     figure.supxlabel("feature norm of patch tokens, last block (log scale)", fontsize=8)
     figure.supylabel("density over log10 norm", fontsize=8)
-    plots.note(
+    style.note(
         figure,
         "grey: without registers; green: mean norm of a register; bands: bootstrap over images",
     )
-    plots.save(figure, outputs)
+    style.save(figure, outputs)
 
 
 def pictures(data, names, outputs):
@@ -86,7 +86,7 @@ def pictures(data, names, outputs):
     images = min(IMAGES, data[0].sizes["image"])
     with_cls = "cls" in data[0].attrs["queries"].split(",")
     kinds = ["norm", *(["CLS attention"] if with_cls else []), "register's attention"]
-    figure, axes = plots.plt.subplots(
+    figure, axes = style.plt.subplots(
         images, 1 + len(kinds) * len(names) - 1,
         figsize=(0.95 * (len(kinds) * len(names)) + 0.4, 0.95 * images + 1.1), squeeze=False,
     )  # fmt: skip
@@ -95,11 +95,11 @@ def pictures(data, names, outputs):
     # The images with most outliers show most of what registers change.
     shown = np.argsort(-(norms > 3 * medians).sum((1, 2)), kind="stable")[:images]
     attention = [_row(d, "cls") for d in data] + [_row(d, "reg0") for d in data[1:]]
-    scales = {"norm": plots.norm_scale(), "attention": plots.attention_scale(
+    scales = {"norm": style.norm_scale(), "attention": style.attention_scale(
         np.concatenate([a.ravel() for a in attention if a is not None] or [[1]]))}  # fmt: skip
     seen = {}
     for line, i in zip(axes, shown, strict=True):
-        plots.picture(line[0], data[0]["pixels"].values[i].astype(np.uint8))
+        style.picture(line[0], data[0]["pixels"].values[i].astype(np.uint8))
         column = 1
         for kind in kinds:
             for name, one in zip(names, data, strict=True):
@@ -110,16 +110,16 @@ def pictures(data, names, outputs):
                 else:
                     rows = _row(one, "cls" if kind == "CLS attention" else "reg0")
                     values, scale, colours = rows[i], "attention", "magma"
-                seen[scale] = plots.picture(
-                    line[column], values, norm=scales[scale], cmap=plots.cmap(colours)
+                seen[scale] = style.picture(
+                    line[column], values, norm=scales[scale], cmap=style.cmap(colours)
                 )
                 if i == shown[0]:
                     line[column].set_title(f"{kind}\n{name}", fontsize=6)
                 column += 1
-    plots.norm_bar(figure, seen["norm"], axes[:, : 1 + len(names)])
+    style.norm_bar(figure, seen["norm"], axes[:, : 1 + len(names)])
     if "attention" in seen:
-        plots.scale_bar(figure, seen["attention"], axes[:, 1 + len(names) :], "attention / uniform")
-    plots.save(figure, outputs)
+        style.scale_bar(figure, seen["attention"], axes[:, 1 + len(names) :], "attention / uniform")
+    style.save(figure, outputs)
 
 
 def _row(data, query):

@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from tokenscope.figures import style as plots
+from tokenscope.figures import style
 from tokenscope.jobs.job import job
 
 COLUMNS, IMAGES = 12, 2
@@ -15,7 +15,7 @@ def main(file, outputs, limit=3.0):
     blocks, images = data.sizes["block"], min(IMAGES, data.sizes["image"])
     columns = min(COLUMNS, blocks)
     lines = -(-blocks // columns)
-    figure, axes = plots.plt.subplots(
+    figure, axes = style.plt.subplots(
         images * lines, columns + 1, figsize=(1.0 * (columns + 1) + 0.9, 1.15 * images * lines),
         squeeze=False,
     )  # fmt: skip
@@ -23,17 +23,17 @@ def main(file, outputs, limit=3.0):
         axis.axis("off")
     norms = data["norms"].values
     for i in range(images):
-        plots.picture(axes[i * lines, 0], data["pixels"].values[i].astype(np.uint8))
+        style.picture(axes[i * lines, 0], data["pixels"].values[i].astype(np.uint8))
         for block in range(blocks):
             axis = axes[i * lines + block // columns, 1 + block % columns]
-            shown = plots.picture(
+            shown = style.picture(
                 axis, norms[i, block] / np.median(norms[:, block]),
-                norm=plots.norm_scale(limit), cmap=plots.cmap(),
+                norm=style.norm_scale(limit), cmap=style.cmap(),
             )  # fmt: skip
             axis.set_title(f"block {block + 1}", fontsize=7)
-    plots.norm_bar(figure, shown, axes, limit)
-    figure.suptitle(plots.short(data.attrs["backbone"]).replace("\n", " "))
-    plots.save(figure, outputs)
+    style.norm_bar(figure, shown, axes, limit)
+    figure.suptitle(style.short(data.attrs["backbone"]).replace("\n", " "))
+    style.save(figure, outputs)
 
 
 if "snakemake" in globals():

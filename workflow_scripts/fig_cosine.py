@@ -2,16 +2,16 @@
 
 import pandas as pd
 
-from tokenscope.figures import style as plots
+from tokenscope.figures import style
 from tokenscope.jobs.job import job
 from tokenscope.tables import tidy
-from tokenscope.tables.by_backbone import by_backbone, rows_of
+from tokenscope.tables.tidy import by_backbone, rows_of
 
 NOTE = (
     "outlier: the 2 % of tokens with the highest norm, in every model, whether it has artifacts or "
     "not; bands and brackets: bootstrap over images"
 )
-COLOURS = {"outlier": plots.VERMILION, "normal": plots.BLUE}
+COLOURS = {"outlier": style.VERMILION, "normal": style.BLUE}
 
 
 def main(curves, claim3, dataset, settings, density, ratio):
@@ -26,7 +26,7 @@ def main(curves, claim3, dataset, settings, density, ratio):
 
 def densities(groups, outputs):
     """Density of the cosine similarity, with intervals."""
-    figure, axes = plots.panels(max(1, len(groups)))
+    figure, axes = style.panels(max(1, len(groups)))
     for axis, (who, rows) in zip(axes, groups, strict=False):
         for group, colour in COLOURS.items():
             line = rows[rows["group"] == group]
@@ -34,25 +34,25 @@ def densities(groups, outputs):
                 line["cosine"], line["low"], line["high"], color=colour, alpha=0.3, lw=0
             )
             axis.plot(line["cosine"], line["density"], color=colour, label=group)
-        axis.set(xlim=(-1, 1), yscale="log", title=plots.title(who))
+        axis.set(xlim=(-1, 1), yscale="log", title=style.title(who))
         axis.set_ylim(0.01, 60)
     axes[0].legend(loc="upper left")
     figure.supxlabel("cosine similarity with a neighbouring patch", fontsize=8)
     figure.supylabel("density (log scale)", fontsize=8)
-    plots.note(figure, NOTE)
-    plots.save(figure, outputs)
+    style.note(figure, NOTE)
+    style.save(figure, outputs)
 
 
 def ratios(groups, claim3, settings, outputs):
     """How many times likelier an outlier's neighbour is more similar than t, for every t."""
     first = settings["similarities"][0]
-    figure, axes = plots.panels(max(1, len(groups)))
+    figure, axes = style.panels(max(1, len(groups)))
     for axis, (who, rows) in zip(axes, groups, strict=False):
         line = rows[rows["group"] == "ratio"]
         axis.fill_between(
-            line["cosine"], line["low"], line["high"], color=plots.GREEN, alpha=0.3, lw=0
+            line["cosine"], line["low"], line["high"], color=style.GREEN, alpha=0.3, lw=0
         )
-        axis.plot(line["cosine"], line["density"], color=plots.GREEN)
+        axis.plot(line["cosine"], line["density"], color=style.GREEN)
         axis.axhline(1, color="0.5", lw=0.6, ls=":")
         axis.axvline(first, color="0.5", lw=0.6, ls=":")
         found = rows_of(claim3, **who, group="outlier/normal", metric="redundant_region_ratio")
@@ -61,14 +61,14 @@ def ratios(groups, claim3, settings, outputs):
             r = found.iloc[0]
             text = f"\nat {first:g}: {r.value:.2f} [{r.low:.2f}, {r.high:.2f}]"
         axis.set(xlim=(-1, 1), yscale="log")
-        axis.set_title(plots.title(who) + text)
+        axis.set_title(style.title(who) + text)
         low, high = axis.get_ylim()
         axis.set_ylim(min(low, 0.4), max(high, 3))
-        plots.plain_log(axis.yaxis)
+        style.plain_log(axis.yaxis)
     figure.supxlabel("similarity t", fontsize=8)
     figure.supylabel("share above t, outlier / normal", fontsize=8)
-    plots.note(figure, NOTE)
-    plots.save(figure, outputs)
+    style.note(figure, NOTE)
+    style.save(figure, outputs)
 
 
 if "snakemake" in globals():

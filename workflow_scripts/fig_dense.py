@@ -6,7 +6,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
 
 from tokenscope.dense.map_datasets import IGNORE
-from tokenscope.figures import style as plots
+from tokenscope.figures import style
 from tokenscope.jobs.job import job
 
 OTHERS = "#4d4d4d"
@@ -20,35 +20,35 @@ def main(files, depth, names, outputs):
     """
     found = [np.load(file) for file in files]
     count = len(found[0]["image_ids"])
-    figure, axes = plots.plt.subplots(
+    figure, axes = style.plt.subplots(
         count, 2 + len(found), figsize=(1.5 * (2 + len(found)), 1.25 * count + 0.9), squeeze=False
     )
     predicted = [[f[f"found{i}"] for f in found] for i in range(count)]
     for axis, title in zip(
-        axes[0], ["image", "truth", *(plots.short(str(f["backbone"])) for f in found)], strict=True
+        axes[0], ["image", "truth", *(style.short(str(f["backbone"])) for f in found)], strict=True
     ):
         axis.set_title(title, fontsize=7)
     truth = [found[0][f"target{i}"] for i in range(count)]
     if depth:
         seen = np.concatenate([t[t > 0] for t in truth])
-        style = {"vmin": seen.min(), "vmax": seen.max(), "cmap": plots.cmap("magma")}
+        shades = {"vmin": seen.min(), "vmax": seen.max(), "cmap": style.cmap("magma")}
     else:
         classes = present(truth, sum(predicted, []))
         colour_of = np.full(IGNORE + 1, len(COLOURS))
         colour_of[classes[: len(COLOURS)]] = np.arange(min(len(classes), len(COLOURS)))
-        style = {"cmap": ListedColormap([*COLOURS, OTHERS]), "vmin": 0, "vmax": len(COLOURS)}
+        shades = {"cmap": ListedColormap([*COLOURS, OTHERS]), "vmin": 0, "vmax": len(COLOURS)}
         legend(figure, classes, names)
     for i, line in enumerate(axes):
-        plots.picture(line[0], found[0][f"image{i}"])
+        style.picture(line[0], found[0][f"image{i}"])
         for axis, values in zip(line[1:], [truth[i], *predicted[i]], strict=True):
             empty = values == (0 if depth else IGNORE)
             values = values if depth else colour_of[values]
-            shown = plots.picture(axis, np.ma.masked_where(empty, values), **style)
+            shown = style.picture(axis, np.ma.masked_where(empty, values), **shades)
     if depth:
-        plots.scale_bar(figure, shown, axes, "depth (m)  (blue: over the scale)")
+        style.scale_bar(figure, shown, axes, "depth (m)  (blue: over the scale)")
     empty = "Grey" if depth else "White"
-    plots.note(figure, f"Linear heads on frozen tokens, test images. {empty}: does not count.")
-    plots.save(figure, outputs)
+    style.note(figure, f"Linear heads on frozen tokens, test images. {empty}: does not count.")
+    style.save(figure, outputs)
 
 
 def present(truth, predicted):

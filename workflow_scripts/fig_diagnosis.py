@@ -3,10 +3,10 @@
 import pandas as pd
 
 from tokenscope.diagnosis.page import mine
-from tokenscope.diagnosis.setup import name_of
-from tokenscope.figures import style as plots
-from tokenscope.figures.backbone import Sitter, overview
+from tokenscope.figures import style
+from tokenscope.figures.backbone import BackboneFigures, overview
 from tokenscope.jobs.job import job
+from tokenscope.study.diagnose import name_of
 
 
 def main(verdicts, maps, curves, places, backbones, rules, outputs):
@@ -15,8 +15,8 @@ def main(verdicts, maps, curves, places, backbones, rules, outputs):
     sitters = []
     for who, verdict, file in zip(backbones, verdicts, maps, strict=True):
         own = (mine(table[table["dataset"] == who["dataset"]], who) for table in tables)
-        sitters.append(Sitter.of(name_of(who), verdict, *own, file))
-    plots.save(overview(sitters, rules), outputs)
+        sitters.append(BackboneFigures.of(name_of(who), verdict, *own, file))
+    style.save(overview(sitters, rules), outputs)
 
 
 if "snakemake" in globals():

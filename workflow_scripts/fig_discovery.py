@@ -5,7 +5,7 @@ import xarray as xr
 from matplotlib.patches import Rectangle
 
 from tokenscope.discovery.box_iou import iou
-from tokenscope.figures import style as plots
+from tokenscope.figures import style
 from tokenscope.jobs.job import job
 
 
@@ -15,7 +15,7 @@ def main(files, outputs):
     names = maps[0].attrs["image_ids"].split("\n")
     columns = 1 + 2 * len(maps)
     ratios = [float(h) / float(w) for h, w in zip(maps[0]["height"], maps[0]["width"], strict=True)]
-    figure, axes = plots.plt.subplots(
+    figure, axes = style.plt.subplots(
         len(names), columns, figsize=(1.35 * columns, 1.35 * sum(ratios) + 1.0), squeeze=False,
         height_ratios=ratios,
     )  # fmt: skip
@@ -26,23 +26,23 @@ def main(files, outputs):
         for number, data in enumerate(maps):
             shown = panel(line[1 + 2 * number : 3 + 2 * number], data, i, true)
     for number, data in enumerate(maps):
-        head = plots.short(data.attrs["backbone"]).replace("\n", " ")
+        head = style.short(data.attrs["backbone"]).replace("\n", " ")
         axes[0, 1 + 2 * number].set_title(f"{head}\ndegree / patches", fontsize=7)
         axes[0, 2 + 2 * number].set_title(data.attrs["setting"].replace(", ", "\n"), fontsize=6)
-    plots.scale_bar(figure, shown, axes, "degree / patches", "neither")
-    plots.note(
+    style.scale_bar(figure, shown, axes, "degree / patches", "neither")
+    style.note(
         figure,
         "LOST. Star: seed, the patch of lowest degree. Dots: candidates that agree with it. "
         "Tinted: object. Box: green if IoU with a true box is at least 0.5, else orange-red. "
         "Setting above each column, chosen on held-out images.",
     )
-    plots.save(figure, outputs)
+    style.save(figure, outputs)
 
 
 def plots_picture(axis, data, i):
     """The photograph without its padding."""
     height, width = int(data["height"][i]), int(data["width"][i])
-    plots.picture(axis, data["pixels"].values[i, :height, :width].astype(np.uint8))
+    style.picture(axis, data["pixels"].values[i, :height, :width].astype(np.uint8))
     return axis
 
 
@@ -63,7 +63,7 @@ def panel(axes, data, i, true):
     rows, columns = -(-height // patch), -(-width // patch)
     degree = data["degree"].values[i, :rows, :columns] / (rows * columns - 1)
     extent = (-0.5, columns * patch - 0.5, rows * patch - 0.5, -0.5)
-    shown = plots.picture(axes[0], degree, cmap=plots.cmap(), vmin=0, vmax=1, extent=extent)
+    shown = style.picture(axes[0], degree, cmap=style.cmap(), vmin=0, vmax=1, extent=extent)
     y, x = np.divmod(int(data["seed"][i]), columns)
     plots_picture(axes[1], data, i)
     tint = np.zeros((rows, columns, 4))
@@ -71,15 +71,15 @@ def panel(axes, data, i, true):
     axes[1].imshow(tint, extent=extent, interpolation="nearest")
     similar = np.argwhere(data["similar"].values[i, :rows, :columns] == 1)
     middle = (similar + 0.5) * patch
-    axes[1].scatter(middle[:, 1], middle[:, 0], s=1.2, c=plots.YELLOW, linewidths=0)
-    for axis, colour in zip(axes, (plots.OUTLIER, plots.YELLOW), strict=True):
+    axes[1].scatter(middle[:, 1], middle[:, 0], s=1.2, c=style.YELLOW, linewidths=0)
+    for axis, colour in zip(axes, (style.OUTLIER, style.YELLOW), strict=True):
         axis.plot(
             (x + 0.5) * patch, (y + 0.5) * patch, "*", ms=6, color=colour, mec="black", mew=0.3
         )
         axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     box = data["box"].values[i].astype(float)
     good = iou(box[None], true).max() >= 0.5
-    frames(axes[1], box[None], plots.GREEN if good else plots.OUTLIER, 1.5)
+    frames(axes[1], box[None], style.GREEN if good else style.OUTLIER, 1.5)
     return shown
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 
 from tokenscope.cost.accounting import DONE
-from tokenscope.figures import style as plots
+from tokenscope.figures import style
 from tokenscope.jobs.job import job
 
-WORK = {"new": plots.BLUE, "reused": plots.SKY, "spent": plots.YELLOW}
-PARTS = {"gpu_kwh": ("GPU", plots.VERMILION), "cpu_kwh": ("CPU", plots.SKY)}
+WORK = {"new": style.BLUE, "reused": style.SKY, "spent": style.YELLOW}
+PARTS = {"gpu_kwh": ("GPU", style.VERMILION), "cpu_kwh": ("CPU", style.SKY)}
 MOST = 40  # backbones with bars; the rest is one bar
 
 
@@ -55,7 +55,7 @@ def energies(rows, outputs):
         backbones.loc[f"{len(rest)} others"] = rest.sum()
     room = max(len(backbones), len(claims), 4)
     tall = 0.17 * room + 1.5
-    figure, (left, right) = plots.plt.subplots(
+    figure, (left, right) = style.plt.subplots(
         1, 2, figsize=(7.2, tall), gridspec_kw={"width_ratios": [1, 1.5]}
     )
     factor, unit = scale(claims.sum(axis=1))
@@ -66,8 +66,8 @@ def energies(rows, outputs):
     factor, unit = scale(backbones.sum(axis=1))
     stacked(right, backbones * factor, PARTS, rows.backbone.value_counts(), room)
     right.set(xlabel=f"energy in {unit}", title="by backbone")
-    plots.note(figure, f"all attempts, number of them in brackets; {how(rows)}")
-    plots.save(figure, outputs)
+    style.note(figure, f"all attempts, number of them in brackets; {how(rows)}")
+    style.save(figure, outputs)
 
 
 def stacked(axis, table, parts, counts, lines):
@@ -87,14 +87,14 @@ def stacked(axis, table, parts, counts, lines):
 def forecasts(rows, outputs):
     """Measured against forecast seconds of each finished job, with the forecast's interval."""
     found = rows[rows["state"].isin(DONE) & rows["forecast_seconds"].notna()]
-    figure, axis = plots.plt.subplots(figsize=(4.8, 4.2))
+    figure, axis = style.plt.subplots(figsize=(4.8, 4.2))
     if len(found):
         last = found["run"].eq(found["run"].max())
         for i, (rule, group) in enumerate(
             sorted(found.groupby("rule"), key=lambda item: -item[1]["seconds"].sum())
         ):
-            shown = i < len(plots.PALETTE) - 1
-            colour = plots.PALETTE[i] if shown else "0.6"
+            shown = i < len(style.PALETTE) - 1
+            colour = style.PALETTE[i] if shown else "0.6"
             axis.scatter(
                 group["forecast_seconds"], group["seconds"], s=12, zorder=3, linewidths=0.7,
                 marker="o" if shown else "D", edgecolors=colour,
@@ -108,7 +108,7 @@ def forecasts(rows, outputs):
             )  # fmt: skip
             axis.scatter(
                 [], [], s=12, color=colour, marker="o" if shown else "D",
-                label=rule if shown else "other rules" if i == len(plots.PALETTE) - 1 else None,
+                label=rule if shown else "other rules" if i == len(style.PALETTE) - 1 else None,
             )  # fmt: skip
         ends = np.array([found[["forecast_seconds", "seconds"]].min().min() / 2,
                          found[["forecast_seconds", "seconds"]].max().max() * 2])  # fmt: skip
@@ -119,17 +119,17 @@ def forecasts(rows, outputs):
         axis.legend(loc="upper left", fontsize=6)
         new = found[last]
         ratio = new["seconds"].sum() / new["forecast_seconds"].sum()
-        plots.note(
+        style.note(
             figure, f"{len(found)} jobs, those of earlier runs hollow; bars: 90 % interval of the "
             "forecast; dotted: factor 1.5; last run: measured / forecast in sum "
             f"{ratio:.2f} ({len(new)} jobs)",
         )  # fmt: skip
         for direction in (axis.xaxis, axis.yaxis):
-            plots.plain_log(direction)
+            style.plain_log(direction)
     else:
         axis.text(0.5, 0.5, "no job has a forecast", ha="center", transform=axis.transAxes)
     axis.set(xlabel="forecast before the run, seconds", ylabel="measured, seconds")
-    plots.save(figure, outputs)
+    style.save(figure, outputs)
 
 
 def by_backbone(rows, site, outputs):
@@ -138,10 +138,10 @@ def by_backbone(rows, site, outputs):
     sums = found.groupby(["family", "backbone"], sort=False)[["co2_kg", "images"]].sum()
     sums = sums[sums["images"] > 0]
     grams = (1e6 * sums["co2_kg"] / sums["images"]).sort_values(ascending=False)
-    figure, axis = plots.plt.subplots(figsize=(4.8, 0.17 * max(len(grams), 6) + 1.2))
+    figure, axis = style.plt.subplots(figsize=(4.8, 0.17 * max(len(grams), 6) + 1.2))
     families = list(dict.fromkeys(found["family"]))
     for place, ((family, _), value) in enumerate(reversed(list(grams.items()))):
-        colour = plots.PALETTE[families.index(family) % len(plots.PALETTE)]
+        colour = style.PALETTE[families.index(family) % len(style.PALETTE)]
         axis.barh(place, value, color=colour, height=0.75)
         axis.text(value, place, f" {value:.3g}", va="center", fontsize=6)
     names = [name for _, name in reversed(grams.index.tolist())]
@@ -149,8 +149,8 @@ def by_backbone(rows, site, outputs):
     axis.set_ylim(-0.6, max(len(grams), 1) - 0.4)
     axis.set(xlabel="g CO2 per 1,000 images", xlim=(0, 1.15 * grams.max() if len(grams) else 1))
     text = f"extraction, start-up included; {site['intensity']:g} kg/kWh, PUE {site['pue']:g}; "
-    plots.note(figure, text + (how(found) if len(found) else "no extraction yet"))
-    plots.save(figure, outputs)
+    style.note(figure, text + (how(found) if len(found) else "no extraction yet"))
+    style.save(figure, outputs)
 
 
 if "snakemake" in globals():

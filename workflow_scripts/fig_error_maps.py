@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from tokenscope.figures import style as plots
+from tokenscope.figures import style
 from tokenscope.jobs.job import job
 from tokenscope.tables import tidy
-from tokenscope.tables.by_backbone import by_backbone, rows_of
+from tokenscope.tables.tidy import by_backbone, rows_of
 
 SHOWN = {"position_distance": "distance / patches", "pixel_l2_squared": "squared L2 / patch"}
 GROUPS = ("normal", "outlier")
@@ -23,7 +23,7 @@ def main(places, claim4, dataset, outputs):
     claim4 = tidy.read(claim4).query("dataset == @dataset")
     groups = list(by_backbone(claim4))
     count = max(1, len(groups))
-    figure, axes = plots.plt.subplots(count, 4, figsize=(6.4, 1.6 * count + 0.7), squeeze=False)
+    figure, axes = style.plt.subplots(count, 4, figsize=(6.4, 1.6 * count + 0.7), squeeze=False)
     for row, (who, rows) in zip(axes, groups, strict=False):
         for pair, (metric, label) in zip((row[:2], row[2:]), SHOWN.items(), strict=True):
             _maps(figure, pair, rows_of(places, **who, metric=metric), label)
@@ -31,11 +31,11 @@ def main(places, claim4, dataset, outputs):
             if _confounded(rows, group):
                 axis.set_xlabel("crowded: can be guessed", fontsize=6, labelpad=1)
         name = f"{who['family']}/{who['size']}/{who['registers']}"
-        row[0].set_ylabel(plots.short(name), fontsize=7)
+        row[0].set_ylabel(style.short(name), fontsize=7)
     for axis, metric in zip(axes[0], ("position", "position", "pixels", "pixels"), strict=True):
         axis.set_title(f"{metric}\n{axis.get_title()}")
-    plots.note(figure, NOTE)
-    plots.save(figure, outputs)
+    style.note(figure, NOTE)
+    style.save(figure, outputs)
 
 
 def _confounded(rows, group):
@@ -52,10 +52,10 @@ def _maps(figure, axes, table, label):
         tokens = int(rows["tokens"].sum()) if len(rows) else 0
         axis.set_title(f"{group}, {tokens:,} tokens")
         if not tokens:
-            plots.picture(axis, np.full((1, 1), np.nan), cmap=plots.cmap())
+            style.picture(axis, np.full((1, 1), np.nan), cmap=style.cmap())
             continue
         grid = rows.pivot_table(index="row", columns="column", values="value", dropna=False)
-        shown = plots.picture(axis, grid.to_numpy(), cmap=plots.cmap(), vmin=0, vmax=top)
+        shown = style.picture(axis, grid.to_numpy(), cmap=style.cmap(), vmin=0, vmax=top)
     if shown is not None:
         bar = figure.colorbar(shown, ax=list(axes), shrink=0.8, aspect=12, pad=0.02)
         bar.set_label(label, fontsize=6)

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from tokenscope.figures import style as plots
+from tokenscope.figures import style
 from tokenscope.jobs.job import job
-from tokenscope.stats.top_k import verdict
+from tokenscope.stats.top_k import sign_of_interval
 from tokenscope.tables import tidy
 from tokenscope.tables.register_gains import BASE, published_gains
 
@@ -13,7 +13,7 @@ QUESTIONS = {
     "top1_gain_over_r0": "backbone with registers minus the one without, same head",
     f"top1_gain_over_{BASE}": "same backbone: these features minus [CLS; patch mean]",
 }
-COLOURS = {1.0: plots.GREEN, 0.0: plots.VERMILION}  # surely a gain, surely a loss; else grey
+COLOURS = {1.0: style.GREEN, 0.0: style.VERMILION}  # surely a gain, surely a loss; else grey
 NOTE = (
     "bars: bootstrap over {images:,} test images of {dataset}, and over seeds; green: wholly above "
     "zero, orange-red: below; crosses: published, without intervals"
@@ -27,15 +27,15 @@ def main(claim5, published, dataset, outputs):
     for (metric, title), files in zip(QUESTIONS.items(), outputs, strict=True):
         mine = rows[rows["metric"] == metric]
         if not len(mine):
-            plots.blank(files, f"{title}:\nno such pair in this study")
+            style.blank(files, f"{title}:\nno such pair in this study")
             continue
         lines = len(mine) + 1.2 * mine[WHO].drop_duplicates().shape[0]
-        figure, (axis,) = plots.panels(1, width=4.6, height=0.5 + 0.14 * max(4, lines))
+        figure, (axis,) = style.panels(1, width=4.6, height=0.5 + 0.14 * max(4, lines))
         draw(axis, mine, theirs[theirs["metric"] == metric])
         axis.set_xlabel("difference of top-1 (percentage points)")
         note = NOTE.format(images=int(mine["n"].max()), dataset=dataset)
-        plots.note(figure, f"{title}; {note}")
-        plots.save(figure, files)
+        style.note(figure, f"{title}; {note}")
+        style.save(figure, files)
 
 
 def draw(axis, mine, theirs):
@@ -47,11 +47,11 @@ def draw(axis, mine, theirs):
         labels.append(f"{family}/{size}/{registers}")
         y += 1
         for row in rows.itertuples():
-            colour = COLOURS.get(verdict(row.low, row.high), "0.45")
+            colour = COLOURS.get(sign_of_interval(row.low, row.high), "0.45")
             axis.plot([row.low, row.high], [y, y], color=colour, lw=1.6, solid_capstyle="butt")
             axis.plot(row.value, y, "o", color=colour, ms=3.5)
             same = theirs[(theirs[WHO] == list(who)).all(axis=1) & (theirs["group"] == row.group)]
-            axis.plot(same["value"], [y] * len(same), "x", color=plots.BLACK, ms=4.5, mew=0.9)
+            axis.plot(same["value"], [y] * len(same), "x", color=style.BLACK, ms=4.5, mew=0.9)
             ticks.append(y)
             labels.append(row.group)
             y += 1

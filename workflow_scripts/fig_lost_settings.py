@@ -2,25 +2,25 @@
 
 import pandas as pd
 
-from tokenscope.figures import style as plots
+from tokenscope.figures import style
 from tokenscope.jobs.job import job
 
-COLOURS = {"k": plots.BLUE, "v": plots.ORANGE, "q": plots.GREEN, "output": plots.PINK}
+COLOURS = {"k": style.BLUE, "v": style.ORANGE, "q": style.GREEN, "output": style.PINK}
 
 
 def main(settings, dataset, outputs):
     """A panel a backbone; the chosen setting is marked, whatever block it is of."""
     table = pd.read_csv(settings).query("dataset == @dataset")
     groups = list(table.groupby(["family", "size", "registers"], sort=False))
-    figure, axes = plots.panels(len(groups), columns=3, width=2.2, height=1.9, sharey=True)
+    figure, axes = style.panels(len(groups), columns=3, width=2.2, height=1.9, sharey=True)
     for axis, (name, group) in zip(axes, groups, strict=True):
         for facet, colour in COLOURS.items():
-            for normalised, style in ((False, ":"), (True, "-")):
+            for normalised, dashes in ((False, ":"), (True, "-")):
                 line = group.query(
                     "block == block.max() and facet == @facet and normalised == @normalised"
                 ).sort_values("bias")
                 label = f"{facet}{', normalised' if normalised else ''}"
-                axis.plot(line["bias"], line["corloc"], style, color=colour, label=label, lw=1)
+                axis.plot(line["bias"], line["corloc"], dashes, color=colour, label=label, lw=1)
         best = group[group["chosen"]].iloc[0]
         axis.errorbar(
             best["bias"], best["corloc"],
@@ -36,12 +36,12 @@ def main(settings, dataset, outputs):
     axes[0].set_ylabel("CorLoc (%)")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(groups) < 3 else 4)
-    plots.note(
+    style.note(
         figure,
         f"LOST on {dataset}, last block, images that report. Star: the setting chosen on held-out "
         "images, from any of the last blocks, with its interval.",
     )
-    plots.save(figure, outputs)
+    style.save(figure, outputs)
 
 
 if "snakemake" in globals():

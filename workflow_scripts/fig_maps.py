@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from tokenscope.figures import style as plots
+from tokenscope.figures import style
 from tokenscope.figures.gallery_maps import has_cls, relative_attention, relative_norm
 from tokenscope.jobs.job import job
 
@@ -13,15 +13,15 @@ def main(files, layers, outputs, limit=3.0):
     maps = [xr.open_dataset(file, engine="scipy").load() for file in files]
     rows = [(data, layer) for data in maps for layer in layers]
     images = maps[0].sizes["image"]
-    scale = {"feature": plots.norm_scale(limit)}
+    scale = {"feature": style.norm_scale(limit)}
     seen = [relative_attention(data) for data in maps if has_cls(data)]
-    scale["attention"] = plots.attention_scale(np.concatenate([s.ravel() for s in seen] or [[1]]))
-    figure, axes = plots.plt.subplots(
+    scale["attention"] = style.attention_scale(np.concatenate([s.ravel() for s in seen] or [[1]]))
+    figure, axes = style.plt.subplots(
         len(rows) + 1, images, figsize=(1.25 * images + 1.3, 1.22 * (len(rows) + 1) + 0.2),
         squeeze=False,
     )  # fmt: skip
     for axis, pixels in zip(axes[0], maps[0]["pixels"].values.astype(np.uint8), strict=True):
-        plots.picture(axis, pixels)
+        style.picture(axis, pixels)
     shown = {}
     for line, (data, layer) in zip(axes[1:], rows, strict=True):
         _label(line[0], data, layer, len(layers) > 1)
@@ -32,25 +32,25 @@ def main(files, layers, outputs, limit=3.0):
             continue
         values = relative_attention(data) if layer == "attention" else relative_norm(data)
         for axis, panel in zip(line, values, strict=True):
-            shown[layer] = plots.picture(
-                axis, panel, norm=scale[layer], cmap=plots.cmap(COLOURS[layer])
+            shown[layer] = style.picture(
+                axis, panel, norm=scale[layer], cmap=style.cmap(COLOURS[layer])
             )
     half = images // 2
     for number, (layer, image) in enumerate(shown.items()):
         below = axes[:, slice(None) if len(shown) == 1 else slice(number * half, images)]
         below = below[:, :half] if len(shown) > 1 and number == 0 else below
         if layer == "feature":
-            plots.norm_bar(figure, image, below, limit)
+            style.norm_bar(figure, image, below, limit)
         else:
-            plots.scale_bar(figure, image, below, "CLS attention / uniform  (blue: over the scale)")
-    plots.save(figure, outputs)
+            style.scale_bar(figure, image, below, "CLS attention / uniform  (blue: over the scale)")
+    style.save(figure, outputs)
 
 
 COLOURS = {"attention": "magma", "feature": "viridis"}
 
 
 def _label(axis, data, layer, several):
-    text = plots.short(data.attrs["backbone"]) + (f"\n{layer}" if several else "")
+    text = style.short(data.attrs["backbone"]) + (f"\n{layer}" if several else "")
     axis.text(-0.05, 0.5, text, transform=axis.transAxes, ha="right", va="center", fontsize=7)
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from tokenscope.figures import style as plots
+from tokenscope.figures import style
 from tokenscope.figures.backbone import norms_by_block
 from tokenscope.jobs.job import job
 from tokenscope.tables import tidy
-from tokenscope.tables.by_backbone import WHO, by_backbone, rows_of
+from tokenscope.tables.tidy import WHO, by_backbone, rows_of
 
 
 def main(curves, places, claim1, claim2, backbones, dataset, rules, outputs):
@@ -30,50 +30,50 @@ def last_block(curves, claim1, rules, outputs):
     """Density of last-block norms with its interval; the outlier rule's cutoff in red."""
     times = rules["times_median"]
     groups = list(by_backbone(curves))
-    figure, axes = plots.panels(len(groups), width=2.3, sharey=True)
+    figure, axes = style.panels(len(groups), width=2.3, sharey=True)
     for axis, (who, rows) in zip(axes, groups, strict=True):
         rows = rows[rows["block"] == rows["block"].max()]
         median = rows["median"].iloc[0]
         half = np.sqrt(rows["norm"].iloc[1] / rows["norm"].iloc[0])
         edges = np.append(rows["norm"] / half, rows["norm"].iloc[-1] * half)
         axis.stairs(
-            rows["high"], edges, baseline=rows["low"], fill=True, color=plots.SKY, alpha=0.6
+            rows["high"], edges, baseline=rows["low"], fill=True, color=style.SKY, alpha=0.6
         )
-        axis.stairs(rows["density"], edges, baseline=None, color=plots.BLUE)
+        axis.stairs(rows["density"], edges, baseline=None, color=style.BLUE)
         axis.axvline(median, color="0.5", lw=0.8, ls=":")
-        axis.axvline(times * median, color=plots.OUTLIER, lw=0.8)
+        axis.axvline(times * median, color=style.OUTLIER, lw=0.8)
         share = _of(claim1, who, "last_block", f"share_norm_over_{times:g}x_median")
         verdict = _of(claim1, who, "last_block", "has_artifacts")["value"]
         words = {0.0: "no artifacts", 1.0: "artifacts"}.get(verdict, "undecided")
         axis.set(xscale="log", yscale="log", ylim=(1e-3, 60))
         axis.set_title(
-            f"{plots.title(who)}\n{words}: {share.value:.2f} % [{share.low:.2f}, {share.high:.2f}]"
+            f"{style.title(who)}\n{words}: {share.value:.2f} % [{share.low:.2f}, {share.high:.2f}]"
         )
-        plots.plain_log(axis.xaxis)
+        style.plain_log(axis.xaxis)
     figure.supxlabel("feature norm of patch tokens, last block (log scale)", fontsize=8)
     figure.supylabel("density over log10 norm", fontsize=8)
-    plots.note(
+    style.note(
         figure,
         f"share of tokens over {times:g} x median (red line; grey: median); "
         "bands and brackets: bootstrap over images",
     )
-    plots.save(figure, outputs)
+    style.save(figure, outputs)
 
 
 def by_block(curves, claim2, rules, outputs):
     """Density of norms as a picture over blocks, with the block where outliers start."""
     groups = list(by_backbone(curves))
-    figure, axes = plots.panels(len(groups), height=1.7)
+    figure, axes = style.panels(len(groups), height=1.7)
     for axis, (who, rows) in zip(axes, groups, strict=True):
         onset = _of(claim2, who, "depth", "onset_block")["value"]
         shown = norms_by_block(axis, rows, onset, rules["times_median"])
         start = f"outliers from block {onset:.0f}" if np.isfinite(onset) else "no outliers"
-        axis.set_title(f"{plots.title(who)}\n{start}")
+        axis.set_title(f"{style.title(who)}\n{start}")
     figure.supxlabel("block", fontsize=8)
     figure.supylabel("feature norm (log scale; red: the cutoff)", fontsize=8)
     bar = figure.colorbar(shown, ax=axes, label="density over log10 norm", extend="both")
     bar.outline.set_visible(False)
-    plots.save(figure, outputs)
+    style.save(figure, outputs)
 
 
 def by_depth(claim2, rules, outputs):
@@ -81,12 +81,12 @@ def by_depth(claim2, rules, outputs):
     metric = f"share_norm_over_{rules['times_median']:g}x_median"
     table = claim2[claim2["metric"] == metric]
     families = list(table.groupby("family", sort=False))
-    figure, axes = plots.panels(len(families), columns=3, width=2.6, height=2.0, sharey=True)
+    figure, axes = style.panels(len(families), columns=3, width=2.6, height=2.0, sharey=True)
     for axis, (family, rows) in zip(axes, families, strict=True):
         groups = rows.groupby(["size", "registers"], sort=False)
         for number, ((size, registers), line) in enumerate(groups):
             depth = np.arange(1, len(line) + 1) / len(line)
-            colour = plots.PALETTE[number % len(plots.PALETTE)]
+            colour = style.PALETTE[number % len(style.PALETTE)]
             axis.plot(
                 depth, line["value"], color=colour, label=f"{size} {registers}",
                 ls="-" if registers.startswith("r0") else "--", marker=".", ms=3,
@@ -98,7 +98,7 @@ def by_depth(claim2, rules, outputs):
         axis.legend()
     figure.supxlabel("depth (block / all blocks)", fontsize=8)
     figure.supylabel(f"tokens over {rules['times_median']:g} x median (%)", fontsize=8)
-    plots.save(figure, outputs)
+    style.save(figure, outputs)
 
 
 def by_size(claim2, backbones, rules, outputs):
@@ -108,47 +108,47 @@ def by_size(claim2, backbones, rules, outputs):
         backbones[["family", "size", "registers", "dataset", "params"]]
     )
     peak = table.loc[table.groupby(WHO)["value"].idxmax()]
-    figure, axis = plots.plt.subplots(figsize=(4.4, 3.0))
+    figure, axis = style.plt.subplots(figsize=(4.4, 3.0))
     for number, (family, rows) in enumerate(peak.groupby("family", sort=False)):
         for registers, points in rows.groupby(rows["registers"].str.startswith("r0")):
             axis.errorbar(
                 points["params"] / 1e6, points["value"],
                 [points["value"] - points["low"], points["high"] - points["value"]],
                 fmt="o" if registers else "s", ms=4, lw=0.8, capsize=2,
-                mfc=None if registers else "w", color=plots.PALETTE[number % len(plots.PALETTE)],
+                mfc=None if registers else "w", color=style.PALETTE[number % len(style.PALETTE)],
                 label=f"{family}, {'without' if registers else 'with'} registers",
             )  # fmt: skip
     ends = peak["params"].min() / 1e6 / 2, peak["params"].max() / 1e6 * 2
     axis.set(xscale="log", xlim=ends, ylim=(0, 100), xlabel="parameters (millions)")
-    plots.plain_log(axis.xaxis)
+    style.plain_log(axis.xaxis)
     axis.set_yscale("symlog", linthresh=rules["min_share"])
     axis.set_ylabel(f"tokens over {rules['times_median']:g} x median (%), at the peak block")
     axis.axhline(rules["min_share"], color="0.5", lw=0.6, ls=":")
     axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    plots.save(figure, outputs)
+    style.save(figure, outputs)
 
 
 def by_place(places, claim1, rules, outputs):
     """How often each place of the patch grid holds an outlier."""
     groups = list(by_backbone(places))
-    figure, axes = plots.panels(len(groups), columns=5, width=1.7, height=1.8)
+    figure, axes = style.panels(len(groups), columns=5, width=1.7, height=1.8)
     top = max(1.0, places["times_median"].max())
     for axis, (who, rows) in zip(axes, groups, strict=True):
         grid = rows.pivot(index="row", columns="column", values="times_median").values
-        shown = plots.picture(axis, grid, cmap="magma", vmin=0, vmax=top)
+        shown = style.picture(axis, grid, cmap="magma", vmin=0, vmax=top)
         entropy = _of(claim1, who, "outlier", "position_entropy")["value"]
         text = f"entropy {entropy:.2f}" if np.isfinite(entropy) else "no outliers"
         axis.set_xlabel(text, fontsize=6.5)
-        axis.set_title(plots.title(who), fontsize=6.5)
+        axis.set_title(style.title(who), fontsize=6.5)
     times = rules["times_median"]
     bar = figure.colorbar(shown, ax=axes, shrink=0.7, aspect=30)
     bar.outline.set_visible(False)
-    plots.note(
+    style.note(
         figure,
         f"images (%) with a token over {times:g} x median at each place; "
         "entropy: 1 anywhere, 0 in one place",
     )
-    plots.save(figure, outputs)
+    style.save(figure, outputs)
 
 
 if "snakemake" in globals():

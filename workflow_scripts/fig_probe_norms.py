@@ -3,17 +3,17 @@
 import numpy as np
 import pandas as pd
 
-from tokenscope.figures import style as plots
+from tokenscope.figures import style
 from tokenscope.jobs.job import job
 from tokenscope.tables import tidy
-from tokenscope.tables.by_backbone import by_backbone, rows_of
+from tokenscope.tables.tidy import by_backbone, rows_of
 
 SHOWN = {
     "position_top1": "position top-1 / %",
     "pixel_l2_squared": "pixels, squared L2",
     "class_top1": "class top-1 / %",
 }
-COLOURS = {"normal": plots.BLUE, "outlier": plots.OUTLIER}
+COLOURS = {"normal": style.BLUE, "outlier": style.OUTLIER}
 SHIFT = 13  # from the tenths of normal tokens to those of outliers
 NOTE = (
     "Test tokens of each group in tenths by feature norm, whose median is written below the 1st, "
@@ -28,18 +28,18 @@ def main(norms, claim4, dataset, outputs):
     claim4 = tidy.read(claim4).query("dataset == @dataset")
     groups = list(by_backbone(claim4))
     count = max(1, len(groups))
-    figure, axes = plots.plt.subplots(
+    figure, axes = style.plt.subplots(
         3, count, figsize=(max(3.4, 1.8 * count + 0.4), 5), squeeze=False
     )
     for column, (who, rows) in zip(axes.T, groups, strict=False):
         for axis, metric in zip(column, SHOWN, strict=True):
             _panel(axis, rows_of(norms, **who, metric=metric), rows, metric)
-        column[0].set_title(plots.title(who), pad=12)
+        column[0].set_title(style.title(who), pad=12)
     for axis, label in zip(axes[:, 0], SHOWN.values(), strict=True):
         axis.set_ylabel(label)
     figure.supxlabel("feature norm of the tenth", fontsize=8)
-    plots.note(figure, NOTE)
-    plots.save(figure, outputs)
+    style.note(figure, NOTE)
+    style.save(figure, outputs)
 
 
 def _panel(axis, table, claim4, metric):

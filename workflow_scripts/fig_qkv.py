@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from tokenscope.figures import style as plots
+from tokenscope.figures import style
 from tokenscope.jobs.job import job
 
 FACETS = {"q_norm": "query", "k_norm": "key", "v_norm": "value", "norms": "output"}
@@ -15,29 +15,29 @@ def main(files, outputs, limit=3.0):
     maps = [xr.open_dataset(file, engine="scipy").load() for file in files]
     images = min(IMAGES, maps[0].sizes["image"])
     wide = len(FACETS) + 1
-    figure, axes = plots.plt.subplots(
+    figure, axes = style.plt.subplots(
         len(maps), images * wide, figsize=(1.0 * images * wide + 1.6, 1.05 * len(maps) + 0.5),
         squeeze=False,
     )  # fmt: skip
     shown = None
     for line, data in zip(axes, maps, strict=True):
         line[0].set_ylabel(
-            plots.short(data.attrs["backbone"]), rotation=0, ha="right", va="center", fontsize=7
+            style.short(data.attrs["backbone"]), rotation=0, ha="right", va="center", fontsize=7
         )
         for i in range(images):
-            plots.picture(line[i * wide], data["pixels"].values[i].astype(np.uint8))
+            style.picture(line[i * wide], data["pixels"].values[i].astype(np.uint8))
             for n, (name, label) in enumerate(FACETS.items(), start=1):
                 values = data[name].values
                 values = values[:, -1] if name == "norms" else values
                 axis = line[i * wide + n]
-                shown = plots.picture(
-                    axis, values[i] / np.median(values), norm=plots.norm_scale(limit),
-                    cmap=plots.cmap(),
+                shown = style.picture(
+                    axis, values[i] / np.median(values), norm=style.norm_scale(limit),
+                    cmap=style.cmap(),
                 )  # fmt: skip
                 if data is maps[0]:
                     axis.set_title(label)
-    plots.norm_bar(figure, shown, axes, limit)
-    plots.save(figure, outputs)
+    style.norm_bar(figure, shown, axes, limit)
+    style.save(figure, outputs)
 
 
 if "snakemake" in globals():

@@ -2,14 +2,14 @@
 
 import pandas as pd
 
-from tokenscope.figures import style as plots
+from tokenscope.figures import style
 from tokenscope.jobs.job import job
-from tokenscope.study import register_names as kinds
+from tokenscope.study import register_names
 from tokenscope.tables import tidy
 
 COLOURS = {
-    "trained": plots.BLUE, "scratch": plots.BLUE, "finetuned": plots.GREEN,
-    "testtime": plots.VERMILION, "random": "0.6",
+    "trained": style.BLUE, "scratch": style.BLUE, "finetuned": style.GREEN,
+    "testtime": style.VERMILION, "random": "0.6",
 }  # fmt: skip
 NAMES = {
     "trained": "released with registers", "scratch": "trained here", "finetuned": "fine-tuned here",
@@ -25,15 +25,17 @@ def main(registers, dataset, times, output):
         ("last_block", share, f"tokens over\n{times:g} x median (%)"),
         ("own_head", "top1", "top-1, own head (%)"),
     ]
-    table["base"] = [kinds.base(name) for name in table["registers"]]
-    table["r"] = [int(kinds.REGISTERS.fullmatch(name)["count"]) for name in table["registers"]]
+    table["base"] = [register_names.base(name) for name in table["registers"]]
+    table["r"] = [
+        int(register_names.REGISTERS.fullmatch(name)["count"]) for name in table["registers"]
+    ]
     counts = table.groupby(["family", "size", "base"], sort=False)["r"].nunique()
     groups = list(counts[counts > 1].index)
     if not groups:
-        return plots.blank(output, "no backbone of this study has several numbers of registers")
+        return style.blank(output, "no backbone of this study has several numbers of registers")
     columns = min(6, len(groups))
     bands = -(-len(groups) // columns)
-    figure, axes = plots.plt.subplots(
+    figure, axes = style.plt.subplots(
         2 * bands, columns, figsize=(max(4.4, 1.75 * columns + 0.6), 2.9 * bands + 0.8),
         squeeze=False,
     )  # fmt: skip
@@ -56,8 +58,8 @@ def main(registers, dataset, times, output):
         axis.set_xlabel("number of registers")
     names = [NAMES[kind] for kind in shown]
     figure.legend(shown.values(), names, loc="outside lower center", ncols=min(3, len(names)))
-    plots.note(figure, "bars: bootstrap over images; dotted: the same backbone without registers")
-    plots.save(figure, output)
+    style.note(figure, "bars: bootstrap over images; dotted: the same backbone without registers")
+    style.save(figure, output)
 
 
 def _lines(axis, rows, base):

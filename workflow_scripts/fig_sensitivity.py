@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from tokenscope.figures import style as plots
+from tokenscope.figures import style
 from tokenscope.jobs.job import job
 from tokenscope.tables import tidy
-from tokenscope.tables.by_backbone import WHO, by_backbone
+from tokenscope.tables.tidy import WHO, by_backbone
 
 NOTE = (
     "Class probe, top-1 of outlier tokens minus that of normal tokens of the same images; bars: "
@@ -23,7 +23,7 @@ def main(rows, published, dataset, outputs):
     names = list(dict.fromkeys(table["group"]))
     theirs = differences(pd.read_csv(published))
     count = max(1, len(groups))
-    figure, axes = plots.plt.subplots(
+    figure, axes = style.plt.subplots(
         1, count, figsize=(max(4.4, 2.3 * count + 1.6), 0.24 * len(names) + 1.5), squeeze=False,
         sharey=True,
     )  # fmt: skip
@@ -34,7 +34,7 @@ def main(rows, published, dataset, outputs):
         for value in theirs.drop(same.index).to_numpy():
             axis.axvline(value, color="0.6", lw=0.7, ls=":")
         for value in same.to_numpy():
-            axis.axvline(value, color=plots.BLUE, lw=1)
+            axis.axvline(value, color=style.BLUE, lw=1)
         for row in mine.itertuples():
             y = names.index(row.group)
             if row.value != row.value:
@@ -42,17 +42,17 @@ def main(rows, published, dataset, outputs):
                 axis.text(0.02, y, text, fontsize=6, va="center", transform=_left(axis))
                 continue
             ends = [[row.value - row.low], [row.high - row.value]]
-            colour = plots.OUTLIER if y == 0 else plots.BLACK
+            colour = style.OUTLIER if y == 0 else style.BLACK
             axis.errorbar(row.value, y, xerr=ends, fmt="o", ms=3, lw=0.9, color=colour)
             counts = f"{trained[*key, row.group]:,.0f}, {row.n:,}"
             axis.text(1.01, y, counts, fontsize=6, va="center", transform=_left(axis))
-        axis.set_title(plots.title(who))
+        axis.set_title(style.title(who))
     if names:
         axes[0, 0].set_yticks(range(len(names)), names)
         axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
     figure.supxlabel("outlier - normal, top-1 / points", fontsize=8)
-    plots.note(figure, NOTE)
-    plots.save(figure, outputs)
+    style.note(figure, NOTE)
+    style.save(figure, outputs)
 
 
 def differences(published):

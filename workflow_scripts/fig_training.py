@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from tokenscope.figures import style as plots
+from tokenscope.figures import style
 from tokenscope.jobs.job import job
 from tokenscope.tables import tidy
 from tokenscope.training.summary import WHO, stem
@@ -39,9 +39,9 @@ def before_after(curves, bases, times, sample, outputs):
     """Density of last-block norms, grey before, blue after; both cutoffs."""
     curves = curves.assign(key=_key(curves))
     curves = curves[curves["block"] == curves.groupby("key")["block"].transform("max")]
-    figure, axes = plots.panels(len(bases), sharey=True)
+    figure, axes = style.panels(len(bases), sharey=True)
     for axis, (key, base) in zip(axes, bases.items(), strict=True):
-        for name, colour, label in ((base, "0.55", "before"), (key, plots.BLUE, "after")):
+        for name, colour, label in ((base, "0.55", "before"), (key, style.BLUE, "after")):
             rows = curves[curves["key"] == name]
             if not len(rows):
                 continue
@@ -53,16 +53,16 @@ def before_after(curves, bases, times, sample, outputs):
         axis.set(xscale="log", yscale="log", ylim=(1e-3, 60))
         family, size, registers = key.split("/")
         axis.set_title(f"{family}\n{size} {registers}", fontsize=6.5)
-        plots.plain_log(axis.xaxis)
+        style.plain_log(axis.xaxis)
     axes[0].legend(loc="upper left")
     figure.supxlabel("feature norm of patch tokens, last block (log scale)", fontsize=8)
     figure.supylabel("density over log10 norm", fontsize=8)
     scratch = "" if all(bases.values()) else "; from scratch there is no before"
-    plots.note(
+    style.note(
         figure, f"{sample}; dashed: {times:g} x median, before and after{scratch}; bands: "
         "bootstrap over images",
     )  # fmt: skip
-    plots.save(figure, outputs)
+    style.save(figure, outputs)
 
 
 def against_registers(training, times, sample, outputs):
@@ -70,7 +70,7 @@ def against_registers(training, times, sample, outputs):
     wanted = [("after: own_head", "top1", "top-1 (%)"),
               ("after: last_block", f"share_norm_over_{times:g}x_median",
                f"tokens over {times:g} x median (%)")]  # fmt: skip
-    figure, axes = plots.plt.subplots(1, 2, figsize=(6.4, 2.6))
+    figure, axes = style.plt.subplots(1, 2, figsize=(6.4, 2.6))
     notes = set()
     for axis, (group, metric, label) in zip(axes, wanted, strict=True):
         rows = training[training["metric"].eq(metric)]
@@ -85,7 +85,7 @@ def against_registers(training, times, sample, outputs):
             line = line.sort_values("count")
             ends = [line["value"] - line["low"], line["high"] - line["value"]]
             axis.errorbar(line["count"], line["value"], np.nan_to_num(ends), marker="o", ms=3.5,
-                          capsize=2, lw=1, color=plots.PALETTE[number % len(plots.PALETTE)],
+                          capsize=2, lw=1, color=style.PALETTE[number % len(style.PALETTE)],
                           label=f"{name} {size}")  # fmt: skip
         counts = sorted(both["count"].unique())
         axis.set_xscale("symlog", base=2, linthresh=1)
@@ -99,8 +99,8 @@ def against_registers(training, times, sample, outputs):
             _none(axis, times)
     axes[1].set_ylim(bottom=0)
     axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=6)
-    plots.note(figure, "intervals: " + " and ".join(sorted(notes)))
-    plots.save(figure, outputs)
+    style.note(figure, "intervals: " + " and ".join(sorted(notes)))
+    style.save(figure, outputs)
 
 
 def _none(axis, times):
@@ -115,11 +115,11 @@ def _count(registers):
 
 def learning(histories, outputs):
     """Loss and held-out top-1 against updates."""
-    figure, axes = plots.plt.subplots(1, 3, figsize=(7.2, 2.4))
+    figure, axes = style.plt.subplots(1, 3, figsize=(7.2, 2.4))
     styles = ["-", "--", "-.", ":"]
     for number, (name, rows) in enumerate(histories.groupby(_key(histories), sort=False)):
-        colour = plots.PALETTE[number % len(plots.PALETTE)]
-        line = styles[number // len(plots.PALETTE) % len(styles)]
+        colour = style.PALETTE[number % len(style.PALETTE)]
+        line = styles[number // len(style.PALETTE) % len(styles)]
         for axis, column in zip(axes, ("loss", "top1", "patch_norm"), strict=True):
             axis.plot(rows["step"], rows[column], color=colour, ls=line, marker=".", ms=4,
                       label=name)  # fmt: skip
@@ -128,9 +128,9 @@ def learning(histories, outputs):
         axis.set(xlabel="updates", ylabel=label)
     axes[2].set_ylim(bottom=0)
     axes[2].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=6)
-    plots.note(figure, "a line is one training, without interval; measured while it ran, so on "
+    style.note(figure, "a line is one training, without interval; measured while it ran, so on "
                "augmented images, top-1 on a few held out of training")  # fmt: skip
-    plots.save(figure, outputs)
+    style.save(figure, outputs)
 
 
 def register_norms(training, outputs):
@@ -143,38 +143,38 @@ def register_norms(training, outputs):
         if rows["group"].str.match("after: reg").any()
     ]
     if not names:
-        return plots.blank(outputs, "no backbone trained here has registers")
-    figure, axes = plots.panels(len(names), columns=4, height=1.5)
+        return style.blank(outputs, "no backbone trained here has registers")
+    figure, axes = style.panels(len(names), columns=4, height=1.5)
     for axis, name in zip(axes, names, strict=True):
         rows = after[(after[WHO] == list(name)).all(axis=1)].set_index(["group", "metric"])
         tokens = rows[rows.index.get_level_values(1) == "norm_mean"]
         labels = [g.removeprefix("after: ") for g in tokens.index.get_level_values(0)]
         ends = [tokens["value"] - tokens["low"], tokens["high"] - tokens["value"]]
         axis.errorbar(range(len(tokens)), tokens["value"], ends, fmt="o", ms=4, capsize=2,
-                      color=plots.BLUE)  # fmt: skip
-        for metric, style in (("norm_median", "-"), ("norm_p98", ":")):
-            axis.axhline(rows.loc[("after: last_block", metric), "value"], color="0.5", ls=style,
+                      color=style.BLUE)  # fmt: skip
+        for metric, dashes in (("norm_median", "-"), ("norm_p98", ":")):
+            axis.axhline(rows.loc[("after: last_block", metric), "value"], color="0.5", ls=dashes,
                          lw=0.8)  # fmt: skip
         axis.set_xticks(range(len(tokens)), labels=labels)
         axis.set_ylim(bottom=0)
         axis.set_title(f"{name[0]}\n{name[1]} {name[2]}", fontsize=6.5)
     figure.supylabel("norm, last block", fontsize=8)
-    plots.note(figure, "mean norm of CLS and registers; grey: median (line) and 98th percentile "
+    style.note(figure, "mean norm of CLS and registers; grey: median (line) and 98th percentile "
                "(dotted) of patches; bars: bootstrap over images")  # fmt: skip
-    plots.save(figure, outputs)
+    style.save(figure, outputs)
 
 
 def over_steps(emergence, times, sample, outputs):
     """Outlier share by block, and quantiles of the last block's norm, against updates."""
     names = list(dict.fromkeys(_key(emergence)))
     if not names:
-        return plots.blank(outputs, "no training of this study keeps snapshots")
-    figure, axes = plots.plt.subplots(
+        return style.blank(outputs, "no training of this study keeps snapshots")
+    figure, axes = style.plt.subplots(
         2, len(names), figsize=(max(4.4, 2.1 * len(names) + 0.6), 4.0), squeeze=False, sharex=True,
         sharey="row",
     )  # fmt: skip
     share, blocks = f"share_norm_over_{times:g}x_median", emergence["block"].max()
-    colours = plots.plt.get_cmap("viridis", blocks)
+    colours = style.plt.get_cmap("viridis", blocks)
     for column, name in enumerate(names):
         rows = emergence[_key(emergence) == name]
         upper, lower = axes[0, column], axes[1, column]
@@ -183,7 +183,7 @@ def over_steps(emergence, times, sample, outputs):
             upper.fill_between(line["step"], line["low"], line["high"], color=colours(block - 1),
                                alpha=0.2, lw=0)  # fmt: skip
         last = rows[rows["block"] == rows["block"].max()]
-        marks = {"norm_median": plots.BLUE, "norm_p98": plots.ORANGE, "norm_p999": plots.VERMILION}
+        marks = {"norm_median": style.BLUE, "norm_p98": style.ORANGE, "norm_p999": style.VERMILION}
         for metric, colour in marks.items():
             line = last[last["metric"] == metric]
             label = {"norm_median": "median", "norm_p98": "98 %", "norm_p999": "99.9 %"}[metric]
@@ -200,13 +200,13 @@ def over_steps(emergence, times, sample, outputs):
     axes[1, 0].set_ylabel("norm of patches, last block")
     axes[1, 0].legend()
     figure.supxlabel("updates", fontsize=8)
-    scale = plots.plt.cm.ScalarMappable(plots.plt.Normalize(0.5, blocks + 0.5), colours)
+    scale = style.plt.cm.ScalarMappable(style.plt.Normalize(0.5, blocks + 0.5), colours)
     bar = figure.colorbar(
         scale, ax=axes[0], label="block", ticks=range(1, blocks + 1, max(1, blocks // 6))
     )
     bar.outline.set_visible(False)
-    plots.note(figure, f"patch tokens of {sample}; bands: bootstrap over images")
-    plots.save(figure, outputs)
+    style.note(figure, f"patch tokens of {sample}; bands: bootstrap over images")
+    style.save(figure, outputs)
 
 
 if "snakemake" in globals():

@@ -13,16 +13,14 @@ from tokenscope.extraction.loop import coordinates, extract, variables
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.readers import StreamedImages
 from tokenscope.jobs.job import job, log
-from tokenscope.stores.zarr_store import (
+from tokenscope.stores.receipts import (
     Stopwatch,
-    StoreWriter,
     fingerprint,
-    open_store,
     read_receipt,
     weights_of,
-    write_group,
     write_receipt,
 )
+from tokenscope.stores.zarr_store import StoreWriter, open_store, write_group
 
 THUMBNAIL = 192
 

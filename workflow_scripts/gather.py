@@ -5,12 +5,13 @@ import textwrap
 import pandas as pd
 
 from tokenscope.jobs.job import job
-from tokenscope.stats.top_k import verdict
+from tokenscope.stats.top_k import sign_of_interval
 from tokenscope.study.register_names import is_control
 from tokenscope.tables import paired, tidy
 from tokenscope.tables.captions import NOTES, TITLES
+from tokenscope.tables.formatting import as_text, interval_text
 from tokenscope.tables.probe_tables import HEADER, tables
-from tokenscope.tables.published import Published, ends, spoken
+from tokenscope.tables.published import Published
 from tokenscope.tables.register_gains import BASE, WITH_REGISTERS
 
 
@@ -41,7 +42,7 @@ def page(table, claim, provenance, published):
         lines += ["| group | quantity | value | interval | published | n |", "|-|-|-|-|-|-|"]
         for row in group.itertuples():
             cited = published.citations((*who, row.group, row.metric), dataset)
-            value = f"{spoken(row.value, row.unit)} | {ends(row.low, row.high)}"
+            value = f"{as_text(row.value, row.unit)} | {interval_text(row.low, row.high)}"
             lines.append(f"| {row.group} | {row.metric} | {value} | {cited} | {row.n} |")
         lines.append("")
     if not len(table):
@@ -80,7 +81,7 @@ def verdicts(table, published):
         cited = published.citations((*who, gain.group, gain.metric))
         base = gain.metric.removeprefix("top1_gain_over_")
         value = f"{gain.value:+.2f} | {gain.low:+.2f} to {gain.high:+.2f} | {cited}"
-        said = spoken(verdict(gain.low, gain.high), "verdict")
+        said = as_text(sign_of_interval(gain.low, gain.high), "verdict")
         lines.append(
             f"| {'/'.join(who)} | {gain.dataset} | {gain.group} | {base} | {value} | {said} |"
         )
@@ -121,7 +122,7 @@ def differences(table, published):
         cited = published.citations((*who, row.group, row.metric), row.dataset)
         cells = ["/".join(who), row.dataset, row.group, row.metric.removesuffix(paired.MINUS)]
         cells += [f"{row.value:+.4g} {row.unit}", f"{row.low:+.4g} to {row.high:+.4g}", cited]
-        cells.append(spoken(paired.helps(row.metric, row.low, row.high), "verdict"))
+        cells.append(as_text(paired.helps(row.metric, row.low, row.high), "verdict"))
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 

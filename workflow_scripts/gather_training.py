@@ -5,7 +5,7 @@ import textwrap
 import pandas as pd
 
 from tokenscope.jobs.job import job
-from tokenscope.stores.zarr_store import read_receipt
+from tokenscope.stores.receipts import read_receipt
 from tokenscope.tables import tidy
 from tokenscope.training.summary import SETTINGS, WHO, chosen, curve_rows, over_seeds
 
@@ -53,7 +53,7 @@ def _rows(one, tables):
         before = chosen(tables[one["base"]])
         parts.append(before.assign(group="before: " + before["group"], **who))
     card = read_receipt(one["card"])
-    facts = tidy.Rows({**who, "dataset": card["recipe"].get("dataset", "")}, card["images"], "")
+    facts = tidy.TidyRows({**who, "dataset": card["recipe"].get("dataset", "")}, card["images"], "")
     for metric, value in curve_rows(pd.read_csv(one["history"])).items():
         facts.add("training", "curve", metric, value, unit="percent" if "top1" in metric else "")
     facts.add("training", "size", "parameters_trained", card["trained_parameters"])

@@ -8,12 +8,16 @@ import torch
 from scipy import stats
 
 from tokenscope.backbones.loading import pick_device
-from tokenscope.classification.linear import Recipe, knn_ranks, ranks, read, train
+from tokenscope.classification.features import read
+from tokenscope.classification.knn import knn_ranks
+from tokenscope.classification.linear import Recipe, ranks, train
 from tokenscope.classification.published_heads import open_head
 from tokenscope.errors import StudyError
 from tokenscope.jobs.job import Progress, StopRequest, job, log
-from tokenscope.stats.top_k import TOP, Accuracy, Ranks, group_name, make_bootstrap
-from tokenscope.stores.zarr_store import open_store, read_receipt
+from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stats.top_k import TOP, Accuracy, Ranks, group_name
+from tokenscope.stores.receipts import read_receipt
+from tokenscope.stores.zarr_store import open_store
 from tokenscope.tables import tidy
 
 PARTS = ["cls", "patch_mean", "registers", "cls_blocks"]
@@ -37,7 +41,7 @@ def main(test, trained, splits, released, own, who, view, settings, statistics, 
     stores = [read_receipt(path)["store"] for path in test]
     tested = read(stores, PARTS, settings["memory_gb"])
     found: dict[str, np.ndarray] = {}
-    rows = tidy.Rows(who, len(tested), statistics["seed"])
+    rows = tidy.TidyRows(who, len(tested), statistics["seed"])
     if own:
         found["own_head"] = own_ranks(stores, tested.labels.numpy())
     for group, card in released:
@@ -46,7 +50,7 @@ def main(test, trained, splits, released, own, who, view, settings, statistics, 
     if trained:
         learn(found, rows, tested, trained, splits, settings, view, device, partial)
     named = {group_name(head, view): values for head, values in found.items()}
-    bootstrap = make_bootstrap(len(tested), statistics)
+    bootstrap = Bootstrap.of(len(tested), statistics)
     for group, values in named.items():
         for metric, top in TOP.items():
             accuracy = Accuracy(values, top, bootstrap)

@@ -2,7 +2,7 @@
 
 from tokenscope.discovery.box_datasets import index
 from tokenscope.jobs.job import job, log
-from tokenscope.stores.zarr_store import write_receipt
+from tokenscope.stores.receipts import write_receipt
 
 
 def main(source, threads, images_file, boxes_file, receipt):

@@ -2,7 +2,7 @@
 
 from tokenscope.dense.map_datasets import Maps
 from tokenscope.jobs.job import job, log
-from tokenscope.stores.zarr_store import write_receipt
+from tokenscope.stores.receipts import write_receipt
 
 
 def main(source, threads, output, receipt):

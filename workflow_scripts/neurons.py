@@ -17,13 +17,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tokenscope.backbones.hooks import Taps, normalise
+from tokenscope.backbones.hooks import TokenHooks
+from tokenscope.backbones.inputs import normalise
 from tokenscope.backbones.loading import open_backbone, pick_device
 from tokenscope.backbones.test_time_registers import attach, overlap, random_neurons, rank, score
-from tokenscope.images.readers import source_of
+from tokenscope.images.readers import open_images
 from tokenscope.jobs.job import Progress, job, log
 from tokenscope.norms.outliers import first_block
-from tokenscope.stores.zarr_store import read_receipt, read_shards, weights_of, write_text
+from tokenscope.stores.receipts import read_receipt, weights_of, write_text
+from tokenscope.stores.zarr_store import read_shards
 
 KEPT = 400  # scores of so many neurons of each block go to the figure
 
@@ -58,7 +60,9 @@ def main(card, receipts, sample, spec, geometry, decoded, root, settings, rules,
         return
     chosen = np.sort(np.random.default_rng(settings["seed"]).permutation(len(norms))[:images])
     half = np.arange(images) % 2
-    source = source_of(decoded, root, pd.read_csv(sample, keep_default_na=False), geometry, threads)
+    source = open_images(
+        decoded, root, pd.read_csv(sample, keep_default_na=False), geometry, threads
+    )
     scale = [torch.tensor(spec[key], device=device) for key in ("mean", "std")]
 
     def batches(which):
@@ -122,7 +126,7 @@ def patch_norms(receipts):
 def worst_share(model, batches, cuts, device):
     """Percent of patches over the cutoffs that the backbone had before, after its worst block."""
     over, images = 0.0, 0
-    with Taps(model) as observe:
+    with TokenHooks(model) as observe:
         for x, _ in batches:
             with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
                 norms = observe(x)["norms"][:, :, model.num_prefix_tokens :].cpu().numpy()

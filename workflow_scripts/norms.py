@@ -12,8 +12,9 @@ from tokenscope.jobs.job import Progress, job
 from tokenscope.norms.exceedance import STEPS, tail
 from tokenscope.norms.outliers import block_norms, first_block, position_entropy
 from tokenscope.stats.bootstrap import Bootstrap
-from tokenscope.stores.zarr_store import open_store, read_receipt, read_shards, write_text
-from tokenscope.tables.tidy import Rows, write
+from tokenscope.stores.receipts import read_receipt, write_text
+from tokenscope.stores.zarr_store import open_store, read_shards
+from tokenscope.tables.tidy import TidyRows, write
 
 CURVE_BINS = 120
 
@@ -34,10 +35,8 @@ def main(receipts, who, rules, statistics, outputs):
     data = read_shards(stores, have)
     norms = data["norms"].values[:, :, kinds == "patch"]
     images, blocks, _ = norms.shape
-    bootstrap = Bootstrap(
-        images, statistics["resamples"], statistics["seed"], statistics["confidence"]
-    )
-    rows = Rows(who, images, statistics["seed"])
+    bootstrap = Bootstrap.of(images, statistics)
+    rows = TidyRows(who, images, statistics["seed"])
     times = f"share_norm_over_{rules['times_median']:g}x_median"
     measured, progress = [], Progress("blocks")
     for b in range(blocks):

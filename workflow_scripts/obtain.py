@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tokenscope.errors import StudyError
 from tokenscope.jobs.job import job, log
-from tokenscope.stores.zarr_store import sha256_file, write_receipt
+from tokenscope.stores.receipts import sha256_file, write_receipt
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 

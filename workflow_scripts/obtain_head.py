@@ -2,7 +2,7 @@
 
 from tokenscope.classification.published_heads import check_head, locate
 from tokenscope.jobs.job import job, log
-from tokenscope.stores.zarr_store import sha256_file, write_receipt
+from tokenscope.stores.receipts import sha256_file, write_receipt
 
 
 def main(head, width, folder, cache, download, card):

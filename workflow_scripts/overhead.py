@@ -38,7 +38,7 @@ def main(spec, modelled, counts, size, batch, rounds, device, output):
     tables, zero = [], counts[0]
     for count in counts:
         who = {"family": family, "size": width, "registers": f"r{count}", "kind": "", "dataset": ""}
-        rows = tidy.Rows(who, rounds, 0)
+        rows = tidy.TidyRows(who, rounds, 0)
         add = partial(_add, rows)
         params, flops = facts[count]
         add("counted", "parameters", [params], "", 1)

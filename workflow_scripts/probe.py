@@ -10,7 +10,7 @@ from tokenscope.jobs.job import Progress, StopRequest, job
 from tokenscope.probes.questions import TASKS, ask, confounding, mean_patch, set_precision
 from tokenscope.probes.tasks import Pixels
 from tokenscope.probes.token_rows import Bank
-from tokenscope.stores.zarr_store import read_receipt
+from tokenscope.stores.receipts import read_receipt
 from tokenscope.tables import tidy
 
 # Names of the published tables for what a task is scored by: metric, factor, unit.
@@ -35,7 +35,7 @@ def main(receipts, who, settings, statistics, device, partial, outputs):
     stop = StopRequest()
     bank = Bank([read_receipt(receipt)["store"] for receipt in receipts])
     device = pick_device(device)
-    rows = tidy.Rows(who, bank.images, statistics["seed"])
+    rows = tidy.TidyRows(who, bank.images, statistics["seed"])
     tables = {"places": [], "norms": []}
     drawn = (bank.patch_index >= 0) & (bank.slot_kind == "outlier")
     rows.add("claim4", "outlier", "images_with_token", drawn.any(1).sum(), unit="images")

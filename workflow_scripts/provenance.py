@@ -3,7 +3,7 @@
 import pandas as pd
 
 from tokenscope.jobs.job import job
-from tokenscope.stores.zarr_store import read_receipt
+from tokenscope.stores.receipts import read_receipt
 
 
 def main(cards, receipts, samples, output):

@@ -9,8 +9,9 @@ import pandas as pd
 
 from tokenscope.jobs.job import job, log
 from tokenscope.stats.bootstrap import Bootstrap
-from tokenscope.stores.zarr_store import open_store, read_receipt, read_shards
-from tokenscope.tables.tidy import Rows, write
+from tokenscope.stores.receipts import read_receipt
+from tokenscope.stores.zarr_store import open_store, read_shards
+from tokenscope.tables.tidy import TidyRows, write
 
 BINS = 100
 RULES = {"percentile": "", "times_median": "_3x_median"}
@@ -26,10 +27,8 @@ def main(receipts, cutoffs, who, settings, statistics, rows_file, curves_file):
     cosine = read_shards(stores, ["neighbour_cosine"])["neighbour_cosine"].values
     norms = np.concatenate([open_store(s)["norms"][:, last].values for s in stores])[:, patches]
     images = len(norms)
-    bootstrap = Bootstrap(
-        images, statistics["resamples"], statistics["seed"], statistics["confidence"]
-    )
-    rows, curves = Rows(who, images, statistics["seed"]), []
+    bootstrap = Bootstrap.of(images, statistics)
+    rows, curves = TidyRows(who, images, statistics["seed"]), []
     pooled = {"pair": cosine, "patch": np.nanmean(cosine, axis=2, keepdims=True)}
     for rule, suffix in RULES.items():
         outlier = norms > cutoffs[rule]

@@ -7,8 +7,9 @@ import pandas as pd
 from PIL import Image
 
 from tokenscope.jobs.job import Progress, job
-from tokenscope.scenes import scene as scenes
-from tokenscope.stores.zarr_store import StoreWriter, Variable, fingerprint
+from tokenscope.scenes.scene import CLASSES, SEGMENTS, flatness, render
+from tokenscope.stores.receipts import fingerprint
+from tokenscope.stores.zarr_store import StoreWriter, Variable
 
 CHUNK = 100
 PATCH = 16  # side of the patches of the flatness map, in pixels of the rendered image
@@ -28,7 +29,7 @@ def main(images, seed, size, folder, truth, labels, partial):
                 compress=True,
             ),
             "segmentation": Variable(
-                ("row", "column"), (size, size), "uint8", {"classes": list(scenes.SEGMENTS)},
+                ("row", "column"), (size, size), "uint8", {"classes": list(SEGMENTS)},
                 compress=True,
             ),
             "depth": Variable(
@@ -48,11 +49,11 @@ def main(images, seed, size, folder, truth, labels, partial):
     progress, rows, boxes = Progress(), [], []
     for first in range(0, images, CHUNK):
         last = min(first + CHUNK, images)
-        rendered = [scenes.render(seed, i, size) for i in range(first, last)]
+        rendered = [render(seed, i, size) for i in range(first, last)]
         for i, scene in enumerate(rendered, start=first):
             name = f"{i:06d}.png"
             Image.fromarray(scene.image).save(Path(folder) / name, compress_level=1)
-            label_name = scenes.CLASSES[scene.label]
+            label_name = CLASSES[scene.label]
             rows.append({"file": name, "label": scene.label, "label_name": label_name})
             boxes += [(i, *box) for box in scene.boxes]
         writer.write(
@@ -61,7 +62,7 @@ def main(images, seed, size, folder, truth, labels, partial):
                 "instance": np.stack([s.instance for s in rendered]),
                 "segmentation": np.stack([s.segmentation for s in rendered]),
                 "depth": np.stack([s.depth for s in rendered]).clip(0, 60000).astype(np.float16),
-                "flatness": np.stack([scenes.flatness(s.image, PATCH) for s in rendered]),
+                "flatness": np.stack([flatness(s.image, PATCH) for s in rendered]),
             },
         )
         progress(last, images)

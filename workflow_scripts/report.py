@@ -12,13 +12,11 @@ import yaml
 
 from tokenscope.errors import StudyError
 from tokenscope.jobs.job import job, log
-from tokenscope.report import contents as coverage
-from tokenscope.report import partial_tables as reading
-from tokenscope.report import template_data as views
-from tokenscope.report.contents import Planned
+from tokenscope.report import contents, partial_tables, template_data
+from tokenscope.report.contents import PlannedTable
 from tokenscope.report.verdicts import NOT_RUN, SUPPORTED, VERDICTS
-from tokenscope.stores.zarr_store import read_receipt, write_text
-from tokenscope.tables import probe_tables as answers
+from tokenscope.stores.receipts import read_receipt, write_text
+from tokenscope.tables import probe_tables
 from tokenscope.tables.published import Published
 
 # The chart library of the norm explorer, as one script that fetches nothing.
@@ -43,39 +41,39 @@ def main(results, config, plan, sizes, figures_mb, published, files, explorers, 
     root, published = Path(results), Published(published)
     read = {}
     for name, (who, parts) in plan.items():
-        planned = Planned([tuple(pair) for pair in who], parts)
-        read[name] = reading.read(name, root / f"tables/{name}.csv", planned)
-    criteria = coverage.load(config["report"]["verdicts"], "verdicts.schema.yaml")
-    sections = coverage.sections(config["report"]["sections"])
+        planned = PlannedTable([tuple(pair) for pair in who], parts)
+        read[name] = partial_tables.read(name, root / f"tables/{name}.csv", planned)
+    criteria = contents.load(config["report"]["verdicts"], "verdicts.schema.yaml")
+    sections = contents.sections(config["report"]["sections"])
     if unknown := set(criteria) - {section["id"] for section in sections}:
         raise StudyError(f"{config['report']['verdicts']}: no section is named {sorted(unknown)}")
     names = [name for page in files.values() for name, _ in page]
-    embedded, pages = views.embedded(names, root / "figures", figures_mb), []
+    embedded, pages = template_data.embedded(names, root / "figures", figures_mb), []
     for section in sections:
         rows = criteria.get(section["id"], [])
         pages.append(
             {"disagreements": [], "explorer": False, "accounting": False}
             | section
             | {
-                "answers": answers.tables(read["claim4"].rows, published.citations)
+                "answers": probe_tables.tables(read["claim4"].rows, published.citations)
                 if section.get("answers") and "claim4" in read
                 else [],
                 "page": _page(root, section.get("page", "")),
-                "verdicts": views.verdict_rows(rows, read, sizes),
+                "verdicts": template_data.verdict_rows(rows, read, sizes),
                 "tables": [
-                    views.table(shown["name"], shown, read[shown["name"]], published)
+                    template_data.table(shown["name"], shown, read[shown["name"]], published)
                     for shown in section.get("tables", [])
                     if shown["name"] in read
                 ],
                 "figures": [
-                    views.figure(name, caption, root / "figures", name in embedded)
+                    template_data.figure(name, caption, root / "figures", name in embedded)
                     for name, caption in files[section["id"]]
                 ],
             }
         )
     page = render(
         Path(templates),
-        study=config["study"], sections=pages, verdicts=VERDICTS, answer=answers.HEADER,
+        study=config["study"], sections=pages, verdicts=VERDICTS, answer=probe_tables.HEADER,
         trusted=_trusted(pages[0]["verdicts"]), coverage=_coverage(read),
         explorer=_explorer(explorers),
         accounting=_accounting(root), carbon=_rows(root / "tables/carbon_paper.csv"),

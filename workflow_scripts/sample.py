@@ -7,7 +7,7 @@ import pandas as pd
 
 from tokenscope.images.sample import sample
 from tokenscope.jobs.job import Progress, job, log
-from tokenscope.stores.zarr_store import write_receipt
+from tokenscope.stores.receipts import write_receipt
 
 
 def main(manifest, source, images, seed, on_bad_image, threads, output, packed, receipt):

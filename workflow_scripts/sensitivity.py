@@ -14,7 +14,7 @@ from tokenscope.jobs.job import StopRequest, job, log
 from tokenscope.probes.logistic_regression import fit_logistic
 from tokenscope.probes.questions import FEW, ask, masks_of, rows_of, set_precision
 from tokenscope.probes.token_rows import Bank
-from tokenscope.stores.zarr_store import read_receipt
+from tokenscope.stores.receipts import read_receipt
 from tokenscope.tables import tidy
 
 NAMES = ("base recipe", "features not standardised", "tokens after the final norm",
@@ -26,7 +26,7 @@ def main(receipts, cutoffs, who, settings, statistics, device, output):
     set_precision()
     stop = StopRequest()
     bank = Bank([read_receipt(receipt)["store"] for receipt in receipts])
-    rows = tidy.Rows(who, bank.images, statistics["seed"])
+    rows = tidy.TidyRows(who, bank.images, statistics["seed"])
     for name, change in variations(bank, settings, read_receipt(cutoffs)):
         log.info("recipe: %s", name)
         which = change.pop("which", {})

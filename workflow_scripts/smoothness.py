@@ -10,7 +10,8 @@ from scipy.ndimage import median_filter
 
 from tokenscope.jobs.job import job
 from tokenscope.stats.bootstrap import Bootstrap
-from tokenscope.stores.zarr_store import open_store, read_receipt
+from tokenscope.stores.receipts import read_receipt
+from tokenscope.stores.zarr_store import open_store
 from tokenscope.tables import paired, tidy
 
 
@@ -35,10 +36,8 @@ def main(receipts, who, images, statistics, output, by_image):
             for name, values in maps.items():
                 parts.setdefault(name, []).append(roughness(values.reshape(*grid, -1)))
         first += count
-    bootstrap = Bootstrap(
-        len(wanted), statistics["resamples"], statistics["seed"], statistics["confidence"]
-    )
-    rows = tidy.Rows(who, len(wanted), statistics["seed"])
+    bootstrap = Bootstrap.of(len(wanted), statistics)
+    rows = tidy.TidyRows(who, len(wanted), statistics["seed"])
     for name, values in parts.items():
         point, low, high, _ = bootstrap.ratio(np.array(values), np.ones(len(values)))
         rows.add("dense", "smoothness", f"roughness_{name}", point, low, high, "share of variance")

@@ -11,14 +11,14 @@ from tokenscope.extraction.loop import coordinates, extract, variables
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.readers import DecodedImages, StreamedImages
 from tokenscope.jobs.job import StopRequest, job, log
-from tokenscope.stores.zarr_store import (
+from tokenscope.stores.receipts import (
     Stopwatch,
-    StoreWriter,
     fingerprint,
     read_receipt,
     sha256_file,
     write_receipt,
 )
+from tokenscope.stores.zarr_store import StoreWriter
 
 
 def main(card, snapshots, sample, spec, geometry, decoded, root, chunk, batch, device, threads,

@@ -4,7 +4,7 @@ import pandas as pd
 
 from tokenscope.images.overlap import check_classes, shared
 from tokenscope.jobs.job import job, log
-from tokenscope.stores.zarr_store import write_receipt
+from tokenscope.stores.receipts import write_receipt
 
 
 def main(train, test, names, duplicates, receipt):

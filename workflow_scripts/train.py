@@ -13,19 +13,19 @@ from tokenscope.backbones.loading import create, open_backbone, pick_device
 from tokenscope.backbones.registers import add_registers, freeze
 from tokenscope.errors import StudyError, Superseded
 from tokenscope.images.geometry import Geometry
-from tokenscope.images.location import places
+from tokenscope.images.location import locations
 from tokenscope.jobs.job import Interrupted, StopRequest, job, log
-from tokenscope.stores.checkpoint import Checkpoints, save_weights
-from tokenscope.stores.zarr_store import (
+from tokenscope.stores.checkpoint import TrainingCheckpoint, save_weights
+from tokenscope.stores.receipts import (
     Stopwatch,
     fingerprint,
-    open_store,
     read_receipt,
     sha256_file,
     weights_of,
     write_receipt,
     write_text,
 )
+from tokenscope.stores.zarr_store import open_store
 from tokenscope.study.recipes import Training
 from tokenscope.training.batches import Files, Memory
 from tokenscope.training.distributed import World, launch, torchrun
@@ -56,7 +56,7 @@ def main(spec, base, recipe, images, device, workers, partial, outputs, code):
         spec=spec, recipe=recipe, data=data, code=code,
         base=read_receipt(base["card"])["sha256"] if base else None,
     )  # fmt: skip
-    kept = Checkpoints(partial, mark, spec["name"]) if world.main else None
+    kept = TrainingCheckpoint(partial, mark, spec["name"]) if world.main else None
     folder = world.share(kept and str(kept.folder))
     state = kept.load() if world.main else _load(folder)
     trained = freeze(model, recipe.frozen_blocks)
@@ -132,7 +132,7 @@ def pixels(images, model, workers):
         rows = pd.read_csv(images["sample"], keep_default_na=False)
         geometry = Geometry.parse(images["geometry"])
         labels = rows["label"].to_numpy()
-        where = places(images["root"], rows)
+        where = locations(images["root"], rows)
         source = Files(where, labels, geometry, workers if workers > 1 else 0)
         return source, rows["sha256"].tolist()
     data = open_store(images["store"]).load()

@@ -15,7 +15,7 @@ import torch
 
 from bench.harness import interleave, scratch, sync
 from bench.shapes import flops, normal, open_random, peak_flops, pixels, shapes
-from tokenscope.backbones.hooks import Taps
+from tokenscope.backbones.hooks import TokenHooks
 from tokenscope.extraction.loop import extract, variables
 from tokenscope.images.readers import DecodedImages
 from tokenscope.stores.zarr_store import StoreWriter, Variable
@@ -49,7 +49,7 @@ def one_shape(report, device, name, model, store, batch, folder):
                 model.forward_features(x)
 
     def hooks():
-        with Taps(model) as observe:
+        with TokenHooks(model) as observe:
             for _ in range(images // batch):
                 with torch.inference_mode(), precision(device):
                     observe(x)

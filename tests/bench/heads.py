@@ -11,7 +11,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from bench.harness import interleave
-from tokenscope.classification.linear import Features, Recipe, train
+from tokenscope.classification.features import Features
+from tokenscope.classification.linear import Recipe, train
 
 SETS = ("cls+patch_mean", "cls+patch_mean+registers", "patch_mean+registers")
 RATES, SEEDS, EPOCHS = (1e-3, 1e-2, 1e-1), 2, 2

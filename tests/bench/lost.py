@@ -17,7 +17,8 @@ from test_lost import reference as definition
 
 from bench.harness import interleave
 from bench.shapes import open_random
-from tokenscope.backbones.position_embedding import AnySize, batch, padded
+from tokenscope.backbones.inputs import batch, padded
+from tokenscope.backbones.position_embedding import AnySize
 from tokenscope.discovery.lost import components, expand, settings
 from tokenscope.discovery.sweep import Discoverer
 

@@ -146,13 +146,23 @@ def _acts(file: Path) -> bool:
     return bool(_read(file).text or _read(file).imports)
 
 
+_open: list[Path] = []  # whose digest is being taken
+
+
 @cache
 def _digest(file: Path) -> str:
     """Hash of what a file does, and of all it imports; of neither its name nor its place."""
-    lines = {_digest(init) for init in _packages(file)}
-    for taken in _resolved(file):
-        module = "watcher" if _watches(taken.module) else _digest(taken.module)
-        lines.add(f"{module} {taken.name} {taken.local}")
+    if file in _open:
+        circle = " -> ".join(place.stem for place in [*_open[_open.index(file) :], file])
+        raise ImportsNothing(f"modules import each other in a circle: {circle}")
+    _open.append(file)
+    try:
+        lines = {_digest(init) for init in _packages(file)}
+        for taken in _resolved(file):
+            module = "watcher" if _watches(taken.module) else _digest(taken.module)
+            lines.add(f"{module} {taken.name} {taken.local}")
+    finally:
+        _open.pop()
     return hashlib.sha256("\n".join(sorted(lines)).encode() + _read(file).text).hexdigest()
 
 
@@ -181,8 +191,7 @@ def code_hash(*files: Path) -> str:
     library counts itself too.
 
     Raises:
-        ImportsNothing: an import of our own package that resolves to nothing.
-        RecursionError: modules that import each other in a circle.
+        ImportsNothing: an import of our own package that resolves to nothing, or runs in a circle.
     """
     found = set()
     for file in map(Path, files):

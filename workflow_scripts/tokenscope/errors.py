@@ -15,3 +15,9 @@ def closest(word: str, words: list[str], n: int = 4) -> str:
     """The ``n`` nearest of ``words``, for error messages."""
     near = difflib.get_close_matches(word, words, n=n, cutoff=0.3)
     return ", ".join(near) or "nothing similar"
+
+
+def some(keys: list[str], most: int = 8) -> str:
+    """Keys for a message, the first few of many."""
+    more = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + more

@@ -12,7 +12,7 @@ import timm
 import torch
 from timm.models import get_pretrained_cfg, is_model
 
-from tokenscope.backbones.hooks import refuse_unsupported
+from tokenscope.backbones.tokens import refuse_unsupported
 from tokenscope.errors import StudyError, closest
 from tokenscope.study.architecture import Architecture
 

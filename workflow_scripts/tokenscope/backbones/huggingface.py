@@ -11,7 +11,7 @@ import json
 import re
 from pathlib import Path
 
-from tokenscope.errors import StudyError
+from tokenscope.errors import StudyError, some
 
 DINOV2, REGISTERS, CLIP = "dinov2", "dinov2_with_registers", "clip"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -182,9 +182,3 @@ def _joined(state: dict, name: str) -> dict:
             raise StudyError(f"{name}: {target} lacks {', '.join(sorted(set('qkv') - set(found)))}")
         out[target] = torch.cat([found[part] for part in "qkv"])
     return out
-
-
-def some(keys: list[str], most: int = 8) -> str:
-    """Keys for a message, the first few of many."""
-    more = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return ", ".join(keys[:most]) + more

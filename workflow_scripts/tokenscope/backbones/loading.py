@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import os
 import re
 import warnings
@@ -15,12 +14,13 @@ import torch
 from timm.models import load_state_dict
 from torch import nn
 
-from tokenscope.backbones.hooks import refuse_unsupported
-from tokenscope.backbones.huggingface import official, some
+from tokenscope.backbones.huggingface import official
+from tokenscope.backbones.position_embedding import resample_as_dinov2
 from tokenscope.backbones.registers import add_registers
 from tokenscope.backbones.test_time_registers import attach
-from tokenscope.errors import StudyError
-from tokenscope.stores.zarr_store import weights_of
+from tokenscope.backbones.tokens import refuse_unsupported
+from tokenscope.errors import StudyError, some
+from tokenscope.stores.receipts import weights_of
 
 logging.getLogger("timm").setLevel(logging.ERROR)
 
@@ -64,32 +64,6 @@ def open_backbone(
         if spec.get("position") == "official":
             resample_as_dinov2(model, learned, spec["name"])
     return model.eval().requires_grad_(False).to(device)
-
-
-@torch.no_grad()
-def resample_as_dinov2(model: nn.Module, learned: torch.Tensor, name: str) -> None:
-    """Position embedding of ``model`` from the ``learned`` one, as DINOv2 without registers has it.
-
-    Its code scales by (grid + 0.1) / learned grid, bicubic without antialiasing
-    (dinov2/models/vision_transformer.py); timm resamples to the exact size with antialiasing. With
-    registers both do the same.
-
-    Args:
-        learned: (1, 1 + M^2, D), the CLS token's first.
-    """
-    rows, columns = model.patch_embed.grid_size
-    side = math.isqrt(learned.shape[1] - 1)
-    if model.no_embed_class or side**2 != learned.shape[1] - 1:
-        raise StudyError(
-            f"{name}: the view resize256-official is for DINOv2 without registers, whose position "
-            f"embedding holds the CLS token and a square grid; this one has {learned.shape[1]}"
-        )
-    grid = learned[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
-    scale = ((rows + 0.1) / side, (columns + 0.1) / side)
-    grid = nn.functional.interpolate(grid, scale_factor=scale, mode="bicubic")
-    if grid.shape[2:] != (rows, columns):
-        raise StudyError(f"{name}: resampling gave a grid of {tuple(grid.shape[2:])}")
-    model.pos_embed.copy_(torch.cat([learned[:, :1], grid.permute(0, 2, 3, 1).flatten(1, 2)], 1))
 
 
 def check_weights(spec: dict, weights: str | Path) -> None:

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tokenscope.backbones.hooks import Taps, normalise
+from tokenscope.backbones.hooks import TokenHooks
+from tokenscope.backbones.inputs import normalise
 from tokenscope.errors import StudyError
 
 FILTERS = 6
@@ -76,7 +77,7 @@ def plant(
     mlp.fc1.bias[neuron] = FIRE
     mlp.fc2.weight[:, neuron] = 0
 
-    with Taps(clean) as observe:
+    with TokenHooks(clean) as observe:
         median = observe(sample)["norms"][:, -1, clean.num_prefix_tokens :].median().item()
     vector = torch.randn(base.embed_dim, generator=generator)
     vector[reserved] = 0
@@ -172,11 +173,11 @@ def verify(
     x = normalise(torch.from_numpy(pixels), torch.tensor(mean), torch.tensor(std))
     prefix = clean.num_prefix_tokens
     truth = constant_patches(pixels, clean.patch_embed.patch_size[0])
-    with Taps(clean) as observe:
+    with TokenHooks(clean) as observe:
         norms = observe(x)["norms"][:, :, prefix:].numpy()
     medians = np.median(norms, axis=(0, 2), keepdims=True)
     worst = float((norms / medians).max())
-    with Taps(planted) as observe:
+    with TokenHooks(planted) as observe:
         last = observe(x)["norms"][:, -1, prefix:].numpy()
     found = last > times_median * np.median(last)
     if worst >= times_median:

@@ -4,16 +4,12 @@ Padding is at the right and below, with zeros after standardisation (the mean co
 it. Position embeddings are always resampled from the trained ones, never from a resampled copy.
 """
 
-import numpy as np
+import math
+
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from tokenscope.backbones.hooks import normalise
-
-
-def padded(height: int, width: int, patch: int) -> tuple[int, int]:
-    """Height and width rounded up to whole patches."""
-    return -(-height // patch) * patch, -(-width // patch) * patch
+from tokenscope.errors import StudyError
 
 
 class AnySize:
@@ -39,17 +35,27 @@ class AnySize:
         model.set_input_size(img_size=(height, width))
 
 
-def batch(images: list[np.ndarray], size: tuple[int, int], mean: Tensor, std: Tensor) -> Tensor:
-    """uint8 images (row, column, 3) of any sizes up to ``size`` as one padded, standardised batch.
+@torch.no_grad()
+def resample_as_dinov2(model: nn.Module, learned: torch.Tensor, name: str) -> None:
+    """Position embedding of ``model`` from the ``learned`` one, as DINOv2 without registers has it.
 
-    Returns:
-        (image, 3, row, column) float32 on the device of ``mean``.
+    Its code scales by (grid + 0.1) / learned grid, bicubic without antialiasing
+    (dinov2/models/vision_transformer.py); timm resamples to the exact size with antialiasing. With
+    registers both do the same.
+
+    Args:
+        learned: (1, 1 + M^2, D), the CLS token's first.
     """
-    pixels = np.zeros((len(images), *size, 3), np.uint8)
-    inside = np.zeros((len(images), 1, *size), bool)
-    for i, image in enumerate(images):
-        height, width = image.shape[:2]
-        pixels[i, :height, :width] = image
-        inside[i, :, :height, :width] = True
-    x = normalise(torch.from_numpy(pixels).to(mean.device), mean, std)
-    return x * torch.from_numpy(inside).to(mean.device)
+    rows, columns = model.patch_embed.grid_size
+    side = math.isqrt(learned.shape[1] - 1)
+    if model.no_embed_class or side**2 != learned.shape[1] - 1:
+        raise StudyError(
+            f"{name}: the view resize256-official is for DINOv2 without registers, whose position "
+            f"embedding holds the CLS token and a square grid; this one has {learned.shape[1]}"
+        )
+    grid = learned[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    scale = ((rows + 0.1) / side, (columns + 0.1) / side)
+    grid = nn.functional.interpolate(grid, scale_factor=scale, mode="bicubic")
+    if grid.shape[2:] != (rows, columns):
+        raise StudyError(f"{name}: resampling gave a grid of {tuple(grid.shape[2:])}")
+    model.pos_embed.copy_(torch.cat([learned[:, :1], grid.permute(0, 2, 3, 1).flatten(1, 2)], 1))

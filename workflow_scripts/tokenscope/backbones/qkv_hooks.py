@@ -2,14 +2,14 @@
 
 from torch import Tensor, nn
 
-from tokenscope.backbones.hooks import AttentionTap
+from tokenscope.backbones.attention import AttentionInputs
 from tokenscope.errors import StudyError
 
 FACETS = ("q", "k", "v", "output")
 
 
-class Facets:
-    """Observes a backbone: ``with Facets(model, 4) as observe: found = observe(x)``.
+class QkvHooks:
+    """Observes a backbone: ``with QkvHooks(model, 4) as observe: found = observe(x)``.
 
     Args:
         model: a timm VisionTransformer or Eva, in evaluation mode.
@@ -31,10 +31,10 @@ class Facets:
                 f"{type(model).__name__} has {len(model.blocks)} (config key: blocks)"
             )
         self.model, self.count = model, blocks
-        self.tap = AttentionTap()
+        self.attention_inputs = AttentionInputs()
         self.outputs: list[Tensor] = []
 
-    def __enter__(self) -> "Facets":
+    def __enter__(self) -> "QkvHooks":
         self.hooks = []
         for block in self.model.blocks[-self.count :]:
             self.hooks += [
@@ -50,27 +50,27 @@ class Facets:
 
     # The tap sees every torch call while it is active, so it is so only inside attentions.
     def _before_attention(self, *_) -> None:
-        self.tap.__enter__()
+        self.attention_inputs.__enter__()
 
     def _after_attention(self, *_) -> None:
-        self.tap.__exit__(None, None, None)
+        self.attention_inputs.__exit__(None, None, None)
 
     def _on_block(self, _module, _inputs, output: Tensor) -> None:
         self.outputs.append(output)
 
     def __call__(self, x: Tensor) -> dict[tuple[int, str], Tensor]:
         self.outputs.clear()
-        self.tap.calls.clear()
+        self.attention_inputs.calls.clear()
         self.model.forward_features(x)
-        if not len(self.outputs) == len(self.tap.calls) == self.count:
+        if not len(self.outputs) == len(self.attention_inputs.calls) == self.count:
             raise StudyError(
-                f"{type(self.model).__name__}: {len(self.tap.calls)} attentions and "
+                f"{type(self.model).__name__}: {len(self.attention_inputs.calls)} attentions and "
                 f"{len(self.outputs)} outputs seen in {self.count} blocks, not one of each"
             )
         prefix, first = self.model.num_prefix_tokens, len(self.model.blocks) - self.count + 1
         found = {}
         for block, (call, output) in enumerate(
-            zip(self.tap.calls, self.outputs, strict=True), first
+            zip(self.attention_inputs.calls, self.outputs, strict=True), first
         ):
             for facet, value in zip("qkv", call[0], strict=False):
                 found[block, facet] = value.transpose(1, 2).flatten(2)[:, prefix:]

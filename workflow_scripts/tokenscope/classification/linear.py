@@ -10,17 +10,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from tokenscope.classification.features import SLICE, Features
 from tokenscope.errors import StudyError
 from tokenscope.probes.tasks import Classes
 from tokenscope.stores.checkpoint import Checkpoint
-from tokenscope.stores.zarr_store import fingerprint, open_store
-
-SLICE = 2048  # images scored at once
-BLOCK = 1 << 16  # training images compared with at once
+from tokenscope.stores.receipts import fingerprint
 
 
 @dataclass(frozen=True)
@@ -35,72 +32,6 @@ class Recipe:
     validation: float = 0.02
     seeds: int = 3
     seed: int = 0
-
-
-@dataclass
-class Features:
-    """Features of a data set: parts by name, (image, D) each, and labels (image,) on the host."""
-
-    parts: dict[str, Tensor]
-    labels: Tensor
-    ids: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def sets(self, wanted: tuple[str, ...]) -> list[str]:
-        """Those of the wanted sets (``cls+patch_mean``) whose parts this backbone has."""
-        return [name for name in wanted if set(name.split("+")) <= set(self.parts)]
-
-    def rows(self, name: str, index: Tensor | slice, device: str) -> Tensor:
-        """float32 (..., D + 1) of one set on the device; the last feature is 1, for the bias."""
-        found = [self.parts[part][index].to(device).float() for part in name.split("+")]
-        one = found[0].new_ones((*found[0].shape[:-1], 1))
-        return torch.cat([*found, one], -1)
-
-    def without(self, ids: set[str]) -> "Features":
-        """The same but for some images."""
-        keep = ~np.isin(self.ids, list(ids))
-        at = torch.from_numpy(keep)
-        parts = {name: part[at.to(part.device)] for name, part in self.parts.items()}
-        return Features(parts, self.labels[at], self.ids[keep])
-
-
-def read(stores: list[str], wanted: list[str], memory_gb: float, device: str = "cpu") -> Features:
-    """Features from the stores of one backbone's shards, in float32, or in float16 to fit.
-
-    Post-norm features are of order 1, so that 16 bits cost them 0.05 %.
-
-    Args:
-        wanted: variables: ``cls``, ``patch_mean``, ``registers``, ``cls_blocks``; those that the
-            backbone has not are left out. Tokens are laid side by side.
-
-    Raises:
-        StudyError: an image without a label, or a feature that is not finite.
-    """
-    shards = [open_store(store) for store in stores]
-    names = [name for name in wanted if name in shards[0]]
-    images = sum(shard.sizes["image"] for shard in shards)
-    widths = {name: math.prod(shards[0][name].shape[1:]) for name in names}
-    half = 4e-9 * images * sum(widths.values()) > memory_gb
-    parts = {}
-    for name, width in widths.items():
-        dtype = torch.float16 if half else torch.float32
-        parts[name] = torch.empty(images, width, dtype=dtype)
-        first = 0
-        for shard in shards:
-            for a in range(0, shard.sizes["image"], BLOCK):
-                values = torch.from_numpy(shard[name][a : a + BLOCK].values).flatten(1)
-                if not torch.isfinite(values).all():
-                    raise StudyError(f"{stores[0]}: '{name}' holds values that are not finite")
-                parts[name][first : first + len(values)] = values
-                first += len(values)
-        parts[name] = parts[name].to(device)
-    labels = np.concatenate([shard["label"].values for shard in shards]).astype(np.int64)
-    if (labels < 0).any():
-        raise StudyError(f"{stores[0]}: {int((labels < 0).sum())} images have no label")
-    ids = np.concatenate([shard["image_id"].values for shard in shards]).astype(str)
-    return Features(parts, torch.from_numpy(labels), ids)
 
 
 @dataclass(frozen=True)
@@ -265,42 +196,3 @@ def _rank(scores: Tensor, labels: Tensor) -> Tensor:
     right = labels.expand(scores.shape[:-1])[..., None]
     rank = (scores >= scores.gather(-1, right)).sum(-1)
     return torch.where(torch.isfinite(scores).all(-1), rank, scores.shape[-1])
-
-
-@torch.no_grad()
-def knn_ranks(
-    train: Features,
-    test: Features,
-    name: str,
-    classes: int,
-    k: int = 20,
-    temperature: float = 0.07,
-    device: str = "cpu",
-) -> Tensor:
-    """Rank of the right class (1, image) by a weighted vote of the ``k`` nearest training images.
-
-    Cosine similarity, votes weighted by exp(similarity / temperature), as DINO and DINOv2 report it
-    (dinov2/eval/knn.py). Classes without a vote rank last.
-    """
-    k, found = min(k, len(train)), []
-    here = next(iter(train.parts.values())).device
-    labels = train.labels.to(device)
-    for start in range(0, len(test), SLICE):
-        part = slice(start, start + SLICE)
-        query = _unit(test.rows(name, part, device))
-        best = query.new_full((len(query), 0), 0)
-        nearest = torch.zeros_like(best, dtype=torch.long)
-        for a in range(0, len(train), BLOCK):
-            index = torch.arange(a, min(a + BLOCK, len(train)), device=here)
-            similar = query @ _unit(train.rows(name, index, device)).T
-            similar, at = similar.topk(min(k, similar.shape[1]), 1)
-            best, order = torch.cat([best, similar], 1).topk(k, 1) if a else (similar, None)
-            nearest = at if order is None else torch.cat([nearest, at + a], 1).gather(1, order)
-        votes = query.new_zeros(len(query), classes)
-        votes.scatter_add_(1, labels[nearest], ((best - 1) / temperature).exp())
-        found.append(_rank(votes, test.labels[part].to(device)).cpu())
-    return torch.cat(found)[None]
-
-
-def _unit(rows: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(rows[..., :-1], dim=-1)

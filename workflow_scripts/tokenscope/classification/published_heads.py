@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tokenscope.errors import StudyError
-from tokenscope.stores.zarr_store import sha256_file, write_text
+from tokenscope.stores.receipts import sha256_file, write_text
 
 ONE_LAYER, SEVERAL = "cls+patch_mean", "cls_blocks+patch_mean"
 

@@ -11,10 +11,10 @@ from collections import defaultdict
 from contextlib import contextmanager
 from pathlib import Path
 
-from tokenscope.cost import job_graph as plan
+from tokenscope.cost import job_graph
 from tokenscope.cost.carbon import Site
 from tokenscope.cost.schedule import Machine
-from tokenscope.cost.totals import COLUMNS, Forecast
+from tokenscope.cost.totals import COLUMNS, Totals
 from tokenscope.jobs.records import RUN
 from tokenscope.study.study import Study
 
@@ -43,7 +43,7 @@ def machines(workflow, cluster: bool) -> dict[str, Machine]:
     }
 
 
-def lines(forecast: Forecast, study: Study, walls: dict, plausible: list | None) -> list[str]:
+def lines(forecast: Totals, study: Study, walls: dict, plausible: list | None) -> list[str]:
     """The summary."""
     f, site, row = forecast, forecast.site, forecast.row(forecast.tasks)
     if not f.todo:
@@ -86,7 +86,7 @@ def _size(item: tuple[str, float]) -> float:
     return -item[1]
 
 
-def _bases(forecast: Forecast) -> list[str]:
+def _bases(forecast: Totals) -> list[str]:
     """How the expectations are known; rules without model or measurement are named."""
     bases = {task.rule: task.estimate.basis for task in forecast.todo}
     measured = sum("measured" in basis for basis in bases.values())
@@ -99,7 +99,7 @@ def _bases(forecast: Forecast) -> list[str]:
     return text
 
 
-def warnings(forecast: Forecast, study: Study, plausible: list | None) -> list[str]:
+def warnings(forecast: Totals, study: Study, plausible: list | None) -> list[str]:
     """Why the whole study's expected GPU-hours are not what arithmetic expects."""
     if not plausible:
         return []
@@ -170,8 +170,8 @@ def write(rows: dict[str, dict[str, float]], name: str, file: Path) -> None:
 def begin(workflow, study: Study) -> None:
     """Before a real run: note the forecast of each job."""
     with _harmless():
-        tasks, _, _ = plan.read_plan(workflow, study)
-        plan.save(tasks, Path(study.results, FOLDER, f"{os.environ[RUN]}.json"))
+        tasks, _, _ = job_graph.read_plan(workflow, study)
+        job_graph.save(tasks, Path(study.results, FOLDER, f"{os.environ[RUN]}.json"))
 
 
 def show(workflow, study: Study, site: Site) -> None:
@@ -180,8 +180,8 @@ def show(workflow, study: Study, site: Site) -> None:
     if how == "none" or not workflow.dryrun or workflow.dag is None:
         return
     with _harmless():
-        tasks, calibration, cluster = plan.read_plan(workflow, study)
-        forecast = Forecast(tasks, calibration, cluster, site)
+        tasks, calibration, cluster = job_graph.read_plan(workflow, study)
+        forecast = Totals(tasks, calibration, cluster, site)
         walls = {name: forecast.wall(m) for name, m in machines(workflow, cluster).items()}
         text = lines(forecast, study, walls, study.config["carbon"].get("plausible_gpu_hours"))
         if how == "full":
@@ -191,7 +191,7 @@ def show(workflow, study: Study, site: Site) -> None:
         print("\n".join(text), flush=True)
 
 
-def tables(forecast: Forecast, folder: Path) -> list[str]:
+def tables(forecast: Totals, folder: Path) -> list[str]:
     """Write the tables as CSV; returns those that a terminal has room for."""
     found = {
         "rule": forecast.table(lambda task: task.rule),

@@ -7,7 +7,7 @@ of one kind of content are in :mod:`tokenscope.study.flops`.
 from collections.abc import Callable
 
 from tokenscope.cost.time_model import Job
-from tokenscope.study import flops as cost
+from tokenscope.study import flops
 from tokenscope.study.study import Study
 
 
@@ -21,44 +21,44 @@ def _planned(job: Job) -> int:
 
 
 def _light(job: Job) -> int:
-    return cost.LIGHT_MB
+    return flops.LIGHT_MB
 
 
 def _manifest(job: Job) -> int:
-    return cost.manifest_mb(_planned(job))
+    return flops.manifest_mb(_planned(job))
 
 
 def _torch(job: Job) -> int:
-    return cost.torch_mb(False)
+    return flops.torch_mb(False)
 
 
 def _tokens(job: Job) -> int:
     """A pass that keeps all tokens; its chunks are of the backbone's own size."""
     size = job.arch.input_size
-    chunk, stored = job.study.chunk_images(job.row), cost.token_bytes(job.arch, size)
-    return cost.extract_mb(job.arch, size, chunk, job.gpu, stored)
+    chunk, stored = job.study.chunk_images(job.row), flops.token_bytes(job.arch, size)
+    return flops.extract_mb(job.arch, size, chunk, job.gpu, stored)
 
 
 def _features(job: Job) -> int:
     """A pass that keeps little per image."""
     view = job.wildcards["view"]
     bank = job.study.probing.bank(job.wildcards["dataset"], job.row, view)
-    stored = cost.feature_bytes(job.arch, job.size, 2 * bank.get("tokens", 0) + 1)
+    stored = flops.feature_bytes(job.arch, job.size, 2 * bank.get("tokens", 0) + 1)
     chunk = job.study.feature_chunk(job.row, view)
-    return cost.extract_mb(job.arch, job.size, chunk, job.gpu, stored)
+    return flops.extract_mb(job.arch, job.size, chunk, job.gpu, stored)
 
 
 def _any_size(job: Job) -> float:
     """A backbone on images of any size."""
-    return cost.torch_mb(job.gpu) + 8 * job.arch.params / 1e6 + 2500
+    return flops.torch_mb(job.gpu) + 8 * job.arch.params / 1e6 + 2500
 
 
 def _held(bytes_per_token: Callable[[Job], float]) -> Callable[[Job], float]:
     """All of one quantity of a backbone at once."""
 
     def held(job: Job) -> float:
-        tokens = _planned(job) * cost.tokens_per_image(job.arch, job.arch.input_size)
-        return cost.LIGHT_MB + bytes_per_token(job) * tokens / 1e6
+        tokens = _planned(job) * flops.tokens_per_image(job.arch, job.arch.input_size)
+        return flops.LIGHT_MB + bytes_per_token(job) * tokens / 1e6
 
     return held
 
@@ -67,10 +67,11 @@ def _kin(job: Job) -> float:
     """The norms of all register counts of one size."""
     rows = job.study.kin(job.wildcards["family"], job.wildcards["size"])
     values = sum(
-        cost.tokens_per_image(r.arch, r.arch.input_size) * (2 * r.arch.depth + r.arch.prefix_tokens)
+        flops.tokens_per_image(r.arch, r.arch.input_size)
+        * (2 * r.arch.depth + r.arch.prefix_tokens)
         for r in rows
     )
-    return cost.LIGHT_MB + 12 * _planned(job) * values / 1e6
+    return flops.LIGHT_MB + 12 * _planned(job) * values / 1e6
 
 
 def _probes(job: Job) -> int:
@@ -78,7 +79,7 @@ def _probes(job: Job) -> int:
 
 
 def _train(job: Job) -> int:
-    return cost.train_mb(job.study.compute(job.row), job.threads, job.gpu)
+    return flops.train_mb(job.study.compute(job.row), job.threads, job.gpu)
 
 
 _norms = _held(lambda job: 12 * job.arch.depth)
@@ -87,7 +88,7 @@ MEMORY: dict[str, Callable[[Job], float]] = {
     "render": _light,
     "index": _manifest,
     "sample": _manifest,
-    "decode": lambda job: cost.LIGHT_MB + 100 * job.threads,
+    "decode": lambda job: flops.LIGHT_MB + 100 * job.threads,
     "train": _train,
     "plant": _torch,
     "extract": _tokens,
@@ -106,10 +107,10 @@ MEMORY: dict[str, Callable[[Job], float]] = {
     "discovery_maps": _any_size,
     "index_targets": _light,
     "dense_head": _any_size,
-    "smoothness": lambda job: cost.LIGHT_MB + 200,
+    "smoothness": lambda job: flops.LIGHT_MB + 200,
     "snapshots": _tokens,
     "emergence": _norms,
-    "overhead": lambda job: cost.torch_mb(job.gpu) + 2000,
+    "overhead": lambda job: flops.torch_mb(job.gpu) + 2000,
     "neurons": _tokens,
     "compare": _kin,
     "diagnosis": _norms,

@@ -10,8 +10,22 @@ import math
 from collections.abc import Callable
 
 from tokenscope.images.geometry import Geometry
-from tokenscope.study import flops as cost
-from tokenscope.study import heads as claim5
+from tokenscope.study import heads
+from tokenscope.study.flops import (
+    HALF,
+    HEAD_FLOPS,
+    SINGLE,
+    decode_seconds,
+    decoded_gb,
+    extract_seconds,
+    feature_bytes,
+    forward_flops,
+    norms_seconds,
+    redundancy_seconds,
+    start_seconds,
+    token_bytes,
+    tokens_per_image,
+)
 from tokenscope.study.study import Study
 
 # Sustained FLOP/s: bf16 on one H100 at a quarter of its peak, which small models do not exceed;
@@ -30,7 +44,7 @@ class Job:
         self.gpu = study.config["device"] != "cpu"
         self.speed = SPEED[study.config["device"]] * (1 if self.gpu else threads)
         # Wide matrix products of linear heads, in TF32 or float32.
-        self.head_speed = cost.HEAD_FLOPS["cuda" if self.gpu else "cpu"]
+        self.head_speed = HEAD_FLOPS["cuda" if self.gpu else "cpu"]
         self._images = images
 
     @property
@@ -70,7 +84,7 @@ class Job:
 
     @property
     def tokens(self) -> float:
-        return self.images * cost.tokens_per_image(self.arch, self.size)
+        return self.images * tokens_per_image(self.arch, self.size)
 
     @property
     def geometry(self) -> Geometry:
@@ -88,7 +102,7 @@ class Job:
     def flops(self) -> float:
         """FLOPs of forward passes on the device, for a check by arithmetic; zero elsewhere."""
         if self.rule in PASSES:
-            return self.images * cost.forward_flops(self.arch, self.size)
+            return self.images * forward_flops(self.arch, self.size)
         return 0.0
 
 
@@ -103,10 +117,10 @@ def minutes(study: Study, rule: str, wildcards, threads: int = 1, attempt: int =
 
 
 def _pass(job: Job) -> float:
-    start = cost.start_seconds(job.gpu)
-    seconds = cost.extract_seconds(job.arch, job.size, job.images, job.speed, start)
+    start = start_seconds(job.gpu)
+    seconds = extract_seconds(job.arch, job.size, job.images, job.speed, start)
     if job.study.streamed(job.wildcards["dataset"], job.view):  # decoded beside the passes
-        return max(seconds, cost.decode_seconds(job.images, job.size, job.threads))
+        return max(seconds, decode_seconds(job.images, job.size, job.threads))
     return seconds
 
 
@@ -116,18 +130,17 @@ def _views(job: Job) -> tuple[int, int]:
 
 
 def _gallery(job: Job) -> float:
-    flops = sum(cost.forward_flops(job.arch, size) for size in _views(job))
+    flops = sum(forward_flops(job.arch, size) for size in _views(job))
     images = job.study.config["gallery"]["images"]
     # One image at a time keeps a device a tenth as busy as a batch does.
-    weights = 2 * job.arch.params * cost.SINGLE / 1e9
-    return cost.start_seconds(job.gpu) + weights + images * (0.2 + 10 * flops / job.speed)
+    weights = 2 * job.arch.params * SINGLE / 1e9
+    return start_seconds(job.gpu) + weights + images * (0.2 + 10 * flops / job.speed)
 
 
 def _gallery_bytes(job: Job) -> float:
     images = job.study.config["gallery"]["images"]
     return images * sum(
-        cost.token_bytes(job.arch, size)
-        + 3 * cost.HALF * cost.tokens_per_image(job.arch, size) * job.arch.width
+        token_bytes(job.arch, size) + 3 * HALF * tokens_per_image(job.arch, size) * job.arch.width
         for size in _views(job)
     )
 
@@ -136,42 +149,42 @@ def _train(job: Job) -> float:
     recipe = job.study.recipe(job.row)
     images = job.study.planned_images(recipe["dataset"]) * recipe["training"]["epochs"]
     # Backward takes twice the forward pass.
-    flops = 3 * images * cost.forward_flops(job.arch, job.arch.input_size)
+    flops = 3 * images * forward_flops(job.arch, job.arch.input_size)
     ask = job.study.compute(job.row)
-    return cost.start_seconds(job.gpu) + flops / (job.speed * ask["gpus"] * ask["nodes"])
+    return start_seconds(job.gpu) + flops / (job.speed * ask["gpus"] * ask["nodes"])
 
 
 def _plant(job: Job) -> float:
     images = job.study.planned_images(job.study.recipe(job.row)["dataset"])
-    flops = images * cost.forward_flops(job.arch, job.arch.input_size)
-    return cost.start_seconds(False) + flops / SPEED["cpu"] / 5  # a fifth of the images
+    flops = images * forward_flops(job.arch, job.arch.input_size)
+    return start_seconds(False) + flops / SPEED["cpu"] / 5  # a fifth of the images
 
 
 def _neurons(job: Job) -> float:
     images = min(job.images, job.study.config["testtime"]["images"])
     # One pass over all for the scores, and about three trials on half of them.
-    flops = 2.5 * images * cost.forward_flops(job.arch, job.size)
-    return cost.start_seconds(job.gpu) + flops / job.speed
+    flops = 2.5 * images * forward_flops(job.arch, job.size)
+    return start_seconds(job.gpu) + flops / job.speed
 
 
 def _decoded(job: Job) -> float:
-    return cost.decoded_gb(job.images, job.geometry.size) * 1e9
+    return decoded_gb(job.images, job.geometry.size) * 1e9
 
 
 def _weights(job: Job) -> float:
-    return cost.SINGLE * job.arch.params
+    return SINGLE * job.arch.params
 
 
 def _tokens(job: Job) -> float:
-    stored = cost.token_bytes(job.arch, job.size) * job.images
+    stored = token_bytes(job.arch, job.size) * job.images
     kept = job.study.config["extract"]["tokens"]
-    return stored if kept else stored - cost.HALF * job.tokens * job.arch.width
+    return stored if kept else stored - HALF * job.tokens * job.arch.width
 
 
 def _features(job: Job) -> float:
     name = job.wildcards["dataset"]
     slots = 2 * job.study.probing.bank(name, job.row, job.wildcards["view"]).get("tokens", 0) + 1
-    return job.images * cost.feature_bytes(job.arch, job.size, slots)
+    return job.images * feature_bytes(job.arch, job.size, slots)
 
 
 def _probe(job: Job) -> float:
@@ -182,14 +195,14 @@ def _probe(job: Job) -> float:
     tokens = 2 * min(probes["tokens_per_image"], max(1.0, 0.02 * patches))
     outputs = tokens * (patches + 3 * job.arch.patch**2)
     outputs += (2 + job.arch.prefix_tokens) * _classes(job)
-    return cost.start_seconds(job.gpu) + _probing(job, outputs)
+    return start_seconds(job.gpu) + _probing(job, outputs)
 
 
 def _sensitivity(job: Job) -> float:
     """The class question once per recipe, and once per penalty by L-BFGS."""
     varied = job.study.config["probes"]["sensitivity"]
     recipes = 5 + len(varied["shares"]) + len(varied["penalties"])
-    return cost.start_seconds(job.gpu) + _probing(job, recipes * 2 * _classes(job))
+    return start_seconds(job.gpu) + _probing(job, recipes * 2 * _classes(job))
 
 
 def _probing(job: Job, outputs: float) -> float:
@@ -200,11 +213,11 @@ def _probing(job: Job, outputs: float) -> float:
 
 
 def _classes(job: Job) -> int:
-    return 1000 if job.study.classes(job.wildcards["dataset"]) in claim5.KNOWN else 100
+    return 1000 if job.study.classes(job.wildcards["dataset"]) in heads.KNOWN else 100
 
 
 def _heads(job: Job) -> float:
-    return cost.start_seconds(job.gpu) + job.study.heads.seconds(
+    return start_seconds(job.gpu) + job.study.heads.seconds(
         job.row, job.wildcards["view"], job.head_speed
     )
 
@@ -218,7 +231,7 @@ def _dense_head(job: Job) -> float:
 
 
 def _discovery_maps(job: Job) -> float:
-    return cost.start_seconds(job.gpu) + job.study.config["discovery"]["figure_images"]
+    return start_seconds(job.gpu) + job.study.config["discovery"]["figure_images"]
 
 
 def _smoothness(job: Job) -> float:
@@ -229,16 +242,16 @@ def _smoothness(job: Job) -> float:
 def _snapshots(job: Job) -> float:
     """One pass for each snapshot of a training, on a sample of the images."""
     passes = len(job.study.training(job.row)["snapshots"])
-    flops = passes * job.images * cost.forward_flops(job.arch, job.size)
-    return cost.start_seconds(job.gpu) + flops / job.speed
+    flops = passes * job.images * forward_flops(job.arch, job.size)
+    return start_seconds(job.gpu) + flops / job.speed
 
 
 def _overhead(job: Job) -> float:
     """Forward and training steps of every register count, in rounds."""
     asked = job.study.config["overhead"]
     steps = 5 * asked["rounds"] * asked["batch"] * len(asked["registers"])
-    flops = 4 * steps * cost.forward_flops(job.arch, job.arch.input_size)
-    return cost.start_seconds(job.gpu) + flops / job.speed
+    flops = 4 * steps * forward_flops(job.arch, job.arch.input_size)
+    return start_seconds(job.gpu) + flops / job.speed
 
 
 def _resamples(job: Job) -> int:
@@ -264,19 +277,19 @@ MODEL: dict[str, tuple[Callable[[Job], float], Callable[[Job], float] | None]] =
     "index": (_per_image(2e-4), _none),
     "sample": (_per_image(5e-3), _none),
     "decode": (
-        lambda job: cost.decode_seconds(job.images, job.geometry.size, job.threads),
+        lambda job: decode_seconds(job.images, job.geometry.size, job.threads),
         _decoded,
     ),
-    "obtain": (lambda job: 10 + job.arch.params * cost.SINGLE / 5e7, _weights),
+    "obtain": (lambda job: 10 + job.arch.params * SINGLE / 5e7, _weights),
     "train": (_train, _weights),
     "plant": (_plant, lambda job: 2 * _weights(job)),
     "extract": (_pass, _tokens),
     "gallery": (_gallery, _gallery_bytes),
     "norms": (
-        lambda job: cost.norms_seconds(job.images, job.tokens, job.arch.depth, _resamples(job)),
+        lambda job: norms_seconds(job.images, job.tokens, job.arch.depth, _resamples(job)),
         _none,
     ),
-    "redundancy": (lambda job: cost.redundancy_seconds(job.images, job.tokens), _none),
+    "redundancy": (lambda job: redundancy_seconds(job.images, job.tokens), _none),
     "control": _small(4),
     "features": (_pass, _features),
     "probe": (_probe, _none),

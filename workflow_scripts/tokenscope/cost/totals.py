@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable
 
-from tokenscope.cost import job_graph as plan
+from tokenscope.cost import job_graph
 from tokenscope.cost.calibration import Calibration, total
 from tokenscope.cost.carbon import Site
 from tokenscope.cost.job_graph import Task
@@ -17,7 +17,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class Forecast:
+class Totals:
     """Sums over tasks, as a row of a table each."""
 
     def __init__(self, tasks: list[Task], calibration: Calibration, cluster: bool, site: Site):
@@ -26,7 +26,7 @@ class Forecast:
 
     def hours(self, task: Task) -> float:
         """Expected hours a job holds its resources."""
-        return (task.estimate.seconds + plan.node_seconds(task, self.cluster)) / 3600
+        return (task.estimate.seconds + job_graph.node_seconds(task, self.cluster)) / 3600
 
     def kwh(self, task: Task) -> float:
         hours, watts = self.hours(task), self.calibration.watts(task.rule)
@@ -42,7 +42,7 @@ class Forecast:
         todo = [task for task in tasks if task.todo]
         parts = [(t.rule, t.estimate, t.gpus / 3600) for t in todo if t.gpus]
         _, low, high = total(parts)
-        started = sum(plan.node_seconds(t, self.cluster) * t.gpus for t in todo) / 3600
+        started = sum(job_graph.node_seconds(t, self.cluster) * t.gpus for t in todo) / 3600
         kwh = sum(map(self.kwh, todo))
         values = (
             len(todo), len(tasks) - len(todo),
@@ -69,7 +69,7 @@ class Forecast:
 
     def wall(self, machine: Machine) -> tuple[float, float]:
         """Seconds and most bytes at once, see tokenscope.cost.schedule."""
-        return simulate(plan.steps(self.tasks, self.cluster), machine)
+        return simulate(job_graph.steps(self.tasks, self.cluster), machine)
 
     def done_share(self) -> float:
         """Share of the expected GPU time (core time where no job has a GPU) already done."""

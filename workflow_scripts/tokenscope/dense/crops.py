@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from tokenscope.backbones.position_embedding import AnySize, batch, padded
+from tokenscope.backbones.inputs import batch, padded
+from tokenscope.backbones.position_embedding import AnySize
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -32,7 +33,7 @@ def resized(pair: Pair, size: tuple[int, int]) -> Pair:
     )
 
 
-class Frozen:
+class FrozenBackbone:
     """The frozen side of a task: how images become crops, and crops tokens.
 
     Args:

@@ -6,7 +6,6 @@ expected depth of the normalised bins; scale-invariant log loss (AdaBins; DINOv2
 evaluation, whose gradient loss is left out).
 """
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from tokenscope.dense.map_datasets import IGNORE
 
 
-class Segmentation(nn.Module):
+class SegmentationHead(nn.Module):
     """Class scores (B, classes, row, column) from tokens (B, width, row, column)."""
 
     with_cls = False
@@ -38,7 +37,7 @@ class Segmentation(nn.Module):
         return scores.argmax(1)
 
 
-class Depth(nn.Module):
+class DepthHead(nn.Module):
     """Depth in metres (B, 1, 4 x row, 4 x column) from tokens with CLS (B, 2 x width, ...)."""
 
     with_cls = True
@@ -81,46 +80,4 @@ def scale_invariant(depth: Tensor, target: Tensor, warm_up: bool = False) -> Ten
     return torch.sqrt(spread + 0.15 * g.mean() ** 2 + 1e-12)
 
 
-HEADS = {"segmentation": Segmentation, "depth": Depth}
-
-
-def areas(predicted: np.ndarray, target: np.ndarray, classes: int) -> np.ndarray:
-    """Pixels of one image by class: in both, predicted, true; int64 (3, classes)."""
-    there = target != IGNORE
-    predicted, target = predicted[there].astype(np.int64), target[there].astype(np.int64)
-    both = np.bincount(target[predicted == target], minlength=classes)
-    return np.stack([
-        both, np.bincount(predicted, minlength=classes), np.bincount(target, minlength=classes),
-    ])  # fmt: skip
-
-
-def depth_errors(predicted: np.ndarray, target: np.ndarray) -> dict[str, float]:
-    """Errors of one image over pixels with a target > 0 (metres).
-
-    rmse, abs_rel (mean |error| / target), delta1 (percent of pixels with a ratio below 1.25), and
-    squared and pixels, from which errors over all pixels of a set are summed.
-    """
-    there = target > 0
-    p, t = predicted[there].astype(np.float64), target[there].astype(np.float64)
-    squared = np.square(p - t)
-    return {
-        "rmse": float(np.sqrt(squared.mean())),
-        "abs_rel": float((np.abs(p - t) / t).mean()),
-        "delta1": float(100 * (np.maximum(p / t, t / p) < 1.25).mean()),
-        "squared": float(squared.sum()),
-        "pixels": int(there.sum()),
-    }
-
-
-def eigen_crop(target: np.ndarray) -> np.ndarray:
-    """A depth map of 480 x 640 without the border that Eigen et al. leave out (NYUd).
-
-    Raises:
-        ValueError: another size.
-    """
-    if target.shape != (480, 640):
-        height, width = target.shape
-        raise ValueError(f"the Eigen crop is defined for 640 x 480, not {width} x {height}")
-    inside = np.zeros_like(target)
-    inside[45:471, 41:601] = target[45:471, 41:601]
-    return inside
+HEADS = {"segmentation": SegmentationHead, "depth": DepthHead}

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageEnhance
 from torch import Tensor, nn
 
-from tokenscope.dense.crops import Frozen, Pair, windows
+from tokenscope.dense.crops import FrozenBackbone, Pair, windows
 from tokenscope.dense.map_datasets import Maps
 from tokenscope.errors import StudyError
 from tokenscope.images.readers import prefetch
@@ -33,8 +33,8 @@ class Cached:
         name: fingerprint of everything that decides the tokens.
     """
 
-    def __init__(self, task: Frozen, maps: Maps, rows: list[dict], threads: int, folder: Path,
-                 name: str, progress: Callable[[int, int], None]):  # fmt: skip
+    def __init__(self, task: FrozenBackbone, maps: Maps, rows: list[dict], threads: int,
+                 folder: Path, name: str, progress: Callable[[int, int], None]):  # fmt: skip
         self.task, complete = task, folder / "complete"
         if complete.exists() and complete.read_text() == name:
             log.info("tokens of an earlier attempt are used again")
@@ -111,7 +111,7 @@ class Cached:
 class Augmented:
     """Crops drawn anew at each step: scale 0.5 to 2 (segmentation), mirror, colour, place."""
 
-    def __init__(self, task: Frozen, maps: Maps, rows: list[dict], threads: int):
+    def __init__(self, task: FrozenBackbone, maps: Maps, rows: list[dict], threads: int):
         self.task, self.maps, self.rows = task, maps, rows
         self.pool = ThreadPoolExecutor(threads)
 
@@ -198,7 +198,7 @@ def train(head: nn.Module, source: Cached | Augmented, settings: dict, seed: int
 
 
 @torch.inference_mode()
-def predict(head: nn.Module, task: Frozen, pair: Pair) -> np.ndarray:
+def predict(head: nn.Module, task: FrozenBackbone, pair: Pair) -> np.ndarray:
     """The map of one image at the size of its own map: classes, or depth in metres."""
     image = task.fit(pair)[0]
     height, width = task.crop

@@ -19,7 +19,8 @@ from PIL import Image
 
 from tokenscope.errors import StudyError
 from tokenscope.images.preprocess import load_rgb
-from tokenscope.stores.zarr_store import open_store, sha256_file
+from tokenscope.stores.receipts import sha256_file
+from tokenscope.stores.zarr_store import open_store
 
 IGNORE = 255
 ADE20K = {

@@ -3,12 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from tokenscope.backbones.huggingface import some
 from tokenscope.diagnosis.verdict import ALIKE, MIN_IMAGES, MIN_TOKENS, PREDICTED
-from tokenscope.errors import StudyError
-from tokenscope.figures.backbone import Sitter
+from tokenscope.errors import StudyError, some
+from tokenscope.figures.backbone import BackboneFigures
 from tokenscope.stats.bootstrap import Bootstrap
-from tokenscope.stores.zarr_store import read_receipt
+from tokenscope.stores.receipts import read_receipt
 from tokenscope.study.register_names import base
 from tokenscope.tables import tidy
 
@@ -39,7 +38,7 @@ def interval(row, unit: str = "") -> str:
     return f"{value} [{row['low']:.3g}, {row['high']:.3g}]" if row["low"] == row["low"] else value
 
 
-def decided(one: Sitter, rules: dict) -> list[tuple]:
+def decided(one: BackboneFigures, rules: dict) -> list[tuple]:
     """The numbers behind the verdict: what, value, what it takes."""
     e = one.verdict["evidence"]
     times, least = rules["times_median"], rules["min_share"]
@@ -66,7 +65,7 @@ def decided(one: Sitter, rules: dict) -> list[tuple]:
     return lines
 
 
-def by_rule(one: Sitter) -> list[tuple]:
+def by_rule(one: BackboneFigures) -> list[tuple]:
     """Share of tokens under each rule, and the mixture, after the last block."""
     last = one.rows[one.rows["group"] == "last_block"]
     shares = last[last["metric"].str.contains("share")].to_dict("records")
@@ -135,8 +134,8 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, who: dict, statistics: dic
     if len(both) != len(first):
         raise StudyError("the two backbones were not shown the same images")
     s = statistics
-    bootstrap = Bootstrap(len(both), s["resamples"], s["seed"], s["confidence"])
-    rows = tidy.Rows(who, len(both), s["seed"])
+    bootstrap = Bootstrap.of(len(both), s)
+    rows = tidy.TidyRows(who, len(both), s["seed"])
     for metric, (_, unit) in PAIRED.items():
         if f"{metric}_1" not in both or f"{metric}_2" not in both:
             continue
@@ -148,7 +147,7 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, who: dict, statistics: dic
     return rows.frame()
 
 
-def spoken(pairs: pd.DataFrame | None) -> list[tuple]:
+def as_text(pairs: pd.DataFrame | None) -> list[tuple]:
     """Lines of the paired table: what, first, second, difference, whether it is one."""
     lines = []
     for metric, (words, unit) in PAIRED.items() if pairs is not None else ():

@@ -12,38 +12,12 @@ from tokenscope.backbones import huggingface
 from tokenscope.errors import StudyError
 from tokenscope.study import zoo
 from tokenscope.study.architecture import Architecture, look_up
+from tokenscope.study.diagnose import FAMILIES
 
-FAMILIES = ("mine", "other")
 DATASET = "photographs"
 MOST_IMAGES = 500
 PROBED_IMAGES = 200  # fewer labelled images than this say nothing about classes
 TABLE = "config/backbones.csv"
-
-
-def diagnosed(study) -> list[zoo.Backbone]:
-    """The one or two backbones that the section ``diagnose`` names.
-
-    Raises:
-        StudyError: one of them is not in the study, or the data set is not analysed.
-    """
-    asked = study.config.get("diagnose")
-    if not asked:
-        return []
-    if asked["dataset"] not in study.config["analyse"]:
-        raise StudyError(f"diagnose: dataset: '{asked['dataset']}' is not among analyse")
-    known = {row.key: row for row in study.chosen}
-    for key in asked["backbones"]:
-        if key not in known:
-            raise StudyError(
-                f"diagnose: backbones: '{key}' is none of this study's: {', '.join(known)}"
-            )
-    return [known[key] for key in asked["backbones"]]
-
-
-def name_of(who: dict[str, str]) -> str:
-    """What a page calls a backbone, from the columns that name it."""
-    named = "/".join(who[column] for column in ("family", "size", "registers"))
-    return who["size"] if who["family"] in FAMILIES else named
 
 
 @dataclass(frozen=True)
@@ -90,10 +64,7 @@ class Images:
     @classmethod
     def of(cls, path: str) -> "Images":
         """Raises StudyError: no folder, or no image in it."""
-        from tokenscope.images.layouts import (  # pandas, which Snakemake need not import
-            EXTENSIONS,
-            walk,
-        )
+        from tokenscope.images.layouts import EXTENSIONS, walk
 
         if not Path(path).is_dir():
             raise StudyError(f"there is no folder '{path}' (IMAGES)")

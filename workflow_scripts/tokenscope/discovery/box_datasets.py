@@ -21,7 +21,8 @@ import pandas as pd
 from PIL import Image
 
 from tokenscope.errors import StudyError
-from tokenscope.stores.zarr_store import open_store, sha256_file
+from tokenscope.stores.receipts import sha256_file
+from tokenscope.stores.zarr_store import open_store
 
 CORNERS = ["left", "top", "right", "bottom"]
 TOLERANCE = 1  # pixels

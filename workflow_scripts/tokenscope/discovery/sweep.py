@@ -15,8 +15,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from tokenscope.backbones.position_embedding import AnySize, batch, padded
-from tokenscope.backbones.qkv_hooks import Facets
+from tokenscope.backbones.inputs import batch, padded
+from tokenscope.backbones.position_embedding import AnySize
+from tokenscope.backbones.qkv_hooks import QkvHooks
 from tokenscope.discovery.lost import Setting, components, expand, to_pixels
 from tokenscope.errors import StudyError
 from tokenscope.images.preprocess import BadImage, load_rgb
@@ -108,7 +109,7 @@ class Discoverer:
         self.batch, self.device, self.entries = batch, device, GRAM_ENTRIES
         self.cuda = device.startswith("cuda")
         blocks = len({s.block for s in settings})
-        self.facets = Facets(model, blocks)
+        self.facets = QkvHooks(model, blocks)
         self.groups = [
             (key, [(s.normalised, s.bias) for s in group])
             for key, group in groupby(settings, key=lambda s: (s.block, s.facet))

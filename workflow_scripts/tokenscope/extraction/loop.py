@@ -14,14 +14,18 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from tokenscope.backbones.hooks import NEIGHBOURS, Taps, normalise, token_kinds
+from tokenscope.backbones.hooks import TokenHooks
+from tokenscope.backbones.inputs import normalise
+from tokenscope.backbones.neighbour_cosine import NEIGHBOURS
+from tokenscope.backbones.tokens import token_kinds
 from tokenscope.errors import StudyError
 from tokenscope.images.readers import prefetch
 from tokenscope.jobs.job import Interrupted, log
 from tokenscope.stores.zarr_store import StoreWriter, Variable
 
-# What a pass makes of a batch before it leaves the device: from the arrays that Taps returns, the
-# batch's pixels (image, row, column, channel) uint8 and its first image's row, to what is stored.
+# What a pass makes of a batch before it leaves the device: from the arrays that TokenHooks returns,
+# the batch's pixels (image, row, column, channel) uint8 and its first image's row, to what is
+# stored.
 Reduce = Callable[[dict[str, Tensor], Tensor, int], dict[str, Tensor]]
 LIMIT = float(np.finfo(np.float16).max)
 LARGEST = "largest norm"  # of an image, beside what is stored
@@ -177,7 +181,7 @@ class _Forward:
 
     def __init__(self, model, scale, batch, device, wanted, reduce):
         blocks = wanted["cls_blocks"].shape[0] if "cls_blocks" in wanted else 0
-        self.taps = Taps(model, "q" in wanted, "top5" in wanted, blocks)
+        self.taps = TokenHooks(model, "q" in wanted, "top5" in wanted, blocks)
         self.scale, self.batch, self.device, self.wanted = scale, batch, device, wanted
         self.cuda = device.startswith("cuda")
         self.reduce = reduce or (lambda out, pixels, first: out)

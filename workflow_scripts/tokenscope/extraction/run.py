@@ -10,24 +10,23 @@ from tokenscope.backbones.loading import open_backbone, pick_device
 from tokenscope.errors import StudyError
 from tokenscope.extraction.loop import Reduce, extract
 from tokenscope.images.geometry import Geometry
-from tokenscope.images.readers import source_of
+from tokenscope.images.readers import open_images
 from tokenscope.jobs.job import Progress, StopRequest
-from tokenscope.stores.zarr_store import (
+from tokenscope.stores.receipts import (
     Stopwatch,
-    StoreWriter,
-    Variable,
     fingerprint,
     read_receipt,
     weights_of,
     write_receipt,
 )
+from tokenscope.stores.zarr_store import StoreWriter, Variable
 
 
 @dataclass(frozen=True)
-class Plan:
+class PassOutputs:
     """What a pass keeps: arrays by image, coordinates, and how they come out of the forward pass.
 
-    ``reduce`` is None where the arrays are those of :class:`tokenscope.backbones.hooks.Taps`.
+    ``reduce`` is None where the arrays are those of :class:`tokenscope.backbones.hooks.TokenHooks`.
     """
 
     title: str
@@ -38,7 +37,7 @@ class Plan:
 
 
 def run_pass(
-    plan: Callable[[nn.Module, pd.DataFrame], Plan],
+    plan: Callable[[nn.Module, pd.DataFrame], PassOutputs],
     *,
     card, sample, spec, geometry, decoded, root, shard, chunk, batch, keep, device, threads,
     store, partial, receipt, code,
@@ -63,7 +62,7 @@ def run_pass(
     if len(rows) != images:
         raise StudyError(f"the sample has {len(table)} images, this shard needs {offset + images}")
     # Decoding processes are forked before the model exists.
-    source = source_of(decoded, root, table, geometry, threads)
+    source = open_images(decoded, root, table, geometry, threads)
     if len(source) != len(table):
         raise StudyError(f"{decoded} holds {len(source)} images, the sample has {len(table)}")
     device = pick_device(device)

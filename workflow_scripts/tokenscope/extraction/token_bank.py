@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from tokenscope.backbones.hooks import token_kinds
+from tokenscope.backbones.tokens import token_kinds
 from tokenscope.errors import StudyError
 from tokenscope.stores.zarr_store import Variable
 
@@ -80,7 +80,7 @@ def patch_pixels(pixels: Tensor, patch: int) -> Tensor:
     return tiles.reshape(n, rows * columns, patch * patch * channels)
 
 
-class Features:
+class BankReducer:
     """The reducer of a feature pass: what one batch leaves behind (see :func:`variables`).
 
     Args:

@@ -10,14 +10,14 @@ import xarray as xr
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 
-from tokenscope.figures import style as plots
+from tokenscope.figures import style
 from tokenscope.figures.gallery_maps import has_cls, relative_attention, relative_norm
 
 ACROSS = 6  # gallery images in one line
 
 
 @dataclass(frozen=True)
-class Sitter:
+class BackboneFigures:
     """What the figures of a backbone are drawn from.
 
     ``curves`` and ``places`` are tables of rule norms, ``maps`` the gallery at native size,
@@ -32,7 +32,7 @@ class Sitter:
     rows: pd.DataFrame | None = None
 
     @classmethod
-    def of(cls, name: str, verdict: str, curves, places, maps: str, rows=None) -> "Sitter":
+    def of(cls, name: str, verdict: str, curves, places, maps: str, rows=None) -> "BackboneFigures":
         """The same, with verdict and maps read from their files."""
         verdict = json.loads(Path(verdict).read_text())
         maps = xr.open_dataset(maps, engine="scipy").load()
@@ -43,9 +43,9 @@ class Sitter:
         return int(self.curves["block"].max())
 
 
-def overview(sitters: list[Sitter], rules: dict):
+def overview(sitters: list[BackboneFigures], rules: dict):
     """A line a backbone: a photograph and its two maps, norms by block, outliers by place."""
-    figure = plots.plt.figure(figsize=(7.4, 2.05 * len(sitters)))
+    figure = style.plt.figure(figsize=(7.4, 2.05 * len(sitters)))
     parts = figure.subfigures(len(sitters), 1, squeeze=False)[:, 0]
     # The same photograph in every line: the one in which the first backbone has most outliers.
     over = relative_norm(sitters[0].maps) > rules["times_median"]
@@ -62,24 +62,24 @@ def overview(sitters: list[Sitter], rules: dict):
     return figure
 
 
-def _maps(line, one: Sitter, image: int, rules: dict) -> None:
+def _maps(line, one: BackboneFigures, image: int, rules: dict) -> None:
     """Photograph, attention and norms of one gallery image."""
-    plots.picture(line[0], one.maps["pixels"].values[image].astype(np.uint8))
+    style.picture(line[0], one.maps["pixels"].values[image].astype(np.uint8))
     line[0].set_title("image")
     _attention(line[1], one, image)
     line[1].set_title("CLS attention")
-    scale = plots.norm_scale(rules["times_median"])
-    plots.picture(line[2], relative_norm(one.maps)[image], norm=scale, cmap=plots.cmap())
+    scale = style.norm_scale(rules["times_median"])
+    style.picture(line[2], relative_norm(one.maps)[image], norm=scale, cmap=style.cmap())
     line[2].set_title("feature norm")
 
 
-def _attention(axis, one: Sitter, image: int) -> None:
+def _attention(axis, one: BackboneFigures, image: int) -> None:
     if not has_cls(one.maps):
         axis.axis("off")
         axis.text(0.5, 0.5, "no CLS token", ha="center", va="center", fontsize=7)
         return
     values = relative_attention(one.maps)
-    plots.picture(axis, values[image], norm=plots.attention_scale(values), cmap=plots.cmap("magma"))
+    style.picture(axis, values[image], norm=style.attention_scale(values), cmap=style.cmap("magma"))
 
 
 def norms_by_block(axis, curves: pd.DataFrame, onset: float, times: float):
@@ -93,33 +93,33 @@ def norms_by_block(axis, curves: pd.DataFrame, onset: float, times: float):
         cmap="viridis", shading="nearest", rasterized=True,
     )  # fmt: skip
     medians = curves.groupby("block")["median"].first()
-    axis.plot(medians.index, times * medians, color=plots.OUTLIER, lw=1)
+    axis.plot(medians.index, times * medians, color=style.OUTLIER, lw=1)
     if np.isfinite(onset):
         axis.axvline(onset - 0.5, color="0.5", lw=0.8, ls="--")
     axis.set(yscale="log")
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    plots.plain_log(axis.yaxis)
+    style.plain_log(axis.yaxis)
     return shown
 
 
-def outlier_places(figure, axis, one: Sitter, rules: dict) -> None:
+def outlier_places(figure, axis, one: BackboneFigures, rules: dict) -> None:
     """How often each place of the patch grid holds an outlier, in percent of the images."""
     grid = one.places.pivot(index="row", columns="column", values="times_median").values
-    shown = plots.picture(axis, grid, cmap="magma", vmin=0, vmax=max(1.0, float(grid.max())))
+    shown = style.picture(axis, grid, cmap="magma", vmin=0, vmax=max(1.0, float(grid.max())))
     axis.set_title("outlier here")
     bar = figure.colorbar(shown, ax=axis, aspect=15, shrink=0.8, label="% of images")
     bar.outline.set_visible(False)
 
 
-def share_by_block(one: list[Sitter], rules: dict):
+def share_by_block(one: list[BackboneFigures], rules: dict):
     """Share of tokens over the cutoff after each block, a line a backbone, with intervals."""
-    figure, axis = plots.plt.subplots(figsize=(3.6, 2.2))
+    figure, axis = style.plt.subplots(figsize=(3.6, 2.2))
     metric = f"share_norm_over_{rules['times_median']:g}x_median"
     for number, sitter in enumerate(one):
         rows = sitter.rows
         line = rows[(rows["metric"] == metric) & rows["group"].str.fullmatch(r"block\d+")]
         blocks = np.arange(1, len(line) + 1)
-        colour = plots.PALETTE[number]
+        colour = style.PALETTE[number]
         axis.plot(blocks, line["value"], color=colour, marker=".", ms=4, label=sitter.name)
         axis.fill_between(blocks, line["low"], line["high"], color=colour, alpha=0.2, lw=0)
     axis.axhline(rules["min_share"], color="0.5", lw=0.6, ls=":")
@@ -134,33 +134,33 @@ def share_by_block(one: list[Sitter], rules: dict):
     return figure
 
 
-def last_block(one: list[Sitter], rules: dict):
+def last_block(one: list[BackboneFigures], rules: dict):
     """Density of the norms after the last block with its interval, and the cutoffs."""
-    figure, axis = plots.plt.subplots(figsize=(3.6, 2.2))
+    figure, axis = style.plt.subplots(figsize=(3.6, 2.2))
     for number, sitter in enumerate(one):
-        rows, colour = sitter.curves, plots.PALETTE[number]
+        rows, colour = sitter.curves, style.PALETTE[number]
         rows = rows[rows["block"] == sitter.depth]
         x = rows["norm"] / rows["median"].iloc[0]
         axis.fill_between(x, rows["low"], rows["high"], color=colour, alpha=0.25, lw=0, step="mid")
         axis.step(x, rows["density"], color=colour, where="mid", label=sitter.name)
-    axis.axvline(rules["times_median"], color=plots.OUTLIER, lw=0.8)
+    axis.axvline(rules["times_median"], color=style.OUTLIER, lw=0.8)
     axis.set(
         xscale="log", yscale="log", ylim=(1e-3, 60), xlabel="norm / median, last block",
         ylabel="density over log10 norm",
     )  # fmt: skip
-    plots.plain_log(axis.xaxis)
+    style.plain_log(axis.xaxis)
     if len(one) > 1:
         axis.legend()
     return figure
 
 
-def gallery(one: Sitter, rules: dict):
+def gallery(one: BackboneFigures, rules: dict):
     """Every gallery image with its attention and feature map, on common scales."""
     images = one.maps.sizes["image"]
     columns = min(ACROSS, images)
     lines = -(-images // columns)
     kinds = ["attention", "feature"] if has_cls(one.maps) else ["feature"]
-    figure, axes = plots.plt.subplots(
+    figure, axes = style.plt.subplots(
         lines * (len(kinds) + 1), columns, squeeze=False,
         figsize=(max(5.0, 1.2 * columns + 0.4), 1.2 * lines * (len(kinds) + 1) + 0.5),
     )  # fmt: skip
@@ -169,24 +169,24 @@ def gallery(one: Sitter, rules: dict):
     norms, shown = relative_norm(one.maps), {}
     for image in range(images):
         column, top = image % columns, image // columns * (len(kinds) + 1)
-        plots.picture(axes[top, column], one.maps["pixels"].values[image].astype(np.uint8))
+        style.picture(axes[top, column], one.maps["pixels"].values[image].astype(np.uint8))
         for below, kind in enumerate(kinds, start=1):
             axis = axes[top + below, column]
             axis.axis("on")
             values = relative_attention(one.maps) if kind == "attention" else norms
             scale = (
-                plots.attention_scale(values) if kind == "attention"
-                else plots.norm_scale(rules["times_median"])
+                style.attention_scale(values) if kind == "attention"
+                else style.norm_scale(rules["times_median"])
             )  # fmt: skip
-            colours = plots.cmap("magma" if kind == "attention" else "viridis")
-            shown[kind] = plots.picture(axis, values[image], norm=scale, cmap=colours)
+            colours = style.cmap("magma" if kind == "attention" else "viridis")
+            shown[kind] = style.picture(axis, values[image], norm=scale, cmap=colours)
     left = max(1, columns // 2)
     if "attention" in shown:
-        plots.scale_bar(
+        style.scale_bar(
             figure, shown["attention"], axes[:, :left],
             "CLS attention / uniform  (blue: over the scale)",
         )  # fmt: skip
-    plots.norm_bar(
+    style.norm_bar(
         figure, shown["feature"], axes[:, left if len(kinds) > 1 and columns > 1 else 0 :],
         rules["times_median"],
     )  # fmt: skip

@@ -1,10 +1,8 @@
 """Where the bytes of an image are: a file, a range of a larger file, or a row of a parquet file."""
 
-import multiprocessing
 import os
 import re
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 from tokenscope.errors import StudyError
@@ -12,7 +10,7 @@ from tokenscope.errors import StudyError
 WHOLE = -1  # offset of an image that is a file of its own
 
 
-class Place(NamedTuple):
+class ImageLocation(NamedTuple):
     """Bytes of one image. ``offset`` is :data:`WHOLE` for a whole file."""
 
     path: str
@@ -34,13 +32,13 @@ class Place(NamedTuple):
         return content
 
 
-def places(root: str, rows) -> list[Place]:
-    """Places of the rows of a sample (columns ``path``, ``offset``, ``bytes``) below ``root``."""
+def locations(root: str, rows) -> list[ImageLocation]:
+    """Of each row of a sample (columns ``path``, ``offset``, ``bytes``), where its image is."""
     columns = (rows["path"], rows.get("offset"), rows.get("bytes"))
     if columns[1] is None:
-        return [Place(os.path.join(root, path)) for path in columns[0]]
+        return [ImageLocation(os.path.join(root, path)) for path in columns[0]]
     return [
-        Place(os.path.join(root, path), int(offset), int(length))
+        ImageLocation(os.path.join(root, path), int(offset), int(length))
         for path, offset, length in zip(*columns, strict=True)
     ]
 
@@ -84,10 +82,3 @@ def parquet_blobs(path: str, column: str, rows: list[int]) -> Iterator[bytes | N
         raise StudyError(f"{path}: damaged or no parquet file ({error})") from None
     if todo:
         raise StudyError(f"{path}: has {first} rows, row {todo[-1]} was listed: index it again")
-
-
-def forked_pool(workers: int) -> ProcessPoolExecutor:
-    """Worker processes, started at once: they must be forked before torch starts its threads."""
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork"))
-    list(pool.map(abs, range(workers)))
-    return pool

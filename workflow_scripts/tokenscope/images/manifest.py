@@ -6,11 +6,14 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from tokenscope.errors import StudyError
-from tokenscope.images import label_files as truth
+from tokenscope.images import label_files
 from tokenscope.images.label_space import check_numbers, numbered
-from tokenscope.images.layouts import EXTENSIONS, LAYOUTS
+from tokenscope.images.layouts import EXTENSIONS, files
 from tokenscope.images.location import WHOLE
+from tokenscope.images.parquet import parquet
+from tokenscope.images.webdataset import tars
 
+LAYOUTS = {"imagefolder": files, "webdataset": tars, "parquet": parquet}
 COLUMNS = ["image_id", "path", "offset", "bytes", "label", "label_name"]
 Progress = Callable[[int, int], None]
 
@@ -25,7 +28,7 @@ def index(
     CSV list, or without classes, keep their paths; a list keeps its order.
 
     Args:
-        source: ``type`` (a key of :data:`tokenscope.images.layouts.LAYOUTS`) and ``path``; further
+        source: ``type`` (a key of :data:`tokenscope.images.manifest.LAYOUTS`) and ``path``; further
             ``labels`` (``folders``, ``none``, or a file of labels), ``columns`` of a CSV or parquet
             file, ``synsets`` (the list that class numbers refer to), ``classes`` (the label space)
             and ``subset`` (whether a known label space may lack classes).
@@ -92,7 +95,7 @@ def _from_list(source: dict) -> pd.DataFrame:
         raise StudyError(
             f"the image folder '{source['path']}' does not exist (config key: datasets, path)"
         )
-    table = pd.DataFrame(truth.listed(source["labels"], source.get("columns", {})))
+    table = pd.DataFrame(label_files.listed(source["labels"], source.get("columns", {})))
     if not len(table):
         raise StudyError(f"{source['labels']}: lists no image")
     return table.assign(image_id=table["path"], offset=WHOLE, bytes=0)

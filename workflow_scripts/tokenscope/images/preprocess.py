@@ -9,7 +9,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tokenscope.errors import StudyError
 from tokenscope.images.geometry import Geometry
-from tokenscope.images.location import WHOLE, Place
+from tokenscope.images.location import WHOLE, ImageLocation
 
 _RESAMPLE = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -79,7 +79,7 @@ def shape(image: Image.Image, geometry: Geometry) -> np.ndarray:
     return np.asarray(resized.crop((left, top, left + size, top + size)))
 
 
-def open_rgb(place: Place) -> Image.Image:
+def open_rgb(place: ImageLocation) -> Image.Image:
     """One image of a data set as :func:`load_rgb` gives it. Raises BadImage, naming the file."""
     if place.offset == WHOLE:
         return load_rgb(place.path)
@@ -90,6 +90,6 @@ def open_rgb(place: Place) -> Image.Image:
     return load_rgb(io.BytesIO(content), place)
 
 
-def decode(place: Place, geometry: Geometry) -> np.ndarray:
+def decode(place: ImageLocation, geometry: Geometry) -> np.ndarray:
     """One image as ``(size, size, 3)`` uint8 pixels. Raises BadImage, naming the file."""
     return shape(open_rgb(place), geometry)

@@ -10,8 +10,9 @@ import pandas as pd
 import zarr
 
 from tokenscope.images.geometry import Geometry
-from tokenscope.images.location import forked_pool, places
+from tokenscope.images.location import locations
 from tokenscope.images.preprocess import decode
+from tokenscope.images.workers import forked_pool
 
 Chunk = tuple[int, int, np.ndarray]
 
@@ -36,26 +37,26 @@ class StreamedImages:
     """The same pixels decoded on the way by worker processes, for sets too large to keep."""
 
     def __init__(self, root: str, sample: pd.DataFrame, geometry: Geometry, workers: int):
-        self.places = places(root, sample)
+        self.locations = locations(root, sample)
         self.decode = partial(decode, geometry=geometry)
         self.pool = forked_pool(workers) if workers > 1 else None
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.locations)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        places = self.places[start:stop]
+        locations = self.locations[start:stop]
         if self.pool is None:
-            return np.stack([self.decode(place) for place in places])
-        size = max(1, len(places) // (4 * self.pool._max_workers))
-        return np.stack(list(self.pool.map(self.decode, places, chunksize=size)))
+            return np.stack([self.decode(location) for location in locations])
+        size = max(1, len(locations) // (4 * self.pool._max_workers))
+        return np.stack(list(self.pool.map(self.decode, locations, chunksize=size)))
 
     def close(self) -> None:
         if self.pool is not None:
             self.pool.shutdown(cancel_futures=True)
 
 
-def source_of(
+def open_images(
     decoded: str, root: str, sample: pd.DataFrame, geometry: str, workers: int
 ) -> DecodedImages | StreamedImages:
     """The decoded store where there is one (``decoded`` is its path), the files otherwise."""

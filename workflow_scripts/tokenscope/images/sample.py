@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from tokenscope.errors import StudyError
-from tokenscope.images.location import Place, folder_of, forked_pool, parquet_blobs, places
+from tokenscope.images.location import ImageLocation, folder_of, locations, parquet_blobs
 from tokenscope.images.preprocess import BadImage, load_rgb
+from tokenscope.images.workers import forked_pool
 
 FACTS = ["width", "height", "mode", "sha256"]
 UNIT = 64  # images examined by one task
@@ -99,14 +100,14 @@ def _examined(pool, rows, source, packed, round_, have, want, progress) -> pd.Da
 
 
 def _examine(root: str, rows: pd.DataFrame) -> pd.DataFrame:
-    found = places(root, rows)
+    found = locations(root, rows)
     # Reading waits for the disk: the next image is read while this one is decoded.
     with ThreadPoolExecutor(1) as reader:
         facts = [_facts(place, content) for place, content in _ahead(reader, found)]
     return rows.assign(**pd.DataFrame(facts, index=rows.index))
 
 
-def _ahead(reader: ThreadPoolExecutor, found: list[Place]) -> Iterator[tuple]:
+def _ahead(reader: ThreadPoolExecutor, found: list[ImageLocation]) -> Iterator[tuple]:
     coming = [reader.submit(_read, place) for place in found[:2]]
     for i, place in enumerate(found):
         content = coming.pop(0).result()
@@ -115,7 +116,7 @@ def _ahead(reader: ThreadPoolExecutor, found: list[Place]) -> Iterator[tuple]:
         yield place, content
 
 
-def _read(place: Place) -> bytes | str:
+def _read(place: ImageLocation) -> bytes | str:
     """The bytes, or why there are none."""
     try:
         return place.read()
@@ -125,7 +126,7 @@ def _read(place: Place) -> bytes | str:
         return f"cannot be read ({error})"
 
 
-def _facts(place: Place, content: bytes | str | None) -> dict:
+def _facts(place: ImageLocation, content: bytes | str | None) -> dict:
     """Size, mode and checksum of one image, whole and decoded once; or its place and problem."""
     none = {"bytes": 0, "width": 0, "height": 0, "mode": "", "sha256": ""}
     if isinstance(content, str):
@@ -151,7 +152,7 @@ def _pack(root: str, column: str, packed: Path, round_: int, rows: pd.DataFrame)
         source = os.path.join(root, path)
         blobs = parquet_blobs(source, column, rows["offset"].tolist())
         for row, content in zip(rows["offset"], blobs, strict=True):
-            fact = _facts(Place(f"{source} row {row}"), content)
+            fact = _facts(ImageLocation(f"{source} row {row}"), content)
             if not fact["problem"]:
                 out.write(content)
             facts.append(fact)

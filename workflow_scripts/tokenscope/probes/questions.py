@@ -62,7 +62,7 @@ class Answer:
     def bootstrap(self, statistics: dict) -> Bootstrap:
         """Resamples of the test images that have rows."""
         s = statistics
-        return Bootstrap(self.image.max() + 1, s["resamples"], s["seed"], s["confidence"])
+        return Bootstrap.of(self.image.max() + 1, s)
 
 
 def recipe_of(settings: dict) -> Recipe:

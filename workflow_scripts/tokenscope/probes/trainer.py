@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tokenscope.errors import StudyError
 from tokenscope.stores.checkpoint import Checkpoint
-from tokenscope.stores.zarr_store import fingerprint
+from tokenscope.stores.receipts import fingerprint
 
 SLICE = 2048  # rows scored at once
 

@@ -20,14 +20,14 @@ SWITCHES = ("partial", "figure", "forecast")  # of the command line: they change
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedTable:
     """A table: ``who`` lists (data set, family/size/registers), ``parts`` the files it joins."""
 
     who: list[tuple[str, str]]
     parts: list[str]
 
 
-def tables(study) -> dict[str, Planned]:
+def tables(study) -> dict[str, PlannedTable]:
     """Every table of tidy rows that a study makes, by name."""
     config, results = study.config, study.results
     measures = f"{results}/measures"
@@ -35,7 +35,7 @@ def tables(study) -> dict[str, Planned]:
 
     def plan(pairs, kind, more=()):
         files = [f"{measures}/{kind}/{name}/{row.key}.csv" for name, row in pairs]
-        return Planned([(name, row.key) for name, row in pairs], [*files, *more])
+        return PlannedTable([(name, row.key) for name, row in pairs], [*files, *more])
 
     bank = (config.get("probes") or {}).get("dataset", "")
     heads, test = study.heads, study.heads.test if study.heads.jobs else ""
@@ -49,15 +49,15 @@ def tables(study) -> dict[str, Planned]:
         "claim3": plan(analysed, "redundancy"),
         "claim4": plan([(bank, row) for row in study.probing.rows], "probes"),
         "sensitivity": plan([(bank, row) for row in study.probing.varied], "sensitivity"),
-        "claim5": Planned([(n, r.key) for n, r in tested], [*norms.parts, *heads.measures]),
-        "registers": Planned(
+        "claim5": PlannedTable([(n, r.key) for n, r in tested], [*norms.parts, *heads.measures]),
+        "registers": PlannedTable(
             norms.who, [f"{measures}/registers/{n}/{f}/{s}.csv" for n, f, s in sizes]
         ),
         "diagnosis": plan(
             [(config["diagnose"]["dataset"], row) for row in study.diagnosed], "diagnosis"
         ),
-        "training": Planned([(n, r.key) for n, r in analysed if r in study.trained], []),
-        "overhead": Planned(
+        "training": PlannedTable([(n, r.key) for n, r in analysed if r in study.trained], []),
+        "overhead": PlannedTable(
             [
                 ("", f"{row.family}/{row.size}/r{count}")
                 for row in study.overhead

@@ -7,8 +7,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from tokenscope.figures import style as plots
-from tokenscope.stores.zarr_store import write_text
+from tokenscope.figures import style
+from tokenscope.stores.receipts import write_text
 
 
 def render(template: str | Path, page: str | Path, **values) -> None:
@@ -26,7 +26,7 @@ def picture(figure, alt: str, kind: str = "svg", dpi: int = 130) -> Markup:
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
     figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
     width = round(96 * figure.get_figwidth())
-    plots.plt.close(figure)
+    style.plt.close(figure)
     data = base64.b64encode(buffer.getvalue()).decode()
     form = "svg+xml" if kind == "svg" else kind
     return Markup('<img alt="{}" width="{}" src="data:image/{};base64,{}">').format(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tokenscope.report.contents import Planned
+from tokenscope.report.contents import PlannedTable
 from tokenscope.tables import tidy
 
 
@@ -19,7 +19,7 @@ class Read:
     complete: bool
 
 
-def read(name: str, file: str, planned: Planned) -> Read:
+def read(name: str, file: str, planned: PlannedTable) -> Read:
     """A table, or what there is of it.
 
     The file counts where it exists; before it does, the measurements it will be made of.

@@ -10,7 +10,8 @@ from tokenscope.report import verdicts
 from tokenscope.report.partial_tables import Read
 from tokenscope.study.register_names import is_control
 from tokenscope.tables.captions import NOTES
-from tokenscope.tables.published import Published, ends, spoken
+from tokenscope.tables.formatting import as_text, interval_text
+from tokenscope.tables.published import Published
 
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 
@@ -39,9 +40,9 @@ def decided(one: verdicts.Judged) -> str:
     if one.value != one.value and one.why:
         return one.why
     if one.unit == "verdict":
-        return f"has the answer: {spoken(one.value, one.unit)}"
-    number = spoken(one.value, one.unit)
-    number += f" [{ends(one.low, one.high)}]" if one.low < one.high else ""
+        return f"has the answer: {as_text(one.value, one.unit)}"
+    number = as_text(one.value, one.unit)
+    number += f" [{interval_text(one.low, one.high)}]" if one.low < one.high else ""
     return f"{number}; {one.why}" if one.why else number
 
 
@@ -90,8 +91,8 @@ def _row(row: dict, published: Published) -> dict:
     control = is_control(row["kind"]) and row["family"] != "control"
     return {
         "who": who + " (control)" * control, "dataset": row["dataset"], "group": row["group"],
-        "metric": row["metric"], "text": spoken(value, row["unit"]), "value": _raw(value),
-        "interval": ends(row["low"], row["high"]), "low": _raw(row["low"]),
+        "metric": row["metric"], "text": as_text(value, row["unit"]), "value": _raw(value),
+        "interval": interval_text(row["low"], row["high"]), "low": _raw(row["low"]),
         "high": _raw(row["high"]), "published": published.citations(key, row["dataset"]),
         "difference": "; ".join(f"{gap:+.4g}" for gap in gaps),
         "gap": _raw(gaps[0]) if gaps else "",

@@ -23,6 +23,12 @@ class Bootstrap:
         draws = rng.multinomial(images, np.full(images, 1 / images), size=resamples)
         self.counts = draws.astype(np.float32)
 
+    @classmethod
+    def of(cls, images: int, statistics: dict) -> "Bootstrap":
+        """The study's bootstrap over ``images``: by the section ``statistics`` of its config."""
+        s = statistics
+        return cls(images, s["resamples"], s["seed"], s["confidence"])
+
     def sums(self, per_image: np.ndarray) -> np.ndarray:
         """Sum over each resample of a per-image quantity (image, ...) -> (resample, ...)."""
         flat = per_image.reshape(self.images, -1).astype(np.float32)

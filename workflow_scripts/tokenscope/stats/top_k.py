@@ -81,7 +81,7 @@ def compare(
     """
     if not np.array_equal(first.ids, second.ids):
         raise StudyError(f"'{group}' and '{other}' were not tested on the same images")
-    bootstrap = make_bootstrap(len(first.ids), statistics)
+    bootstrap = Bootstrap.of(len(first.ids), statistics)
     a = Accuracy(first.groups[group], top, bootstrap, 1)
     b = Accuracy(second.groups[other], top, bootstrap, 2)
     ends = bootstrap.interval(b.resampled - a.resampled)
@@ -90,11 +90,6 @@ def compare(
     return value, low, high
 
 
-def make_bootstrap(images: int, statistics: dict) -> Bootstrap:
-    """The study's bootstrap for a number of images."""
-    return Bootstrap(images, statistics["resamples"], statistics["seed"], statistics["confidence"])
-
-
-def verdict(low: float, high: float) -> float:
+def sign_of_interval(low: float, high: float) -> float:
     """1 if a difference is surely above zero, 0 if surely below, NaN if its interval holds zero."""
     return 1.0 if low > 0 else 0.0 if high < 0 else float("nan")

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tokenscope.jobs.job import Interrupted, log
-from tokenscope.stores import lock as fences
+from tokenscope.stores import lock
 
 
 class Checkpoint:
@@ -70,7 +70,7 @@ class Checkpoint:
             self.path.unlink(missing_ok=True)
 
 
-class Checkpoints:
+class TrainingCheckpoint:
     """The unfinished work of one training: its last checkpoint and the snapshots taken so far.
 
     Args:
@@ -81,7 +81,7 @@ class Checkpoints:
 
     def __init__(self, partial: str | Path, fingerprint: str, what: str):
         self.what = what
-        self.folder = fences.claim(
+        self.folder = lock.claim(
             partial, fingerprint, lambda new: (new / "snapshots").mkdir(parents=True)
         )
         self._file = self.folder / "checkpoint.pt"
@@ -103,7 +103,7 @@ class Checkpoints:
 
     def check(self) -> None:
         """Raise Superseded when another job has taken this training over."""
-        fences.check(self.folder, self.what)
+        lock.check(self.folder, self.what)
 
     def _write(self, file: Path, write) -> None:
         self.check()

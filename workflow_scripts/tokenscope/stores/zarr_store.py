@@ -9,7 +9,6 @@ partial folder; its successor goes on after the last whole chunk, provided that 
 A job declared lost that still runs is shut out by its successor, see :mod:`tokenscope.stores.lock`.
 """
 
-import hashlib
 import json
 import os
 import platform
@@ -18,7 +17,6 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +25,9 @@ import xxhash
 import zarr
 
 from tokenscope.errors import StudyError
-from tokenscope.stores import lock as fences
+from tokenscope.stores import lock
+from tokenscope.stores.receipts import PROTOCOL, write_text
 
-PROTOCOL = "1"  # raised whenever the definition of a stored quantity changes
-PACKAGES = ("torch", "timm", "numpy", "zarr", "xarray", "pillow")
 # Snakemake leaves a timestamp file in directories it declares; zarr warns that it is no array.
 warnings.filterwarnings("ignore", message=".*not recognized as a component of a Zarr hierarchy.*")
 # Strings have no Zarr 3 specification yet; every reader that knows xarray reads them.
@@ -63,7 +60,7 @@ class StoreWriter:
         self.final = Path(final)
         self.images, self.chunk = images, chunk
         self.variables = variables
-        self.partial = fences.claim(partial, fingerprint, self._create)
+        self.partial = lock.claim(partial, fingerprint, self._create)
         self.group_path = self.partial / "group"
         self.journal = self.partial / "journal"
         # A killed job leaves the chunk it was writing, under a name that ends so.
@@ -138,7 +135,7 @@ class StoreWriter:
         write_text(self._note(start), json.dumps(notes))
 
     def _check_owner(self) -> None:
-        fences.check(self.partial, self.final)
+        lock.check(self.partial, self.final)
 
     def publish(self, coords: dict[str, tuple[tuple[str, ...], np.ndarray]], attrs: dict) -> dict:
         """Add coordinates and attributes, then move the store to its place.
@@ -225,62 +222,6 @@ def read_shards(paths: list[str], names: list[str]) -> xr.Dataset:
     return parts[0] if len(parts) == 1 else xr.concat(parts, dim="image", combine_attrs="override")
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write a small file so that it is either whole or absent."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text)
-    os.replace(aside, path)
-
-
-def sha256_file(path: str | Path) -> str:
-    """Hex SHA-256 of a file, read in pieces."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def fingerprint(**parts) -> str:
-    """A name for everything that decides the bytes of a store."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-class Stopwatch:
-    """Facts of this job for its receipt: host, Slurm id, start and elapsed seconds, versions."""
-
-    def __init__(self):
-        self.started, self.clock = time.time(), time.monotonic()
-
-    def facts(self) -> dict:
-        return {
-            "host": platform.node(),
-            "slurm_job_id": os.environ.get("SLURM_JOB_ID", ""),
-            "started": self.started,
-            "seconds": round(time.monotonic() - self.clock, 3),
-            "versions": {name: version(name) for name in PACKAGES},
-            "protocol": PROTOCOL,
-        }
-
-
-def weights_of(card: dict) -> str:
-    """Path of the weights a card names, after making sure that they are still the same.
-
-    Raises:
-        StudyError: the file is gone or has changed since the card was written.
-    """
-    path, again = card["weights"], "delete the backbone's card.json and run again"
-    if not Path(path).is_file():
-        raise StudyError(f"{card['name']}: the weights {path} are gone; put them back, or {again}")
-    if sha256_file(path) != card["sha256"]:
-        raise StudyError(f"{card['name']}: the weights {path} have changed; {again}")
-    return path
-
-
-def write_receipt(path: str | Path, **facts) -> None:
-    """The JSON that downstream jobs take: written last, so it exists only for finished work."""
-    write_text(path, json.dumps(facts, indent=1, sort_keys=True) + "\n")
-
-
 def consolidated(root: Path, groups: list[Path]) -> dict:
     """Metadata of a hierarchy whose groups are known, for one ``zarr.json`` at its root.
 
@@ -303,7 +244,3 @@ def consolidated(root: Path, groups: list[Path]) -> dict:
             "kind": "inline", "must_understand": False, "metadata": dict(sorted(metadata.items())),
         },
     }  # fmt: skip
-
-
-def read_receipt(path: str | Path) -> dict:
-    return json.loads(Path(path).read_text())

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from tokenscope.errors import StudyError
 from tokenscope.images.geometry import Geometry
-from tokenscope.study import flops as cost
-from tokenscope.study import zoo
+from tokenscope.study import flops, zoo
 from tokenscope.study.zoo import Backbone
 
 # The official DINOv2 evaluation: shorter side to 256, central 224 (dinov2/data/transforms.py).
@@ -49,7 +48,7 @@ class ReleasedHead:
         return "published_head" if self.layers == 1 else f"published_head_{self.layers}_layers"
 
 
-class Claim5:
+class Heads:
     """Answers for the section ``heads`` of one study; without the section there is nothing to do.
 
     Args:
@@ -191,9 +190,9 @@ class Claim5:
         images = self.study.planned_images(self.test)
         if trained := self.retrained(row, view):
             images += self.study.planned_images(self.train)
-        held = min(images * cost.feature_bytes(row.arch, 0, 0) / 1e9, self.settings["memory_gb"])
-        weights = 0 if gpu or not trained else 4 * cost.SINGLE * self._weights(row) / 1e9
-        return int(cost.torch_mb(gpu) + 1000 * (1.5 * held + weights))
+        held = min(images * flops.feature_bytes(row.arch, 0, 0) / 1e9, self.settings["memory_gb"])
+        weights = 0 if gpu or not trained else 4 * flops.SINGLE * self._weights(row) / 1e9
+        return int(flops.torch_mb(gpu) + 1000 * (1.5 * held + weights))
 
     def seconds(self, row: Backbone, view: str, speed: float) -> float:
         """Expected seconds of one job's training and tests at ``speed`` FLOP/s, start-up apart."""

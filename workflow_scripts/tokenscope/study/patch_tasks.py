@@ -6,14 +6,14 @@ Pure arithmetic, because Snakemake asks for it while it builds the graph.
 from functools import cached_property
 
 from tokenscope.errors import StudyError
-from tokenscope.study import flops as cost
 from tokenscope.study import zoo
+from tokenscope.study.flops import LIGHT_MB, extract_seconds, start_seconds
 from tokenscope.study.zoo import Backbone
 
 TYPICAL_IMAGES, TYPICAL_SIDE = 12_000, 450  # of a set that is not indexed yet; VOC12 has 11,540
 
 
-class Section:
+class PatchTask:
     """One of the config's sections ``discovery`` and ``dense``; empty where it is left out.
 
     Raises:
@@ -81,12 +81,12 @@ class Section:
 
     def listing_mb(self, name: str) -> int:
         """Host memory in MB of listing a set; COCO's annotations are one JSON of half a GB."""
-        return 6000 if self.sets[name]["layout"] == "coco" else cost.LIGHT_MB
+        return 6000 if self.sets[name]["layout"] == "coco" else LIGHT_MB
 
     def forward_seconds(self, row: Backbone, images: int, side: int, speed: float) -> float:
         """Expected seconds of forward passes over images of ``side`` pixels, start included."""
-        start = cost.start_seconds(self.study.config["device"] != "cpu")
-        return cost.extract_seconds(row.arch, side, images, speed, start)
+        start = start_seconds(self.study.config["device"] != "cpu")
+        return extract_seconds(row.arch, side, images, speed, start)
 
     def discover_seconds(self, name: str, row: Backbone, speed: float) -> float:
         """Expected seconds of a discovery pass: forward, Gram matrices, comparisons."""

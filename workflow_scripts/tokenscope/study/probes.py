@@ -6,8 +6,7 @@ Like the study itself asked while Snakemake builds the graph: pure arithmetic.
 from functools import cached_property
 
 from tokenscope.errors import StudyError
-from tokenscope.study import flops as cost
-from tokenscope.study import zoo
+from tokenscope.study import flops, zoo
 from tokenscope.study.zoo import Backbone
 
 
@@ -67,4 +66,4 @@ class Probing:
         )
         need = tokens * (4 * row.arch.width + 3 * row.arch.patch**2) / 1e6
         held = min(1000 * s["memory_gb"], need)
-        return int(cost.torch_mb(gpu) + 3 * held)
+        return int(flops.torch_mb(gpu) + 3 * held)

@@ -12,14 +12,12 @@ from pathlib import Path
 
 import yaml
 
-from tokenscope.diagnosis import setup as front
 from tokenscope.errors import StudyError
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.location import folder_of
-from tokenscope.study import flops as cost
-from tokenscope.study import heads as claim5
-from tokenscope.study import recipes, zoo
-from tokenscope.study.patch_tasks import Section
+from tokenscope.study import flops, heads, recipes, zoo
+from tokenscope.study.diagnose import diagnosed
+from tokenscope.study.patch_tasks import PatchTask
 from tokenscope.study.probes import Probing
 from tokenscope.study.zoo import Backbone
 
@@ -53,9 +51,9 @@ class Study:
             if source:
                 self.training(row)
         self.probing = Probing(self)
-        self.diagnosed = front.diagnosed(self)
-        self.heads = claim5.Claim5(self)
-        self.discovery, self.dense = Section(self, "discovery"), Section(self, "dense")
+        self.diagnosed = diagnosed(self)
+        self.heads = heads.Heads(self)
+        self.discovery, self.dense = PatchTask(self, "discovery"), PatchTask(self, "dense")
 
     @cached_property
     def recipes(self) -> dict[str, dict]:
@@ -249,22 +247,22 @@ class Study:
 
     def view(self, row: Backbone, view: str) -> Geometry:
         """How a backbone is shown its images in a feature pass: ``native`` is its own geometry."""
-        return claim5.geometry(row, view)
+        return heads.geometry(row, view)
 
     def streamed(self, name: str, geometry: Geometry) -> bool:
         """Whether a decoded copy would be too large to keep, so that jobs decode on the way."""
-        size = cost.decoded_gb(self.planned_images(name), geometry.size)
+        size = flops.decoded_gb(self.planned_images(name), geometry.size)
         return size > self.config["max_decoded_gb"]
 
     def chunk_images(self, row: Backbone) -> int:
         """Images in one chunk of a backbone's token store."""
         extract = self.config["extract"]
         size = row.arch.input_size
-        return cost.images_per_chunk(row.arch, size, extract["chunk_mb"], extract["batch"])
+        return flops.images_per_chunk(row.arch, size, extract["chunk_mb"], extract["batch"])
 
     def feature_chunk(self, row: Backbone, view: str) -> int:
         """Images in one chunk of a feature store: features are small, their pixels decide."""
-        return cost.images_in_flight(self.view(row, view).size, self.config["extract"]["batch"])
+        return flops.images_in_flight(self.view(row, view).size, self.config["extract"]["batch"])
 
     def shard_size(self, name: str, row: Backbone) -> int | None:
         """Images of a shard: whole chunks, so that no two jobs write into one; None for all."""

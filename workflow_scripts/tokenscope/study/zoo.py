@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 from tokenscope.errors import StudyError
 from tokenscope.images.geometry import Geometry
-from tokenscope.study import register_names as kinds
+from tokenscope.study import register_names
 from tokenscope.study.architecture import Architecture, look_up
 from tokenscope.study.recipes import expand
 from tokenscope.study.register_names import CONTROLS, REGISTERS
@@ -52,17 +52,17 @@ class Backbone:
     @property
     def kind(self) -> str:
         """Where its registers come from: none, trained, scratch ...; or which control it is."""
-        return kinds.kind(self.registers)
+        return register_names.kind(self.registers)
 
     @property
     def base_key(self) -> str:
         """Key of the same backbone without registers."""
-        return f"{self.family}/{self.size}/{kinds.base(self.registers)}"
+        return f"{self.family}/{self.size}/{register_names.base(self.registers)}"
 
     @property
     def attached(self) -> bool:
         """Whether its registers are added to a finished backbone at test time."""
-        return self.kind in kinds.ATTACHED
+        return self.kind in register_names.ATTACHED
 
     def with_attached(self, count: int, kind: str) -> "Backbone":
         """This backbone with registers added at test time (``testtime`` or ``random``)."""

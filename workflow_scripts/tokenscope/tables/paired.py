@@ -12,8 +12,8 @@ import pandas as pd
 from tokenscope.errors import StudyError
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stats.iou import class_iou
-from tokenscope.stats.top_k import verdict
-from tokenscope.study import register_names as kinds
+from tokenscope.stats.top_k import sign_of_interval
+from tokenscope.study import register_names
 from tokenscope.tables import tidy
 
 AREAS = "areas"  # by class (image, 3, classes): mIoU is no mean over images
@@ -45,7 +45,9 @@ def read(path: str | Path) -> tuple[np.ndarray, dict[tuple[str, str], np.ndarray
 def helps(metric: str, low: float, high: float) -> float:
     """1 if registers surely improve the metric, 0 if they surely harm it, else NaN."""
     metric = metric.removesuffix(MINUS)
-    return verdict(-high, -low) if metric in _LESS_IS_BETTER else verdict(low, high)
+    return (
+        sign_of_interval(-high, -low) if metric in _LESS_IS_BETTER else sign_of_interval(low, high)
+    )
 
 
 def differences(found: list[tuple[dict, str | Path]], claim: str, statistics: dict) -> pd.DataFrame:
@@ -63,16 +65,18 @@ def differences(found: list[tuple[dict, str | Path]], claim: str, statistics: di
     files = {tuple(who[key] for key in keys): path for who, path in found}
     tables = [pd.DataFrame(columns=tidy.COLUMNS)]
     for who, path in found:
-        base = files.get((*(who[key] for key in keys[:3]), kinds.base(who["registers"])))
-        if base is None or base == path or kinds.base(who["registers"]) == who["registers"]:
+        base = files.get((*(who[key] for key in keys[:3]), register_names.base(who["registers"])))
+        if (
+            base is None
+            or base == path
+            or register_names.base(who["registers"]) == who["registers"]
+        ):
             continue
         (ids, mine), (others, theirs) = read(path), read(base)
         if not np.array_equal(ids, others):
             raise StudyError(f"{path} and {base} do not hold the same images")
-        bootstrap = Bootstrap(
-            len(ids), statistics["resamples"], statistics["seed"], statistics["confidence"]
-        )
-        rows = tidy.Rows(who, len(ids), statistics["seed"])
+        bootstrap = Bootstrap.of(len(ids), statistics)
+        rows = tidy.TidyRows(who, len(ids), statistics["seed"])
         for group, name in mine:
             if (group, name) not in theirs:
                 continue

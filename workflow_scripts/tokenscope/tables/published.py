@@ -43,19 +43,3 @@ class Published:
         """The same as text: value, source and data set."""
         cited = (f"{v:g} ({source}, {where})" for v, source, where in self.of(key, dataset))
         return "; ".join(dict.fromkeys(cited))  # a paper may print a figure in two tables
-
-
-def spoken(value: float, unit: str) -> str:
-    """A number as a reader wants it: verdicts in words, percent as a sign."""
-    if unit == "verdict":
-        return {0.0: "no", 1.0: "yes"}.get(value, "cannot tell")
-    if unit.startswith(tidy.NOT_MEASURED):
-        return unit
-    if value != value:
-        return "undefined"
-    return f"{value:.4g}" + {"percent": " %", "": ""}.get(unit, f" {unit}")
-
-
-def ends(low: float, high: float) -> str:
-    """An interval; empty where there is none."""
-    return f"{low:.4g} to {high:.4g}" if low == low else ""

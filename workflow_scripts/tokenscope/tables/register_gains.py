@@ -6,8 +6,8 @@ the same head (Table 4); and do the register tokens help a head that has CLS and
 
 import pandas as pd
 
-from tokenscope.stats.top_k import TOP, Ranks, compare, verdict
-from tokenscope.study import register_names as kinds
+from tokenscope.stats.top_k import TOP, Ranks, compare, sign_of_interval
+from tokenscope.study import register_names
 from tokenscope.tables import tidy
 
 BASE = "cls+patch_mean"  # what the other feature sets of a backbone are compared with
@@ -28,8 +28,8 @@ def gains(found: dict[tuple, Ranks], dataset: str, statistics: dict) -> pd.DataF
     tables = []
     for (family, size, registers), ranks in found.items():
         who = {"family": family, "size": size, "registers": registers, "dataset": dataset}
-        who["kind"] = kinds.kind(registers)
-        rows = tidy.Rows(who, len(ranks.ids), statistics["seed"])
+        who["kind"] = register_names.kind(registers)
+        rows = tidy.TidyRows(who, len(ranks.ids), statistics["seed"])
         for base, mine, other in _pairs(registers, found, (family, size)):
             _compared(rows, mine, base, ranks, other, statistics, "r0")
         for group in ranks.groups:
@@ -42,12 +42,12 @@ def gains(found: dict[tuple, Ranks], dataset: str, statistics: dict) -> pd.DataF
 
 
 def _count(registers: str) -> int:
-    return int(kinds.REGISTERS.fullmatch(registers)["count"])
+    return int(register_names.REGISTERS.fullmatch(registers)["count"])
 
 
 def _pairs(registers: str, found: dict, size: tuple):
     """``(base group, group, base ranks)`` of the same head in the same size without registers."""
-    base = found.get((*size, kinds.base(registers)))
+    base = found.get((*size, register_names.base(registers)))
     if not _count(registers) or base is None:
         return
     mine = found[(*size, registers)]
@@ -65,7 +65,7 @@ def _compared(rows, group, base, mine, other, statistics, name) -> None:
         rows.add("claim5", label, f"{metric}_gain_over_{name}", value, low, high, "points")
         head = group.partition("@")[0]
         if metric == "top1" and (name == "r0" or head == WITH_REGISTERS):
-            rows.add("claim5", label, "registers_help", verdict(low, high), unit="verdict")
+            rows.add("claim5", label, "registers_help", sign_of_interval(low, high), unit="verdict")
 
 
 def as_ours(published: pd.DataFrame) -> pd.DataFrame:

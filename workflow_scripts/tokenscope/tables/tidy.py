@@ -1,5 +1,6 @@
 """Tidy rows: the one form in which every measured quantity leaves this workflow."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ COLUMNS = [
     "family", "size", "registers", "kind", "dataset", "claim", "group", "metric", "value", "low",
     "high", "n", "seed", "unit",
 ]  # fmt: skip
+WHO = ["family", "size", "registers", "kind"]
 NOT_MEASURED = "not measured"
 PUBLISHED = ["family", "size", "registers", "dataset", "group", "metric"]
 
@@ -19,7 +21,7 @@ def of_difference(unit: str) -> str:
     return {"percent": "points"}.get(unit, unit)
 
 
-class Rows:
+class TidyRows:
     """Collects rows of one backbone on one data set.
 
     Args:
@@ -62,3 +64,17 @@ def write(table: pd.DataFrame, path: str | Path) -> None:
     """Write a table with numbers at seven digits: enough for any of them, and stable in a diff."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path, index=False, float_format="%.7g")
+
+
+def by_backbone(table: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
+    """Each backbone of a table with its rows, in the table's order."""
+    for key, rows in table.groupby(WHO, sort=False):
+        yield dict(zip(WHO, key, strict=True)), rows
+
+
+def rows_of(table: pd.DataFrame, **where) -> pd.DataFrame:
+    """The rows whose columns have these values: ``rows_of(table, **who, group="outlier")``."""
+    mask = pd.Series(True, index=table.index)
+    for column, value in where.items():
+        mask &= table[column] == value
+    return table[mask]

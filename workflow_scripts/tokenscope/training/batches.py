@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tokenscope.errors import StudyError
 from tokenscope.images.geometry import Geometry
-from tokenscope.images.location import Place
+from tokenscope.images.location import ImageLocation
 from tokenscope.images.preprocess import decode, open_rgb
 from tokenscope.study.recipes import Training
 
@@ -37,7 +37,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Plan:
+class UpdatePlan:
     """The micro-batches of a training, as one of ``size`` processes sees them.
 
     Raises:
@@ -139,7 +139,7 @@ class Memory:
         self.pixels, self.labels = torch.from_numpy(pixels), torch.as_tensor(labels).long()
         self.segments = None if segments is None else torch.from_numpy(segments).long()
 
-    def training(self, plan: Plan, start: int) -> Iterator[Batch]:
+    def training(self, plan: UpdatePlan, start: int) -> Iterator[Batch]:
         for keys in plan.keys(start):
             epoch, place, _ = keys[0]
             index = [image for *_, image in keys]
@@ -167,11 +167,13 @@ class Files:
         workers: processes that decode; 0 decodes in this one.
     """
 
-    def __init__(self, places: list[Place], labels: np.ndarray, geometry: Geometry, workers: int):
+    def __init__(
+        self, places: list[ImageLocation], labels: np.ndarray, geometry: Geometry, workers: int
+    ):
         self.places, self.labels, self.geometry = places, labels, geometry
         self.workers = workers
 
-    def training(self, plan: Plan, start: int) -> Iterator[Batch]:
+    def training(self, plan: UpdatePlan, start: int) -> Iterator[Batch]:
         r, size = plan.recipe, self.geometry.size
         given = {"interpolation": self.geometry.interpolation, **r.augment}
         # With use_prefetcher the transform ends in 8-bit pixels: a quarter of the bytes to move.

@@ -16,7 +16,7 @@ from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from tokenscope.backbones.hooks import normalise
+from tokenscope.backbones.inputs import normalise
 from tokenscope.errors import StudyError
 from tokenscope.study.recipes import Training, penalty_weight
 from tokenscope.training.batches import (
@@ -24,7 +24,7 @@ from tokenscope.training.batches import (
     Batch,
     Files,
     Memory,
-    Plan,
+    UpdatePlan,
     check_labels,
     seed_all,
     split,
@@ -85,7 +85,7 @@ class Trainer:
         labels = np.asarray(source.labels)
         check_labels(labels, model.num_classes)
         kept, self.held = split(len(labels), recipe)
-        self.plan = Plan(recipe, kept, self.world.rank, self.world.size)
+        self.plan = UpdatePlan(recipe, kept, self.world.rank, self.world.size)
         if late := [s for s in recipe.snapshots if not 0 <= s <= self.plan.total]:
             raise StudyError(
                 f"snapshots after {late} updates, the training has {self.plan.total} "

@@ -1,0 +1,80 @@
+"""Receipts: what says that a job's work is complete, of what it was made, and where.
+
+A receipt is a JSON file written last, so that it exists only for finished work; a card is the
+receipt of a backbone. Small files are written aside and renamed: whole or absent.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from tokenscope.errors import StudyError
+
+PROTOCOL = "1"  # raised whenever the definition of a stored quantity changes
+
+
+PACKAGES = ("torch", "timm", "numpy", "zarr", "xarray", "pillow")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a small file so that it is either whole or absent."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text)
+    os.replace(aside, path)
+
+
+def sha256_file(path: str | Path) -> str:
+    """Hex SHA-256 of a file, read in pieces."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def fingerprint(**parts) -> str:
+    """A name for everything that decides the bytes of a store."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+class Stopwatch:
+    """Facts of this job for its receipt: host, Slurm id, start and elapsed seconds, versions."""
+
+    def __init__(self):
+        self.started, self.clock = time.time(), time.monotonic()
+
+    def facts(self) -> dict:
+        return {
+            "host": platform.node(),
+            "slurm_job_id": os.environ.get("SLURM_JOB_ID", ""),
+            "started": self.started,
+            "seconds": round(time.monotonic() - self.clock, 3),
+            "versions": {name: version(name) for name in PACKAGES},
+            "protocol": PROTOCOL,
+        }
+
+
+def weights_of(card: dict) -> str:
+    """Path of the weights a card names, after making sure that they are still the same.
+
+    Raises:
+        StudyError: the file is gone or has changed since the card was written.
+    """
+    path, again = card["weights"], "delete the backbone's card.json and run again"
+    if not Path(path).is_file():
+        raise StudyError(f"{card['name']}: the weights {path} are gone; put them back, or {again}")
+    if sha256_file(path) != card["sha256"]:
+        raise StudyError(f"{card['name']}: the weights {path} have changed; {again}")
+    return path
+
+
+def write_receipt(path: str | Path, **facts) -> None:
+    """The JSON that downstream jobs take: written last, so it exists only for finished work."""
+    write_text(path, json.dumps(facts, indent=1, sort_keys=True) + "\n")
+
+
+def read_receipt(path: str | Path) -> dict:
+    return json.loads(Path(path).read_text())
