@@ -43,9 +43,9 @@ rule accounting:
     params:
         folder=f"{RESULTS}/accounting",
         site=vars(SITE),
-        code=code("accounting.py"),
+        code=code("report/accounting.py"),
     script:
-        "../workflow_scripts/accounting.py"
+        "../workflow_scripts/report/accounting.py"
 
 
 rule fig_energy:
@@ -61,9 +61,9 @@ rule fig_energy:
         ENV
     params:
         site=vars(SITE),
-        code=code("fig_energy.py"),
+        code=code("report/fig_energy.py"),
     script:
-        "../workflow_scripts/fig_energy.py"
+        "../workflow_scripts/report/fig_energy.py"
 
 
 rule carbon:

@@ -14,9 +14,9 @@ rule fig_maps:
         ENV
     params:
         layers=lambda w: MAPS[w.figure]["layers"],
-        code=code("fig_maps.py"),
+        code=code("tokens/fig_maps.py"),
     script:
-        "../workflow_scripts/fig_maps.py"
+        "../workflow_scripts/tokens/fig_maps.py"
 
 
 rule fig_qkv:
@@ -29,9 +29,9 @@ rule fig_qkv:
     conda:
         ENV
     params:
-        code=code("fig_qkv.py"),
+        code=code("tokens/fig_qkv.py"),
     script:
-        "../workflow_scripts/fig_qkv.py"
+        "../workflow_scripts/tokens/fig_qkv.py"
 
 
 rule fig_blocks:
@@ -44,9 +44,9 @@ rule fig_blocks:
     conda:
         ENV
     params:
-        code=code("fig_blocks.py"),
+        code=code("tokens/fig_blocks.py"),
     script:
-        "../workflow_scripts/fig_blocks.py"
+        "../workflow_scripts/tokens/fig_blocks.py"
 
 
 rule claim1:

@@ -25,9 +25,9 @@ rule norms:
         who=who,
         outliers=config["outliers"],
         statistics=config["statistics"],
-        code=code("norms.py"),
+        code=code("norms/norms.py"),
     script:
-        "../workflow_scripts/norms.py"
+        "../workflow_scripts/norms/norms.py"
 
 
 rule norm_curves:
@@ -42,9 +42,9 @@ rule norm_curves:
     conda:
         ENV
     params:
-        code=code("join.py"),
+        code=code("tables/join.py"),
     script:
-        "../workflow_scripts/join.py"
+        "../workflow_scripts/tables/join.py"
 
 
 rule fig_norms:
@@ -66,9 +66,9 @@ rule fig_norms:
         ENV
     params:
         outliers=config["outliers"],
-        code=code("fig_norms.py"),
+        code=code("norms/fig_norms.py"),
     script:
-        "../workflow_scripts/fig_norms.py"
+        "../workflow_scripts/norms/fig_norms.py"
 
 
 rule claim2:

@@ -23,9 +23,9 @@ rule redundancy:
         who=who,
         redundancy=config["redundancy"],
         statistics=config["statistics"],
-        code=code("redundancy.py"),
+        code=code("norms/redundancy.py"),
     script:
-        "../workflow_scripts/redundancy.py"
+        "../workflow_scripts/norms/redundancy.py"
 
 
 rule cosine_curves:
@@ -38,9 +38,9 @@ rule cosine_curves:
     conda:
         ENV
     params:
-        code=code("join.py"),
+        code=code("tables/join.py"),
     script:
-        "../workflow_scripts/join.py"
+        "../workflow_scripts/tables/join.py"
 
 
 rule fig_cosine:
@@ -56,9 +56,9 @@ rule fig_cosine:
         ENV
     params:
         redundancy=config["redundancy"],
-        code=code("fig_cosine.py"),
+        code=code("norms/fig_cosine.py"),
     script:
-        "../workflow_scripts/fig_cosine.py"
+        "../workflow_scripts/norms/fig_cosine.py"
 
 
 rule claim3:

@@ -29,9 +29,9 @@ rule probe:
         statistics=config["statistics"],
         device=config["device"],
         partial=f"{RESULTS}/partial/probes/{{dataset}}/{BACKBONE}",
-        code=code("probe.py"),
+        code=code("probes/probe.py"),
     script:
-        "../workflow_scripts/probe.py"
+        "../workflow_scripts/probes/probe.py"
 
 
 # The same class probe under other recipes: what the published differences may come from.
@@ -57,9 +57,9 @@ rule sensitivity:
         settings={k: v for k, v in PROBES.items() if k != "backbones"},
         statistics=config["statistics"],
         device=config["device"],
-        code=code("sensitivity.py"),
+        code=code("probes/sensitivity.py"),
     script:
-        "../workflow_scripts/sensitivity.py"
+        "../workflow_scripts/probes/sensitivity.py"
 
 
 rule probe_curves:
@@ -74,9 +74,9 @@ rule probe_curves:
     conda:
         ENV
     params:
-        code=code("join.py"),
+        code=code("tables/join.py"),
     script:
-        "../workflow_scripts/join.py"
+        "../workflow_scripts/tables/join.py"
 
 
 rule fig_error_maps:
@@ -90,9 +90,9 @@ rule fig_error_maps:
     conda:
         ENV
     params:
-        code=code("fig_error_maps.py"),
+        code=code("probes/fig_error_maps.py"),
     script:
-        "../workflow_scripts/fig_error_maps.py"
+        "../workflow_scripts/probes/fig_error_maps.py"
 
 
 rule fig_probe_norms:
@@ -106,9 +106,9 @@ rule fig_probe_norms:
     conda:
         ENV
     params:
-        code=code("fig_probe_norms.py"),
+        code=code("probes/fig_probe_norms.py"),
     script:
-        "../workflow_scripts/fig_probe_norms.py"
+        "../workflow_scripts/probes/fig_probe_norms.py"
 
 
 rule fig_sensitivity:
@@ -122,9 +122,9 @@ rule fig_sensitivity:
     conda:
         ENV
     params:
-        code=code("fig_sensitivity.py"),
+        code=code("probes/fig_sensitivity.py"),
     script:
-        "../workflow_scripts/fig_sensitivity.py"
+        "../workflow_scripts/probes/fig_sensitivity.py"
 
 
 rule claim4:

@@ -26,9 +26,9 @@ rule obtain_head:
         folder=lambda w: HEADS.settings["released"]["folder"],
         cache=config["weights"]["cache"],
         download=lambda w: HEADS.settings["released"]["download"],
-        code=code("obtain_head.py"),
+        code=code("classification/obtain_head.py"),
     script:
-        "../workflow_scripts/obtain_head.py"
+        "../workflow_scripts/classification/obtain_head.py"
 
 
 # Training and test images must be different files, of the same classes.
@@ -45,9 +45,9 @@ rule splits:
     params:
         names=lambda w: [w.train, w.test],
         duplicates=lambda w: HEADS.settings["duplicates"],
-        code=code("splits.py"),
+        code=code("classification/splits.py"),
     script:
-        "../workflow_scripts/splits.py"
+        "../workflow_scripts/classification/splits.py"
 
 
 rule heads:
@@ -75,9 +75,9 @@ rule heads:
         statistics=config["statistics"],
         device=config["device"],
         partial=f"{RESULTS}/partial/heads/{{dataset}}/{BACKBONE}/{{view}}.pt",
-        code=code("heads.py"),
+        code=code("classification/heads.py"),
     script:
-        "../workflow_scripts/heads.py"
+        "../workflow_scripts/classification/heads.py"
 
 
 rule gains:
@@ -98,9 +98,9 @@ rule gains:
         backbones=[(row.family, row.size, row.registers) for row, _ in HEADS.jobs],
         dataset="{dataset}",
         statistics=config["statistics"],
-        code=code("gains.py"),
+        code=code("classification/gains.py"),
     script:
-        "../workflow_scripts/gains.py"
+        "../workflow_scripts/classification/gains.py"
 
 
 rule fig_gains:
@@ -115,9 +115,9 @@ rule fig_gains:
     conda:
         ENV
     params:
-        code=code("fig_gains.py"),
+        code=code("classification/fig_gains.py"),
     script:
-        "../workflow_scripts/fig_gains.py"
+        "../workflow_scripts/classification/fig_gains.py"
 
 
 rule claim5:

@@ -1,12 +1,17 @@
 # Helper functions of all rules, and the study they ask. Nothing heavy is imported here: on a
 # cluster every job parses this file again, twice.
 import gc
+import os
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, str(Path(workflow.basedir, "workflow_scripts")))
+SCRIPTS = str(Path(workflow.basedir, "workflow_scripts"))
+sys.path.insert(0, SCRIPTS)
+# Snakemake puts a script's own folder on its path; the library lies one above it.
+if SCRIPTS not in (paths := os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+    os.environ["PYTHONPATH"] = os.pathsep.join([SCRIPTS, *filter(None, paths)])
 from tokenscope.code_hash import code_hash
 from tokenscope.cost import forecast, memory_model, time_model
 from tokenscope.cost.carbon import Site
@@ -54,7 +59,7 @@ def code(*scripts):
 
     A function, so that a job on a node, which parses all rules, reads the code of one of them.
     """
-    files = [Path(workflow.basedir, "workflow_scripts", script) for script in scripts]
+    files = [Path(SCRIPTS, script) for script in scripts]
     return lambda wildcards: code_hash(*files)
 
 

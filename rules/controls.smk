@@ -32,9 +32,9 @@ rule control:
         patch=lambda w: row_of(w).arch.patch,
         outliers=config["outliers"],
         statistics=config["statistics"],
-        code=code("control.py"),
+        code=code("backbones/control.py"),
     script:
-        "../workflow_scripts/control.py"
+        "../workflow_scripts/backbones/control.py"
 
 
 rule controls:

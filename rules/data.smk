@@ -21,9 +21,9 @@ rule render:
         seed=lambda w: STUDY.datasets[w.dataset]["seed"],
         size=lambda w: STUDY.datasets[w.dataset].get("size", 160),
         partial=f"{RESULTS}/partial/truth/{{dataset}}",
-        code=code("render.py"),
+        code=code("data/render.py"),
     script:
-        "../workflow_scripts/render.py"
+        "../workflow_scripts/data/render.py"
 
 
 rule index:
@@ -43,9 +43,9 @@ rule index:
         runtime=minutes("index"),
     params:
         source=lambda w: STUDY.source(w.dataset),
-        code=code("index.py"),
+        code=code("data/index.py"),
     script:
-        "../workflow_scripts/index.py"
+        "../workflow_scripts/data/index.py"
 
 
 rule sample:
@@ -70,9 +70,9 @@ rule sample:
         images=lambda w: STUDY.datasets[w.dataset]["images"],
         seed=lambda w: STUDY.datasets[w.dataset]["seed"],
         on_bad_image=lambda w: STUDY.datasets[w.dataset].get("on_bad_image", "fail"),
-        code=code("sample.py"),
+        code=code("data/sample.py"),
     script:
-        "../workflow_scripts/sample.py"
+        "../workflow_scripts/data/sample.py"
 
 
 rule decode:
@@ -94,6 +94,6 @@ rule decode:
     params:
         root=lambda w: STUDY.image_root(w.dataset),
         partial=f"{RESULTS}/partial/images/{{dataset}}/{{geometry}}",
-        code=code("decode.py"),
+        code=code("data/decode.py"),
     script:
-        "../workflow_scripts/decode.py"
+        "../workflow_scripts/data/decode.py"

@@ -21,9 +21,9 @@ rule index_targets:
         runtime=minutes("index_targets"),
     params:
         source=lambda w: DENSE.source(w.dataset),
-        code=code("index_targets.py"),
+        code=code("dense/index_targets.py"),
     script:
-        "../workflow_scripts/index_targets.py"
+        "../workflow_scripts/dense/index_targets.py"
 
 
 rule dense_head:
@@ -60,9 +60,9 @@ rule dense_head:
         statistics=config["statistics"],
         device=config["device"],
         partial=f"{RESULTS}/partial/dense/{{dataset}}/{BACKBONE}",
-        code=code("dense_head.py"),
+        code=code("dense/dense_head.py"),
     script:
-        "../workflow_scripts/dense_head.py"
+        "../workflow_scripts/dense/dense_head.py"
 
 
 rule smoothness:
@@ -85,9 +85,9 @@ rule smoothness:
         who=who,
         images=lambda w: config["dense"]["smoothness"]["images"],
         statistics=config["statistics"],
-        code=code("smoothness.py"),
+        code=code("dense/smoothness.py"),
     script:
-        "../workflow_scripts/smoothness.py"
+        "../workflow_scripts/dense/smoothness.py"
 
 
 localrules:
@@ -116,9 +116,9 @@ rule fig_dense:
     params:
         depth=lambda w: DENSE.sets[w.dataset]["task"] == "depth",
         names=lambda w: DENSE.sets[w.dataset].get("names", []),
-        code=code("fig_dense.py"),
+        code=code("dense/fig_dense.py"),
     script:
-        "../workflow_scripts/fig_dense.py"
+        "../workflow_scripts/dense/fig_dense.py"
 
 
 use rule discovery_pairs as dense_pairs with:
@@ -134,7 +134,7 @@ use rule discovery_pairs as dense_pairs with:
         + [STUDY.who(row, name) for name in config["analyse"] for row in STUDY.chosen],
         claim="dense",
         statistics=config["statistics"],
-        code=code("pairs.py"),
+        code=code("tables/pairs.py"),
 
 
 rule dense_classes:
@@ -147,9 +147,9 @@ rule dense_classes:
     conda:
         ENV
     params:
-        code=code("join.py"),
+        code=code("tables/join.py"),
     script:
-        "../workflow_scripts/join.py"
+        "../workflow_scripts/tables/join.py"
 
 
 use rule provenance as provenance_dense with:
@@ -182,7 +182,7 @@ use rule gather as gather_dense with:
         f"{RESULTS}/logs/gather/dense.log",
     params:
         claim="dense",
-        code=code("gather.py"),
+        code=code("tables/gather.py"),
 
 
 rule dense:

@@ -29,9 +29,9 @@ rule diagnosis:
         who=who,
         outliers=config["outliers"],
         statistics=config["statistics"],
-        code=code("diagnosis.py"),
+        code=code("diagnosis/diagnosis.py"),
     script:
-        "../workflow_scripts/diagnosis.py"
+        "../workflow_scripts/diagnosis/diagnosis.py"
 
 
 SEEN = config.get("diagnose", {}).get("dataset", "none")
@@ -78,9 +78,9 @@ rule diagnosis_page:
         statistics=config["statistics"],
         folder=f"{RESULTS}/accounting",
         site=vars(SITE),
-        code=code("diagnosis_page.py"),
+        code=code("diagnosis/diagnosis_page.py"),
     script:
-        "../workflow_scripts/diagnosis_page.py"
+        "../workflow_scripts/diagnosis/diagnosis_page.py"
 
 
 # The picture of its page, from what is packed.
@@ -98,9 +98,9 @@ rule fig_diagnosis:
     params:
         backbones=[STUDY.who(row, SEEN) for row in STUDY.diagnosed],
         outliers=config["outliers"],
-        code=code("fig_diagnosis.py"),
+        code=code("diagnosis/fig_diagnosis.py"),
     script:
-        "../workflow_scripts/fig_diagnosis.py"
+        "../workflow_scripts/diagnosis/fig_diagnosis.py"
 
 
 rule diagnose:

@@ -22,9 +22,9 @@ rule index_boxes:
         runtime=minutes("index_boxes"),
     params:
         source=lambda w: DISCOVERY.source(w.dataset),
-        code=code("index_boxes.py"),
+        code=code("discovery/index_boxes.py"),
     script:
-        "../workflow_scripts/index_boxes.py"
+        "../workflow_scripts/discovery/index_boxes.py"
 
 
 rule discover:
@@ -57,9 +57,9 @@ rule discover:
         batch=config["extract"]["batch"],
         device=config["device"],
         partial=f"{RESULTS}/partial/discovery/{{dataset}}/{BACKBONE}",
-        code=code("discover.py"),
+        code=code("discovery/discover.py"),
     script:
-        "../workflow_scripts/discover.py"
+        "../workflow_scripts/discovery/discover.py"
 
 
 rule corloc:
@@ -90,9 +90,9 @@ rule corloc:
         seed=lambda w: config["discovery"]["seed"],
         shown=lambda w: config["discovery"]["figure_images"],
         statistics=config["statistics"],
-        code=code("corloc.py"),
+        code=code("discovery/corloc.py"),
     script:
-        "../workflow_scripts/corloc.py"
+        "../workflow_scripts/discovery/corloc.py"
 
 
 rule discovery_pairs:
@@ -108,9 +108,9 @@ rule discovery_pairs:
         who=[STUDY.who(row, name) for name in DISCOVERY.sets for row in DISCOVERY.rows],
         claim="discovery",
         statistics=config["statistics"],
-        code=code("pairs.py"),
+        code=code("tables/pairs.py"),
     script:
-        "../workflow_scripts/pairs.py"
+        "../workflow_scripts/tables/pairs.py"
 
 
 rule discovery_maps:
@@ -139,6 +139,6 @@ rule discovery_maps:
         root=lambda w: DISCOVERY.source(w.dataset)["path"],
         candidates=lambda w: config["discovery"]["candidates"],
         device=config["device"],
-        code=code("discovery_maps.py"),
+        code=code("discovery/discovery_maps.py"),
     script:
-        "../workflow_scripts/discovery_maps.py"
+        "../workflow_scripts/discovery/discovery_maps.py"

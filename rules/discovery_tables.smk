@@ -26,9 +26,9 @@ rule fig_discovery:
     conda:
         ENV
     params:
-        code=code("fig_discovery.py"),
+        code=code("discovery/fig_discovery.py"),
     script:
-        "../workflow_scripts/fig_discovery.py"
+        "../workflow_scripts/discovery/fig_discovery.py"
 
 
 rule discovery_settings:
@@ -41,9 +41,9 @@ rule discovery_settings:
     conda:
         ENV
     params:
-        code=code("join.py"),
+        code=code("tables/join.py"),
     script:
-        "../workflow_scripts/join.py"
+        "../workflow_scripts/tables/join.py"
 
 
 rule fig_lost_settings:
@@ -58,9 +58,9 @@ rule fig_lost_settings:
     conda:
         ENV
     params:
-        code=code("fig_lost_settings.py"),
+        code=code("discovery/fig_lost_settings.py"),
     script:
-        "../workflow_scripts/fig_lost_settings.py"
+        "../workflow_scripts/discovery/fig_lost_settings.py"
 
 
 use rule provenance as provenance_discovery with:
@@ -87,7 +87,7 @@ use rule gather as gather_discovery with:
         f"{RESULTS}/logs/gather/discovery.log",
     params:
         claim="discovery",
-        code=code("gather.py"),
+        code=code("tables/gather.py"),
 
 
 rule discovery:

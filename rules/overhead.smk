@@ -27,9 +27,9 @@ rule overhead:
         batch=config["overhead"]["batch"],
         rounds=config["overhead"]["rounds"],
         device=config["device"],
-        code=code("overhead.py"),
+        code=code("backbones/overhead.py"),
     script:
-        "../workflow_scripts/overhead.py"
+        "../workflow_scripts/backbones/overhead.py"
 
 
 rule gather_overhead:
@@ -44,6 +44,6 @@ rule gather_overhead:
     conda:
         ENV
     params:
-        code=code("gather_overhead.py"),
+        code=code("backbones/gather_overhead.py"),
     script:
-        "../workflow_scripts/gather_overhead.py"
+        "../workflow_scripts/backbones/gather_overhead.py"

@@ -29,9 +29,9 @@ rule explorer:
         ENV
     params:
         who=who,
-        code=code("explorer.py"),
+        code=code("tokens/explorer.py"),
     script:
-        "../workflow_scripts/explorer.py"
+        "../workflow_scripts/tokens/explorer.py"
 
 
 rule report:
@@ -65,9 +65,9 @@ rule report:
         figures=PAGES,
         sizes={row.key: row.arch.params for row in STUDY.chosen},
         figures_mb=config["report"]["figures_mb"],
-        code=code("report.py"),
+        code=code("report/report.py"),
     script:
-        "../workflow_scripts/report.py"
+        "../workflow_scripts/report/report.py"
 
 
 # Figures whose path holds the name given by --config figure=fig3.

@@ -36,9 +36,9 @@ rule gather:
         ENV
     params:
         claim="{table}",
-        code=code("gather.py"),
+        code=code("tables/gather.py"),
     script:
-        "../workflow_scripts/gather.py"
+        "../workflow_scripts/tables/gather.py"
 
 
 use rule gather as gather_controls with:
@@ -53,7 +53,7 @@ use rule gather as gather_controls with:
         f"{RESULTS}/logs/gather/controls.log",
     params:
         claim="control",
-        code=code("gather.py"),
+        code=code("tables/gather.py"),
 
 
 # What every table rests on: weights, data config, images used and images skipped.
@@ -71,9 +71,9 @@ rule provenance:
     conda:
         ENV
     params:
-        code=code("provenance.py"),
+        code=code("tables/provenance.py"),
     script:
-        "../workflow_scripts/provenance.py"
+        "../workflow_scripts/tables/provenance.py"
 
 
 # The same for the data set of the probes, which is another and a larger one.

@@ -37,9 +37,9 @@ rule neurons:
         outliers=config["outliers"],
         batch=config["extract"]["batch"],
         device=config["device"],
-        code=code("neurons.py"),
+        code=code("registers/neurons.py"),
     script:
-        "../workflow_scripts/neurons.py"
+        "../workflow_scripts/registers/neurons.py"
 
 
 rule attach:
@@ -60,9 +60,9 @@ rule attach:
         registers=lambda w: row_of(w).register_count,
         kind=lambda w: row_of(w).kind,
         leaves=lambda w: config["testtime"]["leaves"],
-        code=code("attach.py"),
+        code=code("registers/attach.py"),
     script:
-        "../workflow_scripts/attach.py"
+        "../workflow_scripts/registers/attach.py"
 
 
 # What registers change and learn, of any kind: all register counts of one size side by side.
@@ -89,9 +89,9 @@ rule compare:
         objects=lambda w: STUDY.objects(w.dataset, w.family, w.size),
         outliers=config["outliers"],
         statistics=config["statistics"],
-        code=code("compare.py"),
+        code=code("registers/compare.py"),
     script:
-        "../workflow_scripts/compare.py"
+        "../workflow_scripts/registers/compare.py"
 
 
 rule fig_registers:
@@ -105,9 +105,9 @@ rule fig_registers:
         ENV
     params:
         times=config["outliers"]["times_median"],
-        code=code("fig_registers.py"),
+        code=code("registers/fig_registers.py"),
     script:
-        "../workflow_scripts/fig_registers.py"
+        "../workflow_scripts/registers/fig_registers.py"
 
 
 rule fig_attached:
@@ -130,9 +130,9 @@ rule fig_attached:
         ENV
     params:
         names=lambda w: [row.registers for row in STUDY.attached_to(row_of(w))],
-        code=code("fig_attached.py"),
+        code=code("registers/fig_attached.py"),
     script:
-        "../workflow_scripts/fig_attached.py"
+        "../workflow_scripts/registers/fig_attached.py"
 
 
 rule testtime:

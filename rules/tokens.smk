@@ -31,9 +31,9 @@ rule extract:
         keep=lambda w: {"tokens": config["extract"]["tokens"], "logits": own_head(w)},
         device=config["device"],
         partial=f"{RESULTS}/partial/tokens/{{dataset}}/{BACKBONE}/{{shard}}",
-        code=code("extract.py"),
+        code=code("tokens/extract.py"),
     script:
-        "../workflow_scripts/extract.py"
+        "../workflow_scripts/tokens/extract.py"
 
 
 # The same for large data sets: little is kept per image, and of its tokens a seeded sample.
@@ -70,9 +70,9 @@ rule features:
         cls_blocks=lambda w: STUDY.heads.cls_blocks(w.dataset, row_of(w)),
         device=config["device"],
         partial=f"{RESULTS}/partial/features/{{dataset}}/{BACKBONE}/{{view}}/{{shard}}",
-        code=code("features.py"),
+        code=code("tokens/features.py"),
     script:
-        "../workflow_scripts/features.py"
+        "../workflow_scripts/tokens/features.py"
 
 
 rule gallery:
@@ -108,9 +108,9 @@ rule gallery:
         ids=config["gallery"]["ids"],
         device=config["device"],
         partial=f"{RESULTS}/partial/gallery/{{dataset}}/{BACKBONE}",
-        code=code("gallery.py"),
+        code=code("tokens/gallery.py"),
     script:
-        "../workflow_scripts/gallery.py"
+        "../workflow_scripts/tokens/gallery.py"
 
 
 localrules:
@@ -134,6 +134,6 @@ rule consolidate:
     conda:
         ENV
     params:
-        code=code("consolidate.py"),
+        code=code("tokens/consolidate.py"),
     script:
-        "../workflow_scripts/consolidate.py"
+        "../workflow_scripts/tokens/consolidate.py"

@@ -56,7 +56,7 @@ rule train:
             "tokenscope/backbones/loading.py",
         ),
     script:
-        "../workflow_scripts/train.py"
+        "../workflow_scripts/training/train.py"
 
 
 # The pass of extraction over the snapshots of a training, norms only.
@@ -89,9 +89,9 @@ rule snapshots:
         batch=config["extract"]["batch"],
         device=config["device"],
         partial=f"{RESULTS}/partial/snapshots/{{dataset}}/{BACKBONE}",
-        code=code("snapshots.py"),
+        code=code("training/snapshots.py"),
     script:
-        "../workflow_scripts/snapshots.py"
+        "../workflow_scripts/training/snapshots.py"
 
 
 rule emergence:
@@ -113,6 +113,6 @@ rule emergence:
         who=who,
         outliers=config["outliers"],
         statistics=config["statistics"],
-        code=code("emergence.py"),
+        code=code("training/emergence.py"),
     script:
-        "../workflow_scripts/emergence.py"
+        "../workflow_scripts/training/emergence.py"

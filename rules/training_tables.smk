@@ -36,9 +36,9 @@ rule gather_training:
             for row in STUDY.before_and_after
         },
         confidence=config["statistics"]["confidence"],
-        code=code("gather_training.py"),
+        code=code("training/gather_training.py"),
     script:
-        "../workflow_scripts/gather_training.py"
+        "../workflow_scripts/training/gather_training.py"
 
 
 rule training_curves:
@@ -55,9 +55,9 @@ rule training_curves:
     conda:
         ENV
     params:
-        code=code("join.py"),
+        code=code("tables/join.py"),
     script:
-        "../workflow_scripts/join.py"
+        "../workflow_scripts/tables/join.py"
 
 
 rule fig_training:
@@ -79,9 +79,9 @@ rule fig_training:
     params:
         bases={row.key: row.base for row in TRAINED},
         times=config["outliers"]["times_median"],
-        code=code("fig_training.py"),
+        code=code("training/fig_training.py"),
     script:
-        "../workflow_scripts/fig_training.py"
+        "../workflow_scripts/training/fig_training.py"
 
 
 rule training:

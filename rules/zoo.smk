@@ -24,9 +24,9 @@ rule obtain:
         folder=config["weights"]["folder"],
         download=config["weights"]["download"],
         cache=config["weights"]["cache"],
-        code=code("obtain.py"),
+        code=code("backbones/obtain.py"),
     script:
-        "../workflow_scripts/obtain.py"
+        "../workflow_scripts/backbones/obtain.py"
 
 
 rule plant:
@@ -55,6 +55,6 @@ rule plant:
         plant=lambda w: STUDY.recipe(base_row(w))["plant"],
         store=lambda w: training_images(base_row(w))[1],
         times_median=config["outliers"]["times_median"],
-        code=code("plant.py"),
+        code=code("backbones/plant.py"),
     script:
-        "../workflow_scripts/plant.py"
+        "../workflow_scripts/backbones/plant.py"

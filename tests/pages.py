@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-import explorer
 import numpy as np
 import pandas as pd
-import report
 import xarray as xr
+from report import report
+from tokens import explorer
 
 from tokenscope.norms.exceedance import STEPS, tail
 from tokenscope.report.contents import sections

@@ -2,13 +2,11 @@
 
 import json
 
-import fig_error_maps
-import fig_probe_norms
 import numpy as np
 import pandas as pd
-import probe
 import pytest
 from banks import World
+from probes import fig_error_maps, fig_probe_norms, probe
 
 from tokenscope.tables import tidy
 from tokenscope.tables.probe_tables import tables

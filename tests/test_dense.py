@@ -1,15 +1,15 @@
 """Dense tasks: metrics against scikit-learn, layouts, windows, and features of any block."""
 
-import fig_dense
 import h5py
 import numpy as np
 import pytest
 import scipy.io
 import timm
 import torch
+from dense import fig_dense
+from dense.smoothness import roughness
 from PIL import Image
 from sklearn import metrics
-from smoothness import roughness
 
 from tokenscope.backbones.inputs import batch
 from tokenscope.backbones.position_embedding import AnySize

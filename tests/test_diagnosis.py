@@ -3,12 +3,12 @@
 import json
 from dataclasses import replace
 
-import diagnosis
-import norms
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+from diagnosis import diagnosis
+from norms import norms
 from PIL import Image
 
 from tokenscope.backbones.hooks import TokenHooks

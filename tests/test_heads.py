@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from gather import verdicts
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
+from tables.gather import verdicts
 
 from tokenscope.classification.features import Features
 from tokenscope.classification.knn import knn_ranks

@@ -8,7 +8,7 @@ import stat
 import sys
 
 import pytest
-import train
+from training import train
 
 from tokenscope.errors import StudyError, Superseded
 from tokenscope.jobs.job import Interrupted

@@ -8,7 +8,7 @@ import numpy as np
 import pages
 import pandas as pd
 import pytest
-import report
+from report import report
 
 from tokenscope.norms.exceedance import STEPS, multiple, tail
 from tokenscope.tables.formatting import as_text
