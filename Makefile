@@ -12,7 +12,7 @@ NAMED = $(or $(filter-out config/config.yaml,$(CONFIG)),$(firstword $(shell grep
 # Rules that take tables and figures' data alone: with them Snakemake can start no other job.
 DRAWING := figure $(shell sed -n 's/^rule \(fig_[a-z_]*\):.*/\1/p' rules/*.smk)
 
-.PHONY: help demo test study diagnose figure report pack dry-run forecast resume checks bench zoo clean
+.PHONY: help demo test test-quick study diagnose figure report pack dry-run forecast resume checks bench zoo clean
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ demo: $(VENV)/complete  ## run the embedded study into results/demo (CPU, minute
 
 test: $(VENV)/complete  ## pass the tests
 	$(BIN)/python -m pytest tests
+
+test-quick: $(VENV)/complete  ## pass the tests that take seconds (under two minutes in all)
+	$(BIN)/python -m pytest tests -m "not slow and not browser and not slurm"
 
 study: $(VENV)/complete  ## run a study of your own on this machine: make study CONFIG=my.yaml
 	@test "$(origin CONFIG)" != file || { echo "make study CONFIG=my.yaml: name your config"; exit 1; }
@@ -74,7 +77,7 @@ checks: $(VENV)/complete  ## formatting and linters
 	$(BIN)/snakemake --lint
 
 bench: $(VENV)/complete  ## measure speed side by side, into results/bench: make bench SECTION=stores
-	PYTHONPATH=workflow_scripts:tests $(BIN)/python -m bench $(SECTION) $(BENCH)
+	PYTHONPATH=workflow_scripts:tests:tests/helpers $(BIN)/python -m bench $(SECTION) $(BENCH)
 
 zoo: $(VENV)/complete  ## write config/architectures.csv anew from timm
 	PYTHONPATH=workflow_scripts $(BIN)/python -m tokenscope.backbones.architecture_table \

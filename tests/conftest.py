@@ -9,6 +9,15 @@ from PIL import Image
 from projects import MINI, ROOT, copy_project, snakemake
 
 
+def pytest_collection_modifyitems(items):
+    """Marks that follow from what a test asks for: a study of its own, a browser."""
+    for item in items:
+        if {"project", "study"} & set(item.fixturenames):
+            item.add_marker("slow")
+        if "browser" in item.fixturenames:
+            item.add_marker("browser")
+
+
 @pytest.fixture(scope="session")
 def real_data():
     """Folder with real images and weights; tests that need it are skipped where there is none."""

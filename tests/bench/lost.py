@@ -1,19 +1,19 @@
 """Object discovery (LOST) against one image at a time.
 
-Two references, image by image: LOST written from its definition, with loops over patches (that of
-tests/test_lost.py, which also shows that both find the same boxes), and `published steps`, which
-does as the published code, vectorised over patches. One setting of the latter cannot be beaten by
-much: the product of features that both need is half of our time, see `Gram matrix alone`. End to
-end the reference hooks qkv and computes every attention matrix in full. Random images and weights,
-600 patches.
+Two references, image by image: LOST written from its definition, with loops over patches
+(tests/helpers/lost_reference.py; a test shows that both find the same boxes), and `published
+steps`, which does as the published code, vectorised over patches. One setting of the latter cannot
+be beaten by much: the product of features that both need is half of our time, see `Gram matrix
+alone`. End to end the reference hooks qkv and computes every attention matrix in full. Random
+images and weights, 600 patches.
 """
 
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+from lost_reference import reference as definition
 from scipy import ndimage
-from test_lost import reference as definition
 
 from bench.harness import interleave
 from bench.shapes import open_random

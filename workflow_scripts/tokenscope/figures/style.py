@@ -33,10 +33,8 @@ plt.rcParams.update({
 
 def cmap(name: str = "viridis"):
     """A perceptually uniform map; values over its limit take a colour that is not in it."""
-    colours = matplotlib.colormaps[name].copy()
-    colours.set_over(SKY if name == "magma" else OUTLIER)
-    colours.set_bad("#dddddd")
-    return colours
+    over = SKY if name == "magma" else OUTLIER
+    return matplotlib.colormaps[name].with_extremes(over=over, bad="#dddddd")
 
 
 def norm_scale(limit: float = 3.0) -> LogNorm:

@@ -81,7 +81,7 @@ def test_legend_names_the_classes_of_the_pictures(tmp_path, monkeypatch):
     file = tmp_path / "a.npz"
     np.savez(file, backbone=np.array("a/b/r0"), image_ids=np.array(["x"]), **parts)
     drawn = []
-    monkeypatch.setattr(fig_dense.plots, "save", lambda figure, _: drawn.append(figure))
+    monkeypatch.setattr(fig_dense.style, "save", lambda figure, _: drawn.append(figure))
     fig_dense.main([file], False, [f"c{i}" for i in range(10)], [])
     monkeypatch.setattr(fig_dense, "COLOURS", fig_dense.COLOURS[:2])
     fig_dense.main([file], False, [], [])

@@ -243,7 +243,7 @@ def test_sacct_completes_the_records(tmp_path):
     )
     assert asked == [1105.0] and word == ""
     site = Site.of(PRESETS)
-    rows = table(attempts, site, {"norms": "claim2"}, "r1", forecasts(tmp_path))
+    rows = table(attempts, site, "r1", forecasts(tmp_path))
     assert rows[["job", "attempt", "state", "source", "slurm_job_id"]].values.tolist() == [
         ["extract/d/0000", 1, "FAILED", "sacct", "11"],
         ["extract/d/0000", 2, "finished", "record, sacct", "12"],
@@ -267,7 +267,7 @@ def test_new_reused_and_spent_work(tmp_path):
     write(tmp_path, "norms/a", record("norms", run="r1", started=10.0, outcome="failed", gpus=[]),
           record("norms", run="r1", started=15.0, gpus=[]))  # fmt: skip
     attempts, word = collect(tmp_path, ask=None)
-    rows = table(attempts, Site.of(PRESETS), {}, "r2", {})
+    rows = table(attempts, Site.of(PRESETS), "r2", {})
     found = rows.set_index(["job", "attempt"])["work"].to_dict()
     assert found == {
         ("train/a", 1): "spent", ("train/a", 2): "new",

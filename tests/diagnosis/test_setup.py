@@ -15,7 +15,7 @@ from tokenscope.study import zoo
 from tokenscope.study.diagnose import name_of
 from tokenscope.study.study import Study
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TINY = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
 
 

@@ -148,7 +148,7 @@ def test_streams_and_shards_give_the_same_tables(study, tmp_path):
     """Cut into jobs, and decoded on the way instead of once: not a digit changes."""
     copy = tmp_path / "copy"
     shutil.copytree(study, copy, symlinks=True)
-    config = copy / "tests/study/mini.yaml"
+    config = copy / "tests/mini/mini.yaml"
     text = config.read_text().replace("seed: 2}", "seed: 2, shard_images: 20}")
     config.write_text(text + "max_decoded_gb: 0\n")
     tables = ("claim1", "claim2", "claim3", "controls")

@@ -32,7 +32,7 @@ RECIPE = {
 }  # fmt: skip
 SCALE = ((0.5,) * 3, (0.5,) * 3)
 torch.set_num_threads(1)  # models this small only wait for each other's threads
-PROGRAM = Path(__file__).with_name("slow_training.py")
+PROGRAM = Path("tests/helpers/slow_training.py")
 
 
 def model(registers=1):

@@ -1,6 +1,6 @@
 """`make diagnose` on real photographs, as a user runs it; about six minutes on two cores.
 
-python tests/slow_diagnose.py
+python tests/helpers/slow_diagnose.py
 """
 
 import csv
@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 REAL = Path(os.environ.get("TOKENSCOPE_REAL_DATA", ROOT.parent / "shared"))
 TINY = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
 EXPECTED = (

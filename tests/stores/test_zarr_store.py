@@ -147,10 +147,10 @@ def test_a_lost_job_moves_nothing_of_its_successor(tmp_path, monkeypatch):
 
 def test_killed_extraction_resumes_to_identical_bytes(tmp_path):
     """kill -9 in the middle of a real extraction, then again without: same bytes."""
-    script = Path(__file__).with_name("slow_extraction.py")
+    script = Path("tests/helpers/slow_extraction.py").resolve()
 
     def run(folder, delay):
-        path = {**os.environ, "PYTHONPATH": str(script.parents[1] / "workflow_scripts")}
+        path = {**os.environ, "PYTHONPATH": str(script.parents[2] / "workflow_scripts")}
         return subprocess.Popen([sys.executable, script, folder, str(delay)], env=path)
 
     victim = run(tmp_path / "killed", 0.2)

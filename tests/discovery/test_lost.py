@@ -3,33 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from lost_reference import reference
 from scipy import ndimage
 
 from tokenscope.discovery.box_iou import iou, located
 from tokenscope.discovery.lost import components, expand, settings, to_pixels
-
-
-def reference(features, grid, bias, candidates=100):
-    """LOST of one image, written from its definition with loops over patches."""
-    a = features @ features.T
-    a = a + bias * np.median(np.diag(a))
-    n = len(a)
-    degree = [sum(a[p, q] > 0 for q in range(n) if q != p) for p in range(n)]
-    order = sorted(range(n), key=lambda p: (degree[p], p))
-    seed = order[0]
-    similar = [p for p in order[:candidates] if a[seed, p] > 0]
-    mask = np.array([sum(a[s, p] for s in similar) > 0 for p in range(n)]).reshape(grid)
-    todo, found = [divmod(seed, grid[1])], set()
-    while todo:
-        row, column = todo.pop()
-        inside = 0 <= row < grid[0] and 0 <= column < grid[1]
-        if inside and mask[row, column] and (row, column) not in found:
-            found.add((row, column))
-            todo += [(row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)]
-    if not found:
-        return seed, degree, similar, [0, 0, 0, 0]
-    rows, columns = zip(*found, strict=True)
-    return seed, degree, similar, [min(columns), min(rows), max(columns) + 1, max(rows) + 1]
 
 
 @pytest.mark.parametrize("grid, candidates", [((7, 9), 100), ((12, 8), 20), ((1, 5), 3)])

@@ -65,7 +65,7 @@ def test_report_of_snakemake_itself(study, tmp_path):
 def test_figures_and_report_from_packed_files(study, tmp_path):
     """Tables and figures' data alone give back every figure, bit by bit, and start nothing else."""
     pack = subprocess.run(
-        [sys.executable, "workflow_scripts/pack.py", "tests/study/mini.yaml"],
+        [sys.executable, "workflow_scripts/pack.py", "tests/mini/mini.yaml"],
         cwd=study, capture_output=True, text=True, env={"PYTHONPATH": "workflow_scripts"},
     )  # fmt: skip
     assert pack.returncode == 0 and "mini.tar.gz" in pack.stdout, pack.stderr
@@ -76,7 +76,7 @@ def test_figures_and_report_from_packed_files(study, tmp_path):
     rules = sorted(set(re.findall(r"^rule (fig_\w+):", "\n".join(
         file.read_text() for file in (laptop / "rules").glob("*.smk")), re.M)))  # fmt: skip
     local = ["--profile", "profiles/local", "--allowed-rules", "figure", *rules]
-    one = [*local, "--configfile", "tests/study/mini.yaml", "--config", "figure=fig3_cosine"]
+    one = [*local, "--configfile", "tests/mini/mini.yaml", "--config", "figure=fig3_cosine"]
     snakemake(laptop, *one, "--", "figure")
     drawn = [p.name for p in (laptop / RESULTS / "figures").rglob("*.png")]
     assert sorted(drawn) == ["fig3_cosine.png", "fig3_ratio.png"]  # of one rule
@@ -94,7 +94,7 @@ def test_figures_and_report_from_packed_files(study, tmp_path):
     assert set(jobs) == {"figure", *rules}
     # The report of what there is: without measurements of one claim it says so.
     (laptop / RESULTS / "tables/claim3.csv").unlink()
-    partial = ["--allowed-rules", "report", "--configfile", "tests/study/mini.yaml"]
+    partial = ["--allowed-rules", "report", "--configfile", "tests/mini/mini.yaml"]
     snakemake(laptop, "--profile", "profiles/local", *partial, "--config", "partial=True", "--",
               "report")  # fmt: skip
     page = (laptop / RESULTS / "report/index.html").read_text()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-ROOT = Path(__file__).parents[1]
-MINI = ["--configfile", "tests/study/mini.yaml", "--"]
+ROOT = Path(__file__).parents[2]
+MINI = ["--configfile", "tests/mini/mini.yaml", "--"]
 RESULTS = Path("results/mini")
 PLANTED = "control/tiny/r0-planted"
 

@@ -35,7 +35,7 @@ def test_every_job_of_the_study_is_accounted_for(study):
 
 def test_a_forced_run_is_forecast_from_the_first(study):
     """What the finished study took calibrates the forecast; asking for it reruns nothing."""
-    config = ["--config", "forecast=full", "--configfile", "tests/study/mini.yaml", "--", "all"]
+    config = ["--config", "forecast=full", "--configfile", "tests/mini/mini.yaml", "--", "all"]
     assert planned(snakemake(study, "-n", *config)) == {}
     output = snakemake(study, "-n", "--cores", "2", "--forceall", *config)
     with open(study / RESULTS / "accounting" / "forecast" / "by_rule.csv") as handle:
@@ -66,7 +66,7 @@ def test_a_rule_of_outliers_reruns_measures_not_extraction(study, edited):
 
 
 def test_a_parameter_reruns_what_depends_on_it(study, edited):
-    edited("tests/study/mini.yaml", "gallery:", "redundancy: {similarities: [0.7]}\ngallery:")
+    edited("tests/mini/mini.yaml", "gallery:", "redundancy: {similarities: [0.7]}\ngallery:")
     jobs = planned(snakemake(study, "-n", *MINI, "all"))
     accounts = {"accounting", "fig_energy", "all", "report", "diagnosis", "diagnosis_page"}
     assert set(jobs) <= {"redundancy", "cosine_curves", "gather", "fig_cosine"} | accounts
@@ -118,7 +118,7 @@ def test_lint_and_rule_graph(project):
     ],
 )
 def test_mistakes_in_the_config_are_said_in_a_sentence(project, tmp_path, old, new, message):
-    text = (project / "tests/study/mini.yaml").read_text()
+    text = (project / "tests/mini/mini.yaml").read_text()
     assert old in text
     (tmp_path / "wrong.yaml").write_text(text.replace(old, new, 1))
     output = snakemake(project, "-n", "--configfile", str(tmp_path / "wrong.yaml"), ok=False)

@@ -14,7 +14,7 @@ from tokenscope.report.contents import sections
 from tokenscope.stores.receipts import write_receipt
 from tokenscope.tables import tidy
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EVIL = "<script>window.hacked = 1;<"  # a name that would run if it were not escaped
 KEYS = ["embedded/tiny/r0-scratch", "embedded/tiny/r4-scratch", "dinov2/small/r0"]
 PROBED = "dinov2/giant/r0"

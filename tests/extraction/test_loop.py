@@ -79,8 +79,8 @@ def test_a_stop_request_ends_after_whole_chunks(model, tmp_path):
 
 
 def test_memory_does_not_grow_with_images(tmp_path):
-    script = Path(__file__).with_name("slow_extraction.py")
-    path = {**os.environ, "PYTHONPATH": str(script.parents[1] / "workflow_scripts")}
+    script = Path("tests/helpers/slow_extraction.py").resolve()
+    path = {**os.environ, "PYTHONPATH": str(script.parents[2] / "workflow_scripts")}
     peaks = []
     for images in (80, 1600):
         folder = tmp_path / str(images)
