@@ -82,7 +82,7 @@ def rest(rests, who):
 def cost(folder, site, rests, whos):
     """Extraction by backbone and all jobs together: seconds, images a second, Wh, g CO2."""
     attempts, _ = collect(Path(folder))
-    spent = accounting(attempts, Site(**site), {}, "", {})
+    spent = accounting(attempts, Site(**site), run="", expected={})
     lines = []
     for who in whos:
         seen, own = (
