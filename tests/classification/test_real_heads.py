@@ -79,6 +79,7 @@ def features(vit, folder, classes, tmp_path):
     return Features({"cls": values}, labels, table["image_id"].to_numpy(str)), table
 
 
+@pytest.mark.slow
 def test_a_head_on_tiny_imagenet_is_as_good_as_logistic_regression(real_data, vit, tmp_path):
     folder = real_data / "data" / "tiny-imagenet"
     taught, train_table = features(vit, folder / "train", 10, tmp_path)

@@ -156,6 +156,7 @@ def test_content_is_told_from_nothing(tmp_path):
     assert "3 images are too few" in diagnose(tmp_path, synthetic(40, outlier), np.arange(3))
 
 
+@pytest.mark.slow
 def test_verdict_of_a_real_vit_is_stable(tmp_path, real_data):
     """Order, batch size, half of the images: the same words."""
     files = sorted((real_data / "data" / "imagenet-sample").glob("*.JPEG"))[::8]

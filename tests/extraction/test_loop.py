@@ -78,6 +78,7 @@ def test_a_stop_request_ends_after_whole_chunks(model, tmp_path):
     assert [a["from_image"] for a in facts["attempts"]] == [0, 8]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_images(tmp_path):
     script = Path("tests/helpers/slow_extraction.py").resolve()
     path = {**os.environ, "PYTHONPATH": str(script.parents[2] / "workflow_scripts")}

@@ -145,6 +145,7 @@ def test_a_lost_job_moves_nothing_of_its_successor(tmp_path, monkeypatch):
     assert not list(tmp_path.glob("partial*"))
 
 
+@pytest.mark.slow
 def test_killed_extraction_resumes_to_identical_bytes(tmp_path):
     """kill -9 in the middle of a real extraction, then again without: same bytes."""
     script = Path("tests/helpers/slow_extraction.py").resolve()

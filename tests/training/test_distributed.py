@@ -67,6 +67,7 @@ def test_a_slurm_job_of_another_size_is_refused(slurm_job, monkeypatch):
         torchrun(4, 2, 16)
 
 
+@pytest.mark.slow
 def test_two_nodes_meet(slurm_job, monkeypatch, tmp_path):
     """The command run as srun would run it: both nodes join one world."""
     program = tmp_path / "program.py"

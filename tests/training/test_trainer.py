@@ -163,6 +163,7 @@ def same(a, b):
     return set(a) == set(b) and all(torch.equal(a[k], b[k]) for k in a)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_gives_the_same_weights(undisturbed, tmp_path):
     """kill -9 twice in the middle, once while a checkpoint may be half written: no bit differs."""
     folder = run_program(tmp_path, 0.02, kill_after=4)
@@ -179,6 +180,7 @@ def test_killed_and_resumed_gives_the_same_weights(undisturbed, tmp_path):
         assert same(file, folder / "snapshots" / file.name)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(undisturbed, tmp_path):
     """Sharing the micro-batches changes nothing but the order of sums."""
     folder = run_program(tmp_path / "two", processes=2)
