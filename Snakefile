@@ -17,10 +17,11 @@ validate(config, "config/schemas/config.schema.yaml")
 
 
 include: "rules/common.smk"
-include: "rules/jobs.smk"
-include: "rules/annotate.smk"
+include: "rules/inputs.smk"
+include: "rules/resources.smk"
+include: "rules/report_items.smk"
 include: "rules/data.smk"
-include: "rules/zoo.smk"
+include: "rules/backbones.smk"
 include: "rules/overhead.smk"
 include: "rules/training.smk"
 include: "rules/training_tables.smk"

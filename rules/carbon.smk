@@ -32,9 +32,9 @@ rule accounting:
         indexes=expand(f"{RESULTS}/{{name}}.zarr/zarr.json", name=["tokens", "gallery"]),
         published="config/published.csv",
     output:
-        jobs=tabled("accounting"),
+        jobs=table_file("accounting"),
         text=f"{RESULTS}/tables/accounting.md",
-        paper=tabled("carbon_paper"),
+        paper=table_file("carbon_paper"),
         paper_text=f"{RESULTS}/tables/carbon_paper.md",
     log:
         f"{RESULTS}/logs/accounting/accounting.log",
@@ -52,9 +52,9 @@ rule fig_energy:
     input:
         rules.accounting.output.jobs,
     output:
-        energy=drawn("carbon/energy"),
-        forecast=drawn("carbon/forecast"),
-        images=drawn("carbon/co2_by_backbone"),
+        energy=figure_files("carbon/energy"),
+        forecast=figure_files("carbon/forecast"),
+        images=figure_files("carbon/co2_by_backbone"),
     log:
         f"{RESULTS}/logs/fig_energy/energy.log",
     conda:

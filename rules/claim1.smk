@@ -5,7 +5,7 @@ rule fig_maps:
     input:
         maps_of,
     output:
-        drawn("{dataset}/{figure}/{family}", like="{dataset}/fig1_attention/{family}"),
+        figure_files("{dataset}/{figure}/{family}", like="{dataset}/fig1_attention/{family}"),
     log:
         f"{RESULTS}/logs/fig_maps/{{dataset}}/{{figure}}/{{family}}.log",
     wildcard_constraints:
@@ -23,7 +23,7 @@ rule fig_qkv:
     input:
         maps_of,
     output:
-        drawn("{dataset}/fig6_qkv/{family}"),
+        figure_files("{dataset}/fig6_qkv/{family}"),
     log:
         f"{RESULTS}/logs/fig_qkv/{{dataset}}/{{family}}.log",
     conda:
@@ -38,7 +38,7 @@ rule fig_blocks:
     input:
         rules.gallery.output.native,
     output:
-        drawn(f"{{dataset}}/fig7_blocks/{BACKBONE}"),
+        figure_files(f"{{dataset}}/fig7_blocks/{BACKBONE}"),
     log:
         f"{RESULTS}/logs/fig_blocks/{{dataset}}/{BACKBONE}.log",
     conda:

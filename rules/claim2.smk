@@ -55,11 +55,11 @@ rule fig_norms:
         claim2=f"{RESULTS}/tables/claim2.csv",
         backbones=f"{RESULTS}/tables/backbones.csv",
     output:
-        last=drawn("{dataset}/fig4_norms"),
-        blocks=drawn("{dataset}/fig4_norms_by_block"),
-        depth=drawn("{dataset}/outliers_by_depth"),
-        size=drawn("{dataset}/outliers_by_size"),
-        places=drawn("{dataset}/outlier_places"),
+        last=figure_files("{dataset}/fig4_norms"),
+        blocks=figure_files("{dataset}/fig4_norms_by_block"),
+        depth=figure_files("{dataset}/outliers_by_depth"),
+        size=figure_files("{dataset}/outliers_by_size"),
+        places=figure_files("{dataset}/outlier_places"),
     log:
         f"{RESULTS}/logs/fig_norms/{{dataset}}.log",
     conda:

@@ -48,8 +48,8 @@ rule fig_cosine:
         curves=rules.cosine_curves.output.curves,
         claim3=f"{RESULTS}/tables/claim3.csv",
     output:
-        density=drawn("{dataset}/fig3_cosine"),
-        ratio=drawn("{dataset}/fig3_ratio"),
+        density=figure_files("{dataset}/fig3_cosine"),
+        ratio=figure_files("{dataset}/fig3_ratio"),
     log:
         f"{RESULTS}/logs/fig_cosine/{{dataset}}.log",
     conda:

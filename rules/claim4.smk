@@ -1,9 +1,6 @@
 # Claim 4: outlier tokens know less of their place and pixels, and more of the image (main paper,
 # Tables 1-3). The bank of drawn tokens comes from the feature pass; one job trains all probes.
 
-PROBES = config.get("probes") or {}
-BANK = PROBES.get("dataset", "none")
-
 
 rule probe:
     input:
@@ -84,7 +81,7 @@ rule fig_error_maps:
         places=rules.probe_curves.output.places,
         claim4=f"{RESULTS}/tables/claim4.csv",
     output:
-        drawn("{dataset}/probe_error_maps"),
+        figure_files("{dataset}/probe_error_maps"),
     log:
         f"{RESULTS}/logs/fig_error_maps/{{dataset}}.log",
     conda:
@@ -100,7 +97,7 @@ rule fig_probe_norms:
         norms=rules.probe_curves.output.norms,
         claim4=f"{RESULTS}/tables/claim4.csv",
     output:
-        drawn("{dataset}/probe_norms"),
+        figure_files("{dataset}/probe_norms"),
     log:
         f"{RESULTS}/logs/fig_probe_norms/{{dataset}}.log",
     conda:
@@ -116,7 +113,7 @@ rule fig_sensitivity:
         rows=f"{RESULTS}/tables/sensitivity.csv",
         published="config/published.csv",
     output:
-        drawn("{dataset}/probe_sensitivity"),
+        figure_files("{dataset}/probe_sensitivity"),
     log:
         f"{RESULTS}/logs/fig_sensitivity/{{dataset}}.log",
     conda:

@@ -1,8 +1,6 @@
 # Claim 5: does a classifier gain by registers (main paper, Tables 4 and 5)? Published heads, the
 # heads that backbones came with, and heads trained here, all on stored features.
 
-HEADS = STUDY.heads
-
 
 localrules:
     obtain_head,
@@ -108,8 +106,8 @@ rule fig_gains:
         claim5=f"{RESULTS}/tables/claim5.csv",
         published="config/published.csv",
     output:
-        table4=drawn("{dataset}/table4_gains"),
-        table5=drawn("{dataset}/table5_gains"),
+        table4=figure_files("{dataset}/table4_gains"),
+        table5=figure_files("{dataset}/table5_gains"),
     log:
         f"{RESULTS}/logs/fig_gains/{{dataset}}.log",
     conda:

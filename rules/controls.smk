@@ -1,9 +1,5 @@
 # Does the instrument read right? The controls' answer is known from the pixels alone.
 
-CONTROLLED = [
-    (name, row) for name in config["analyse"] for row in STUDY.chosen if is_control(row.kind)
-]
-
 
 rule control:
     input:

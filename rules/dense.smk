@@ -106,7 +106,7 @@ rule fig_dense:
             if row.family == w.family
         ],
     output:
-        drawn("{dataset}/dense/{family}"),
+        figure_files("{dataset}/dense/{family}"),
     log:
         f"{RESULTS}/logs/fig_dense/{{dataset}}/{{family}}.log",
     wildcard_constraints:
@@ -176,7 +176,7 @@ use rule gather as gather_dense with:
         provenance=(rules.provenance_dense if DENSE.sets else rules.provenance).output[0],
         published="config/published.csv",
     output:
-        csv=tabled("dense"),
+        csv=table_file("dense"),
         text=f"{RESULTS}/tables/dense.md",
     log:
         f"{RESULTS}/logs/gather/dense.log",

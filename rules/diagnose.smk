@@ -90,7 +90,7 @@ rule fig_diagnosis:
         curves=rules.norm_curves.output.curves,
         places=rules.norm_curves.output.places,
     output:
-        drawn("diagnosis/overview"),
+        figure_files("diagnosis/overview"),
     log:
         f"{RESULTS}/logs/fig_diagnosis/overview.log",
     conda:

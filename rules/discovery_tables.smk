@@ -18,7 +18,7 @@ rule fig_discovery:
             if (row.family, row.size) == (w.family, w.size)
         ],
     output:
-        drawn("{dataset}/discovery/{family}/{size}"),
+        figure_files("{dataset}/discovery/{family}/{size}"),
     log:
         f"{RESULTS}/logs/fig_discovery/{{dataset}}/{{family}}/{{size}}.log",
     wildcard_constraints:
@@ -50,7 +50,7 @@ rule fig_lost_settings:
     input:
         rules.discovery_settings.output.settings,
     output:
-        drawn("{dataset}/discovery_sensitivity"),
+        figure_files("{dataset}/discovery_sensitivity"),
     log:
         f"{RESULTS}/logs/fig_lost_settings/{{dataset}}.log",
     wildcard_constraints:
@@ -81,7 +81,7 @@ use rule gather as gather_discovery with:
         provenance=rules.provenance_discovery.output[0],
         published="config/published.csv",
     output:
-        csv=tabled("discovery"),
+        csv=table_file("discovery"),
         text=f"{RESULTS}/tables/discovery.md",
     log:
         f"{RESULTS}/logs/gather/discovery.log",

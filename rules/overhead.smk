@@ -37,7 +37,7 @@ rule gather_overhead:
         rows=[f"{RESULTS}/measures/overhead/{row.key}.csv" for row in STUDY.overhead],
         published="config/published.csv",
     output:
-        csv=tabled("overhead"),
+        csv=table_file("overhead"),
         text=f"{RESULTS}/tables/overhead.md",
     log:
         f"{RESULTS}/logs/gather_overhead/overhead.log",

@@ -26,7 +26,7 @@ rule gather:
         provenance=provenance_of,
         published="config/published.csv",
     output:
-        csv=tabled("{table}"),
+        csv=table_file("{table}"),
         text=f"{RESULTS}/tables/{{table}}.md",
     log:
         f"{RESULTS}/logs/gather/{{table}}.log",
@@ -47,7 +47,7 @@ use rule gather as gather_controls with:
         provenance=f"{RESULTS}/tables/backbones.csv",
         published="config/published.csv",
     output:
-        csv=tabled("controls"),
+        csv=table_file("controls"),
         text=f"{RESULTS}/tables/controls.md",
     log:
         f"{RESULTS}/logs/gather/controls.log",

@@ -98,7 +98,7 @@ rule fig_registers:
     input:
         registers=f"{RESULTS}/tables/registers.csv",
     output:
-        drawn("{dataset}/registers"),
+        figure_files("{dataset}/registers"),
     log:
         f"{RESULTS}/logs/fig_registers/{{dataset}}.log",
     conda:
@@ -121,7 +121,7 @@ rule fig_attached:
         ],
     output:
         **{
-            name: drawn(f"{{dataset}}/testtime_{name}/{BACKBONE}")
+            name: figure_files(f"{{dataset}}/testtime_{name}/{BACKBONE}")
             for name in ("neurons", "norms", "maps")
         },
     log:

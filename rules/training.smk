@@ -8,12 +8,6 @@ localrules:
     fig_training,
 
 
-TRAINED = STUDY.trained
-SNAPSHOTS = [
-    (name, row) for name in config["analyse"] for row in TRAINED if STUDY.training(row)["snapshots"]
-]
-
-
 rule train:
     input:
         unpack(training_inputs),

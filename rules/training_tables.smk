@@ -12,7 +12,7 @@ rule gather_training:
         emergence=[f"{RESULTS}/measures/emergence/{name}/{row.key}.csv" for name, row in SNAPSHOTS],
         published="config/published.csv",
     output:
-        csv=tabled("training"),
+        csv=table_file("training"),
         text=f"{RESULTS}/tables/training.md",
         histories=f"{RESULTS}/tables/training_histories.csv",
         emergence=f"{RESULTS}/tables/emergence.csv",
@@ -67,11 +67,11 @@ rule fig_training:
         emergence=rules.gather_training.output.emergence,
         curves=rules.training_curves.output.curves,
     output:
-        norms=drawn("{dataset}/training_norms"),
-        against=drawn("{dataset}/training_registers"),
-        curves=drawn("{dataset}/training_curves"),
-        registers=drawn("{dataset}/register_norms"),
-        emergence=drawn("{dataset}/emergence"),
+        norms=figure_files("{dataset}/training_norms"),
+        against=figure_files("{dataset}/training_registers"),
+        curves=figure_files("{dataset}/training_curves"),
+        registers=figure_files("{dataset}/register_norms"),
+        emergence=figure_files("{dataset}/emergence"),
     log:
         f"{RESULTS}/logs/fig_training/{{dataset}}.log",
     conda:

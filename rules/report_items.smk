@@ -9,7 +9,7 @@ CAPTIONS = {
 }
 
 
-def drawn(name, like=""):
+def figure_files(name, like=""):
     """Files of the figure ``name`` (below figures/, without ending); ``like``: of that caption."""
     title, caption = CAPTIONS.get(like or name, ("Other figures", name))
     wildcards = [w for w in ("figure", *contents.WILDCARDS) if f"{{{w}}}" in name]
@@ -23,7 +23,7 @@ def drawn(name, like=""):
     return [shown, *others]
 
 
-def tabled(name):
+def table_file(name):
     """The file of the table ``name``, which may be a wildcard."""
     return report(
         f"{RESULTS}/tables/{name}.csv",

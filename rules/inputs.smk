@@ -1,0 +1,169 @@
+# Where a job finds what others made: which backbone, images, receipts and measures it is about.
+
+
+def row_of(wildcards):
+    """The backbone a job is about."""
+    return STUDY.rows[f"{wildcards.family}/{wildcards.size}/{wildcards.registers}"]
+
+
+def base_row(wildcards):
+    """The trained base of a control."""
+    return STUDY.rows[f"{wildcards.family}/{wildcards.size}/{wildcards.r}-scratch"]
+
+
+def who(wildcards):
+    """The columns that name a backbone and a data set in every tidy row."""
+    return STUDY.who(row_of(wildcards), wildcards.dataset)
+
+
+def own_head(wildcards):
+    """Whether the backbone's head knows the classes of the data set."""
+    row = row_of(wildcards)
+    same = row.classes and row.classes == STUDY.classes(wildcards.dataset)
+    return bool(same) and row.arch.num_classes > 0
+
+
+def over(pattern):
+    """The pattern for every analysed data set and chosen backbone."""
+    return [
+        pattern.format(dataset=name, family=row.family, size=row.size, registers=row.registers)
+        for name in config["analyse"]
+        for row in STUDY.chosen
+    ]
+
+
+def probed(pattern, rows=None):
+    """The pattern for every probed backbone."""
+    rows = STUDY.probing.rows if rows is None else rows
+    return [
+        pattern.format(**{c: getattr(r, c) for c in ("family", "size", "registers")}) for r in rows
+    ]
+
+
+def local_weights(wildcards):
+    """A weights file named in the backbone's row, watched like any input once it exists."""
+    file = row_of(wildcards).weights
+    return [file] if file and Path(file).exists() else []
+
+
+def training_images(row):
+    """Receipt and store of the decoded images a backbone is trained on."""
+    return decoded(STUDY.recipe(row)["dataset"], row.geometry)
+
+
+def training_inputs(wildcards):
+    """Images of a training, and the card of the backbone it starts from."""
+    row = row_of(wildcards)
+    images = STUDY.training_images(row)
+    files = {"images": images.get("sample") or images["receipt"]}
+    if row.base:
+        files["base"] = f"{RESULTS}/backbones/{row.base}/card.json"
+    return files
+
+
+def rendered_labels(wildcards):
+    """Labels of rendered scenes; nothing that we make for other data sets."""
+    scenes = STUDY.datasets[wildcards.dataset]["type"] == "scenes"
+    return [f"{RESULTS}/data/{wildcards.dataset}/labels.csv"] if scenes else []
+
+
+def check_images(jobs):
+    """Refuse to start jobs on images that are not there; a dry run needs none."""
+    rules_ = ("index", "sample", "decode", "gallery")
+    names = {job.wildcards.dataset for job in jobs if job.rule.name in rules_}
+    try:
+        STUDY.check_images(sorted(names))
+    except StudyError as error:
+        raise WorkflowError(str(error))
+
+
+def geometry_of(wildcards):
+    """How a job shows images to its backbone: natively, unless it has a view."""
+    return STUDY.view(row_of(wildcards), wildcards.get("view", "native"))
+
+
+def decoded(name, geometry):
+    """Receipt and store of the decoded images of one geometry."""
+    return (
+        f"{RESULTS}/receipts/decode/{name}/{geometry.key}.json",
+        f"{RESULTS}/images/{name}/{geometry.key}.zarr",
+    )
+
+
+def pixels_of(wildcards):
+    """Receipt of the decoded images a job reads, or the sample when it decodes on the way."""
+    name, geometry = wildcards.dataset, geometry_of(wildcards)
+    sample = f"{RESULTS}/data/{name}/sample.csv"
+    return sample if STUDY.streamed(name, geometry) else decoded(name, geometry)[0]
+
+
+def store_of(wildcards):
+    """Path of the decoded images; empty when they are streamed."""
+    name, geometry = wildcards.dataset, geometry_of(wildcards)
+    return "" if STUDY.streamed(name, geometry) else decoded(name, geometry)[1]
+
+
+def receipts_of(wildcards):
+    """Receipts of all shards of one backbone on one data set."""
+    return receipts(wildcards.dataset, row_of(wildcards))
+
+
+def receipts(name, row):
+    """The same, for a data set and a backbone."""
+    folder = f"{RESULTS}/receipts/extract/{name}/{row.key}"
+    return [f"{folder}/{shard}.json" for shard in STUDY.shards(name, row)]
+
+
+def all_receipts(wildcards=None):
+    """Receipts of every extraction of the study."""
+    return [r for name in config["analyse"] for row in STUDY.chosen for r in receipts(name, row)]
+
+
+def features_of(name, row, view="native"):
+    """Receipts of all shards of a backbone's feature pass over a data set."""
+    folder = f"{RESULTS}/receipts/features/{name}/{row.key}/{view}"
+    return [f"{folder}/{shard}.json" for shard in STUDY.shards(name, row)]
+
+
+def bank_receipts(wildcards):
+    """Receipts of the feature pass that drew a backbone's bank."""
+    return features_of(wildcards.dataset, row_of(wildcards))
+
+
+def bank_of(wildcards):
+    """How a feature pass draws tokens; empty where it keeps none."""
+    return STUDY.probing.bank(wildcards.dataset, row_of(wildcards), wildcards.view)
+
+
+def cutoffs_of(wildcards):
+    """The cutoffs a bank is drawn with: of the same backbone, on the analysed sample."""
+    return f"{RESULTS}/cutoffs/{config['probes']['cutoffs']}/{row_of(wildcards).key}.json"
+
+
+def maps_of(wildcards):
+    """Gallery maps of every backbone of one family, at the resolution of the figure."""
+    view = MAPS[wildcards.get("figure", "fig1_attention")]["view"]
+    folder = f"{RESULTS}/figures/data/maps/{wildcards.dataset}"
+    rows = [row for row in STUDY.chosen if row.family == wildcards.family]
+    return [f"{folder}/{row.key}/{view}.nc" for row in rows]
+
+
+def measures_of(wildcards):
+    """Measurements that make up a table."""
+    if wildcards.table == "registers":
+        sizes = dict.fromkeys((row.family, row.size) for row in STUDY.chosen)
+        folder = f"{RESULTS}/measures/registers"
+        return [f"{folder}/{name}/{f}/{s}.csv" for name in config["analyse"] for f, s in sizes]
+    if wildcards.table in ("claim4", "sensitivity"):
+        kind = {"claim4": "probes"}.get(wildcards.table, "sensitivity")
+        rows = STUDY.probing.rows if kind == "probes" else STUDY.probing.varied
+        return probed(f"{RESULTS}/measures/{kind}/{BANK}/{BACKBONE}.csv", rows)
+    kind = "redundancy" if wildcards.table == "claim3" else "norms"
+    rows = over(f"{RESULTS}/measures/{kind}/{{dataset}}/{BACKBONE}.csv")
+    return rows + STUDY.heads.measures if wildcards.table == "claim5" else rows
+
+
+def provenance_of(wildcards):
+    """What a table rests on: the analysed data sets, or that of the probes."""
+    bank = wildcards.table in ("claim4", "sensitivity")
+    return f"{RESULTS}/tables/{'bank' if bank else 'backbones'}.csv"

@@ -1,0 +1,31 @@
+# What a job asks for, and the code it stands on.
+from tokenscope.code_hash import code_hash
+from tokenscope.cost import memory_model, time_model
+
+
+def code(*scripts):
+    """Parameter that changes when the library code behind these files changes.
+
+    A function, so that a job on a node, which parses all rules, reads the code of one of them.
+    """
+    files = [Path(SCRIPTS, script) for script in scripts]
+    return lambda wildcards: code_hash(*files)
+
+
+def gpu(wildcards=None):
+    """GPUs of a job that runs a backbone."""
+    return 0 if config["device"] == "cpu" else 1
+
+
+def minutes(rule):
+    """Reserved minutes by the cost model, twice the expectation, more on each attempt."""
+    return lambda wildcards, threads, attempt: time_model.minutes(
+        STUDY, rule, wildcards, threads, attempt
+    )
+
+
+def megabytes(rule):
+    """Reserved host memory in MB by tokenscope.cost.memory_model, more on each attempt."""
+    return lambda wildcards, threads, attempt: memory_model.megabytes(
+        STUDY, rule, wildcards, threads, attempt
+    )
