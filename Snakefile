@@ -74,6 +74,6 @@ rule all:
         rules.diagnose.input,
         rules.carbon.input,
         rules.report.output,
-        f"{RESULTS}/tables/backbones.csv",
+        PATHS.table("backbones"),
         f"{RESULTS}/tokens.zarr/zarr.json",
         f"{RESULTS}/gallery.zarr/zarr.json",

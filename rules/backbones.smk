@@ -11,7 +11,7 @@ rule obtain:
     input:
         local_weights,
     output:
-        f"{RESULTS}/backbones/{BACKBONE}/card.json",
+        PATHS.card(BACKBONE),
     log:
         f"{RESULTS}/logs/obtain/{BACKBONE}.log",
     wildcard_constraints:
@@ -31,14 +31,14 @@ rule obtain:
 
 rule plant:
     input:
-        card=f"{RESULTS}/backbones/{{family}}/{{size}}/{{r}}-scratch/card.json",
-        weights=f"{RESULTS}/backbones/{{family}}/{{size}}/{{r}}-scratch/model.safetensors",
+        card=PATHS.card("{family}/{size}/{r}-scratch"),
+        weights=PATHS.backbone("{family}/{size}/{r}-scratch", "model.safetensors"),
         pixels=lambda w: training_images(base_row(w))[0],
     output:
-        clean=f"{RESULTS}/backbones/{{family}}/{{size}}/{{r}}-clean/card.json",
-        clean_weights=f"{RESULTS}/backbones/{{family}}/{{size}}/{{r}}-clean/model.safetensors",
-        planted=f"{RESULTS}/backbones/{{family}}/{{size}}/{{r}}-planted/card.json",
-        planted_weights=f"{RESULTS}/backbones/{{family}}/{{size}}/{{r}}-planted/model.safetensors",
+        clean=PATHS.card("{family}/{size}/{r}-clean"),
+        clean_weights=PATHS.backbone("{family}/{size}/{r}-clean", "model.safetensors"),
+        planted=PATHS.card("{family}/{size}/{r}-planted"),
+        planted_weights=PATHS.backbone("{family}/{size}/{r}-planted", "model.safetensors"),
     log:
         f"{RESULTS}/logs/plant/{{family}}/{{size}}/{{r}}.log",
     benchmark:

@@ -33,9 +33,9 @@ rule accounting:
         published="config/published.csv",
     output:
         jobs=table_file("accounting"),
-        text=f"{RESULTS}/tables/accounting.md",
+        text=PATHS.table("accounting", "md"),
         paper=table_file("carbon_paper"),
-        paper_text=f"{RESULTS}/tables/carbon_paper.md",
+        paper_text=PATHS.table("carbon_paper", "md"),
     log:
         f"{RESULTS}/logs/accounting/accounting.log",
     conda:

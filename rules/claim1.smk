@@ -51,11 +51,11 @@ rule fig_blocks:
 
 rule claim1:
     input:
-        f"{RESULTS}/tables/claim1.csv",
+        PATHS.table("claim1"),
         expand(
-            f"{RESULTS}/figures/{{dataset}}/{{figure}}/{{family}}.png",
+            PATHS.figure("{dataset}/{figure}/{family}"),
             dataset=config["analyse"],
             figure=[*MAPS, "fig6_qkv"],
             family=STUDY.families,
         ),
-        over(f"{RESULTS}/figures/{{dataset}}/fig7_blocks/{BACKBONE}.png"),
+        over(PATHS.figure(f"{{dataset}}/fig7_blocks/{BACKBONE}")),

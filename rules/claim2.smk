@@ -6,11 +6,11 @@ rule norms:
     input:
         receipts_of,
     output:
-        rows=f"{RESULTS}/measures/norms/{{dataset}}/{BACKBONE}.csv",
-        cutoffs=f"{RESULTS}/cutoffs/{{dataset}}/{BACKBONE}.json",
-        curves=f"{RESULTS}/measures/norms/{{dataset}}/{BACKBONE}.curves.csv",
-        places=f"{RESULTS}/measures/norms/{{dataset}}/{BACKBONE}.places.csv",
-        tails=f"{RESULTS}/measures/norms/{{dataset}}/{BACKBONE}.tails.json",
+        rows=PATHS.measure("norms", "{dataset}", BACKBONE),
+        cutoffs=PATHS.cutoffs("{dataset}", BACKBONE),
+        curves=PATHS.measure("norms", "{dataset}", BACKBONE, ending="curves.csv"),
+        places=PATHS.measure("norms", "{dataset}", BACKBONE, ending="places.csv"),
+        tails=PATHS.measure("norms", "{dataset}", BACKBONE, ending="tails.json"),
     log:
         f"{RESULTS}/logs/norms/{{dataset}}/{BACKBONE}.log",
     benchmark:
@@ -32,11 +32,11 @@ rule norms:
 
 rule norm_curves:
     input:
-        curves=over(f"{RESULTS}/measures/norms/{{dataset}}/{BACKBONE}.curves.csv"),
-        places=over(f"{RESULTS}/measures/norms/{{dataset}}/{BACKBONE}.places.csv"),
+        curves=over(PATHS.measure("norms", "{dataset}", BACKBONE, ending="curves.csv")),
+        places=over(PATHS.measure("norms", "{dataset}", BACKBONE, ending="places.csv")),
     output:
-        curves=f"{RESULTS}/figures/data/norm_curves.csv.gz",
-        places=f"{RESULTS}/figures/data/places.csv.gz",
+        curves=PATHS.figure_data("norm_curves.csv.gz"),
+        places=PATHS.figure_data("places.csv.gz"),
     log:
         f"{RESULTS}/logs/norm_curves/norm_curves.log",
     conda:
@@ -51,9 +51,9 @@ rule fig_norms:
     input:
         curves=rules.norm_curves.output.curves,
         places=rules.norm_curves.output.places,
-        claim1=f"{RESULTS}/tables/claim1.csv",
-        claim2=f"{RESULTS}/tables/claim2.csv",
-        backbones=f"{RESULTS}/tables/backbones.csv",
+        claim1=PATHS.table("claim1"),
+        claim2=PATHS.table("claim2"),
+        backbones=PATHS.table("backbones"),
     output:
         last=figure_files("{dataset}/fig4_norms"),
         blocks=figure_files("{dataset}/fig4_norms_by_block"),
@@ -73,6 +73,6 @@ rule fig_norms:
 
 rule claim2:
     input:
-        f"{RESULTS}/tables/claim1.csv",
-        f"{RESULTS}/tables/claim2.csv",
-        expand(f"{RESULTS}/figures/{{dataset}}/fig4_norms.png", dataset=config["analyse"]),
+        PATHS.table("claim1"),
+        PATHS.table("claim2"),
+        expand(PATHS.figure("{dataset}/fig4_norms"), dataset=config["analyse"]),

@@ -7,8 +7,8 @@ rule redundancy:
         receipts=receipts_of,
         cutoffs=rules.norms.output.cutoffs,
     output:
-        rows=f"{RESULTS}/measures/redundancy/{{dataset}}/{BACKBONE}.csv",
-        curves=f"{RESULTS}/measures/redundancy/{{dataset}}/{BACKBONE}.curves.csv",
+        rows=PATHS.measure("redundancy", "{dataset}", BACKBONE),
+        curves=PATHS.measure("redundancy", "{dataset}", BACKBONE, ending="curves.csv"),
     log:
         f"{RESULTS}/logs/redundancy/{{dataset}}/{BACKBONE}.log",
     benchmark:
@@ -30,9 +30,9 @@ rule redundancy:
 
 rule cosine_curves:
     input:
-        curves=over(f"{RESULTS}/measures/redundancy/{{dataset}}/{BACKBONE}.curves.csv"),
+        curves=over(PATHS.measure("redundancy", "{dataset}", BACKBONE, ending="curves.csv")),
     output:
-        curves=f"{RESULTS}/figures/data/cosine_curves.csv.gz",
+        curves=PATHS.figure_data("cosine_curves.csv.gz"),
     log:
         f"{RESULTS}/logs/cosine_curves/cosine_curves.log",
     conda:
@@ -46,7 +46,7 @@ rule cosine_curves:
 rule fig_cosine:
     input:
         curves=rules.cosine_curves.output.curves,
-        claim3=f"{RESULTS}/tables/claim3.csv",
+        claim3=PATHS.table("claim3"),
     output:
         density=figure_files("{dataset}/fig3_cosine"),
         ratio=figure_files("{dataset}/fig3_ratio"),
@@ -63,5 +63,5 @@ rule fig_cosine:
 
 rule claim3:
     input:
-        f"{RESULTS}/tables/claim3.csv",
-        expand(f"{RESULTS}/figures/{{dataset}}/fig3_cosine.png", dataset=config["analyse"]),
+        PATHS.table("claim3"),
+        expand(PATHS.figure("{dataset}/fig3_cosine"), dataset=config["analyse"]),

@@ -6,9 +6,9 @@ rule probe:
     input:
         receipts=bank_receipts,
     output:
-        rows=f"{RESULTS}/measures/probes/{{dataset}}/{BACKBONE}.csv",
-        places=f"{RESULTS}/measures/probes/{{dataset}}/{BACKBONE}.places.csv",
-        norms=f"{RESULTS}/measures/probes/{{dataset}}/{BACKBONE}.norms.csv",
+        rows=PATHS.measure("probes", "{dataset}", BACKBONE),
+        places=PATHS.measure("probes", "{dataset}", BACKBONE, ending="places.csv"),
+        norms=PATHS.measure("probes", "{dataset}", BACKBONE, ending="norms.csv"),
     log:
         f"{RESULTS}/logs/probe/{{dataset}}/{BACKBONE}.log",
     benchmark:
@@ -37,7 +37,7 @@ rule sensitivity:
         receipts=bank_receipts,
         cutoffs=cutoffs_of,
     output:
-        f"{RESULTS}/measures/sensitivity/{{dataset}}/{BACKBONE}.csv",
+        PATHS.measure("sensitivity", "{dataset}", BACKBONE),
     log:
         f"{RESULTS}/logs/sensitivity/{{dataset}}/{BACKBONE}.log",
     benchmark:
@@ -61,11 +61,11 @@ rule sensitivity:
 
 rule probe_curves:
     input:
-        places=probed(f"{RESULTS}/measures/probes/{BANK}/{BACKBONE}.places.csv"),
-        norms=probed(f"{RESULTS}/measures/probes/{BANK}/{BACKBONE}.norms.csv"),
+        places=probed(PATHS.measure("probes", BANK, BACKBONE, ending="places.csv")),
+        norms=probed(PATHS.measure("probes", BANK, BACKBONE, ending="norms.csv")),
     output:
-        places=f"{RESULTS}/figures/data/probe_places.csv.gz",
-        norms=f"{RESULTS}/figures/data/probe_norms.csv.gz",
+        places=PATHS.figure_data("probe_places.csv.gz"),
+        norms=PATHS.figure_data("probe_norms.csv.gz"),
     log:
         f"{RESULTS}/logs/probe_curves/probe_curves.log",
     conda:
@@ -79,7 +79,7 @@ rule probe_curves:
 rule fig_error_maps:
     input:
         places=rules.probe_curves.output.places,
-        claim4=f"{RESULTS}/tables/claim4.csv",
+        claim4=PATHS.table("claim4"),
     output:
         figure_files("{dataset}/probe_error_maps"),
     log:
@@ -95,7 +95,7 @@ rule fig_error_maps:
 rule fig_probe_norms:
     input:
         norms=rules.probe_curves.output.norms,
-        claim4=f"{RESULTS}/tables/claim4.csv",
+        claim4=PATHS.table("claim4"),
     output:
         figure_files("{dataset}/probe_norms"),
     log:
@@ -110,7 +110,7 @@ rule fig_probe_norms:
 
 rule fig_sensitivity:
     input:
-        rows=f"{RESULTS}/tables/sensitivity.csv",
+        rows=PATHS.table("sensitivity"),
         published="config/published.csv",
     output:
         figure_files("{dataset}/probe_sensitivity"),
@@ -126,10 +126,10 @@ rule fig_sensitivity:
 
 rule claim4:
     input:
-        f"{RESULTS}/tables/claim4.csv" if STUDY.probing.rows else [],
-        f"{RESULTS}/tables/sensitivity.csv" if STUDY.probing.varied else [],
+        PATHS.table("claim4") if STUDY.probing.rows else [],
+        PATHS.table("sensitivity") if STUDY.probing.varied else [],
         expand(
-            f"{RESULTS}/figures/{BANK}/{{figure}}.png",
+            PATHS.figure(f"{BANK}/{{figure}}"),
             figure=(
                 (["probe_error_maps", "probe_norms"] if STUDY.probing.rows else [])
                 + (["probe_sensitivity"] if STUDY.probing.varied else [])

@@ -11,7 +11,7 @@ localrules:
 # Runs where the controller runs, as `obtain` does: it may use the network.
 rule obtain_head:
     output:
-        f"{RESULTS}/heads/{BACKBONE}/{{layers}}.json",
+        PATHS.head(BACKBONE, "{layers}"),
     log:
         f"{RESULTS}/logs/obtain_head/{BACKBONE}/{{layers}}.log",
     wildcard_constraints:
@@ -32,10 +32,10 @@ rule obtain_head:
 # Training and test images must be different files, of the same classes.
 rule splits:
     input:
-        train=f"{RESULTS}/data/{{train}}/sample.csv",
-        test=f"{RESULTS}/data/{{test}}/sample.csv",
+        train=PATHS.data("{train}", "sample.csv"),
+        test=PATHS.data("{test}", "sample.csv"),
     output:
-        f"{RESULTS}/receipts/splits/{{train}}/{{test}}.json",
+        PATHS.receipt("splits", "{train}", "{test}"),
     log:
         f"{RESULTS}/logs/splits/{{train}}/{{test}}.log",
     conda:
@@ -52,8 +52,8 @@ rule heads:
     input:
         unpack(lambda w: HEADS.inputs(row_of(w), w.view)),
     output:
-        rows=f"{RESULTS}/measures/heads/{{dataset}}/{BACKBONE}/{{view}}.csv",
-        ranks=f"{RESULTS}/measures/heads/{{dataset}}/{BACKBONE}/{{view}}.ranks.csv.gz",
+        rows=PATHS.measure("heads", "{dataset}", BACKBONE, "{view}"),
+        ranks=PATHS.measure("heads", "{dataset}", BACKBONE, "{view}", ending="ranks.csv.gz"),
     log:
         f"{RESULTS}/logs/heads/{{dataset}}/{BACKBONE}/{{view}}.log",
     benchmark:
@@ -82,7 +82,7 @@ rule gains:
     input:
         HEADS.ranks,
     output:
-        f"{RESULTS}/measures/gains/{{dataset}}.csv",
+        PATHS.measure("gains", "{dataset}"),
     log:
         f"{RESULTS}/logs/gains/{{dataset}}.log",
     benchmark:
@@ -103,7 +103,7 @@ rule gains:
 
 rule fig_gains:
     input:
-        claim5=f"{RESULTS}/tables/claim5.csv",
+        claim5=PATHS.table("claim5"),
         published="config/published.csv",
     output:
         table4=figure_files("{dataset}/table4_gains"),
@@ -120,5 +120,5 @@ rule fig_gains:
 
 rule claim5:
     input:
-        f"{RESULTS}/tables/claim5.csv",
-        [f"{RESULTS}/figures/{HEADS.test}/table4_gains.png"] if HEADS.jobs else [],
+        PATHS.table("claim5"),
+        [PATHS.figure(f"{HEADS.test}/table4_gains")] if HEADS.jobs else [],

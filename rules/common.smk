@@ -30,7 +30,7 @@ except StudyError as error:
 # A graph only grows while it is built: looking for garbage in it takes a tenth of a dry run.
 gc.set_threshold(100_000)
 
-RESULTS = STUDY.results
+RESULTS, PATHS = STUDY.results, STUDY.paths
 HEADS, DISCOVERY, DENSE = STUDY.heads, STUDY.discovery, STUDY.dense
 PROBES = config.get("probes") or {}
 BANK = PROBES.get("dataset", "none")  # the data set whose tokens are drawn and probed

@@ -3,13 +3,13 @@
 
 rule control:
     input:
-        card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
+        card=PATHS.card(BACKBONE),
         tokens=receipts_of,
         pixels=pixels_of,
-        sample=f"{RESULTS}/data/{{dataset}}/sample.csv",
-        rows=f"{RESULTS}/measures/norms/{{dataset}}/{BACKBONE}.csv",
+        sample=PATHS.data("{dataset}", "sample.csv"),
+        rows=PATHS.measure("norms", "{dataset}", BACKBONE),
     output:
-        f"{RESULTS}/measures/control/{{dataset}}/{BACKBONE}.csv",
+        PATHS.measure("control", "{dataset}", BACKBONE),
     log:
         f"{RESULTS}/logs/control/{{dataset}}/{BACKBONE}.log",
     benchmark:
@@ -35,4 +35,4 @@ rule control:
 
 rule controls:
     input:
-        f"{RESULTS}/tables/controls.csv" if CONTROLLED else [],
+        PATHS.table("controls") if CONTROLLED else [],

@@ -3,9 +3,9 @@
 
 rule render:
     output:
-        images=directory(f"{RESULTS}/data/{{dataset}}/images"),
-        truth=directory(f"{RESULTS}/data/{{dataset}}/truth.zarr"),
-        labels=f"{RESULTS}/data/{{dataset}}/labels.csv",
+        images=directory(PATHS.data("{dataset}", "images")),
+        truth=directory(PATHS.data("{dataset}", "truth.zarr")),
+        labels=PATHS.data("{dataset}", "labels.csv"),
     log:
         f"{RESULTS}/logs/render/{{dataset}}.log",
     benchmark:
@@ -30,7 +30,7 @@ rule index:
     input:
         rendered_labels,
     output:
-        f"{RESULTS}/data/{{dataset}}/manifest.csv",
+        PATHS.data("{dataset}", "manifest.csv"),
     log:
         f"{RESULTS}/logs/index/{{dataset}}.log",
     benchmark:
@@ -52,9 +52,9 @@ rule sample:
     input:
         rules.index.output,
     output:
-        sample=f"{RESULTS}/data/{{dataset}}/sample.csv",
-        packed=directory(f"{RESULTS}/data/{{dataset}}/packed"),
-        receipt=f"{RESULTS}/receipts/sample/{{dataset}}.json",
+        sample=PATHS.data("{dataset}", "sample.csv"),
+        packed=directory(PATHS.data("{dataset}", "packed")),
+        receipt=PATHS.receipt("sample", "{dataset}"),
     log:
         f"{RESULTS}/logs/sample/{{dataset}}.log",
     benchmark:
@@ -79,8 +79,8 @@ rule decode:
     input:
         rules.sample.output.sample,
     output:
-        store=directory(f"{RESULTS}/images/{{dataset}}/{{geometry}}.zarr"),
-        receipt=f"{RESULTS}/receipts/decode/{{dataset}}/{{geometry}}.json",
+        store=directory(PATHS.pixels("{dataset}", "{geometry}")),
+        receipt=PATHS.receipt("decode", "{dataset}", "{geometry}"),
     log:
         f"{RESULTS}/logs/decode/{{dataset}}/{{geometry}}.log",
     benchmark:

@@ -5,8 +5,8 @@ rule index_targets:
     input:
         lambda w: DENSE.made_here(w.dataset),
     output:
-        listed=f"{RESULTS}/data/{{dataset}}/maps/images.csv",
-        receipt=f"{RESULTS}/receipts/maps/{{dataset}}.json",
+        listed=PATHS.data("{dataset}", "maps/images.csv"),
+        receipt=PATHS.receipt("maps", "{dataset}"),
     log:
         f"{RESULTS}/logs/index_targets/{{dataset}}.log",
     benchmark:
@@ -28,15 +28,15 @@ rule index_targets:
 
 rule dense_head:
     input:
-        card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
+        card=PATHS.card(BACKBONE),
         listed=rules.index_targets.output.listed,
         facts=rules.index_targets.output.receipt,
     output:
-        rows=f"{RESULTS}/measures/dense/{{dataset}}/{BACKBONE}.csv",
-        classes=f"{RESULTS}/measures/dense/{{dataset}}/{BACKBONE}.classes.csv",
-        maps=f"{RESULTS}/figures/data/dense/{{dataset}}/{BACKBONE}.npz",
-        by_image=f"{RESULTS}/measures/dense/{{dataset}}/{BACKBONE}.images.npz",
-        receipt=f"{RESULTS}/receipts/dense/{{dataset}}/{BACKBONE}.json",
+        rows=PATHS.measure("dense", "{dataset}", BACKBONE),
+        classes=PATHS.measure("dense", "{dataset}", BACKBONE, ending="classes.csv"),
+        maps=PATHS.figure_data("dense", "{dataset}", f"{BACKBONE}.npz"),
+        by_image=PATHS.measure("dense", "{dataset}", BACKBONE, ending="images.npz"),
+        receipt=PATHS.receipt("dense", "{dataset}", BACKBONE),
     log:
         f"{RESULTS}/logs/dense_head/{{dataset}}/{BACKBONE}.log",
     benchmark:
@@ -69,8 +69,8 @@ rule smoothness:
     input:
         receipts=receipts_of,
     output:
-        rows=f"{RESULTS}/measures/smoothness/{{dataset}}/{BACKBONE}.csv",
-        by_image=f"{RESULTS}/measures/smoothness/{{dataset}}/{BACKBONE}.images.npz",
+        rows=PATHS.measure("smoothness", "{dataset}", BACKBONE),
+        by_image=PATHS.measure("smoothness", "{dataset}", BACKBONE, ending="images.npz"),
     log:
         f"{RESULTS}/logs/smoothness/{{dataset}}/{BACKBONE}.log",
     benchmark:
@@ -101,7 +101,7 @@ localrules:
 rule fig_dense:
     input:
         lambda w: [
-            f"{RESULTS}/figures/data/dense/{w.dataset}/{row.key}.npz"
+            PATHS.figure_data("dense", w.dataset, f"{row.key}.npz")
             for row in DENSE.rows
             if row.family == w.family
         ],
@@ -123,10 +123,10 @@ rule fig_dense:
 
 use rule discovery_pairs as dense_pairs with:
     input:
-        DENSE.over(f"{RESULTS}/measures/dense/{{dataset}}/{BACKBONE}.images.npz")
-        + over(f"{RESULTS}/measures/smoothness/{{dataset}}/{BACKBONE}.images.npz"),
+        DENSE.over(PATHS.measure("dense", "{dataset}", BACKBONE, ending="images.npz"))
+        + over(PATHS.measure("smoothness", "{dataset}", BACKBONE, ending="images.npz")),
     output:
-        f"{RESULTS}/measures/dense/pairs.csv",
+        PATHS.measure("dense", "pairs"),
     log:
         f"{RESULTS}/logs/dense_pairs/all.log",
     params:
@@ -139,9 +139,9 @@ use rule discovery_pairs as dense_pairs with:
 
 rule dense_classes:
     input:
-        classes=DENSE.over(f"{RESULTS}/measures/dense/{{dataset}}/{BACKBONE}.classes.csv"),
+        classes=DENSE.over(PATHS.measure("dense", "{dataset}", BACKBONE, ending="classes.csv")),
     output:
-        classes=f"{RESULTS}/tables/dense_classes.csv.gz",
+        classes=PATHS.table("dense_classes", "csv.gz"),
     log:
         f"{RESULTS}/logs/dense_classes/all.log",
     conda:
@@ -154,20 +154,20 @@ rule dense_classes:
 
 use rule provenance as provenance_dense with:
     input:
-        cards=[f"{RESULTS}/backbones/{row.key}/card.json" for row in DENSE.rows],
-        receipts=DENSE.over(f"{RESULTS}/receipts/dense/{{dataset}}/{BACKBONE}.json"),
-        samples=[f"{RESULTS}/receipts/maps/{name}.json" for name in DENSE.sets],
+        cards=[PATHS.card(row.key) for row in DENSE.rows],
+        receipts=DENSE.over(PATHS.receipt("dense", "{dataset}", BACKBONE)),
+        samples=[PATHS.receipt("maps", name) for name in DENSE.sets],
     output:
-        f"{RESULTS}/tables/backbones_dense.csv",
+        PATHS.table("backbones_dense"),
     log:
         f"{RESULTS}/logs/provenance/dense.log",
 
 
 use rule gather as gather_dense with:
     input:
-        rows=DENSE.over(f"{RESULTS}/measures/dense/{{dataset}}/{BACKBONE}.csv")
+        rows=DENSE.over(PATHS.measure("dense", "{dataset}", BACKBONE))
         + (
-            over(f"{RESULTS}/measures/smoothness/{{dataset}}/{BACKBONE}.csv")
+            over(PATHS.measure("smoothness", "{dataset}", BACKBONE))
             + [rules.dense_pairs.output[0]]
             if DENSE.config
             else []
@@ -177,7 +177,7 @@ use rule gather as gather_dense with:
         published="config/published.csv",
     output:
         csv=table_file("dense"),
-        text=f"{RESULTS}/tables/dense.md",
+        text=PATHS.table("dense", "md"),
     log:
         f"{RESULTS}/logs/gather/dense.log",
     params:
@@ -187,10 +187,10 @@ use rule gather as gather_dense with:
 
 rule dense:
     input:
-        f"{RESULTS}/tables/dense.csv" if DENSE.config else [],
-        f"{RESULTS}/tables/dense_classes.csv.gz" if DENSE.sets else [],
+        PATHS.table("dense") if DENSE.config else [],
+        PATHS.table("dense_classes", "csv.gz") if DENSE.sets else [],
         [
-            f"{RESULTS}/figures/{name}/dense/{family}.png"
+            PATHS.figure(f"{name}/dense/{family}")
             for name in DENSE.sets
             for family in dict.fromkeys(row.family for row in DENSE.rows)
         ],

@@ -12,9 +12,9 @@ rule diagnosis:
         receipts=receipts_of,
         norms=rules.norms.output.rows,
     output:
-        rows=f"{RESULTS}/measures/diagnosis/{{dataset}}/{BACKBONE}.csv",
-        images=f"{RESULTS}/measures/diagnosis/{{dataset}}/{BACKBONE}.images.csv",
-        verdict=f"{RESULTS}/figures/data/diagnosis/{{dataset}}/{BACKBONE}.json",
+        rows=PATHS.measure("diagnosis", "{dataset}", BACKBONE),
+        images=PATHS.measure("diagnosis", "{dataset}", BACKBONE, ending="images.csv"),
+        verdict=PATHS.figure_data("diagnosis", "{dataset}", f"{BACKBONE}.json"),
     log:
         f"{RESULTS}/logs/diagnosis/{{dataset}}/{BACKBONE}.log",
     benchmark:
@@ -35,38 +35,38 @@ rule diagnosis:
 
 
 SEEN = config.get("diagnose", {}).get("dataset", "none")
-DIAGNOSIS = f"{RESULTS}/measures/diagnosis/{SEEN}/{BACKBONE}"
 SITTERS = {
-    "verdicts": probed(f"{RESULTS}/figures/data/diagnosis/{SEEN}/{BACKBONE}.json", STUDY.diagnosed),
-    "maps": probed(f"{RESULTS}/figures/data/maps/{SEEN}/{BACKBONE}/native.nc", STUDY.diagnosed),
+    "verdicts": probed(PATHS.figure_data("diagnosis", SEEN, f"{BACKBONE}.json"), STUDY.diagnosed),
+    "maps": probed(PATHS.figure_data("maps", SEEN, BACKBONE, "native.nc"), STUDY.diagnosed),
 }
 
 
 rule diagnosis_page:
     input:
         **SITTERS,
-        rows=probed(f"{DIAGNOSIS}.csv", STUDY.diagnosed),
-        images=probed(f"{DIAGNOSIS}.images.csv", STUDY.diagnosed),
-        norms=probed(f"{RESULTS}/measures/norms/{SEEN}/{BACKBONE}.csv", STUDY.diagnosed),
-        curves=probed(f"{RESULTS}/measures/norms/{SEEN}/{BACKBONE}.curves.csv", STUDY.diagnosed),
-        places=probed(f"{RESULTS}/measures/norms/{SEEN}/{BACKBONE}.places.csv", STUDY.diagnosed),
+        rows=probed(PATHS.measure("diagnosis", SEEN, BACKBONE), STUDY.diagnosed),
+        images=probed(
+            PATHS.measure("diagnosis", SEEN, BACKBONE, ending="images.csv"), STUDY.diagnosed
+        ),
+        norms=probed(PATHS.measure("norms", SEEN, BACKBONE), STUDY.diagnosed),
+        curves=probed(PATHS.measure("norms", SEEN, BACKBONE, ending="curves.csv"), STUDY.diagnosed),
+        places=probed(PATHS.measure("norms", SEEN, BACKBONE, ending="places.csv"), STUDY.diagnosed),
         registers=list(
             dict.fromkeys(
-                f"{RESULTS}/measures/registers/{SEEN}/{row.family}/{row.size}.csv"
-                for row in STUDY.diagnosed
+                PATHS.measure("registers", SEEN, row.family, row.size) for row in STUDY.diagnosed
             )
         ),
         neurons=[STUDY.neurons_of(row) for row in STUDY.diagnosed if row in STUDY.searched],
         probes=probed(
-            f"{RESULTS}/measures/probes/{BANK}/{BACKBONE}.csv",
+            PATHS.measure("probes", BANK, BACKBONE),
             [row for row in STUDY.diagnosed if row in STUDY.probing.rows],
         ),
-        backbones=f"{RESULTS}/tables/backbones.csv",
+        backbones=PATHS.table("backbones"),
         style="workflow_scripts/templates/style.css",
         template="workflow_scripts/templates/diagnosis.html",
     output:
         page=f"{RESULTS}/diagnosis.html",
-        table=f"{RESULTS}/tables/diagnosis.csv",
+        table=PATHS.table("diagnosis"),
     log:
         f"{RESULTS}/logs/diagnosis_page/diagnosis.log",
     conda:

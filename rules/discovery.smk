@@ -5,9 +5,9 @@ rule index_boxes:
     input:
         lambda w: DISCOVERY.made_here(w.dataset),
     output:
-        images=f"{RESULTS}/data/{{dataset}}/boxes/images.csv",
-        boxes=f"{RESULTS}/data/{{dataset}}/boxes/boxes.csv",
-        receipt=f"{RESULTS}/receipts/boxes/{{dataset}}.json",
+        images=PATHS.data("{dataset}", "boxes/images.csv"),
+        boxes=PATHS.data("{dataset}", "boxes/boxes.csv"),
+        receipt=PATHS.receipt("boxes", "{dataset}"),
     log:
         f"{RESULTS}/logs/index_boxes/{{dataset}}.log",
     benchmark:
@@ -29,11 +29,11 @@ rule index_boxes:
 
 rule discover:
     input:
-        card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
+        card=PATHS.card(BACKBONE),
         images=rules.index_boxes.output.images,
     output:
         store=directory(f"{RESULTS}/discovery.zarr/{{dataset}}/{BACKBONE}"),
-        receipt=f"{RESULTS}/receipts/discover/{{dataset}}/{BACKBONE}.json",
+        receipt=PATHS.receipt("discover", "{dataset}", BACKBONE),
     log:
         f"{RESULTS}/logs/discover/{{dataset}}/{BACKBONE}.log",
     benchmark:
@@ -68,10 +68,10 @@ rule corloc:
         boxes=rules.index_boxes.output.boxes,
         listed=rules.index_boxes.output.receipt,
     output:
-        rows=f"{RESULTS}/measures/discovery/{{dataset}}/{BACKBONE}.csv",
-        settings=f"{RESULTS}/measures/discovery/{{dataset}}/{BACKBONE}.settings.csv",
-        chosen=f"{RESULTS}/measures/discovery/{{dataset}}/{BACKBONE}.chosen.json",
-        by_image=f"{RESULTS}/measures/discovery/{{dataset}}/{BACKBONE}.images.npz",
+        rows=PATHS.measure("discovery", "{dataset}", BACKBONE),
+        settings=PATHS.measure("discovery", "{dataset}", BACKBONE, ending="settings.csv"),
+        chosen=PATHS.measure("discovery", "{dataset}", BACKBONE, ending="chosen.json"),
+        by_image=PATHS.measure("discovery", "{dataset}", BACKBONE, ending="images.npz"),
     log:
         f"{RESULTS}/logs/corloc/{{dataset}}/{BACKBONE}.log",
     benchmark:
@@ -97,9 +97,9 @@ rule corloc:
 
 rule discovery_pairs:
     input:
-        DISCOVERY.over(f"{RESULTS}/measures/discovery/{{dataset}}/{BACKBONE}.images.npz"),
+        DISCOVERY.over(PATHS.measure("discovery", "{dataset}", BACKBONE, ending="images.npz")),
     output:
-        f"{RESULTS}/measures/discovery/pairs.csv",
+        PATHS.measure("discovery", "pairs"),
     log:
         f"{RESULTS}/logs/discovery_pairs/all.log",
     conda:
@@ -115,12 +115,12 @@ rule discovery_pairs:
 
 rule discovery_maps:
     input:
-        card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
+        card=PATHS.card(BACKBONE),
         images=rules.index_boxes.output.images,
         boxes=rules.index_boxes.output.boxes,
         chosen=rules.corloc.output.chosen,
     output:
-        f"{RESULTS}/figures/data/discovery/{{dataset}}/{BACKBONE}.nc",
+        PATHS.figure_data("discovery", "{dataset}", f"{BACKBONE}.nc"),
     log:
         f"{RESULTS}/logs/discovery_maps/{{dataset}}/{BACKBONE}.log",
     benchmark:

@@ -13,7 +13,7 @@ localrules:
 rule fig_discovery:
     input:
         lambda w: [
-            f"{RESULTS}/figures/data/discovery/{w.dataset}/{row.key}.nc"
+            PATHS.figure_data("discovery", w.dataset, f"{row.key}.nc")
             for row in DISCOVERY.rows
             if (row.family, row.size) == (w.family, w.size)
         ],
@@ -33,9 +33,11 @@ rule fig_discovery:
 
 rule discovery_settings:
     input:
-        settings=DISCOVERY.over(f"{RESULTS}/measures/discovery/{{dataset}}/{BACKBONE}.settings.csv"),
+        settings=DISCOVERY.over(
+            PATHS.measure("discovery", "{dataset}", BACKBONE, ending="settings.csv")
+        ),
     output:
-        settings=f"{RESULTS}/figures/data/discovery_settings.csv.gz",
+        settings=PATHS.figure_data("discovery_settings.csv.gz"),
     log:
         f"{RESULTS}/logs/discovery_settings/all.log",
     conda:
@@ -65,24 +67,24 @@ rule fig_lost_settings:
 
 use rule provenance as provenance_discovery with:
     input:
-        cards=[f"{RESULTS}/backbones/{row.key}/card.json" for row in DISCOVERY.rows],
-        receipts=DISCOVERY.over(f"{RESULTS}/receipts/discover/{{dataset}}/{BACKBONE}.json"),
-        samples=[f"{RESULTS}/receipts/boxes/{name}.json" for name in DISCOVERY.sets],
+        cards=[PATHS.card(row.key) for row in DISCOVERY.rows],
+        receipts=DISCOVERY.over(PATHS.receipt("discover", "{dataset}", BACKBONE)),
+        samples=[PATHS.receipt("boxes", name) for name in DISCOVERY.sets],
     output:
-        f"{RESULTS}/tables/backbones_discovery.csv",
+        PATHS.table("backbones_discovery"),
     log:
         f"{RESULTS}/logs/provenance/discovery.log",
 
 
 use rule gather as gather_discovery with:
     input:
-        rows=DISCOVERY.over(f"{RESULTS}/measures/discovery/{{dataset}}/{BACKBONE}.csv")
+        rows=DISCOVERY.over(PATHS.measure("discovery", "{dataset}", BACKBONE))
         + [rules.discovery_pairs.output[0]],
         provenance=rules.provenance_discovery.output[0],
         published="config/published.csv",
     output:
         csv=table_file("discovery"),
-        text=f"{RESULTS}/tables/discovery.md",
+        text=PATHS.table("discovery", "md"),
     log:
         f"{RESULTS}/logs/gather/discovery.log",
     params:
@@ -92,10 +94,10 @@ use rule gather as gather_discovery with:
 
 rule discovery:
     input:
-        f"{RESULTS}/tables/discovery.csv" if DISCOVERY.sets else [],
+        PATHS.table("discovery") if DISCOVERY.sets else [],
         [
-            f"{RESULTS}/figures/{name}/discovery/{row.family}/{row.size}.png"
+            PATHS.figure(f"{name}/discovery/{row.family}/{row.size}")
             for name in DISCOVERY.sets
             for row in DISCOVERY.rows
         ],
-        expand(f"{RESULTS}/figures/{{name}}/discovery_sensitivity.png", name=DISCOVERY.sets),
+        expand(PATHS.figure("{name}/discovery_sensitivity"), name=DISCOVERY.sets),

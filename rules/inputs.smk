@@ -57,14 +57,14 @@ def training_inputs(wildcards):
     images = STUDY.training_images(row)
     files = {"images": images.get("sample") or images["receipt"]}
     if row.base:
-        files["base"] = f"{RESULTS}/backbones/{row.base}/card.json"
+        files["base"] = PATHS.card(row.base)
     return files
 
 
 def rendered_labels(wildcards):
     """Labels of rendered scenes; nothing that we make for other data sets."""
     scenes = STUDY.datasets[wildcards.dataset]["type"] == "scenes"
-    return [f"{RESULTS}/data/{wildcards.dataset}/labels.csv"] if scenes else []
+    return [PATHS.data(wildcards.dataset, "labels.csv")] if scenes else []
 
 
 def check_images(jobs):
@@ -85,15 +85,15 @@ def geometry_of(wildcards):
 def decoded(name, geometry):
     """Receipt and store of the decoded images of one geometry."""
     return (
-        f"{RESULTS}/receipts/decode/{name}/{geometry.key}.json",
-        f"{RESULTS}/images/{name}/{geometry.key}.zarr",
+        PATHS.receipt("decode", name, geometry.key),
+        PATHS.pixels(name, geometry.key),
     )
 
 
 def pixels_of(wildcards):
     """Receipt of the decoded images a job reads, or the sample when it decodes on the way."""
     name, geometry = wildcards.dataset, geometry_of(wildcards)
-    sample = f"{RESULTS}/data/{name}/sample.csv"
+    sample = PATHS.data(name, "sample.csv")
     return sample if STUDY.streamed(name, geometry) else decoded(name, geometry)[0]
 
 
@@ -105,29 +105,22 @@ def store_of(wildcards):
 
 def receipts_of(wildcards):
     """Receipts of all shards of one backbone on one data set."""
-    return receipts(wildcards.dataset, row_of(wildcards))
-
-
-def receipts(name, row):
-    """The same, for a data set and a backbone."""
-    folder = f"{RESULTS}/receipts/extract/{name}/{row.key}"
-    return [f"{folder}/{shard}.json" for shard in STUDY.shards(name, row)]
+    return STUDY.token_receipts(wildcards.dataset, row_of(wildcards))
 
 
 def all_receipts(wildcards=None):
     """Receipts of every extraction of the study."""
-    return [r for name in config["analyse"] for row in STUDY.chosen for r in receipts(name, row)]
-
-
-def features_of(name, row, view="native"):
-    """Receipts of all shards of a backbone's feature pass over a data set."""
-    folder = f"{RESULTS}/receipts/features/{name}/{row.key}/{view}"
-    return [f"{folder}/{shard}.json" for shard in STUDY.shards(name, row)]
+    return [
+        receipt
+        for name in config["analyse"]
+        for row in STUDY.chosen
+        for receipt in STUDY.token_receipts(name, row)
+    ]
 
 
 def bank_receipts(wildcards):
     """Receipts of the feature pass that drew a backbone's bank."""
-    return features_of(wildcards.dataset, row_of(wildcards))
+    return STUDY.feature_receipts(wildcards.dataset, row_of(wildcards))
 
 
 def bank_of(wildcards):
@@ -137,33 +130,36 @@ def bank_of(wildcards):
 
 def cutoffs_of(wildcards):
     """The cutoffs a bank is drawn with: of the same backbone, on the analysed sample."""
-    return f"{RESULTS}/cutoffs/{config['probes']['cutoffs']}/{row_of(wildcards).key}.json"
+    return PATHS.cutoffs(PROBES["cutoffs"], row_of(wildcards).key)
 
 
 def maps_of(wildcards):
     """Gallery maps of every backbone of one family, at the resolution of the figure."""
     view = MAPS[wildcards.get("figure", "fig1_attention")]["view"]
-    folder = f"{RESULTS}/figures/data/maps/{wildcards.dataset}"
-    rows = [row for row in STUDY.chosen if row.family == wildcards.family]
-    return [f"{folder}/{row.key}/{view}.nc" for row in rows]
+    return [
+        PATHS.figure_data("maps", wildcards.dataset, row.key, f"{view}.nc")
+        for row in STUDY.chosen
+        if row.family == wildcards.family
+    ]
 
 
 def measures_of(wildcards):
     """Measurements that make up a table."""
     if wildcards.table == "registers":
         sizes = dict.fromkeys((row.family, row.size) for row in STUDY.chosen)
-        folder = f"{RESULTS}/measures/registers"
-        return [f"{folder}/{name}/{f}/{s}.csv" for name in config["analyse"] for f, s in sizes]
+        return [
+            PATHS.measure("registers", name, f, s) for name in config["analyse"] for f, s in sizes
+        ]
     if wildcards.table in ("claim4", "sensitivity"):
         kind = {"claim4": "probes"}.get(wildcards.table, "sensitivity")
         rows = STUDY.probing.rows if kind == "probes" else STUDY.probing.varied
-        return probed(f"{RESULTS}/measures/{kind}/{BANK}/{BACKBONE}.csv", rows)
+        return probed(PATHS.measure(kind, BANK, BACKBONE), rows)
     kind = "redundancy" if wildcards.table == "claim3" else "norms"
-    rows = over(f"{RESULTS}/measures/{kind}/{{dataset}}/{BACKBONE}.csv")
+    rows = over(PATHS.measure(kind, "{dataset}", BACKBONE))
     return rows + STUDY.heads.measures if wildcards.table == "claim5" else rows
 
 
 def provenance_of(wildcards):
     """What a table rests on: the analysed data sets, or that of the probes."""
     bank = wildcards.table in ("claim4", "sensitivity")
-    return f"{RESULTS}/tables/{'bank' if bank else 'backbones'}.csv"
+    return PATHS.table("bank" if bank else "backbones")

@@ -7,7 +7,7 @@ localrules:
 
 rule overhead:
     output:
-        f"{RESULTS}/measures/overhead/{BACKBONE}.csv",
+        PATHS.measure("overhead", BACKBONE),
     log:
         f"{RESULTS}/logs/overhead/{BACKBONE}.log",
     benchmark:
@@ -34,11 +34,11 @@ rule overhead:
 
 rule gather_overhead:
     input:
-        rows=[f"{RESULTS}/measures/overhead/{row.key}.csv" for row in STUDY.overhead],
+        rows=[PATHS.measure("overhead", row.key) for row in STUDY.overhead],
         published="config/published.csv",
     output:
         csv=table_file("overhead"),
-        text=f"{RESULTS}/tables/overhead.md",
+        text=PATHS.table("overhead", "md"),
     log:
         f"{RESULTS}/logs/gather_overhead/overhead.log",
     conda:

@@ -22,7 +22,7 @@ rule explorer:
         tails=rules.norms.output.tails,
         maps=rules.gallery.output.native,
     output:
-        f"{RESULTS}/figures/data/explorer/{{dataset}}/{BACKBONE}.json",
+        PATHS.figure_data("explorer", "{dataset}", f"{BACKBONE}.json"),
     log:
         f"{RESULTS}/logs/explorer/{{dataset}}/{BACKBONE}.log",
     conda:
@@ -38,14 +38,14 @@ rule report:
     input:
         tables=HAVE(
             expand(
-                f"{RESULTS}/tables/{{name}}.csv",
+                PATHS.table("{name}"),
                 name=[*PLAN, *PROVENANCE, "accounting", "carbon_paper"],
             )
         ),
         parts=HAVE([p for one in PLAN.values() for p in one.parts]) if config["partial"] else [],
-        figures=HAVE(expand(f"{RESULTS}/figures/{{name}}.svg", name=DRAWN)),
-        explorer=HAVE(over(f"{RESULTS}/figures/data/explorer/{{dataset}}/{BACKBONE}.json")),
-        samples=HAVE(expand(f"{RESULTS}/receipts/sample/{{name}}.json", name=config["analyse"])),
+        figures=HAVE(expand(PATHS.figure("{name}", "svg"), name=DRAWN)),
+        explorer=HAVE(over(PATHS.figure_data("explorer", "{dataset}", f"{BACKBONE}.json"))),
+        samples=HAVE(expand(PATHS.receipt("sample", "{name}"), name=config["analyse"])),
         published="config/published.csv",
         sections=config["report"]["sections"],
         verdicts=config["report"]["verdicts"],
@@ -73,4 +73,4 @@ rule report:
 # Figures whose path holds the name given by --config figure=fig3.
 rule figure:
     input:
-        contents.named(RESULTS, DRAWN, config["figure"], FORMATS),
+        contents.named(PATHS, DRAWN, config["figure"], FORMATS),

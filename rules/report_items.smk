@@ -13,7 +13,7 @@ def figure_files(name, like=""):
     """Files of the figure ``name`` (below figures/, without ending); ``like``: of that caption."""
     title, caption = CAPTIONS.get(like or name, ("Other figures", name))
     wildcards = [w for w in ("figure", *contents.WILDCARDS) if f"{{{w}}}" in name]
-    first, *others = (f"{RESULTS}/figures/{name}.{ending}" for ending in FORMATS)
+    first, *others = (PATHS.figure(name, ending) for ending in FORMATS)
     shown = report(
         first,
         caption="../workflow_scripts/templates/figure.rst",
@@ -26,7 +26,7 @@ def figure_files(name, like=""):
 def table_file(name):
     """The file of the table ``name``, which may be a wildcard."""
     return report(
-        f"{RESULTS}/tables/{name}.csv",
+        PATHS.table(name),
         caption="../workflow_scripts/templates/table.rst",
         category="Tables",
         labels={"table": name},

@@ -27,7 +27,7 @@ rule gather:
         published="config/published.csv",
     output:
         csv=table_file("{table}"),
-        text=f"{RESULTS}/tables/{{table}}.md",
+        text=PATHS.table("{table}", "md"),
     log:
         f"{RESULTS}/logs/gather/{{table}}.log",
     wildcard_constraints:
@@ -43,12 +43,12 @@ rule gather:
 
 use rule gather as gather_controls with:
     input:
-        rows=[f"{RESULTS}/measures/control/{name}/{row.key}.csv" for name, row in CONTROLLED],
-        provenance=f"{RESULTS}/tables/backbones.csv",
+        rows=[PATHS.measure("control", name, row.key) for name, row in CONTROLLED],
+        provenance=PATHS.table("backbones"),
         published="config/published.csv",
     output:
         csv=table_file("controls"),
-        text=f"{RESULTS}/tables/controls.md",
+        text=PATHS.table("controls", "md"),
     log:
         f"{RESULTS}/logs/gather/controls.log",
     params:
@@ -59,13 +59,11 @@ use rule gather as gather_controls with:
 # What every table rests on: weights, data config, images used and images skipped.
 rule provenance:
     input:
-        cards=expand(
-            f"{RESULTS}/backbones/{{key}}/card.json", key=[row.key for row in STUDY.chosen]
-        ),
+        cards=expand(PATHS.card("{key}"), key=[row.key for row in STUDY.chosen]),
         receipts=all_receipts(),
-        samples=expand(f"{RESULTS}/receipts/sample/{{name}}.json", name=config["analyse"]),
+        samples=expand(PATHS.receipt("sample", "{name}"), name=config["analyse"]),
     output:
-        f"{RESULTS}/tables/backbones.csv",
+        PATHS.table("backbones"),
     log:
         f"{RESULTS}/logs/provenance/backbones.log",
     conda:
@@ -79,10 +77,10 @@ rule provenance:
 # The same for the data set of the probes, which is another and a larger one.
 use rule provenance as provenance_bank with:
     input:
-        cards=probed(f"{RESULTS}/backbones/{BACKBONE}/card.json"),
-        receipts=[r for row in STUDY.probing.rows for r in features_of(BANK, row)],
-        samples=[f"{RESULTS}/receipts/sample/{BANK}.json"],
+        cards=probed(PATHS.card(BACKBONE)),
+        receipts=[r for row in STUDY.probing.rows for r in STUDY.feature_receipts(BANK, row)],
+        samples=[PATHS.receipt("sample", BANK)],
     output:
-        f"{RESULTS}/tables/bank.csv",
+        PATHS.table("bank"),
     log:
         f"{RESULTS}/logs/provenance/bank.log",

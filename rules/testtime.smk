@@ -10,13 +10,13 @@ localrules:
 
 rule neurons:
     input:
-        card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
+        card=PATHS.card(BACKBONE),
         tokens=receipts_of,
-        sample=f"{RESULTS}/data/{{dataset}}/sample.csv",
+        sample=PATHS.data("{dataset}", "sample.csv"),
         pixels=pixels_of,
     output:
-        found=f"{RESULTS}/measures/neurons/{{dataset}}/{BACKBONE}.json",
-        scores=f"{RESULTS}/figures/data/neurons/{{dataset}}/{BACKBONE}.csv.gz",
+        found=PATHS.measure("neurons", "{dataset}", BACKBONE, ending="json"),
+        scores=PATHS.figure_data("neurons", "{dataset}", f"{BACKBONE}.csv.gz"),
     log:
         f"{RESULTS}/logs/neurons/{{dataset}}/{BACKBONE}.log",
     benchmark:
@@ -45,10 +45,10 @@ rule neurons:
 rule attach:
     input:
         neurons=lambda w: STUDY.neurons_of(row_of(w)),
-        base=lambda w: f"{RESULTS}/backbones/{row_of(w).base_key}/card.json",
+        base=lambda w: PATHS.card(row_of(w).base_key),
     output:
-        card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
-        added=f"{RESULTS}/backbones/{BACKBONE}/registers.json",
+        card=PATHS.card(BACKBONE),
+        added=PATHS.backbone(BACKBONE, "registers.json"),
     log:
         f"{RESULTS}/logs/attach/{BACKBONE}.log",
     wildcard_constraints:
@@ -68,9 +68,11 @@ rule attach:
 # What registers change and learn, of any kind: all register counts of one size side by side.
 rule compare:
     input:
-        lambda w: [r for row in STUDY.kin(w.family, w.size) for r in receipts(w.dataset, row)],
+        lambda w: [
+            r for row in STUDY.kin(w.family, w.size) for r in STUDY.token_receipts(w.dataset, row)
+        ],
     output:
-        f"{RESULTS}/measures/registers/{{dataset}}/{{family}}/{{size}}.csv",
+        PATHS.measure("registers", "{dataset}", "{family}", "{size}"),
     log:
         f"{RESULTS}/logs/compare/{{dataset}}/{{family}}/{{size}}.log",
     benchmark:
@@ -83,7 +85,11 @@ rule compare:
         runtime=minutes("compare"),
     params:
         backbones=lambda w: [
-            (STUDY.who(row, w.dataset), receipts(w.dataset, row), row.base_key.split("/")[2])
+            (
+                STUDY.who(row, w.dataset),
+                STUDY.token_receipts(w.dataset, row),
+                row.base_key.split("/")[2],
+            )
             for row in STUDY.kin(w.family, w.size)
         ],
         objects=lambda w: STUDY.objects(w.dataset, w.family, w.size),
@@ -96,7 +102,7 @@ rule compare:
 
 rule fig_registers:
     input:
-        registers=f"{RESULTS}/tables/registers.csv",
+        registers=PATHS.table("registers"),
     output:
         figure_files("{dataset}/registers"),
     log:
@@ -112,11 +118,11 @@ rule fig_registers:
 
 rule fig_attached:
     input:
-        scores=f"{RESULTS}/figures/data/neurons/{{dataset}}/{BACKBONE}.csv.gz",
-        curves=f"{RESULTS}/figures/data/norm_curves.csv.gz",
-        registers=f"{RESULTS}/tables/registers.csv",
+        scores=PATHS.figure_data("neurons", "{dataset}", f"{BACKBONE}.csv.gz"),
+        curves=PATHS.figure_data("norm_curves.csv.gz"),
+        registers=PATHS.table("registers"),
         maps=lambda w: [
-            f"{RESULTS}/figures/data/maps/{w.dataset}/{row.key}/native.nc"
+            PATHS.figure_data("maps", w.dataset, row.key, "native.nc")
             for row in STUDY.attached_to(row_of(w))
         ],
     output:
@@ -137,9 +143,9 @@ rule fig_attached:
 
 rule testtime:
     input:
-        f"{RESULTS}/tables/registers.csv",
-        expand(f"{RESULTS}/figures/{{dataset}}/registers.png", dataset=config["analyse"]),
+        PATHS.table("registers"),
+        expand(PATHS.figure("{dataset}/registers"), dataset=config["analyse"]),
         [
-            f"{RESULTS}/figures/{config['testtime']['dataset']}/testtime_maps/{row.key}.png"
+            PATHS.figure(f"{config['testtime']['dataset']}/testtime_maps/{row.key}")
             for row in STUDY.searched
         ],

@@ -3,12 +3,12 @@
 
 rule extract:
     input:
-        card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
-        sample=f"{RESULTS}/data/{{dataset}}/sample.csv",
+        card=PATHS.card(BACKBONE),
+        sample=PATHS.data("{dataset}", "sample.csv"),
         pixels=pixels_of,
     output:
         store=directory(f"{RESULTS}/tokens.zarr/{{dataset}}/{BACKBONE}/{{shard}}"),
-        receipt=f"{RESULTS}/receipts/extract/{{dataset}}/{BACKBONE}/{{shard}}.json",
+        receipt=PATHS.receipt("extract", "{dataset}", BACKBONE, "{shard}"),
     log:
         f"{RESULTS}/logs/extract/{{dataset}}/{BACKBONE}/{{shard}}.log",
     benchmark:
@@ -40,12 +40,12 @@ rule extract:
 rule features:
     input:
         unpack(lambda w: {"cutoffs": cutoffs_of(w)} if bank_of(w) else {}),
-        card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
-        sample=f"{RESULTS}/data/{{dataset}}/sample.csv",
+        card=PATHS.card(BACKBONE),
+        sample=PATHS.data("{dataset}", "sample.csv"),
         pixels=pixels_of,
     output:
         store=directory(f"{RESULTS}/features.zarr/{{dataset}}/{BACKBONE}/{{view}}/{{shard}}"),
-        receipt=f"{RESULTS}/receipts/features/{{dataset}}/{BACKBONE}/{{view}}/{{shard}}.json",
+        receipt=PATHS.receipt("features", "{dataset}", BACKBONE, "{view}", "{shard}"),
     log:
         f"{RESULTS}/logs/features/{{dataset}}/{BACKBONE}/{{view}}/{{shard}}.log",
     benchmark:
@@ -77,13 +77,13 @@ rule features:
 
 rule gallery:
     input:
-        card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
-        sample=f"{RESULTS}/data/{{dataset}}/sample.csv",
+        card=PATHS.card(BACKBONE),
+        sample=PATHS.data("{dataset}", "sample.csv"),
     output:
         store=directory(f"{RESULTS}/gallery.zarr/{{dataset}}/{BACKBONE}"),
-        native=f"{RESULTS}/figures/data/maps/{{dataset}}/{BACKBONE}/native.nc",
-        high=f"{RESULTS}/figures/data/maps/{{dataset}}/{BACKBONE}/high.nc",
-        receipt=f"{RESULTS}/receipts/gallery/{{dataset}}/{BACKBONE}.json",
+        native=PATHS.figure_data("maps", "{dataset}", BACKBONE, "native.nc"),
+        high=PATHS.figure_data("maps", "{dataset}", BACKBONE, "high.nc"),
+        receipt=PATHS.receipt("gallery", "{dataset}", BACKBONE),
     log:
         f"{RESULTS}/logs/gallery/{{dataset}}/{BACKBONE}.log",
     benchmark:
@@ -123,7 +123,7 @@ rule consolidate:
         lambda w: (
             all_receipts()
             if w.hierarchy == "tokens"
-            else over(f"{RESULTS}/receipts/gallery/{{dataset}}/{BACKBONE}.json")
+            else over(PATHS.receipt("gallery", "{dataset}", BACKBONE))
         ),
     output:
         f"{RESULTS}/{{hierarchy}}.zarr/zarr.json",

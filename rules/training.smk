@@ -12,10 +12,10 @@ rule train:
     input:
         unpack(training_inputs),
     output:
-        card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
-        weights=f"{RESULTS}/backbones/{BACKBONE}/model.safetensors",
-        history=f"{RESULTS}/backbones/{BACKBONE}/history.csv",
-        snapshots=directory(f"{RESULTS}/backbones/{BACKBONE}/snapshots"),
+        card=PATHS.card(BACKBONE),
+        weights=PATHS.backbone(BACKBONE, "model.safetensors"),
+        history=PATHS.backbone(BACKBONE, "history.csv"),
+        snapshots=directory(PATHS.backbone(BACKBONE, "snapshots")),
     log:
         f"{RESULTS}/logs/train/{BACKBONE}.log",
     benchmark:
@@ -56,13 +56,13 @@ rule train:
 # The pass of extraction over the snapshots of a training, norms only.
 rule snapshots:
     input:
-        card=f"{RESULTS}/backbones/{BACKBONE}/card.json",
-        snapshots=f"{RESULTS}/backbones/{BACKBONE}/snapshots",
-        sample=f"{RESULTS}/data/{{dataset}}/sample.csv",
+        card=PATHS.card(BACKBONE),
+        snapshots=PATHS.backbone(BACKBONE, "snapshots"),
+        sample=PATHS.data("{dataset}", "sample.csv"),
         pixels=pixels_of,
     output:
         store=directory(f"{RESULTS}/snapshots.zarr/{{dataset}}/{BACKBONE}"),
-        receipt=f"{RESULTS}/receipts/snapshots/{{dataset}}/{BACKBONE}.json",
+        receipt=PATHS.receipt("snapshots", "{dataset}", BACKBONE),
     log:
         f"{RESULTS}/logs/snapshots/{{dataset}}/{BACKBONE}.log",
     benchmark:
@@ -92,7 +92,7 @@ rule emergence:
     input:
         rules.snapshots.output.receipt,
     output:
-        f"{RESULTS}/measures/emergence/{{dataset}}/{BACKBONE}.csv",
+        PATHS.measure("emergence", "{dataset}", BACKBONE),
     log:
         f"{RESULTS}/logs/emergence/{{dataset}}/{BACKBONE}.log",
     benchmark:

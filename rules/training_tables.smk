@@ -3,19 +3,19 @@
 
 rule gather_training:
     input:
-        cards=expand(f"{RESULTS}/backbones/{{key}}/card.json", key=[row.key for row in TRAINED]),
+        cards=expand(PATHS.card("{key}"), key=[row.key for row in TRAINED]),
         measures=expand(
-            f"{RESULTS}/measures/norms/{{dataset}}/{{key}}.csv",
+            PATHS.measure("norms", "{dataset}", "{key}"),
             dataset=config["analyse"],
             key=[row.key for row in STUDY.before_and_after],
         ),
-        emergence=[f"{RESULTS}/measures/emergence/{name}/{row.key}.csv" for name, row in SNAPSHOTS],
+        emergence=[PATHS.measure("emergence", name, row.key) for name, row in SNAPSHOTS],
         published="config/published.csv",
     output:
         csv=table_file("training"),
-        text=f"{RESULTS}/tables/training.md",
-        histories=f"{RESULTS}/tables/training_histories.csv",
-        emergence=f"{RESULTS}/tables/emergence.csv",
+        text=PATHS.table("training", "md"),
+        histories=PATHS.table("training_histories"),
+        emergence=PATHS.table("emergence"),
     log:
         f"{RESULTS}/logs/gather_training/training.log",
     conda:
@@ -24,15 +24,13 @@ rule gather_training:
         backbones=[
             {
                 **STUDY.settings(row),
-                "card": f"{RESULTS}/backbones/{row.key}/card.json",
-                "history": f"{RESULTS}/backbones/{row.key}/history.csv",
+                "card": PATHS.card(row.key),
+                "history": PATHS.backbone(row.key, "history.csv"),
             }
             for row in TRAINED
         ],
         measures={
-            row.key: [
-                f"{RESULTS}/measures/norms/{name}/{row.key}.csv" for name in config["analyse"]
-            ]
+            row.key: [PATHS.measure("norms", name, row.key) for name in config["analyse"]]
             for row in STUDY.before_and_after
         },
         confidence=config["statistics"]["confidence"],
@@ -44,12 +42,12 @@ rule gather_training:
 rule training_curves:
     input:
         curves=expand(
-            f"{RESULTS}/measures/norms/{{dataset}}/{{key}}.curves.csv",
+            PATHS.measure("norms", "{dataset}", "{key}", ending="curves.csv"),
             dataset=config["analyse"],
             key=[row.key for row in STUDY.before_and_after],
         ),
     output:
-        curves=f"{RESULTS}/figures/data/training_curves.csv.gz",
+        curves=PATHS.figure_data("training_curves.csv.gz"),
     log:
         f"{RESULTS}/logs/training_curves/training_curves.log",
     conda:
@@ -86,10 +84,10 @@ rule fig_training:
 
 rule training:
     input:
-        f"{RESULTS}/tables/training.csv" if TRAINED else [],
+        PATHS.table("training") if TRAINED else [],
         (
-            expand(f"{RESULTS}/figures/{{dataset}}/training_norms.png", dataset=config["analyse"])
+            expand(PATHS.figure("{dataset}/training_norms"), dataset=config["analyse"])
             if TRAINED
             else []
         ),
-        f"{RESULTS}/tables/overhead.csv" if STUDY.overhead else [],
+        PATHS.table("overhead") if STUDY.overhead else [],

@@ -12,6 +12,7 @@ from jsonschema.exceptions import best_match
 
 from tokenscope.errors import StudyError
 from tokenscope.paths import CONFIG
+from tokenscope.study.paths import Paths
 from tokenscope.study.register_names import is_control
 
 SCHEMAS = CONFIG / "schemas"
@@ -29,12 +30,11 @@ class PlannedTable:
 
 def tables(study) -> dict[str, PlannedTable]:
     """Every table of tidy rows that a study makes, by name."""
-    config, results = study.config, study.results
-    measures = f"{results}/measures"
+    config, measure = study.config, study.paths.measure
     analysed = [(name, row) for name in config["analyse"] for row in study.chosen]
 
     def plan(pairs, kind, more=()):
-        files = [f"{measures}/{kind}/{name}/{row.key}.csv" for name, row in pairs]
+        files = [measure(kind, name, row.key) for name, row in pairs]
         return PlannedTable([(name, row.key) for name, row in pairs], [*files, *more])
 
     bank = (config.get("probes") or {}).get("dataset", "")
@@ -50,9 +50,7 @@ def tables(study) -> dict[str, PlannedTable]:
         "claim4": plan([(bank, row) for row in study.probing.rows], "probes"),
         "sensitivity": plan([(bank, row) for row in study.probing.varied], "sensitivity"),
         "claim5": PlannedTable([(n, r.key) for n, r in tested], [*norms.parts, *heads.measures]),
-        "registers": PlannedTable(
-            norms.who, [f"{measures}/registers/{n}/{f}/{s}.csv" for n, f, s in sizes]
-        ),
+        "registers": PlannedTable(norms.who, [measure("registers", *size) for size in sizes]),
         "diagnosis": plan(
             [(config["diagnose"]["dataset"], row) for row in study.diagnosed], "diagnosis"
         ),
@@ -63,12 +61,12 @@ def tables(study) -> dict[str, PlannedTable]:
                 for row in study.overhead
                 for count in config["overhead"]["registers"]
             ],
-            [f"{measures}/overhead/{row.key}.csv" for row in study.overhead],
+            [measure("overhead", row.key) for row in study.overhead],
         ),
     }
     for section in (study.discovery, study.dense):
         pairs = [(name, row) for name in section.sets for row in section.rows]
-        more = [f"{measures}/{section.section}/pairs.csv"]
+        more = [measure(section.section, "pairs")]
         more += plan(analysed, "smoothness").parts if section is study.dense else []
         found[section.section] = plan(pairs, section.section, more if section.config else [])
     return {name: planned for name, planned in found.items() if planned.who}
@@ -103,7 +101,7 @@ def pages(study) -> dict[str, list[tuple[str, str]]]:
     return {name: list(mine.items()) for name, mine in found.items()}
 
 
-def named(results: str, names: list[str], part: str, formats: list[str]) -> list[str]:
+def named(paths: Paths, names: list[str], part: str, formats: list[str]) -> list[str]:
     """Files of the figures whose path holds ``part``; none where it is empty.
 
     Raises StudyError where no figure is of that name.
@@ -113,7 +111,7 @@ def named(results: str, names: list[str], part: str, formats: list[str]) -> list
         raise StudyError(
             f"figure: no figure has '{part}' in its path; there are {', '.join(names)}"
         )
-    return [f"{results}/figures/{name}.{ending}" for name in found for ending in formats]
+    return [paths.figure(name, ending) for name in found for ending in formats]
 
 
 def there(files: list[str]) -> list[str]:

@@ -142,41 +142,37 @@ class Heads:
 
     def inputs(self, row: Backbone, view: str) -> dict[str, list[str] | str]:
         """Features, published heads and the check of the split that one job takes, as paths."""
-        results, place = self.study.results, f"{row.key}/{view}"
-
-        def features(name, kind, key):
-            shards = self.study.shards(name, row)
-            return [f"{results}/receipts/{kind}/{name}/{key}/{shard}.json" for shard in shards]
-
-        in_tokens = self.in_tokens(self.test, row, view)
-        found = {
-            "test": features(
-                self.test, *(("extract", row.key) if in_tokens else ("features", place))
+        study, paths = self.study, self.study.paths
+        inputs = {
+            "test": (
+                study.token_receipts(self.test, row)
+                if self.in_tokens(self.test, row, view)
+                else study.feature_receipts(self.test, row, view)
             ),
-            "released": [f"{results}/heads/{row.key}/{h.layers}.json" for h in self.released(row)],
+            "released": [paths.head(row.key, head.layers) for head in self.released(row)],
         }
         if self.retrained(row, view):
-            found["trained"] = features(self.train, "features", place)
-            found["splits"] = f"{results}/receipts/splits/{self.train}/{self.test}.json"
-        return found
+            inputs["trained"] = study.feature_receipts(self.train, row, view)
+            inputs["splits"] = paths.receipt("splits", self.train, self.test)
+        return inputs
 
-    @property
-    def _measures(self) -> list[str]:
-        folder = f"{self.study.results}/measures/heads"
-        return [f"{folder}/{self.test}/{row.key}/{view}" for row, view in self.jobs]
+    def _measures(self, ending: str) -> list[str]:
+        measure = self.study.paths.measure
+        return [
+            measure("heads", self.test, row.key, view, ending=ending) for row, view in self.jobs
+        ]
 
     @property
     def ranks(self) -> list[str]:
         """Files with the ranks of all heads, in the order of the jobs."""
-        return [f"{path}.ranks.csv.gz" for path in self._measures]
+        return self._measures("ranks.csv.gz")
 
     @property
     def measures(self) -> list[str]:
         """Files with the tidy rows of claim 5, own heads on analysed sets apart."""
         if not self.jobs:
             return []
-        gains = f"{self.study.results}/measures/gains/{self.test}.csv"
-        return [*(f"{path}.csv" for path in self._measures), gains]
+        return [*self._measures("csv"), self.study.paths.measure("gains", self.test)]
 
     @property
     def training(self) -> dict:

@@ -49,7 +49,7 @@ class PatchTask:
         source = dict(self.sets[name])
         if source["layout"] == "scenes":
             source["path"] = self.study.image_root(source["dataset"])
-            source["truth"] = f"{self.study.results}/data/{source['dataset']}/truth.zarr"
+            source["truth"] = self.study.paths.data(source["dataset"], "truth.zarr")
         return source
 
     def made_here(self, name: str) -> list[str]:

@@ -18,6 +18,7 @@ from tokenscope.images.location import folder_of
 from tokenscope.study import flops, heads, recipes, zoo
 from tokenscope.study.diagnose import diagnosed
 from tokenscope.study.patch_tasks import PatchTask
+from tokenscope.study.paths import Paths
 from tokenscope.study.probes import Probing
 from tokenscope.study.zoo import Backbone
 
@@ -32,6 +33,7 @@ class Study:
     def __init__(self, config: dict):
         self.config = config
         self.results = config["results"].rstrip("/")
+        self.paths = Paths(self.results)
         self.datasets = config["datasets"]
         place = next(p for p in (Path(self.results), *Path(self.results).parents) if p.exists())
         if not (place.is_dir() and os.access(place, os.W_OK)):
@@ -93,8 +95,8 @@ class Study:
 
     def neurons_of(self, row: Backbone) -> str:
         """What was found for the base of a backbone with registers added at test time."""
-        place = f"{self.config['testtime']['dataset']}/{row.base_key}"
-        return f"{self.results}/measures/neurons/{place}.json"
+        dataset = self.config["testtime"]["dataset"]
+        return self.paths.measure("neurons", dataset, row.base_key, ending="json")
 
     @cached_property
     def chosen(self) -> list[Backbone]:
@@ -139,7 +141,7 @@ class Study:
         """Truth store of a data set whose images these backbones see whole; empty otherwise."""
         scenes = self.datasets[dataset]["type"] == "scenes"
         whole = all(row.geometry.whole for row in self.kin(family, size))
-        return f"{self.results}/data/{dataset}/truth.zarr" if scenes and whole else ""
+        return self.paths.data(dataset, "truth.zarr") if scenes and whole else ""
 
     @property
     def families(self) -> list[str]:
@@ -163,16 +165,17 @@ class Study:
         """
         name, recipe = self.recipes[row.recipe]["dataset"], self.training(row)
         if recipe["augment"]:
-            sample = f"{self.results}/data/{name}/sample.csv"
             return {
-                "sample": sample, "root": self.image_root(name), "geometry": row.geometry.key,
-            }  # fmt: skip
+                "sample": self.paths.data(name, "sample.csv"),
+                "root": self.image_root(name),
+                "geometry": row.geometry.key,
+            }
         found = {
-            "receipt": f"{self.results}/receipts/decode/{name}/{row.geometry.key}.json",
-            "store": f"{self.results}/images/{name}/{row.geometry.key}.zarr",
+            "receipt": self.paths.receipt("decode", name, row.geometry.key),
+            "store": self.paths.pixels(name, row.geometry.key),
         }
         if recipe["token_labels"]:
-            found["truth"] = f"{self.results}/data/{name}/truth.zarr"
+            found["truth"] = self.paths.data(name, "truth.zarr")
         return found
 
     def compute(self, row: Backbone) -> dict:
@@ -208,9 +211,10 @@ class Study:
 
     def source(self, name: str) -> dict:
         """Where a data set's images and labels are, as tokenscope.images.manifest takes it."""
-        dataset, here = self.datasets[name], f"{self.results}/data/{name}"
+        dataset = self.datasets[name]
         if dataset["type"] == "scenes":
-            return {"type": "imagefolder", "path": f"{here}/images", "labels": f"{here}/labels.csv"}
+            path, labels = (self.paths.data(name, file) for file in ("images", "labels.csv"))
+            return {"type": "imagefolder", "path": path, "labels": labels}
         keys = ("type", "path", "labels", "columns", "synsets", "classes", "subset")
         return {key: dataset[key] for key in keys if key in dataset}
 
@@ -218,7 +222,7 @@ class Study:
         """Folder that the paths of a sample are relative to; parquet images are copied out."""
         source = self.source(name)
         packed = source["type"] == "parquet"
-        return f"{self.results}/data/{name}/packed" if packed else folder_of(source["path"])
+        return self.paths.data(name, "packed") if packed else folder_of(source["path"])
 
     def check_images(self, names: Iterable[str]) -> None:
         """Make sure that the images of these data sets are where the config says.
@@ -285,3 +289,13 @@ class Study:
             return 0, None
         first = int(shard) * size
         return first, min(size, self.planned_images(name) - first)
+
+    def token_receipts(self, name: str, row: Backbone) -> list[str]:
+        """Receipts of all shards of a backbone's extraction from a data set, as paths."""
+        shards = self.shards(name, row)
+        return [self.paths.receipt("extract", name, row.key, shard) for shard in shards]
+
+    def feature_receipts(self, name: str, row: Backbone, view: str = "native") -> list[str]:
+        """The same of its feature pass under a view."""
+        shards = self.shards(name, row)
+        return [self.paths.receipt("features", name, row.key, view, shard) for shard in shards]
