@@ -17,6 +17,7 @@ from torchvision.datasets import ImageFolder
 
 from bench.harness import interleave, scratch
 from bench.shapes import normal, open_random, pixels
+from tokenscope.backbones.precision import autocast
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.manifest import index
 from tokenscope.images.preprocess import shape
@@ -87,7 +88,7 @@ def one_size(report, device, folder, size):
     x = normal(pixels(batch, size), device)
 
     def forward():
-        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, device == "cuda"):
+        with torch.inference_mode(), autocast(device):
             model.forward_features(x)
 
     appetite = interleave({"forward": forward}, report.rounds, device)["forward"]

@@ -16,6 +16,7 @@ import torch
 from bench.harness import interleave, scratch, sync
 from bench.shapes import flops, normal, open_random, peak_flops, pixels, shapes
 from tokenscope.backbones.hooks import TokenHooks
+from tokenscope.backbones.precision import autocast
 from tokenscope.extraction.loop import extract, variables
 from tokenscope.images.readers import DecodedImages
 from tokenscope.stores.zarr_store import StoreWriter, Variable
@@ -45,13 +46,13 @@ def one_shape(report, device, name, model, store, batch, folder):
 
     def bare():
         for _ in range(images // batch):
-            with torch.inference_mode(), precision(device):
+            with torch.inference_mode(), autocast(device):
                 model.forward_features(x)
 
     def hooks():
         with TokenHooks(model) as observe:
             for _ in range(images // batch):
-                with torch.inference_mode(), precision(device):
+                with torch.inference_mode(), autocast(device):
                     observe(x)
 
     def pipeline():
@@ -125,10 +126,6 @@ class Busy:
         cuda = self.device == "cuda"
         inside = (a.elapsed_time(b) / 1e3 if cuda else b - a for a, b in self.marks)
         self.shares.append(sum(inside) / whole)
-
-
-def precision(device):
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda")
 
 
 def decoded(folder: Path, images: int, size: int, batch: int) -> DecodedImages:

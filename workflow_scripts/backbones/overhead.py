@@ -9,6 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tokenscope.backbones.loading import create, pick_device
+from tokenscope.backbones.precision import autocast
 from tokenscope.jobs.job import job, log
 from tokenscope.tables import tidy
 
@@ -83,10 +84,7 @@ def measure(spec, count, size, batch, device, training):
     cuda = device == "cuda"
 
     def step():
-        with (
-            torch.autocast(device, torch.bfloat16, enabled=cuda),
-            torch.set_grad_enabled(training),
-        ):
+        with autocast(device), torch.set_grad_enabled(training):
             out = model.forward_features(x)
         if training:
             out.float().mean().backward()

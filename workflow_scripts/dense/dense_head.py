@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from tokenscope.backbones.loading import open_backbone, pick_device
+from tokenscope.backbones.precision import precision_name
 from tokenscope.dense.crops import FrozenBackbone
 from tokenscope.dense.heads import HEADS
 from tokenscope.dense.linear_eval import Augmented, Cached, constant, predict, rows_of, train
@@ -95,7 +96,7 @@ def main(card, listed, facts, source, spec, settings, seed, shown, who, statisti
         receipt, name=spec["name"], settings=settings, source=source, losses=losses[:: max(
             1, len(losses) // 200)], device=device, weights_sha256=card["sha256"],
         geometry=f"crops of {task.crop[1]} x {task.crop[0]}", images=len(test_rows),
-        precision="bfloat16 autocast" if device == "cuda" else "float32", guess=guess,
+        precision=precision_name(device), guess=guess,
         params=sum(p.numel() for p in model.parameters()), **watch.facts(),
     )  # fmt: skip
 

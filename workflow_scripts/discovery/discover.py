@@ -3,6 +3,7 @@
 import pandas as pd
 
 from tokenscope.backbones.loading import open_backbone, pick_device
+from tokenscope.backbones.precision import precision_name
 from tokenscope.discovery import lost
 from tokenscope.discovery.sweep import Discoverer, Reader, by_size, coordinates, discover, variables
 from tokenscope.jobs.job import Progress, StopRequest, job, log
@@ -45,7 +46,7 @@ def main(card, images, root, spec, sweep, batch, device, threads, store, partial
     finally:
         reader.close()
     facts = watch.facts()
-    precision = "bfloat16 autocast" if device == "cuda" else "float32"
+    precision = precision_name(device)
     contents = writer.publish(
         coordinates(table, settings),
         {

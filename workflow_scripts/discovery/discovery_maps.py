@@ -9,6 +9,7 @@ import xarray as xr
 
 from tokenscope.backbones.inputs import batch, padded
 from tokenscope.backbones.loading import open_backbone, pick_device
+from tokenscope.backbones.precision import autocast
 from tokenscope.discovery.box_datasets import CORNERS
 from tokenscope.discovery.lost import Setting, components, expand, to_pixels
 from tokenscope.discovery.sweep import Discoverer, Reader
@@ -41,7 +42,7 @@ def one(finder, image, setting, candidates):
     grid = (size[0] // finder.patch, size[1] // finder.patch)
     finder.sized.set(*size)
     x = batch([image], size, finder.mean, finder.std)
-    with torch.autocast(finder.device, dtype=torch.bfloat16, enabled=finder.cuda):
+    with autocast(finder.device):
         features = finder.facets(x)[setting.block, setting.facet]
     out = expand(features, [(setting.normalised, setting.bias)], candidates)
     fold = [part[0, 0].cpu().numpy().reshape(grid) for part in (out.degree, out.similar, out.mask)]

@@ -20,6 +20,7 @@ import torch
 from tokenscope.backbones.hooks import TokenHooks
 from tokenscope.backbones.inputs import normalise
 from tokenscope.backbones.loading import open_backbone, pick_device
+from tokenscope.backbones.precision import autocast
 from tokenscope.backbones.test_time_registers import attach, overlap, random_neurons, rank, score
 from tokenscope.images.readers import open_images
 from tokenscope.jobs.job import Progress, job, log
@@ -128,7 +129,7 @@ def worst_share(model, batches, cuts, device):
     over, images = 0.0, 0
     with TokenHooks(model) as observe:
         for x, _ in batches:
-            with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            with autocast(device):
                 norms = observe(x)["norms"][:, :, model.num_prefix_tokens :].cpu().numpy()
             over = over + (norms > cuts[:, None]).mean(2).sum(0)
             images += len(x)

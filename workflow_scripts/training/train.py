@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from tokenscope.backbones.loading import create, open_backbone, pick_device
+from tokenscope.backbones.precision import precision_name
 from tokenscope.backbones.registers import add_registers, freeze
 from tokenscope.errors import StudyError, Superseded
 from tokenscope.images.geometry import Geometry
@@ -103,7 +104,7 @@ def main(spec, base, recipe, images, device, workers, partial, outputs, code):
             weights=str(outputs["weights"]), origin="fine-tuned" if base else "trained",
             sha256=sha256_file(outputs["weights"]), recipe=vars(recipe), top1=history[-1]["top1"],
             base=base["spec"]["name"] if base else "", trained_parameters=trained,
-            updates=total, images=len(source.labels), precision=precision(world),
+            updates=total, images=len(source.labels), precision=precision_name(world.device),
             devices=world.size, **watch.facts(),
         )  # fmt: skip
         kept.remove()
@@ -146,10 +147,6 @@ def pixels(images, model, workers):
     return Memory(data["pixels"].values, labels, segments), read_receipt(images["receipt"])[
         "arrays"
     ]
-
-
-def precision(world):
-    return "float32" if world.device == "cpu" else "bfloat16 autocast"
 
 
 def write_history(history, path):

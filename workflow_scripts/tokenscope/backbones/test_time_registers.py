@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tokenscope.backbones.precision import autocast
 from tokenscope.backbones.registers import add_registers
 from tokenscope.errors import StudyError
 
@@ -103,9 +104,7 @@ def score(
             column = torch.from_numpy((2 * half[:, None] + at).ravel())
             weights = nn.functional.one_hot(column, 4).float().to(images.device)
             counts += np.bincount(column.numpy(), minlength=4).reshape(2, 2)
-            with torch.autocast(
-                images.device.type, torch.bfloat16, enabled=images.device.type == "cuda"
-            ):
+            with autocast(images.device):
                 model.forward_features(images)
     found = []
     for b in range(blocks):

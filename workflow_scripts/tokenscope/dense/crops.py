@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tokenscope.backbones.inputs import batch, padded
 from tokenscope.backbones.position_embedding import AnySize
+from tokenscope.backbones.precision import autocast
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -73,8 +74,7 @@ class FrozenBackbone:
     def tokens(self, crops: list[np.ndarray]) -> tuple[Tensor, Tensor | None]:
         """Patch tokens (B, patch, width) after the final norm, and CLS (B, width) or None."""
         x = batch(crops, self.size, self.mean, self.std)
-        cuda = self.device.startswith("cuda")
-        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=cuda):
+        with autocast(self.device):
             out = self.model.forward_features(x)
         return out[:, self.model.num_prefix_tokens :], out[:, 0] if self.with_cls else None
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tokenscope.backbones.inputs import batch, padded
 from tokenscope.backbones.position_embedding import AnySize
+from tokenscope.backbones.precision import autocast
 from tokenscope.backbones.qkv_hooks import QkvHooks
 from tokenscope.discovery.lost import Setting, components, expand, to_pixels
 from tokenscope.errors import StudyError
@@ -134,7 +135,7 @@ class Discoverer:
         """mask (B, setting, patch), seed and its degree (B, setting): on the host, under way."""
         self.sized.set(*size)
         x = batch(images, size, self.mean, self.std)
-        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.cuda):
+        with autocast(self.device):
             found = self.facets(x)
         mask, seed, degree = [], [], []
         for key, ways in self.groups:

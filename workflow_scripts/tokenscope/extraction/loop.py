@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tokenscope.backbones.hooks import TokenHooks
 from tokenscope.backbones.inputs import normalise
 from tokenscope.backbones.neighbour_cosine import NEIGHBOURS
+from tokenscope.backbones.precision import autocast
 from tokenscope.backbones.tokens import token_kinds
 from tokenscope.errors import StudyError
 from tokenscope.images.readers import prefetch
@@ -220,7 +221,7 @@ class _Forward:
         }
         for start in range(0, len(pixels), self.batch):
             piece = self._to_device(pixels[start : start + self.batch])
-            with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.cuda):
+            with autocast(self.device):
                 out = self.taps(normalise(piece, *self.scale))
             if "top5" in self.wanted:
                 k = self.wanted["top5"].shape[0]

@@ -7,6 +7,7 @@ import pandas as pd
 from torch import nn
 
 from tokenscope.backbones.loading import open_backbone, pick_device
+from tokenscope.backbones.precision import precision_name
 from tokenscope.errors import StudyError
 from tokenscope.extraction.loop import Reduce, extract
 from tokenscope.images.geometry import Geometry
@@ -88,7 +89,7 @@ def run_pass(
         "final_norm": type(model.norm).__name__,  # Identity: the model normalises after pooling
         "timm_id": spec["timm_id"], "weights_sha256": card["sha256"], "geometry": geometry,
         "mean": spec["mean"], "std": spec["std"], "device": device, "code": code,
-        "precision": "bfloat16 autocast" if device == "cuda" else "float32",
+        "precision": precision_name(device),
         "versions": facts["versions"], "protocol": facts["protocol"], **kept.attrs,
     }  # fmt: skip
     contents = writer.publish(kept.coords, attrs)

@@ -17,6 +17,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from tokenscope.backbones.inputs import normalise
+from tokenscope.backbones.precision import autocast
 from tokenscope.errors import StudyError
 from tokenscope.study.recipes import Training, penalty_weight
 from tokenscope.training.batches import (
@@ -185,9 +186,7 @@ class Trainer:
             batch: Batch = next(stream)
             seed_all(r.seed, FORWARD, self.done, slot)
             self.wrapped.require_backward_grad_sync = slot == slots[-1]  # of DDP; else unused
-            with torch.autocast(
-                world.device.split(":")[0], torch.bfloat16, enabled=world.device != "cpu"
-            ):
+            with autocast(world.device):
                 loss, facts = self.wrapped(*self._on_device(batch), penalty)
             # Gradients are averaged over processes, and shall be over all micro-batches.
             (loss * world.size / r.slots).backward()
@@ -242,9 +241,7 @@ class Trainer:
         hits = torch.zeros((), device=world.device)
         own = self.held[world.rank :: world.size]
         for batch in self.source.held(own, 128):
-            with torch.autocast(
-                world.device.split(":")[0], torch.bfloat16, enabled=world.device != "cpu"
-            ):
+            with autocast(world.device):
                 logits = model(normalise(batch.pixels.to(world.device), *self.scale))
             hits += (logits.argmax(-1) == batch.targets.to(world.device)).sum()
         model.train(was)
