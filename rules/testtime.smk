@@ -136,6 +136,7 @@ rule fig_attached:
         ENV
     params:
         names=lambda w: [row.registers for row in STUDY.attached_to(row_of(w))],
+        times=config["outliers"]["times_median"],
         code=code("registers/fig_attached.py"),
     script:
         "../workflow_scripts/registers/fig_attached.py"

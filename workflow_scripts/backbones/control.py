@@ -6,6 +6,7 @@ import pandas as pd
 from tokenscope.backbones.planted_controls import constant_patches
 from tokenscope.images.readers import open_images
 from tokenscope.jobs.job import job, log
+from tokenscope.norms.outlier_rule import outlier_mask
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.stores.zarr_store import open_store
@@ -30,7 +31,7 @@ def main(card, receipts, decoded, sample, root, geometry, patch, measured, who, 
     norms, truth = np.concatenate(norms), np.concatenate(truth)
     if who["kind"] == "clean":
         truth = np.zeros_like(truth)  # nothing was planted
-    found = norms > rules["times_median"] * np.median(norms)
+    found = outlier_mask(norms, rules["times_median"])
     bootstrap = Bootstrap.of(len(norms), statistics)
     rows = tidy.TidyRows(who, len(norms), statistics["seed"])
     for group, mask in (("planted", truth), ("measured", found)):

@@ -8,6 +8,7 @@ import pandas as pd
 
 from tokenscope.diagnosis.verdict import Evidence, contrast, judge, place_share, places
 from tokenscope.jobs.job import job, log
+from tokenscope.norms.outlier_rule import max_over_median, outlier_mask
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stores.receipts import read_receipt, write_text
 from tokenscope.stores.zarr_store import open_store, read_shards
@@ -36,8 +37,7 @@ def main(receipts, norms, who, rules, statistics, outputs):
     # The last block is what users take features from; another is judged only where it is not clear.
     peak_block = _at(measured, "depth", "peak_block")[0]
     block = blocks if last == 1 or np.isnan(peak_block) else int(peak_block)
-    medians = np.median(lengths, axis=(0, 2))
-    outlier = lengths[:, block - 1] > times * medians[block - 1]
+    outlier = outlier_mask(lengths[:, block - 1], times)
     cosine = np.nanmean(data["neighbour_cosine"].values, axis=2)
     bootstrap = Bootstrap.of(images, statistics)
     evidence = Evidence(
@@ -54,7 +54,7 @@ def main(receipts, norms, who, rules, statistics, outputs):
     log.info("%s", verdict.sentence)
     tidy.write(_rows(evidence, verdict, who, statistics), outputs["rows"])
     attention = data["attention"].values[:, queries.index("cls")] if "cls" in queries else None
-    _by_image(data["image_id"].values, lengths, medians, times, attention).to_csv(
+    _by_image(data["image_id"].values, lengths, times, attention).to_csv(
         outputs["images"], index=False, float_format="%.7g"
     )
     found = {"sentence": verdict.sentence, "artifacts": verdict.artifacts, "about": verdict.about}
@@ -83,13 +83,13 @@ def _rows(e, verdict, who, statistics):
     return rows.frame()
 
 
-def _by_image(ids, lengths, medians, times, attention):
+def _by_image(ids, lengths, times, attention):
     """Per image: shares and largest norm after the last block, the worst block, CLS attention."""
-    over = 100 * (lengths > times * medians[:, None]).mean(2)
+    over = 100 * outlier_mask(lengths, times).mean(2)
     table = pd.DataFrame({
         "image_id": ids, "share_last_block": over[:, -1],
         "share_peak_block": over[:, over.mean(0).argmax()],
-        "norm_max_over_median": lengths[:, -1].max(1) / np.median(lengths[:, -1], axis=1),
+        "norm_max_over_median": max_over_median(lengths[:, -1]),
     })  # fmt: skip
     if attention is not None:
         count = max(1, round(0.02 * attention.shape[1]))

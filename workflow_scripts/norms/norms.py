@@ -10,6 +10,7 @@ import pandas as pd
 
 from tokenscope.jobs.job import Progress, job
 from tokenscope.norms.exceedance import STEPS, tail
+from tokenscope.norms.outlier_rule import cutoff, outlier_mask
 from tokenscope.norms.outliers import block_norms, first_block, position_entropy
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stores.receipts import read_receipt, write_text
@@ -53,8 +54,7 @@ def main(receipts, who, rules, statistics, outputs):
         own = data["norms"].values[:, -1, kinds == kind]
         point, low, high, _ = bootstrap.ratio(own.mean(1), np.ones(images))
         rows.add("claim1", kind, "norm_mean", point, low, high)
-    cut = rules["times_median"] * np.median(norms[:, -1])
-    outlier = norms[:, -1] > cut
+    outlier = outlier_mask(norms[:, -1], rules["times_median"])
     if "cls" in queries:
         _attention(rows, data["attention"].values[:, queries.index("cls")], outlier, bootstrap)
     else:  # without a CLS token there is no CLS row: undefined, not invented
@@ -169,7 +169,7 @@ def _cutoffs(block, norms, rules):
         "percentile": float(np.quantile(norms, rules["percentile"] / 100)),
         "percentile_low": block.low[percentile], "percentile_high": block.high[percentile],
         "absolute": rules["absolute"],
-        "times_median": float(rules["times_median"] * np.median(norms)),
+        "times_median": float(cutoff(norms, rules["times_median"])),
         "median": float(np.median(norms)), "rules": rules, "images": len(norms),
     }  # fmt: skip
 

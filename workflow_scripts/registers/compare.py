@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tokenscope.jobs.job import job
+from tokenscope.norms.outlier_rule import cutoff, max_over_median
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.stores.zarr_store import open_store, read_shards
@@ -29,8 +30,9 @@ class Seen:
     hits: np.ndarray | None  # own head right (image,), where it knows the classes
     image_ids: list[str]
 
-    def own_cutoffs(self, times: float) -> np.ndarray:
-        return times * np.median(self.patches, axis=(0, 2))
+    def over(self, cutoffs: np.ndarray) -> np.ndarray:
+        """Percent of each image's patches over the cutoffs (block,): (image, block)."""
+        return 100 * (self.patches > cutoffs[:, None]).mean(2)
 
 
 def load(who, receipts) -> Seen:
@@ -78,26 +80,25 @@ def _outliers(rows, one, base, rules, bootstrap):
     """Shares over the cutoffs of the backbone itself, and over those of its base."""
     times = rules["times_median"]
     metric = f"share_norm_over_{times:g}x_median"
-    own = one.own_cutoffs(times)[:, None]
-    share = 100 * (one.patches > own).mean(2)
-    reference = base and 100 * (base.patches > base.own_cutoffs(times)[:, None]).mean(2)
+    share = one.over(cutoff(one.patches, times))
+    bar = base and cutoff(base.patches, times)
+    reference = base and base.over(bar)
     _difference(rows, "last_block", metric, share[:, -1],
                 base and reference[:, -1], "percent", bootstrap)  # fmt: skip
     if base:
         # A moved median moves the own cutoff: the base's cutoffs are the same bar for both.
-        after = 100 * (one.patches > base.own_cutoffs(times)[:, None]).mean(2)
+        after = one.over(bar)
         peak = int(reference.mean(0).argmax())
         _difference(rows, "peak_block_of_base", f"{metric}_of_base", after[:, peak],
                     reference[:, peak], "percent", bootstrap)  # fmt: skip
         if "cls" in one.maps and "cls" in base.maps:
-            at = base.patches[:, -1] > base.own_cutoffs(times)[-1]
+            at = base.patches[:, -1] > bar[-1]
             if at.any():
                 maps = [s.maps["cls"] for s in (one, base)]
                 mass = [100 * (m * at).sum(1) / m.sum(1) for m in maps]
                 _difference(rows, "cls", "attention_share_where_base_has_outliers", *mass,
                             "percent", bootstrap)  # fmt: skip
-    largest = [None if s is None else s.patches[:, -1].max(1) / np.median(s.patches[:, -1], 1)
-               for s in (one, base)]  # fmt: skip
+    largest = [s and max_over_median(s.patches[:, -1]) for s in (one, base)]
     _difference(rows, "last_block", "norm_max_over_median", *largest, "", bootstrap)
 
 

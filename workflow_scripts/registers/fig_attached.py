@@ -6,17 +6,19 @@ import xarray as xr
 
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
+from tokenscope.norms.outlier_rule import outlier_mask
 from tokenscope.tables import tidy
 
 IMAGES = 4
 
 
-def main(scores, curves, registers, maps, names, dataset, outputs):
+def main(scores, curves, registers, maps, names, dataset, times, outputs):
     """Three figures of one family and size.
 
     Args:
         scores: leading neurons of each block, of the backbone without registers.
         names: registers names in the order of ``maps``; the first is without registers.
+        times: the outlier rule's multiple of the median norm.
         outputs: files by figure: ``neurons``, ``norms``, ``maps``.
     """
     data = [xr.open_dataset(file, engine="scipy").load() for file in maps]
@@ -25,7 +27,7 @@ def main(scores, curves, registers, maps, names, dataset, outputs):
     here = "family == @family and size == @size and dataset == @dataset"
     of_registers = tidy.read(registers).query(f"{here} and metric == 'norm_mean'")
     norms(pd.read_csv(curves).query(here), of_registers, names, outputs["norms"])
-    pictures(data, names, outputs["maps"])
+    pictures(data, names, times, outputs["maps"])
 
 
 def neurons(table, name, outputs):
@@ -81,7 +83,7 @@ def norms(curves, registers, names, outputs):
     style.save(figure, outputs)
 
 
-def pictures(data, names, outputs):
+def pictures(data, names, times, outputs):
     """Photographs, then norms and CLS attention of each backbone, then where registers look."""
     images = min(IMAGES, data[0].sizes["image"])
     with_cls = "cls" in data[0].attrs["queries"].split(",")
@@ -91,11 +93,12 @@ def pictures(data, names, outputs):
         figsize=(0.95 * (len(kinds) * len(names)) + 0.4, 0.95 * images + 1.1), squeeze=False,
     )  # fmt: skip
     norms = data[0]["norms"].values[:, -1]
-    medians = np.median(norms)
+    median = np.median(norms)
+    over = outlier_mask(norms.reshape(len(norms), -1), times)
     # The images with most outliers show most of what registers change.
-    shown = np.argsort(-(norms > 3 * medians).sum((1, 2)), kind="stable")[:images]
+    shown = np.argsort(-over.sum(1), kind="stable")[:images]
     attention = [_row(d, "cls") for d in data] + [_row(d, "reg0") for d in data[1:]]
-    scales = {"norm": style.norm_scale(), "attention": style.attention_scale(
+    scales = {"norm": style.norm_scale(times), "attention": style.attention_scale(
         np.concatenate([a.ravel() for a in attention if a is not None] or [[1]]))}  # fmt: skip
     seen = {}
     for line, i in zip(axes, shown, strict=True):
@@ -106,7 +109,7 @@ def pictures(data, names, outputs):
                 if kind == kinds[-1] and name == names[0]:
                     continue
                 if kind == "norm":
-                    values, scale, colours = one["norms"].values[i, -1] / medians, "norm", "viridis"
+                    values, scale, colours = one["norms"].values[i, -1] / median, "norm", "viridis"
                 else:
                     rows = _row(one, "cls" if kind == "CLS attention" else "reg0")
                     values, scale, colours = rows[i], "attention", "magma"
@@ -116,7 +119,7 @@ def pictures(data, names, outputs):
                 if i == shown[0]:
                     line[column].set_title(f"{kind}\n{name}", fontsize=6)
                 column += 1
-    style.norm_bar(figure, seen["norm"], axes[:, : 1 + len(names)])
+    style.norm_bar(figure, seen["norm"], axes[:, : 1 + len(names)], times)
     if "attention" in seen:
         style.scale_bar(figure, seen["attention"], axes[:, 1 + len(names) :], "attention / uniform")
     style.save(figure, outputs)
@@ -135,4 +138,7 @@ if "snakemake" in globals():
     i, w, p = snakemake.input, snakemake.wildcards, snakemake.params
     with job(snakemake.log[0], f"figures of registers {w.family}/{w.size}"):
         files = dict(snakemake.output.items())
-        main(i.scores, i.curves, i.registers, i.maps, p.names, w.dataset, files)
+        main(
+            scores=i.scores, curves=i.curves, registers=i.registers, maps=i.maps, names=p.names,
+            dataset=w.dataset, times=p.times, outputs=files,
+        )  # fmt: skip

@@ -24,6 +24,7 @@ from tokenscope.backbones.precision import autocast
 from tokenscope.backbones.test_time_registers import attach, overlap, random_neurons, rank, score
 from tokenscope.images.readers import open_images
 from tokenscope.jobs.job import Progress, job, log
+from tokenscope.norms.outlier_rule import cutoff, outlier_mask
 from tokenscope.norms.outliers import first_block
 from tokenscope.stores.receipts import read_receipt, weights_of, write_text
 from tokenscope.stores.zarr_store import read_shards
@@ -38,8 +39,7 @@ def main(card, receipts, sample, spec, geometry, decoded, root, settings, rules,
     weights = weights_of(card)
     norms = patch_norms(receipts)
     times, images = rules["times_median"], min(settings["images"], len(norms))
-    cuts = times * np.median(norms, axis=(0, 2))
-    outlier = norms > cuts[:, None]
+    cuts, outlier = cutoff(norms, times), outlier_mask(norms, times)
     shares = 100 * outlier.mean((0, 2))
     peak, onset = int(shares.argmax()) + 1, first_block(shares, rules["min_share"])
     found = {

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from tokenscope.backbones.hooks import TokenHooks
 from tokenscope.backbones.inputs import normalise
 from tokenscope.errors import StudyError
+from tokenscope.norms.outlier_rule import cutoff, outlier_mask
 
 FILTERS = 6
 FILTER_GAIN = 0.03  # keeps filter responses small beside the stream
@@ -175,11 +176,10 @@ def verify(
     truth = constant_patches(pixels, clean.patch_embed.patch_size[0])
     with TokenHooks(clean) as observe:
         norms = observe(x)["norms"][:, :, prefix:].numpy()
-    medians = np.median(norms, axis=(0, 2), keepdims=True)
-    worst = float((norms / medians).max())
+    worst = float((norms / cutoff(norms, 1)[:, None]).max())
     with TokenHooks(planted) as observe:
         last = observe(x)["norms"][:, -1, prefix:].numpy()
-    found = last > times_median * np.median(last)
+    found = outlier_mask(last, times_median)
     if worst >= times_median:
         raise StudyError(
             f"the negative control has a token of {worst:.1f} times the median norm: its base "

@@ -6,6 +6,7 @@ the share above a multiple of the median says when outliers appear.
 
 import numpy as np
 
+from tokenscope.norms.outlier_rule import outlier_mask
 from tokenscope.norms.outliers import LogHistogram, quantile, share_above
 from tokenscope.stats.bootstrap import Bootstrap
 
@@ -29,7 +30,7 @@ def norm_summary(norms: np.ndarray, bootstrap: Bootstrap, times: float) -> dict[
         low, high = bootstrap.interval(exact * moved)
         found[name] = exact, float(low), float(high)
     above = lambda c: 100 * share_above(c, edges, quantile(c, edges, 0.5) + np.log(times))  # noqa: E731
-    exact = 100 * float((norms > times * np.median(norms)).mean())
+    exact = 100 * float(outlier_mask(norms, times).mean())
     low, high = bootstrap.interval(above(resampled) - above(whole) + exact)
     ends = np.clip([low, high], 0, 100)
     found[f"share_norm_over_{times:g}x_median"] = exact, float(ends[0]), float(ends[1])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tokenscope.errors import StudyError
+from tokenscope.norms.outlier_rule import outlier_mask
 from tokenscope.stats.bootstrap import Bootstrap
 
 BINS = 2048
@@ -202,7 +203,7 @@ def block_norms(norms: np.ndarray, bootstrap: Bootstrap, rules: dict) -> BlockNo
         "norm_max": norms.max(),
         f"share_norm_over_p{rules['percentile']:g}": 100 * (norms > cut).mean(),
         f"share_norm_over_{absolute:g}": 100 * (norms > absolute).mean(),
-        f"share_norm_over_{times:g}x_median": 100 * (norms > times * median).mean(),
+        f"share_norm_over_{times:g}x_median": 100 * outlier_mask(norms, times).mean(),
         "bimodality_separation": float(point.separation),
         "bimodality_upper_share": 100 * float(point.upper_share),
     }

@@ -1,0 +1,35 @@
+"""The outlier rule: a patch is an outlier if its norm is over a multiple of the median norm.
+
+Darcet et al., "Vision Transformers Need Registers" (https://arxiv.org/abs/2309.16588), section 2.1,
+choose outliers by an absolute cutoff (150) that they read off one backbone's distribution. A
+multiple of the median says the same of backbones whose norms are of another scale; the other rules
+stand beside it in :mod:`tokenscope.norms.outliers`.
+
+This module has nothing but the rule: what depends on it alone is not made anew when the way
+intervals are found changes.
+"""
+
+import numpy as np
+
+
+def cutoff(norms: np.ndarray, times: float) -> np.ndarray:
+    """``times`` the median of a block's patch norms, over all images and patches together.
+
+    Args:
+        norms: (image, ..., patch), of patch tokens only; between them the block, or nothing.
+        times: the multiple, ``outliers: times_median`` of a study.
+
+    Returns:
+        (...): one cutoff for each block, in the precision of the norms.
+    """
+    return times * np.median(norms, axis=(0, -1))
+
+
+def outlier_mask(norms: np.ndarray, times: float) -> np.ndarray:
+    """Which patches are over the :func:`cutoff` of their own block: a mask shaped as ``norms``."""
+    return norms > np.expand_dims(cutoff(norms, times), -1)
+
+
+def max_over_median(norms: np.ndarray) -> np.ndarray:
+    """Largest norm of each image in medians of that image's norms: (image, patch) -> (image,)."""
+    return norms.max(1) / np.median(norms, axis=1)
