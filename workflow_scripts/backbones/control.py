@@ -7,28 +7,20 @@ from tokenscope.backbones.planted_controls import constant_patches
 from tokenscope.images.readers import open_images
 from tokenscope.jobs.job import job, log
 from tokenscope.norms.outlier_rule import outlier_mask
+from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stores.receipts import read_receipt
-from tokenscope.stores.zarr_store import open_store
 from tokenscope.tables import tidy
 
 
 def main(card, receipts, decoded, sample, root, geometry, patch, measured, who, rules, statistics,
          output):  # fmt: skip
     """Write tidy rows: planted and measured share, agreement token by token, block, verdict."""
-    card = read_receipt(card)
-    stores = [read_receipt(receipt)["store"] for receipt in receipts]
+    card, tokens = read_receipt(card), PatchNorms.open(receipts)
     table = pd.read_csv(sample, keep_default_na=False)
     source = open_images(decoded, root, table, geometry, 1)
-    norms, truth, first = [], [], 0
-    for store in stores:
-        group = open_store(store)
-        patches = (group["token_kind"] == "patch").values
-        values = group["norms"][:, -1].values[:, patches]
-        truth.append(constant_patches(source.read(first, first + len(values)), patch))
-        norms.append(values)
-        first += len(values)
-    norms, truth = np.concatenate(norms), np.concatenate(truth)
+    norms = tokens.norms(-1)
+    truth = np.concatenate([constant_patches(source.read(*r), patch) for r in tokens.ranges])
     if who["kind"] == "clean":
         truth = np.zeros_like(truth)  # nothing was planted
     found = outlier_mask(norms, rules["times_median"])

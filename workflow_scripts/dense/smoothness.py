@@ -9,33 +9,26 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from tokenscope.jobs.job import job
+from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stats.bootstrap import Bootstrap
-from tokenscope.stores.receipts import read_receipt
-from tokenscope.stores.zarr_store import open_store
 from tokenscope.tables import paired, tidy
 
 
 def main(receipts, who, images, statistics, output, by_image):
     """Write the roughness of tokens, of their directions and of their norms, last block."""
     parts, ids = {}, []
-    stores = [open_store(read_receipt(receipt)["store"]) for receipt in receipts]
-    total = sum(store.sizes["image"] for store in stores)
-    wanted = set(np.linspace(0, total - 1, min(images, total)).round().astype(int))
-    first = 0
-    for store in stores:
-        patches = (store["token_kind"] == "patch").values
-        grid = (int(store["patch_row"].max()) + 1, int(store["patch_column"].max()) + 1)
-        count = store.sizes["image"]
-        for i in sorted(w - first for w in wanted if first <= w < first + count):
-            ids.append(str(store["image_id"].values[i]))
-            maps = {"norms": store["norms"][i, -1].values[patches][:, None]}
-            if "tokens" in store:
-                tokens = store["tokens"][i].values[patches].astype(np.float32)
-                length = np.linalg.norm(tokens, axis=1, keepdims=True)
-                maps |= {"tokens": tokens, "directions": tokens / np.maximum(length, 1e-12)}
-            for name, values in maps.items():
-                parts.setdefault(name, []).append(roughness(values.reshape(*grid, -1)))
-        first += count
+    store = PatchNorms.open(receipts)
+    last = store.images - 1
+    wanted = sorted(set(np.linspace(0, last, min(images, store.images)).round().astype(int)))
+    for i in wanted:
+        ids.append(str(store.image_ids[i]))
+        maps = {"norms": store.of_image("norms", i)[-1][:, None]}
+        if "tokens" in store:
+            tokens = store.of_image("tokens", i).astype(np.float32)
+            length = np.linalg.norm(tokens, axis=1, keepdims=True)
+            maps |= {"tokens": tokens, "directions": tokens / np.maximum(length, 1e-12)}
+        for name, values in maps.items():
+            parts.setdefault(name, []).append(roughness(values.reshape(*store.grid, -1)))
     bootstrap = Bootstrap.of(len(wanted), statistics)
     rows = tidy.TidyRows(who, len(wanted), statistics["seed"])
     for name, values in parts.items():

@@ -9,9 +9,9 @@ import pandas as pd
 from tokenscope.diagnosis.verdict import Evidence, contrast, judge, place_share, places
 from tokenscope.jobs.job import job, log
 from tokenscope.norms.outlier_rule import max_over_median, outlier_mask
+from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stats.bootstrap import Bootstrap
-from tokenscope.stores.receipts import read_receipt, write_text
-from tokenscope.stores.zarr_store import open_store, read_shards
+from tokenscope.stores.receipts import write_text
 from tokenscope.tables import tidy
 
 
@@ -22,14 +22,8 @@ def main(receipts, norms, who, rules, statistics, outputs):
     (JSON: the sentence and the evidence), ``images`` (CSV, a line an image: what two backbones are
     compared by, paired).
     """
-    stores = [read_receipt(receipt)["store"] for receipt in receipts]
-    with open_store(stores[0]) as group:
-        patches = (group["token_kind"] == "patch").values
-        grid = int(group["patch_row"].max()) + 1, int(group["patch_column"].max()) + 1
-        queries = group["query"].values.tolist() if "query" in group.coords else []
-    arrays = ["norms", "neighbour_cosine", *(["attention"] if "cls" in queries else [])]
-    data = read_shards(stores, arrays)
-    lengths = data["norms"].values[:, :, patches]
+    tokens = PatchNorms.open(receipts)
+    lengths = tokens.norms()
     images, blocks, _ = lengths.shape
     measured, times = tidy.read(norms), rules["times_median"]
     over = f"share_norm_over_{times:g}x_median"
@@ -38,7 +32,7 @@ def main(receipts, norms, who, rules, statistics, outputs):
     peak_block = _at(measured, "depth", "peak_block")[0]
     block = blocks if last == 1 or np.isnan(peak_block) else int(peak_block)
     outlier = outlier_mask(lengths[:, block - 1], times)
-    cosine = np.nanmean(data["neighbour_cosine"].values, axis=2)
+    cosine = np.nanmean(tokens.read("neighbour_cosine"), axis=2)
     bootstrap = Bootstrap.of(images, statistics)
     evidence = Evidence(
         images=images, last=last, peak=peak, block=block, blocks=blocks,
@@ -48,13 +42,12 @@ def main(receipts, norms, who, rules, statistics, outputs):
         place=place_share(outlier, bootstrap),
         contrast=contrast(cosine, outlier, bootstrap),
         same_place=contrast(cosine, outlier, bootstrap, same_place=True),
-        where=places(outlier, grid) if outlier.any() else "",
+        where=places(outlier, tokens.grid) if outlier.any() else "",
     )  # fmt: skip
     verdict = judge(evidence, rules)
     log.info("%s", verdict.sentence)
     tidy.write(_rows(evidence, verdict, who, statistics), outputs["rows"])
-    attention = data["attention"].values[:, queries.index("cls")] if "cls" in queries else None
-    _by_image(data["image_id"].values, lengths, times, attention).to_csv(
+    _by_image(tokens.image_ids, lengths, times, tokens.attention("cls")).to_csv(
         outputs["images"], index=False, float_format="%.7g"
     )
     found = {"sentence": verdict.sentence, "artifacts": verdict.artifacts, "about": verdict.about}

@@ -12,9 +12,9 @@ from tokenscope.jobs.job import Progress, job
 from tokenscope.norms.exceedance import STEPS, tail
 from tokenscope.norms.outlier_rule import cutoff, outlier_mask
 from tokenscope.norms.outliers import block_norms, first_block, position_entropy
+from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stats.bootstrap import Bootstrap
-from tokenscope.stores.receipts import read_receipt, write_text
-from tokenscope.stores.zarr_store import open_store, read_shards
+from tokenscope.stores.receipts import write_text
 from tokenscope.tables.tidy import TidyRows, write
 
 CURVE_BINS = 120
@@ -27,14 +27,8 @@ def main(receipts, who, rules, statistics, outputs):
     by norm), ``curves`` (densities of the norm by block), ``places`` (where outliers sit) and
     ``tails`` (JSON, how many tokens are above each threshold, for the report's norm explorer).
     """
-    stores = [read_receipt(receipt)["store"] for receipt in receipts]
-    with open_store(stores[0]) as group:
-        kinds = group["token_kind"].values
-        grid = int(group["patch_row"].max()) + 1, int(group["patch_column"].max()) + 1
-        have = [n for n in ("norms", "attention", "top5") if n in group]
-        queries = group["query"].values.tolist() if "query" in group.coords else []
-    data = read_shards(stores, have)
-    norms = data["norms"].values[:, :, kinds == "patch"]
+    tokens = PatchNorms.open(receipts)
+    norms = tokens.norms()
     images, blocks, _ = norms.shape
     bootstrap = Bootstrap.of(images, statistics)
     rows = TidyRows(who, images, statistics["seed"])
@@ -50,13 +44,12 @@ def main(receipts, who, rules, statistics, outputs):
     peak = max(measured, key=lambda block: block.value[times])
     for group, block in (("last_block", last), ("peak_block", peak)):
         rows.add("claim1", group, "has_artifacts", artifacts(block, times, rules), unit="verdict")
-    for kind in (k for k in dict.fromkeys(kinds) if k != "patch"):
-        own = data["norms"].values[:, -1, kinds == kind]
-        point, low, high, _ = bootstrap.ratio(own.mean(1), np.ones(images))
+    for kind, own in tokens.prefix_norms().items():
+        point, low, high, _ = bootstrap.ratio(own, np.ones(images))
         rows.add("claim1", kind, "norm_mean", point, low, high)
     outlier = outlier_mask(norms[:, -1], rules["times_median"])
-    if "cls" in queries:
-        _attention(rows, data["attention"].values[:, queries.index("cls")], outlier, bootstrap)
+    if (attention := tokens.attention("cls")) is not None:
+        _attention(rows, attention, outlier, bootstrap)
     else:  # without a CLS token there is no CLS row: undefined, not invented
         rows.add("claim1", "cls", "attention_share_on_outliers", None, unit="percent")
     _places(rows, outlier, bootstrap)
@@ -64,14 +57,12 @@ def main(receipts, who, rules, statistics, outputs):
     for b, block in enumerate(measured):
         _add(rows, "claim2", f"block{b + 1:02d}", block)
     _depth(rows, measured, times, rules, bootstrap)
-    if "top5" in data:
-        label = data["label"].values if "label" in data else None
-        if label is not None and (label >= 0).all():
-            _own_head(rows, data["top5"].values, label, bootstrap)
+    if "top5" in tokens and "label" in tokens and (tokens.read("label") >= 0).all():
+        _own_head(rows, tokens.read("top5"), tokens.read("label"), bootstrap)
 
     write(rows.frame(), outputs["rows"])
     write(_curves(who, norms, measured, bootstrap), outputs["curves"])
-    write(_place_table(who, norms[:, -1], outlier, grid, rules), outputs["places"])
+    write(_place_table(who, norms[:, -1], outlier, tokens.grid, rules), outputs["places"])
     write_text(outputs["tails"], json.dumps(_tails(norms, rules)))
     write_text(outputs["cutoffs"], json.dumps(_cutoffs(last, norms[:, -1], rules), indent=1))
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from tokenscope.jobs.job import job, log
+from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stores.receipts import read_receipt
-from tokenscope.stores.zarr_store import open_store, read_shards
 from tokenscope.tables.tidy import TidyRows, write
 
 BINS = 100
@@ -19,13 +19,8 @@ RULES = {"percentile": "", "times_median": "_3x_median"}
 
 def main(receipts, cutoffs, who, settings, statistics, rows_file, curves_file):
     """Measure one backbone on one data set: tidy rows, and densities with intervals."""
-    stores = [read_receipt(receipt)["store"] for receipt in receipts]
-    cutoffs = read_receipt(cutoffs)
-    with open_store(stores[0]) as group:
-        patches = (group["token_kind"] == "patch").values
-        last = group.sizes["block"] - 1
-    cosine = read_shards(stores, ["neighbour_cosine"])["neighbour_cosine"].values
-    norms = np.concatenate([open_store(s)["norms"][:, last].values for s in stores])[:, patches]
+    tokens, cutoffs = PatchNorms.open(receipts), read_receipt(cutoffs)
+    cosine, norms = tokens.read("neighbour_cosine"), tokens.norms(-1)
     images = len(norms)
     bootstrap = Bootstrap.of(images, statistics)
     rows, curves = TidyRows(who, images, statistics["seed"]), []

@@ -11,12 +11,10 @@ import pandas as pd
 
 from tokenscope.jobs.job import job
 from tokenscope.norms.outlier_rule import cutoff, max_over_median
+from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stats.bootstrap import Bootstrap
-from tokenscope.stores.receipts import read_receipt
-from tokenscope.stores.zarr_store import open_store, read_shards
+from tokenscope.stores.zarr_store import open_store
 from tokenscope.tables import tidy
-
-ARRAYS = ("norms", "attention", "top5")
 
 
 @dataclass
@@ -37,20 +35,14 @@ class Seen:
 
 def load(who, receipts) -> Seen:
     """Read a backbone's token stores."""
-    stores = [read_receipt(receipt)["store"] for receipt in receipts]
-    with open_store(stores[0]) as group:
-        kinds = group["token_kind"].values
-        have = [name for name in ARRAYS if name in group]
-        queries = group["query"].values.tolist() if "query" in group.coords else []
-    data = read_shards(stores, have)
-    norms = data["norms"].values
-    prefix = {kind: norms[:, -1, i] for i, kind in enumerate(kinds) if kind != "patch"}
-    maps = {q: data["attention"].values[:, i] for i, q in enumerate(queries)}
-    hits = None
-    if "top5" in have:
-        hits = (data["top5"].values[:, 0] == data["label"].values).astype(np.float64)
-    ids = data["image_id"].values.tolist()
-    return Seen(who, norms[:, :, kinds == "patch"], prefix, maps, hits, ids)
+    tokens = PatchNorms.open(receipts)
+    maps, hits = {}, None
+    if tokens.queries:
+        maps = dict(zip(tokens.queries, tokens.read("attention").swapaxes(0, 1), strict=True))
+    if "top5" in tokens:
+        hits = (tokens.read("top5")[:, 0] == tokens.read("label")).astype(np.float64)
+    ids = tokens.image_ids.tolist()
+    return Seen(who, tokens.norms(), tokens.prefix_norms(), maps, hits, ids)
 
 
 def main(backbones, rules, statistics, objects, output):

@@ -26,8 +26,8 @@ from tokenscope.images.readers import open_images
 from tokenscope.jobs.job import Progress, job, log
 from tokenscope.norms.outlier_rule import cutoff, outlier_mask
 from tokenscope.norms.outliers import first_block
+from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stores.receipts import read_receipt, weights_of, write_text
-from tokenscope.stores.zarr_store import read_shards
 
 KEPT = 400  # scores of so many neurons of each block go to the figure
 
@@ -37,7 +37,7 @@ def main(card, receipts, sample, spec, geometry, decoded, root, settings, rules,
     """Write ``outputs['found']`` (JSON: neurons, why, what was tried) and ``outputs['scores']``."""
     card, device = read_receipt(card), pick_device(device)
     weights = weights_of(card)
-    norms = patch_norms(receipts)
+    norms = PatchNorms.open(receipts).norms()
     times, images = rules["times_median"], min(settings["images"], len(norms))
     cuts, outlier = cutoff(norms, times), outlier_mask(norms, times)
     shares = 100 * outlier.mean((0, 2))
@@ -115,12 +115,6 @@ def main(card, receipts, sample, spec, geometry, decoded, root, settings, rules,
             table(scores, found["neurons"]).to_csv(index=False, float_format="%.6g").encode()
         )
     write_text(outputs["found"], json.dumps(found, indent=1))
-
-
-def patch_norms(receipts):
-    """Norms of all patches of the sample (image, block, patch)."""
-    data = read_shards([read_receipt(r)["store"] for r in receipts], ["norms"])
-    return data["norms"].values[:, :, data["token_kind"].values == "patch"]
 
 
 @torch.inference_mode()

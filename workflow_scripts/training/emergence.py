@@ -6,9 +6,9 @@ import pandas as pd
 
 from tokenscope.jobs.job import job
 from tokenscope.norms.emergence import norm_summary
+from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stores.receipts import read_receipt
-from tokenscope.stores.zarr_store import open_store
 from tokenscope.tables import tidy
 
 
@@ -16,8 +16,7 @@ def main(receipt, who, rules, statistics, output):
     """Tidy rows with two columns more, ``step`` (updates done) and ``block`` (from 1)."""
     receipt, tables = read_receipt(receipt), []
     for name in receipt["snapshots"]:
-        with open_store(Path(receipt["store"]) / name) as group:
-            norms = group["norms"].values[:, :, group["token_kind"].values == "patch"]
+        norms = PatchNorms([Path(receipt["store"]) / name]).norms()
         bootstrap = Bootstrap.of(len(norms), statistics)
         for block in range(norms.shape[1]):
             rows = tidy.TidyRows(who, len(norms), statistics["seed"])
