@@ -1,8 +1,9 @@
-"""Linear heads on patch tokens, their losses, and what is counted of their predictions.
+"""Segmentation head and depth head: linear, on patch tokens, with their losses.
 
-Segmentation: batch norm and a 1 x 1 convolution (DINOv2's linear evaluation). Depth: a 1 x 1
-convolution of patch token and CLS to bins of uniform width, four times finer by interpolation; the
-expected depth of the normalised bins; scale-invariant log loss (AdaBins; DINOv2's linear
+Segmentation: batch norm and a 1 x 1 convolution (linear evaluation of DINOv2, Oquab et al.,
+https://arxiv.org/abs/2304.07193). Depth: a 1 x 1 convolution of patch token and CLS to bins of
+uniform width, four times finer by interpolation; the expected depth of the normalised bins;
+scale-invariant log loss (AdaBins, Bhat et al., https://arxiv.org/abs/2011.14141; DINOv2's linear
 evaluation, whose gradient loss is left out).
 """
 

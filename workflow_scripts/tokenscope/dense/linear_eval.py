@@ -1,9 +1,10 @@
-"""Linear heads on frozen patch tokens for maps of classes or of depth: training and test.
+"""Linear evaluation of frozen patch tokens: segmentation and depth heads are trained and tested.
 
 Training images come as crops of one size, either fixed ones whose tokens are taken once and kept
 (``cached``), or ones drawn, scaled, mirrored and changed in colour at each step (``augmented``,
-as in DINOv2's evaluation). Steps count the same in both. At test a window slides over the image
-and predictions are averaged where windows overlap. Tokens are those after the final norm.
+as in the evaluation of DINOv2, Oquab et al., https://arxiv.org/abs/2304.07193). Steps count the
+same in both. At test a window slides over the image and predictions are averaged where windows
+overlap. Tokens are those after the final norm.
 """
 
 from collections.abc import Callable

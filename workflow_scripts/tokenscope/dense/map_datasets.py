@@ -1,10 +1,11 @@
-"""Data sets with a label map or a depth map per image, in the layouts they are published in.
+"""ADE20K, NYUd and other data sets with a label or depth map per image, as they are published.
 
 Label maps: classes are the ids ``first`` to ``first + classes - 1``, ids in ``ignore`` count
-nowhere (ADE20k's scene parsing: first 1, 150 classes, 0 ignored), any other id is refused. Depth
-maps: integers are divided by ``scale`` (units per metre), values in ``invalid`` (0 and 65535) and
-depths outside ``nearest`` to ``farthest`` metres count nowhere. A map of another size than its
-image, or without one pixel that counts, is refused.
+nowhere, any other id is refused (scene parsing of ADE20K, Zhou et al.,
+https://arxiv.org/abs/1608.05442: first 1, 150 classes, 0 ignored). Depth maps: integers are divided
+by ``scale`` (units per metre), values in ``invalid`` (0 and 65535) and depths outside ``nearest``
+to ``farthest`` metres count nowhere. A map of another size than its image, or without one pixel
+that counts, is refused.
 """
 
 import re

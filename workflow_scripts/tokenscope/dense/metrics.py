@@ -1,4 +1,4 @@
-"""What is counted of predicted maps: pixels by class, errors of depth."""
+"""Metrics of one predicted map: pixels by class (for mIoU), RMSE and other errors of depth."""
 
 import numpy as np
 

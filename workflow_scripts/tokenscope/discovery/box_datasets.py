@@ -1,4 +1,4 @@
-"""Data sets with boxes, in the layouts they are published in.
+"""VOC, COCO and other data sets with boxes, in the layouts they are published in.
 
 A box is left, top, right, bottom in pixels, from 0, half-open. As LOST does it: VOC's corners,
 inclusive from 1, lose 1 at left and top; COCO's x, y, width, height become rounded corners; crowds

@@ -1,4 +1,8 @@
-"""How boxes (left, top, right, bottom; half-open) are scored against true ones."""
+"""Box IoU and CorLoc: boxes (left, top, right, bottom; half-open) scored against true ones.
+
+CorLoc is the percent of images whose one box meets a true one with an IoU of at least one half, as
+in LOST (Simeoni et al., https://arxiv.org/abs/2109.14279).
+"""
 
 import numpy as np
 

@@ -1,11 +1,15 @@
-"""LOST (Simeoni et al. 2021): one object per image, from the similarities of its patches.
+"""LOST: one object per image, from the similarities of its patches.
+
+Simeoni et al. "Localizing Objects with Self-Supervised Transformers and no Labels",
+https://arxiv.org/abs/2109.14279.
 
 For patch features F (patch, feature) and A = F F^T: the degree of a patch is the number of other
 patches with A > 0, the seed is the patch of lowest degree, and of the ``candidates`` patches of
 lowest degree those with A[seed] > 0 are summed up: the patches whose summed similarity to them is
 positive, and which hang together with the seed (up, down, left, right), make the object.
 
-Darcet et al. (2024) add a bias to A which they did not publish. Here it is
+Darcet et al. "Vision Transformers Need Registers" (https://arxiv.org/abs/2309.16588) add a bias
+to A which they did not publish. Here it is
 ``A = F F^T + bias * s`` with s the median squared norm of the image's patches, which makes it a
 cosine where features are normalised (s = 1) and comparable between backbones where they are not.
 A bias of 0 is LOST as published.

@@ -1,4 +1,4 @@
-"""Object discovery over a data set in one pass: every setting of LOST, features never stored.
+"""LOST over a data set in one pass: every setting of it, features never stored.
 
 Images keep their own size (padded to whole patches) and are batched by it. The Gram matrix of a
 block and facet is made once on the device and serves all biases, normalised and not; only the masks

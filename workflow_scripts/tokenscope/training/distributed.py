@@ -1,4 +1,7 @@
-"""Processes that train together: one a device, started by torchrun, joined by torch.distributed."""
+"""DDP: processes that train together, one a device, started by torchrun.
+
+Gradients are averaged by torch's DistributedDataParallel, over several nodes by srun of Slurm.
+"""
 
 import os
 import platform

@@ -1,4 +1,8 @@
-"""What a recipe minimises: timm's loss of the class, the norm penalty, the loss on patches."""
+"""Losses of a training: timm's loss of the class, the norm penalty, the loss on patches.
+
+Binary cross-entropy over classes is that of DeiT III (Touvron et al.,
+https://arxiv.org/abs/2204.07118). The norm penalty is the mean L2 norm of last-block patch tokens.
+"""
 
 import numpy as np
 import torch
