@@ -7,7 +7,6 @@ import scipy.io
 import timm
 import torch
 from dense import fig_dense
-from dense.smoothness import roughness
 from PIL import Image
 from sklearn import metrics
 
@@ -19,6 +18,7 @@ from tokenscope.dense.heads import DepthHead, SegmentationHead, expected_depth, 
 from tokenscope.dense.linear_eval import Cached, predict, train
 from tokenscope.dense.map_datasets import IGNORE, Maps
 from tokenscope.dense.metrics import areas, depth_errors, eigen_crop
+from tokenscope.dense.smoothness import roughness
 from tokenscope.errors import StudyError
 from tokenscope.jobs.job import Interrupted
 from tokenscope.stats.iou import class_iou
