@@ -14,11 +14,8 @@ from tokenscope.dense.crops import FrozenBackbone
 from tokenscope.dense.heads import HEADS
 from tokenscope.dense.linear_eval import Augmented, Cached, constant, predict, rows_of, train
 from tokenscope.dense.map_datasets import Maps
-from tokenscope.dense.metrics import areas, depth_errors, eigen_crop
-from tokenscope.errors import StudyError
+from tokenscope.dense.scores import HeadScores, cropped
 from tokenscope.jobs.job import Interrupted, Progress, StopRequest, job, log
-from tokenscope.stats.bootstrap import Bootstrap
-from tokenscope.stats.iou import class_iou
 from tokenscope.stores.checkpoint import Checkpoint
 from tokenscope.stores.receipts import (
     Stopwatch,
@@ -29,7 +26,6 @@ from tokenscope.stores.receipts import (
 )
 from tokenscope.tables import paired, tidy
 
-LISTED_CLASSES = 20  # more of them go into the file of classes only
 SHOWN = 256  # pixels of the longer side of a drawn map
 
 
@@ -65,32 +61,15 @@ def main(card, listed, facts, source, spec, settings, seed, shown, who, statisti
     head.eval()
     log.info("loss %.3f at first, %.3f at last", np.mean(losses[:20]), np.mean(losses[-20:]))
     guess = constant(maps, facts["constant"])
-    measured = {"linear": [], "constant": []}
-    kept, progress = [], Progress()
-    draw = set(np.linspace(0, len(test_rows) - 1, min(shown, len(test_rows))).round().astype(int))
-    for i, row in enumerate(test_rows):
-        pair = maps.read(row)
-        target = _cropped(pair[1], source, row)
-        found = predict(head, task, pair)
-        measured["linear"].append(_measure(found, target, maps))
-        measured["constant"].append(_measure(np.full_like(found, guess), target, maps))
-        if i in draw:
-            kept.append((row["image_id"], *pair, found))
-        progress(i + 1, len(test_rows))
-        if reason := stop():
-            raise Interrupted(f"{reason}: {i + 1} of {len(test_rows)} images tested, head kept")
-    rows = tidy.TidyRows(who, len(test_rows), statistics["seed"])
-    bootstrap = Bootstrap.of(len(test_rows), statistics)
-    report = _depth if maps.depth else _segmentation
-    classes = report(rows, bootstrap, measured, source)
+    scores, examples = _test(head, task, maps, test_rows, guess, shown, stop)
+    rows, classes = scores.rows(who, statistics)
     rows.add("dense", "linear", "steps", settings["steps"], unit="steps")
     rows.add("dense", "linear", "features_cached", settings["features"] == "cached", unit="verdict")
     rows.add("dense", "linear", "train_images", len(train_rows), unit="images")
     tidy.write(rows.frame(), rows_file)
-    columns = [*who, "class", "iou", "low", "high", "true_share"]
-    tidy.write(pd.DataFrame([{**who, **c} for c in classes], columns=columns), classes_file)
-    _save(kept, maps_file, spec["name"])
-    paired.write(by_image, [row["image_id"] for row in test_rows], _by_image(measured, maps))
+    tidy.write(classes, classes_file)
+    _save(examples, maps_file, spec["name"])
+    paired.write(by_image, [row["image_id"] for row in test_rows], scores.by_image())
     shutil.rmtree(folder, ignore_errors=True)
     write_receipt(
         receipt, name=spec["name"], settings=settings, source=source, losses=losses[:: max(
@@ -101,84 +80,31 @@ def main(card, listed, facts, source, spec, settings, seed, shown, who, statisti
     )  # fmt: skip
 
 
-def _cropped(target, source, row):
-    if source.get("crop") != "eigen":
-        return target
-    try:
-        return eigen_crop(target)
-    except ValueError as error:
-        raise StudyError(f"{row['image_id']}: {error}; leave out crop: eigen") from None
+def _test(head, task, maps, rows, guess, shown, stop):
+    """Scores of all test images, and at most ``shown`` of them: id, image, true map, prediction."""
+    scores, examples, progress = HeadScores(maps), [], Progress()
+    drawn = set(np.linspace(0, len(rows) - 1, min(shown, len(rows))).round().astype(int))
+    for i, row in enumerate(rows):
+        pair = maps.read(row)
+        target = cropped(pair[1], maps, row["image_id"])
+        predicted = predict(head, task, pair)
+        scores.add("linear", predicted, target)
+        scores.add("constant", np.full_like(predicted, guess), target)
+        if i in drawn:
+            examples.append((row["image_id"], *pair, predicted))
+        progress(i + 1, len(rows))
+        if reason := stop():
+            raise Interrupted(f"{reason}: {i + 1} of {len(rows)} images tested, head kept")
+    return scores, examples
 
 
-def _measure(found, target, maps):
-    return depth_errors(found, target) if maps.depth else areas(found, target, maps.classes)
-
-
-def _by_image(measured, maps):
-    """What the head gave each test image, to be compared with another backbone's."""
-    if not maps.depth:
-        return {("linear", paired.AREAS): np.stack(measured["linear"]).astype(np.int32)}
-    table = pd.DataFrame(measured["linear"])
-    return {("linear", name): table[name].to_numpy() for name in ("rmse", "abs_rel", "delta1")}
-
-
-def _segmentation(rows, bootstrap, measured, source):
-    """mIoU over classes that occur, pixel accuracy, and IoU by class."""
-    names = source.get("names") or [str(i) for i in range(source["classes"])]
-    again, point, classes = {}, {}, []
-    for group, values in measured.items():
-        values = np.stack(values)
-        found = paired.estimates(bootstrap, paired.AREAS, values)
-        for metric, (value, resampled) in found.items():
-            rows.add("dense", group, metric, value, *bootstrap.interval(resampled), "percent")
-        point[group], again[group] = found["miou"]
-        if group == "linear":
-            iou, resampled = class_iou(values.sum(0)), class_iou(bootstrap.sums(values))
-            low, high = bootstrap.interval(100 * resampled)
-            share = values[:, 2].sum(0) / values[:, 2].sum()
-            for i, name in enumerate(names):
-                classes.append({
-                    "class": name, "iou": 100 * iou[i], "low": low[i], "high": high[i],
-                    "true_share": 100 * share[i],
-                })  # fmt: skip
-                if len(names) <= LISTED_CLASSES:
-                    metric = f"iou_{name}"
-                    rows.add("dense", group, metric, 100 * iou[i], low[i], high[i], "percent")
-    rows.add(
-        "dense", "linear-constant", "miou", point["linear"] - point["constant"],
-        *bootstrap.interval(again["linear"] - again["constant"]), "points",
-    )  # fmt: skip
-    return classes
-
-
-def _depth(rows, bootstrap, measured, source):
-    """Errors as the mean over images (BTS, DINOv2), and RMSE over all pixels."""
-    again = {}
-    for group, values in measured.items():
-        table = pd.DataFrame(values)
-        for metric, unit in (("rmse", "m"), ("abs_rel", "ratio"), ("delta1", "percent")):
-            *ends, resampled = bootstrap.ratio(table[metric].to_numpy(), np.ones(len(table)))
-            rows.add("dense", group, metric, *ends, unit)
-            again[group, metric] = (ends[0], resampled)
-        mean, low, high, _ = bootstrap.ratio(
-            table["squared"].to_numpy(), table["pixels"].to_numpy(float)
-        )
-        rows.add("dense", group, "rmse_pooled", *np.sqrt([mean, low, high]), "m")
-    (point, resampled), (other, guessed) = again["linear", "rmse"], again["constant", "rmse"]
-    rows.add(
-        "dense", "linear-constant", "rmse", point - other,
-        *bootstrap.interval(resampled - guessed), "m",
-    )  # fmt: skip
-    return []
-
-
-def _save(kept, path, name):
+def _save(examples, path, name):
     """Images, true and predicted maps, small, as arrays by number."""
-    arrays = {"backbone": np.array(name), "image_ids": np.array([k[0] for k in kept])}
-    for i, (_, image, target, found) in enumerate(kept):
+    arrays = {"backbone": np.array(name), "image_ids": np.array([e[0] for e in examples])}
+    for i, (_, image, target, predicted) in enumerate(examples):
         scale = SHOWN / max(image.shape[:2])
         size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
-        parts = {"image": image, "target": target, "found": found.astype(target.dtype)}
+        parts = {"image": image, "target": target, "found": predicted.astype(target.dtype)}
         for part, values in parts.items():
             how = Image.Resampling.BILINEAR if part == "image" else Image.Resampling.NEAREST
             arrays[f"{part}{i}"] = np.asarray(Image.fromarray(values).resize(size, how))

@@ -1,0 +1,146 @@
+"""Scores over a test set: mIoU and pixel accuracy of segmentation, RMSE of depth, with intervals.
+
+Every score stands beside that of a constant guess. What one image gives is in
+:mod:`tokenscope.dense.metrics`.
+"""
+
+import numpy as np
+import pandas as pd
+
+from tokenscope.dense.map_datasets import Maps
+from tokenscope.dense.metrics import areas, depth_errors, eigen_crop
+from tokenscope.errors import StudyError
+from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stats.iou import class_iou
+from tokenscope.tables import paired
+from tokenscope.tables.tidy import TidyRows
+
+LISTED_CLASSES = 20  # more of them go into the file of classes only
+GROUPS = ("linear", "constant")  # the head, and what one guesses without looking
+ERRORS = {"rmse": "m", "abs_rel": "ratio", "delta1": "percent"}  # of depth, with their units
+
+
+class HeadScores:
+    """What a head and a constant guess give on test images, counted one by one.
+
+    Args:
+        maps: the data set.
+    """
+
+    def __init__(self, maps: Maps):
+        self.maps = maps
+        self.by_group: dict[str, list] = {group: [] for group in GROUPS}
+
+    def add(self, group: str, predicted: np.ndarray, target: np.ndarray) -> None:
+        """Count the next image of a group: its predicted and true map, of one size."""
+        if self.maps.depth:
+            counts = depth_errors(predicted, target)
+        else:
+            counts = areas(predicted, target, self.maps.classes)
+        self.by_group[group].append(counts)
+
+    def by_image(self) -> dict[tuple[str, str], np.ndarray]:
+        """What the head gave each test image, to be compared with another backbone's."""
+        if not self.maps.depth:
+            return {("linear", paired.AREAS): np.stack(self.by_group["linear"]).astype(np.int32)}
+        table = pd.DataFrame(self.by_group["linear"])
+        return {("linear", name): table[name].to_numpy() for name in ERRORS}
+
+    def rows(self, who: dict, statistics: dict) -> tuple[TidyRows, pd.DataFrame]:
+        """Tidy rows of all scores, and IoU by class.
+
+        Args:
+            who: backbone and data set, as in tidy rows.
+            statistics: the section of the config, see :meth:`Bootstrap.of`.
+
+        Returns:
+            rows, and a table with the columns of ``who``, class, iou, low, high and true_share
+            (percent of the pixels); without rows for depth.
+        """
+        count = len(self.by_group["linear"])
+        rows = TidyRows(who, count, statistics["seed"])
+        bootstrap = Bootstrap.of(count, statistics)
+        classes = []
+        if self.maps.depth:
+            _depth(rows, bootstrap, self.by_group)
+        else:
+            source = self.maps.source
+            names = source.get("names") or [str(i) for i in range(self.maps.classes)]
+            classes = _segmentation(rows, bootstrap, self.by_group, names)
+        columns = [*who, "class", "iou", "low", "high", "true_share"]
+        return rows, pd.DataFrame([{**who, **row} for row in classes], columns=columns)
+
+
+def cropped(target: np.ndarray, maps: Maps, image_id: str) -> np.ndarray:
+    """The true map of a test image where it counts: ``crop: eigen`` of a set blanks its border.
+
+    Raises:
+        StudyError: the crop is not defined for maps of this size.
+    """
+    if maps.source.get("crop") != "eigen":
+        return target
+    try:
+        return eigen_crop(target)
+    except ValueError as error:
+        raise StudyError(f"{image_id}: {error}; leave out crop: eigen") from None
+
+
+def _segmentation(
+    rows: TidyRows, bootstrap: Bootstrap, by_group: dict[str, list], names: list[str]
+) -> list[dict]:
+    """mIoU over classes that occur, pixel accuracy, and IoU by class."""
+    miou, classes = {}, []
+    for group, images in by_group.items():
+        counts = np.stack(images)
+        estimates = paired.estimates(bootstrap, paired.AREAS, counts)
+        for metric, (value, resampled) in estimates.items():
+            rows.add("dense", group, metric, value, *bootstrap.interval(resampled), "percent")
+        miou[group] = estimates["miou"]
+        if group == "linear":
+            classes = _by_class(rows, bootstrap, counts, names)
+    (linear, resampled), (constant, guessed) = miou["linear"], miou["constant"]
+    rows.add(
+        "dense", "linear-constant", "miou", linear - constant,
+        *bootstrap.interval(resampled - guessed), "points",
+    )  # fmt: skip
+    return classes
+
+
+def _by_class(
+    rows: TidyRows, bootstrap: Bootstrap, counts: np.ndarray, names: list[str]
+) -> list[dict]:
+    """IoU of each class from areas (image, 3, classes); rows too where classes are few."""
+    iou, resampled = class_iou(counts.sum(0)), class_iou(bootstrap.sums(counts))
+    low, high = bootstrap.interval(100 * resampled)
+    share = counts[:, 2].sum(0) / counts[:, 2].sum()
+    classes = []
+    for i, name in enumerate(names):
+        classes.append({
+            "class": name, "iou": 100 * iou[i], "low": low[i], "high": high[i],
+            "true_share": 100 * share[i],
+        })  # fmt: skip
+        if len(names) <= LISTED_CLASSES:
+            metric = f"iou_{name}"
+            rows.add("dense", "linear", metric, 100 * iou[i], low[i], high[i], "percent")
+    return classes
+
+
+def _depth(rows: TidyRows, bootstrap: Bootstrap, by_group: dict[str, list]) -> None:
+    """Errors as the mean over images (BTS, DINOv2), and RMSE over all pixels."""
+    rmse = {}
+    for group, images in by_group.items():
+        table = pd.DataFrame(images)
+        for metric, unit in ERRORS.items():
+            *ends, resampled = bootstrap.ratio(table[metric].to_numpy(), np.ones(len(table)))
+            rows.add("dense", group, metric, *ends, unit)
+            if metric == "rmse":
+                rmse[group] = ends[0], resampled
+        mean, low, high, _ = bootstrap.ratio(
+            table["squared"].to_numpy(), table["pixels"].to_numpy(float)
+        )
+        rows.add("dense", group, "rmse_pooled", *np.sqrt([mean, low, high]), "m")
+    (linear, resampled), (constant, guessed) = rmse["linear"], rmse["constant"]
+    rows.add(
+        "dense", "linear-constant", "rmse", linear - constant,
+        *bootstrap.interval(resampled - guessed), "m",
+    )  # fmt: skip
