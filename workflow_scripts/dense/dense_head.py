@@ -12,7 +12,14 @@ from tokenscope.backbones.loading import open_backbone, pick_device
 from tokenscope.backbones.precision import precision_name
 from tokenscope.dense.crops import FrozenBackbone
 from tokenscope.dense.heads import HEADS
-from tokenscope.dense.linear_eval import Augmented, Cached, constant, predict, rows_of, train
+from tokenscope.dense.linear_eval import (
+    Augmented,
+    Cached,
+    constant,
+    images_of_split,
+    predict,
+    train,
+)
 from tokenscope.dense.map_datasets import Maps
 from tokenscope.dense.scores import HeadScores, cropped
 from tokenscope.jobs.job import Interrupted, Progress, StopRequest, job, log
@@ -41,7 +48,7 @@ def main(card, listed, facts, source, spec, settings, seed, shown, who, statisti
     task = FrozenBackbone(
         model, spec["mean"], spec["std"], settings, kind.with_cls, maps.depth, device
     )
-    train_rows, test_rows = rows_of(table, "train"), rows_of(table, "test")
+    train_rows, test_rows = images_of_split(table, "train"), images_of_split(table, "test")
     folder = Path(partial)
     name = fingerprint(
         weights=card["sha256"], images=table["sha256"].tolist(), source=source, spec=spec,

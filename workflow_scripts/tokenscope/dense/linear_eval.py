@@ -223,6 +223,6 @@ def constant(maps: Maps, facts: dict) -> float:
     return facts["mean"] if maps.depth else float(np.argmax(facts["pixels"]))
 
 
-def rows_of(table: pd.DataFrame, split: str) -> list[dict]:
+def images_of_split(table: pd.DataFrame, split: str) -> list[dict]:
     """The images of a split as :meth:`Maps.read` takes them."""
     return table[table["split"] == split].to_dict("records")
