@@ -36,13 +36,30 @@ from tokenscope.tables import paired, tidy
 SHOWN = 256  # pixels of the longer side of a drawn map
 
 
-def main(card, listed, facts, source, spec, settings, seed, shown, who, statistics, device,
-         threads, partial, code, rows_file, classes_file, maps_file, by_image,
-         receipt):  # fmt: skip
-    """Write tidy rows, IoU by class, maps of a few test images, errors by image, a receipt."""
-    watch, card, facts = Stopwatch(), read_receipt(card), read_receipt(facts)
+def main(
+    backbone, dataset, settings, seed, shown, who, statistics, device, threads, partial, code,
+    outputs,
+):  # fmt: skip
+    """Write tidy rows, IoU by class, maps of a few test images, errors by image, a receipt.
+
+    One parameter for each param of the rule; files and what belongs to them stand together.
+
+    Args:
+        backbone: ``spec``, and the path of its ``card``.
+        dataset: ``source``, the set's entry in the config; ``listed`` and ``facts``, paths of the
+            CSV of its images and of the receipt of rule index_targets.
+        settings: how the head is trained: features, crop (pixels), stride, batch, steps, lr ...
+        seed: of the head and of the crops that a step sees.
+        shown: how many test images are drawn.
+        who: backbone and data set, as in tidy rows.
+        partial: folder of an attempt; the next one goes on from there.
+        code: hash of the code, part of the fingerprint of that folder.
+        outputs: paths of ``rows``, ``classes``, ``maps`` (npz), ``by_image`` (npz), ``receipt``.
+    """
+    watch, spec, card = Stopwatch(), backbone["spec"], read_receipt(backbone["card"])
+    source, facts = dataset["source"], read_receipt(dataset["facts"])
     device, maps = pick_device(device), Maps(source)
-    table = pd.read_csv(listed, dtype={"image_id": str, "image": str, "target": str})
+    table = pd.read_csv(dataset["listed"], dtype={"image_id": str, "image": str, "target": str})
     model = open_backbone(spec, weights_of(card), device=device)
     kind = HEADS[source["task"]]
     task = FrozenBackbone(
@@ -73,14 +90,15 @@ def main(card, listed, facts, source, spec, settings, seed, shown, who, statisti
     rows.add("dense", "linear", "steps", settings["steps"], unit="steps")
     rows.add("dense", "linear", "features_cached", settings["features"] == "cached", unit="verdict")
     rows.add("dense", "linear", "train_images", len(train_rows), unit="images")
-    tidy.write(rows.frame(), rows_file)
-    tidy.write(classes, classes_file)
-    _save(examples, maps_file, spec["name"])
-    paired.write(by_image, [row["image_id"] for row in test_rows], scores.by_image())
+    tidy.write(rows.frame(), outputs["rows"])
+    tidy.write(classes, outputs["classes"])
+    _save(examples, outputs["maps"], spec["name"])
+    ids = [row["image_id"] for row in test_rows]
+    paired.write(outputs["by_image"], ids, scores.by_image())
     shutil.rmtree(folder, ignore_errors=True)
     write_receipt(
-        receipt, name=spec["name"], settings=settings, source=source, losses=losses[:: max(
-            1, len(losses) // 200)], device=device, weights_sha256=card["sha256"],
+        outputs["receipt"], name=spec["name"], settings=settings, source=source,
+        losses=losses[:: max(1, len(losses) // 200)], device=device, weights_sha256=card["sha256"],
         geometry=f"crops of {task.crop[1]} x {task.crop[0]}", images=len(test_rows),
         precision=precision_name(device), guess=guess,
         params=sum(p.numel() for p in model.parameters()), **watch.facts(),
@@ -124,7 +142,16 @@ if "snakemake" in globals():
     label = f"head {w.dataset} {w.family}/{w.size}/{w.registers}"
     with job(snakemake.log[0], label, snakemake.threads):
         main(
-            i.card, i.listed, i.facts, p.source, p.spec, p.settings, p.seed, p.shown, p.who,
-            p.statistics, p.device, snakemake.threads, p.partial, p.code,
-            out.rows, out.classes, out.maps, out.by_image, out.receipt,
-        )  # fmt: skip
+            backbone={"spec": p.spec, "card": i.card},
+            dataset={"source": p.source, "listed": i.listed, "facts": i.facts},
+            settings=p.settings,
+            seed=p.seed,
+            shown=p.shown,
+            who=p.who,
+            statistics=p.statistics,
+            device=p.device,
+            threads=snakemake.threads,
+            partial=p.partial,
+            code=p.code,
+            outputs=dict(out.items()),
+        )
