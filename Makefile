@@ -71,9 +71,10 @@ resume: $(VENV)/complete  ## on Slurm, after the controller died: wait for its j
 	$(BIN)/snakemake --unlock --configfile $(CONFIG)
 	$(BIN)/snakemake --profile slurm --configfile $(CONFIG)
 
-checks: $(VENV)/complete  ## formatting and linters
+checks: $(VENV)/complete  ## formatting, linters and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check .
+	$(BIN)/mypy
 	$(BIN)/snakemake --lint
 
 bench: $(VENV)/complete  ## measure speed side by side, into results/bench: make bench SECTION=stores
