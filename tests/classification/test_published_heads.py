@@ -20,6 +20,7 @@ from tokenscope.classification.published_heads import check_head, locate, open_h
 from tokenscope.errors import StudyError
 from tokenscope.stores.receipts import sha256_file
 from tokenscope.study.heads import Heads, ReleasedHead, geometry, spec
+from tokenscope.study.paths import Paths
 from tokenscope.study.zoo import load
 
 HEAD = {"key": "dinov2/small/r4", "layers": 1, "sha256": ""}
@@ -160,7 +161,7 @@ def test_views_of_a_study():
     datasets = {"val": {"images": 9}, "train": {"images": 9}}
     study = SimpleNamespace(
         config={"heads": settings, "analyse": ["val"]}, datasets=datasets,
-        chosen=list(rows.values()), results="results", classes=lambda name: "imagenet-1k",
+        chosen=list(rows.values()), paths=Paths("results"), classes=lambda name: "imagenet-1k",
         shards=lambda name, row: ["0000"],
     )  # fmt: skip
     plan = Heads(study)
