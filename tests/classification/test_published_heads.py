@@ -21,6 +21,7 @@ from tokenscope.errors import StudyError
 from tokenscope.stores.receipts import sha256_file
 from tokenscope.study.heads import Heads, ReleasedHead, geometry, spec
 from tokenscope.study.paths import Paths
+from tokenscope.study.study import Study
 from tokenscope.study.zoo import load
 
 HEAD = {"key": "dinov2/small/r4", "layers": 1, "sha256": ""}
@@ -164,6 +165,8 @@ def test_views_of_a_study():
         chosen=list(rows.values()), paths=Paths("results"), classes=lambda name: "imagenet-1k",
         shards=lambda name, row: ["0000"],
     )  # fmt: skip
+    study.token_receipts = partial(Study.token_receipts, study)
+    study.feature_receipts = partial(Study.feature_receipts, study)
     plan = Heads(study)
     jobs = [(row.key, view) for row, view in plan.jobs]
     assert jobs == [
