@@ -18,7 +18,6 @@ from tokenscope.errors import StudyError
 from tokenscope.jobs.hints import hints
 from tokenscope.report import contents
 from tokenscope.study import flops, heads
-from tokenscope.study.register_names import is_control
 from tokenscope.study.study import Study
 
 try:
@@ -34,10 +33,8 @@ RESULTS, PATHS = STUDY.results, STUDY.paths
 HEADS, DISCOVERY, DENSE = STUDY.heads, STUDY.discovery, STUDY.dense
 PROBES = config.get("probes") or {}
 BANK = PROBES.get("dataset", "none")  # the data set whose tokens are drawn and probed
-CONTROLLED = [
-    (name, row) for name in config["analyse"] for row in STUDY.chosen if is_control(row.kind)
-]
 TRAINED = STUDY.trained
+TABLES = contents.tables(STUDY)
 SNAPSHOTS = [
     (name, row) for name in config["analyse"] for row in TRAINED if STUDY.training(row)["snapshots"]
 ]

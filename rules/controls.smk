@@ -35,4 +35,4 @@ rule control:
 
 rule controls:
     input:
-        PATHS.table("controls") if CONTROLLED else [],
+        PATHS.table("controls") if TABLES["controls"].who else [],

@@ -165,15 +165,8 @@ use rule provenance as provenance_dense with:
 
 use rule gather as gather_dense with:
     input:
-        rows=DENSE.over(PATHS.measure("dense", "{dataset}", BACKBONE))
-        + (
-            over(PATHS.measure("smoothness", "{dataset}", BACKBONE))
-            + [rules.dense_pairs.output[0]]
-            if DENSE.config
-            else []
-        ),
-        # Smoothness alone rests on the tokens of the claims.
-        provenance=(rules.provenance_dense if DENSE.sets else rules.provenance).output[0],
+        rows=TABLES["dense"].parts,
+        provenance=provenance_of("dense"),
         published="config/published.csv",
     output:
         csv=table_file("dense"),

@@ -44,7 +44,7 @@ SITTERS = {
 rule diagnosis_page:
     input:
         **SITTERS,
-        rows=probed(PATHS.measure("diagnosis", SEEN, BACKBONE), STUDY.diagnosed),
+        rows=TABLES["diagnosis"].parts,
         images=probed(
             PATHS.measure("diagnosis", SEEN, BACKBONE, ending="images.csv"), STUDY.diagnosed
         ),

@@ -78,9 +78,8 @@ use rule provenance as provenance_discovery with:
 
 use rule gather as gather_discovery with:
     input:
-        rows=DISCOVERY.over(PATHS.measure("discovery", "{dataset}", BACKBONE))
-        + [rules.discovery_pairs.output[0]],
-        provenance=rules.provenance_discovery.output[0],
+        rows=TABLES["discovery"].parts,
+        provenance=provenance_of("discovery"),
         published="config/published.csv",
     output:
         csv=table_file("discovery"),

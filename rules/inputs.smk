@@ -145,21 +145,9 @@ def maps_of(wildcards):
 
 def measures_of(wildcards):
     """Measurements that make up a table."""
-    if wildcards.table == "registers":
-        sizes = dict.fromkeys((row.family, row.size) for row in STUDY.chosen)
-        return [
-            PATHS.measure("registers", name, f, s) for name in config["analyse"] for f, s in sizes
-        ]
-    if wildcards.table in ("claim4", "sensitivity"):
-        kind = {"claim4": "probes"}.get(wildcards.table, "sensitivity")
-        rows = STUDY.probing.rows if kind == "probes" else STUDY.probing.varied
-        return probed(PATHS.measure(kind, BANK, BACKBONE), rows)
-    kind = "redundancy" if wildcards.table == "claim3" else "norms"
-    rows = over(PATHS.measure(kind, "{dataset}", BACKBONE))
-    return rows + STUDY.heads.measures if wildcards.table == "claim5" else rows
+    return TABLES[wildcards.table].parts
 
 
-def provenance_of(wildcards):
-    """What a table rests on: the analysed data sets, or that of the probes."""
-    bank = wildcards.table in ("claim4", "sensitivity")
-    return PATHS.table("bank" if bank else "backbones")
+def provenance_of(name):
+    """The table of weights and images that a table rests on."""
+    return PATHS.table(TABLES[name].provenance)

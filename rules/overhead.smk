@@ -34,7 +34,7 @@ rule overhead:
 
 rule gather_overhead:
     input:
-        rows=[PATHS.measure("overhead", row.key) for row in STUDY.overhead],
+        rows=TABLES["overhead"].parts,
         published="config/published.csv",
     output:
         csv=table_file("overhead"),

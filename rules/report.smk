@@ -7,12 +7,10 @@ localrules:
     figure,
 
 
-PLAN = contents.tables(STUDY)
+PLAN = contents.planned(TABLES)
 PAGES = contents.pages(STUDY)
 DRAWN = [name for page in PAGES.values() for name, _ in page]
-PROVENANCE = ["backbones", *(["bank"] if STUDY.probing.rows else [])] + [
-    f"backbones_{section.section}" for section in (DISCOVERY, DENSE) if section.sets
-]
+PROVENANCE = list(dict.fromkeys(table.provenance for table in PLAN.values()))
 # Of a study that is not finished, only what there is: --config partial=True.
 HAVE = contents.there if config["partial"] else list
 
@@ -42,7 +40,11 @@ rule report:
                 name=[*PLAN, *PROVENANCE, "accounting", "carbon_paper"],
             )
         ),
-        parts=HAVE([p for one in PLAN.values() for p in one.parts]) if config["partial"] else [],
+        parts=(
+            HAVE([part for table in PLAN.values() for part in table.parts])
+            if config["partial"]
+            else []
+        ),
         figures=HAVE(expand(PATHS.figure("{name}", "svg"), name=DRAWN)),
         explorer=HAVE(over(PATHS.figure_data("explorer", "{dataset}", f"{BACKBONE}.json"))),
         samples=HAVE(expand(PATHS.receipt("sample", "{name}"), name=config["analyse"])),
@@ -61,7 +63,7 @@ rule report:
         ENV
     params:
         config={k: v for k, v in config.items() if k not in contents.SWITCHES},
-        plan={name: [one.who, one.parts] for name, one in PLAN.items()},
+        plan={name: [table.who, table.parts] for name, table in PLAN.items()},
         figures=PAGES,
         sizes={row.key: row.arch.params for row in STUDY.chosen},
         figures_mb=config["report"]["figures_mb"],

@@ -23,7 +23,7 @@ localrules:
 rule gather:
     input:
         rows=measures_of,
-        provenance=provenance_of,
+        provenance=lambda w: provenance_of(w.table),
         published="config/published.csv",
     output:
         csv=table_file("{table}"),
@@ -43,8 +43,8 @@ rule gather:
 
 use rule gather as gather_controls with:
     input:
-        rows=[PATHS.measure("control", name, row.key) for name, row in CONTROLLED],
-        provenance=PATHS.table("backbones"),
+        rows=TABLES["controls"].parts,
+        provenance=provenance_of("controls"),
         published="config/published.csv",
     output:
         csv=table_file("controls"),

@@ -22,39 +22,61 @@ SWITCHES = ("partial", "figure", "forecast")  # of the command line: they change
 
 @dataclass(frozen=True)
 class PlannedTable:
-    """A table: ``who`` lists (data set, family/size/registers), ``parts`` the files it joins."""
+    """A table of tidy rows.
+
+    ``who`` lists what it is about as (data set, family/size/registers); ``parts`` are the
+    measurements it joins, in their order; ``provenance`` names the table of the weights and images
+    that it rests on.
+    """
 
     who: list[tuple[str, str]]
     parts: list[str]
+    provenance: str = "backbones"
 
 
 def tables(study) -> dict[str, PlannedTable]:
-    """Every table of tidy rows that a study makes, by name."""
+    """Every table of tidy rows by name, those that are about nothing in this study included."""
     config, measure = study.config, study.paths.measure
     analysed = [(name, row) for name in config["analyse"] for row in study.chosen]
 
-    def plan(pairs, kind, more=()):
-        files = [measure(kind, name, row.key) for name, row in pairs]
-        return PlannedTable([(name, row.key) for name, row in pairs], [*files, *more])
+    def files(pairs, kind):
+        return [measure(kind, name, row.key) for name, row in pairs]
 
-    bank = (config.get("probes") or {}).get("dataset", "")
-    heads, test = study.heads, study.heads.test if study.heads.jobs else ""
-    tested = [(test, row) for row in dict.fromkeys(row for row, _ in heads.jobs)]
+    def table(pairs, parts, provenance="backbones"):
+        return PlannedTable([(name, row.key) for name, row in pairs], parts, provenance)
+
+    def measured(pairs, kind, provenance="backbones"):
+        return table(pairs, files(pairs, kind), provenance)
+
+    norms = files(analysed, "norms")
+    controls = [(name, row) for name, row in analysed if is_control(row.kind)]
+    probed, varied, diagnosed = (
+        [(_dataset(study, section), row) for row in rows]
+        for section, rows in (
+            ("probes", study.probing.rows),
+            ("probes", study.probing.varied),
+            ("diagnose", study.diagnosed),
+        )
+    )
+    heads = study.heads
+    tested = [(heads.test, row) for row in dict.fromkeys(row for row, _ in heads.jobs)]
     sizes = dict.fromkeys((name, row.family, row.size) for name, row in analysed)
-    norms = plan(analysed, "norms")
-    found = {
-        "controls": plan([(n, r) for n, r in analysed if is_control(r.kind)], "control"),
-        "claim1": norms,
-        "claim2": norms,
-        "claim3": plan(analysed, "redundancy"),
-        "claim4": plan([(bank, row) for row in study.probing.rows], "probes"),
-        "sensitivity": plan([(bank, row) for row in study.probing.varied], "sensitivity"),
-        "claim5": PlannedTable([(n, r.key) for n, r in tested], [*norms.parts, *heads.measures]),
-        "registers": PlannedTable(norms.who, [measure("registers", *size) for size in sizes]),
-        "diagnosis": plan(
-            [(config["diagnose"]["dataset"], row) for row in study.diagnosed], "diagnosis"
-        ),
-        "training": PlannedTable([(n, r.key) for n, r in analysed if r in study.trained], []),
+    discovery, dense = (
+        [(name, row) for name in task.sets for row in task.rows]
+        for task in (study.discovery, study.dense)
+    )
+    return {
+        "controls": measured(controls, "control"),
+        "claim1": table(analysed, norms),
+        "claim2": table(analysed, norms),
+        "claim3": measured(analysed, "redundancy"),
+        "claim4": measured(probed, "probes", "bank"),
+        "sensitivity": measured(varied, "sensitivity", "bank"),
+        "claim5": table(tested, [*norms, *heads.measures]),
+        "registers": table(analysed, [measure("registers", *size) for size in sizes]),
+        "diagnosis": measured(diagnosed, "diagnosis"),
+        # Made of cards and histories, so that nothing of it can be read before it is there.
+        "training": table([(name, row) for name, row in analysed if row in study.trained], []),
         "overhead": PlannedTable(
             [
                 ("", f"{row.family}/{row.size}/r{count}")
@@ -63,13 +85,25 @@ def tables(study) -> dict[str, PlannedTable]:
             ],
             [measure("overhead", row.key) for row in study.overhead],
         ),
-    }
-    for section in (study.discovery, study.dense):
-        pairs = [(name, row) for name in section.sets for row in section.rows]
-        more = [measure(section.section, "pairs")]
-        more += plan(analysed, "smoothness").parts if section is study.dense else []
-        found[section.section] = plan(pairs, section.section, more if section.config else [])
-    return {name: planned for name, planned in found.items() if planned.who}
+        "discovery": table(
+            discovery,
+            [*files(discovery, "discovery"), measure("discovery", "pairs")],
+            "backbones_discovery",
+        ),
+        "dense": table(
+            dense,
+            [
+                *files(dense, "dense"), *files(analysed, "smoothness"), measure("dense", "pairs"),
+            ] if study.dense.config else [],
+            # Smoothness alone rests on the tokens of the claims.
+            "backbones_dense" if study.dense.sets else "backbones",
+        ),
+    }  # fmt: skip
+
+
+def planned(tables: dict[str, PlannedTable]) -> dict[str, PlannedTable]:
+    """The tables that are about something: those that a study makes."""
+    return {name: table for name, table in tables.items() if table.who}
 
 
 def sections(file: str) -> list[dict]:
@@ -122,9 +156,8 @@ def there(files: list[str]) -> list[str]:
 def figures(study, figure: dict) -> list[str]:
     """Figures of one entry of ``config/report.yaml``: paths below ``figures``, without ending."""
     analysed = [{"dataset": name} for name in study.config["analyse"]]
-    bank = (study.config.get("probes") or {}).get("dataset", "")
+    bank, searched = _dataset(study, "probes"), _dataset(study, "testtime")
     test = study.heads.test if study.heads.jobs else ""
-    searched = (study.config.get("testtime") or {}).get("dataset", "")
     places = {
         "once": [{}],
         "analyse": analysed,
@@ -140,6 +173,11 @@ def figures(study, figure: dict) -> list[str]:
         "diagnosed": [{}] if study.diagnosed else [],
     }
     return list(dict.fromkeys(figure["file"].format(**place) for place in places[figure["over"]]))
+
+
+def _dataset(study, section: str) -> str:
+    """The data set that a section of the config names; empty without the section."""
+    return (study.config.get(section) or {}).get("dataset", "")
 
 
 def _names(row) -> dict[str, str]:

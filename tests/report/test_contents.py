@@ -1,0 +1,48 @@
+"""What a study plans: one table of the measurements that each of its tables is made of."""
+
+import pytest
+import yaml
+from snakemake.utils import validate
+
+from tokenscope.report import contents
+from tokenscope.study.study import Study
+
+
+@pytest.fixture(params=["config/config.yaml", "config/demo.yaml"])
+def study(request, tmp_path):
+    with open(request.param) as handle:
+        config = yaml.safe_load(handle)
+    validate(config, "config/schemas/config.schema.yaml")
+    return Study(config | {"results": str(tmp_path)})
+
+
+def test_a_table_is_made_of_its_own_measures(study):
+    tables = contents.planned(contents.tables(study))
+    kinds = {
+        name: {part.removeprefix(f"{study.results}/measures/").split("/")[0] for part in t.parts}
+        for name, t in tables.items()
+    }
+    assert kinds["claim1"] == kinds["claim2"] == {"norms"}
+    assert kinds["claim3"] == {"redundancy"}
+    assert kinds["claim4"] == {"probes"}
+    assert kinds["claim5"] == {"norms", "heads", "gains"}
+    assert kinds["dense"] == {"dense", "smoothness"}
+    for name, table in tables.items():
+        assert len(set(table.parts)) == len(table.parts), name
+        assert table.parts or name == "training"
+
+
+def test_what_a_table_rests_on(study):
+    tables = contents.tables(study)
+    assert tables["claim4"].provenance == tables["sensitivity"].provenance == "bank"
+    assert tables["claim3"].provenance == "backbones"
+
+
+def test_without_sections_their_tables_are_about_nothing(study):
+    sections = ("probes", "heads", "discovery", "dense", "diagnose")
+    config = {key: value for key, value in study.config.items() if key not in sections}
+    tables = contents.tables(Study(config))
+    left_out = {"claim4", "sensitivity", "claim5", "discovery", "dense", "diagnosis"}
+    assert not left_out & contents.planned(tables).keys()
+    assert tables["claim5"].parts == tables["claim1"].parts  # heads that a backbone came with
+    assert tables["dense"].provenance == "backbones"
