@@ -1,4 +1,4 @@
-"""q, k, v and output of the last blocks of a backbone, out of one forward pass."""
+"""q, k, v features and output of the last blocks of a backbone, out of one forward pass."""
 
 from torch import Tensor, nn
 

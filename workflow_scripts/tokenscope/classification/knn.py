@@ -1,4 +1,4 @@
-"""The k-nearest-neighbour classifier on frozen features, as dinov2/eval/knn.py."""
+"""The k-NN classifier (k nearest neighbours) on frozen features, as dinov2/eval/knn.py."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Linear heads on features that a backbone has left behind, and the k-nearest-neighbour classifier.
+"""Linear classifiers (heads) on features that a backbone has left behind.
 
 Feature sets, seeds and learning rates have a head each, and all are trained together: rows are
 read once per step, one batched matrix product serves all seeds and rates of a set. Plain SGD with

@@ -1,4 +1,4 @@
-"""Accuracies from ranks: which place a head gives the right class of each test image.
+"""Top-k accuracy from ranks: which place a head gives the right class of each test image.
 
 Ranks are kept image by image, because a comparison of two heads, or of two backbones, is one of
 the same images: its interval is far smaller than those of the two accuracies.
