@@ -38,6 +38,7 @@ def config(photographs, tmp_path):
     return file
 
 
+@pytest.mark.slow
 def test_a_script_runs_alone_and_writes_beside_the_study(config, tmp_path):
     target, into = tmp_path / "results/data/photographs/manifest.csv", tmp_path / "aside"
     printed = alone(target, config, "--into", str(into))
