@@ -11,7 +11,6 @@ from tokenscope.norms.outliers import (
     block_norms,
     first_block,
     fit_mixture,
-    position_entropy,
     quantile,
     share_above,
 )
@@ -127,12 +126,3 @@ def test_first_block_is_where_the_share_stays():
     assert first_block(np.array([0.5, 0, 0, 2, 1.0]), 0.1) == 4  # an early flicker does not count
     assert first_block(np.array([3.0, 2, 1]), 0.1) == 1
     assert np.isnan(first_block(np.zeros(4), 0.1))
-
-
-def test_entropy_of_places():
-    assert position_entropy(np.ones(16)) == pytest.approx(1)
-    assert position_entropy(np.eye(16)[3]) == pytest.approx(0)
-    corners = np.zeros(16)
-    corners[[0, 3, 12, 15]] = 5
-    assert position_entropy(corners) == pytest.approx(0.5)
-    assert np.isnan(position_entropy(np.zeros(16)))

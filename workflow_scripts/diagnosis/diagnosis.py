@@ -8,7 +8,8 @@ import pandas as pd
 
 from tokenscope.diagnosis.verdict import Evidence, contrast, judge, place_share, places
 from tokenscope.jobs.job import job, log
-from tokenscope.norms.outlier_rule import max_over_median, outlier_mask
+from tokenscope.norms.attention_maps import top_mass
+from tokenscope.norms.outlier_rule import max_over_median, outlier_mask, share_metric
 from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stores.receipts import write_text
@@ -26,7 +27,7 @@ def main(receipts, norms, who, rules, statistics, outputs):
     lengths = tokens.norms()
     images, blocks, _ = lengths.shape
     measured, times = tidy.read(norms), rules["times_median"]
-    over = f"share_norm_over_{times:g}x_median"
+    over = share_metric(times)
     last, peak = (_at(measured, f"{b}_block", "has_artifacts")[0] for b in ("last", "peak"))
     # The last block is what users take features from; another is judged only where it is not clear.
     peak_block = _at(measured, "depth", "peak_block")[0]
@@ -85,9 +86,8 @@ def _by_image(ids, lengths, times, attention):
         "norm_max_over_median": max_over_median(lengths[:, -1]),
     })  # fmt: skip
     if attention is not None:
-        count = max(1, round(0.02 * attention.shape[1]))
-        top = np.sort(attention, axis=1)[:, -count:].sum(1)
-        table["attention_share_of_top_2_percent"] = 100 * top / attention.sum(1)
+        share = 100 * top_mass(attention) / attention.sum(1)
+        table["attention_share_of_top_2_percent"] = share
     return table
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 from tokenscope.figures import style
 from tokenscope.figures.backbone import norms_by_block
 from tokenscope.jobs.job import job
+from tokenscope.norms.outlier_rule import share_metric
 from tokenscope.tables import tidy
 from tokenscope.tables.tidy import WHO, by_backbone, rows_of
 
@@ -42,7 +43,7 @@ def last_block(curves, claim1, rules, outputs):
         axis.stairs(rows["density"], edges, baseline=None, color=style.BLUE)
         axis.axvline(median, color="0.5", lw=0.8, ls=":")
         axis.axvline(times * median, color=style.OUTLIER, lw=0.8)
-        share = _of(claim1, who, "last_block", f"share_norm_over_{times:g}x_median")
+        share = _of(claim1, who, "last_block", share_metric(times))
         verdict = _of(claim1, who, "last_block", "has_artifacts")["value"]
         words = {0.0: "no artifacts", 1.0: "artifacts"}.get(verdict, "undecided")
         axis.set(xscale="log", yscale="log", ylim=(1e-3, 60))
@@ -78,7 +79,7 @@ def by_block(curves, claim2, rules, outputs):
 
 def by_depth(claim2, rules, outputs):
     """Share of outlier tokens against depth, a panel a family, a line a backbone."""
-    metric = f"share_norm_over_{rules['times_median']:g}x_median"
+    metric = share_metric(rules["times_median"])
     table = claim2[claim2["metric"] == metric]
     families = list(table.groupby("family", sort=False))
     figure, axes = style.panels(len(families), columns=3, width=2.6, height=2.0, sharey=True)
@@ -103,7 +104,7 @@ def by_depth(claim2, rules, outputs):
 
 def by_size(claim2, backbones, rules, outputs):
     """Share of outlier tokens at the block with most of them, against the number of parameters."""
-    metric = f"share_norm_over_{rules['times_median']:g}x_median"
+    metric = share_metric(rules["times_median"])
     table = claim2[claim2["metric"] == metric].merge(
         backbones[["family", "size", "registers", "dataset", "params"]]
     )

@@ -4,6 +4,7 @@ import pandas as pd
 
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
+from tokenscope.norms.outlier_rule import share_metric
 from tokenscope.study import register_names
 from tokenscope.tables import tidy
 
@@ -20,7 +21,7 @@ NAMES = {
 def main(registers, dataset, times, output):
     """A column for each size of a family, outlier share above, top-1 of the own head below."""
     table = tidy.read(registers).query("dataset == @dataset")
-    share = f"share_norm_over_{times:g}x_median"
+    share = share_metric(times)
     wanted = [
         ("last_block", share, f"tokens over\n{times:g} x median (%)"),
         ("own_head", "top1", "top-1, own head (%)"),

@@ -6,7 +6,7 @@ the share above a multiple of the median says when outliers appear.
 
 import numpy as np
 
-from tokenscope.norms.outlier_rule import outlier_mask
+from tokenscope.norms.outlier_rule import outlier_mask, share_metric
 from tokenscope.norms.outliers import LogHistogram, quantile, share_above
 from tokenscope.stats.bootstrap import Bootstrap
 
@@ -33,5 +33,5 @@ def norm_summary(norms: np.ndarray, bootstrap: Bootstrap, times: float) -> dict[
     exact = 100 * float(outlier_mask(norms, times).mean())
     low, high = bootstrap.interval(above(resampled) - above(whole) + exact)
     ends = np.clip([low, high], 0, 100)
-    found[f"share_norm_over_{times:g}x_median"] = exact, float(ends[0]), float(ends[1])
+    found[share_metric(times)] = exact, float(ends[0]), float(ends[1])
     return found

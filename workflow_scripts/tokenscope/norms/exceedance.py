@@ -35,3 +35,13 @@ def tail(norms: np.ndarray, times: float) -> dict:
     rungs = [multiple(rung, times) * median for rung in range(first, last + 1)]
     above = len(ordered) - np.searchsorted(ordered, np.array(rungs, norms.dtype), side="right")
     return {"median": float(median), "first": first, "above": above.tolist()}
+
+
+def tails(norms: np.ndarray, times: float) -> dict:
+    """The ladders of all blocks of (image, block, patch) norms, with what they mean.
+
+    Returns:
+        ``tokens`` behind each block, ``times``, ``steps``, and ``blocks``: a :func:`tail` each.
+    """
+    blocks = [tail(norms[:, b], times) for b in range(norms.shape[1])]
+    return {"tokens": norms[:, 0].size, "times": times, "steps": STEPS, "blocks": blocks}

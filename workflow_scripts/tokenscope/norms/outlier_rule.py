@@ -30,6 +30,11 @@ def outlier_mask(norms: np.ndarray, times: float) -> np.ndarray:
     return norms > np.expand_dims(cutoff(norms, times), -1)
 
 
+def share_metric(times: float) -> str:
+    """What tables call the share of tokens over the :func:`cutoff`."""
+    return f"share_norm_over_{times:g}x_median"
+
+
 def max_over_median(norms: np.ndarray) -> np.ndarray:
     """Largest norm of each image in medians of that image's norms: (image, patch) -> (image,)."""
     return norms.max(1) / np.median(norms, axis=1)

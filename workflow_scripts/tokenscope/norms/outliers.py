@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tokenscope.errors import StudyError
-from tokenscope.norms.outlier_rule import outlier_mask
+from tokenscope.norms.outlier_rule import outlier_mask, share_metric
 from tokenscope.stats.bootstrap import Bootstrap
 
 BINS = 2048
@@ -203,7 +203,7 @@ def block_norms(norms: np.ndarray, bootstrap: Bootstrap, rules: dict) -> BlockNo
         "norm_max": norms.max(),
         f"share_norm_over_p{rules['percentile']:g}": 100 * (norms > cut).mean(),
         f"share_norm_over_{absolute:g}": 100 * (norms > absolute).mean(),
-        f"share_norm_over_{times:g}x_median": 100 * outlier_mask(norms, times).mean(),
+        share_metric(times): 100 * outlier_mask(norms, times).mean(),
         "bimodality_separation": float(point.separation),
         "bimodality_upper_share": 100 * float(point.upper_share),
     }
@@ -248,14 +248,3 @@ def first_block(shares: np.ndarray, minimum: float) -> np.ndarray:
     gap = ~reached & (blocks <= peak[..., None])
     last_gap = np.where(gap.any(-1), shares.shape[-1] - 1 - gap[..., ::-1].argmax(-1), -1)
     return np.where(shares.max(-1) >= minimum, last_gap + 2.0, np.nan)
-
-
-def position_entropy(counts: np.ndarray) -> np.ndarray:
-    """Entropy of where outliers sit, as a share of its maximum: 1 anywhere, 0 in one place.
-
-    Args:
-        counts: (..., patch) number of outliers at each place of the grid.
-    """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        p = counts / counts.sum(-1, keepdims=True)
-        return -np.nansum(p * np.log(p), -1) / np.log(counts.shape[-1]) + 0 * p.sum(-1)

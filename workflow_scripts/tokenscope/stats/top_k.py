@@ -12,6 +12,7 @@ import pandas as pd
 
 from tokenscope.errors import StudyError
 from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stats.measurement import Measurement
 
 TOP = {"top1": 1, "top5": 5}
 
@@ -93,3 +94,16 @@ def compare(
 def sign_of_interval(low: float, high: float) -> float:
     """1 if a difference is surely above zero, 0 if surely below, NaN if its interval holds zero."""
     return 1.0 if low > 0 else 0.0 if high < 0 else float("nan")
+
+
+def own_head(top5: np.ndarray, label: np.ndarray, bootstrap: Bootstrap) -> list[Measurement]:
+    """Top-1 and top-5 accuracy of a backbone's own head, in percent.
+
+    Args:
+        top5: (image, 5) its best guesses, best first. label: (image,) the right class.
+    """
+    hits = top5 == label[:, None]
+    return [
+        Measurement.mean("own_head", metric, 100.0 * hit, bootstrap, "percent")
+        for metric, hit in (("top1", hits[:, 0]), ("top5", hits.any(1)))
+    ]
