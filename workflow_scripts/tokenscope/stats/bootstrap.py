@@ -37,7 +37,7 @@ class Bootstrap:
     def interval(self, resampled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Low and high end from the statistic's values by resample; NaN resamples do not count."""
         if np.isnan(resampled).all():
-            nan = np.full(resampled.shape[1:], np.nan)
+            nan = np.full(resampled.shape[1:], np.nan)[()]  # a number where numbers were resampled
             return nan, nan
         low, high = np.nanquantile(resampled, self.tails, axis=0)
         return low, high

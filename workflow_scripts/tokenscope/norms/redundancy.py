@@ -1,0 +1,117 @@
+"""Claim 3: do outliers sit where neighbouring patches look alike?
+
+Darcet et al., "Vision Transformers Need Registers" (https://arxiv.org/abs/2309.16588), section 2.2:
+the cosine similarity of a patch with its 4 neighbours right after the patch embedding, without
+position, is higher for outliers than for normal tokens.
+
+    cosine, outlier = tokens.read("neighbour_cosine"), outlier_mask(tokens.norms(-1), 3)
+    pandas.DataFrame(compare(cosine, outlier, [0.9], Bootstrap(tokens.images)))
+
+Similarities are (image, patch, neighbour), NaN where a border patch has no neighbour; with the mean
+over a patch's neighbours in their place, the last axis is 1.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stats.measurement import Measurement
+
+BINS = 100
+
+
+def by_pooling(cosine: np.ndarray) -> dict[str, np.ndarray]:
+    """The two ways of pooling: every ``pair`` of neighbours, and the mean of each ``patch``."""
+    return {"pair": cosine, "patch": np.nanmean(cosine, axis=2, keepdims=True)}
+
+
+def compare(
+    cosine: np.ndarray, outlier: np.ndarray, similarities: list[float], bootstrap: Bootstrap,
+    pooling: str = "pair",
+) -> list[Measurement]:  # fmt: skip
+    """Mean similarity and shares above thresholds of outlier and normal tokens, and their ratio.
+
+    Args:
+        cosine: (image, patch, neighbour or 1). outlier: (image, patch) mask.
+        similarities: thresholds; the first is the one of the metric ``redundant_region_ratio``,
+            which stands beside the published "2.5 times more likely".
+        pooling: ``pair`` or ``patch``, what ``cosine`` holds; it is part of the metrics' names.
+
+    Returns:
+        of the groups ``outlier``, ``normal``, ``outlier-normal`` (means), ``outlier/normal``
+        (shares; NaN where no normal token is above the threshold).
+    """
+    suffix = "" if pooling == "pair" else "_patch"
+    masks = {"outlier": outlier, "normal": ~outlier}
+    metric = f"neighbour_cosine{suffix}_mean"
+    rows, mean, resampled = [], {}, {}
+    for group, mask in masks.items():
+        sums = _sums(cosine, mask, lambda v: v)
+        mean[group], low, high, resampled[group] = bootstrap.ratio(*sums)
+        rows.append(Measurement(group, metric, mean[group], low, high))
+    ends = bootstrap.interval(resampled["outlier"] - resampled["normal"])
+    rows.append(Measurement("outlier-normal", metric, mean["outlier"] - mean["normal"], *ends))
+    for number, similarity in enumerate(similarities):
+        metric, share = f"neighbour_cosine{suffix}_share_over_{similarity:g}", {}
+        for group, mask in masks.items():
+            above, pairs = _sums(cosine, mask, lambda v, s=similarity: v > s)
+            share[group], low, high, resampled[group] = bootstrap.ratio(100.0 * above, pairs)
+            rows.append(Measurement(group, metric, share[group], low, high, "percent"))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratio = np.divide(share["outlier"], share["normal"])
+            ends = bootstrap.interval(resampled["outlier"] / resampled["normal"])
+        metric = f"redundant_region_ratio{suffix}"
+        metric += f"_over_{similarity:g}" if number else ""
+        value = ratio if np.isfinite(ratio) else float("nan")
+        rows.append(Measurement("outlier/normal", metric, value, *ends, "ratio"))
+    return rows
+
+
+def _sums(
+    cosine: np.ndarray, mask: np.ndarray, of: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Per image: sum of ``of(cosine)`` over the neighbours that exist of the masked patches."""
+    counted = np.isfinite(cosine) & mask[:, :, None]
+    return np.where(counted, of(cosine), 0).sum((1, 2)), counted.sum((1, 2))
+
+
+def curves(cosine: np.ndarray, outlier: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:
+    """Densities of the similarity (Fig 3), and the whole curve of the ratio.
+
+    Args:
+        cosine: (image, patch, neighbour or 1). outlier: (image, patch) mask.
+
+    Returns:
+        ``group`` (outlier, normal, ratio), ``cosine``, ``density``, ``low``, ``high``. In the group
+        ``ratio``, ``density`` is the ratio of the shares above that similarity.
+    """
+    middle = -1 + (np.arange(BINS) + 0.5) * 2 / BINS
+    tables, share = [], {}
+    for group, mask in (("outlier", outlier), ("normal", ~outlier)):
+        counts = _histogram(cosine, mask)
+        scaled = counts * (BINS / 2)
+        point, low, high, _ = bootstrap.ratio(scaled, counts.sum(1, keepdims=True))
+        tables.append(_curve(group, middle, point, low, high))
+        above = counts[:, ::-1].cumsum(1)[:, ::-1]
+        share[group] = bootstrap.ratio(above, above[:, :1])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = share["outlier"][0] / share["normal"][0]
+        ends = bootstrap.interval(share["outlier"][3] / share["normal"][3])
+    tables.append(_curve("ratio", middle - 1 / BINS, ratio, *ends))
+    return pd.concat(tables, ignore_index=True).replace([np.inf, -np.inf], np.nan)
+
+
+def _curve(group, cosine, density, low, high) -> pd.DataFrame:
+    table = {"group": group, "cosine": cosine, "density": density, "low": low, "high": high}
+    return pd.DataFrame(table)
+
+
+def _histogram(cosine: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Counts (image, bin) of similarities of the masked patches, bins over -1 to 1."""
+    index = np.clip(((cosine + 1) / 2 * BINS), 0, BINS - 1)
+    counted = np.isfinite(cosine) & mask[:, :, None]
+    image = np.broadcast_to(np.arange(len(cosine))[:, None, None], cosine.shape)
+    flat = np.where(counted, index, 0).astype(int)[counted] + BINS * image[counted]
+    return np.bincount(flat, minlength=len(cosine) * BINS).reshape(-1, BINS)
