@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from tokenscope.backbones.inputs import batch, padded
+from tokenscope.backbones.out_of_memory import halving_batches
 from tokenscope.backbones.position_embedding import AnySize
 from tokenscope.backbones.precision import autocast
 from tokenscope.backbones.qkv_hooks import QkvHooks
 from tokenscope.discovery.lost import Setting, components, expand, to_pixels
-from tokenscope.errors import StudyError
 from tokenscope.images.preprocess import BadImage, load_rgb
 from tokenscope.images.readers import prefetch
-from tokenscope.jobs.job import Interrupted, log
+from tokenscope.jobs.job import Interrupted
 from tokenscope.stores.zarr_store import StoreWriter, Variable
 
 GRAM_ENTRIES = 2**26  # of all images of a batch: 256 MB in float32, three such are alive at once
@@ -201,7 +201,7 @@ def discover(
                 writer.end_attempt(reason)
                 raise Interrupted(f"{reason}: ended after {done:,} of {len(images):,} images")
             chunk = images.iloc[first:last]
-            parts = _with_less(finder, lambda c=chunk, p=pixels: _chunk(finder, pool, c, p))
+            parts = halving_batches(finder, lambda c=chunk, p=pixels: _chunk(finder, pool, c, p))
             values = {
                 name: np.empty((last - first, *v.shape), v.dtype)
                 for name, v in writer.variables.items()
@@ -223,16 +223,3 @@ def _chunk(finder, pool, chunk, pixels) -> list[tuple[list[int], Future]]:
         (members, finder.submit(pool, [pixels[i] for i in members], size))
         for size, members in finder.pieces(chunk)
     ]
-
-
-def _with_less(finder: Discoverer, run: Callable):
-    """Repeat with smaller batches when the device runs out of memory."""
-    while True:
-        try:
-            return run()
-        except torch.OutOfMemoryError:
-            if finder.batch == 1:
-                raise StudyError("the device has no memory for even one image") from None
-            finder.batch = max(1, finder.batch // 2)
-            torch.cuda.empty_cache()
-            log.info("device memory ran out: going on with batches of %d", finder.batch)

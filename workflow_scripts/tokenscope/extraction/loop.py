@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tokenscope.backbones.hooks import TokenHooks
 from tokenscope.backbones.inputs import normalise
 from tokenscope.backbones.neighbour_cosine import NEIGHBOURS
+from tokenscope.backbones.out_of_memory import halving_batches
 from tokenscope.backbones.precision import autocast
 from tokenscope.backbones.tokens import token_kinds
 from tokenscope.errors import StudyError
@@ -202,15 +203,7 @@ class _Forward:
         return found.pin_memory() if self.cuda else found
 
     def __call__(self, pixels: Tensor, first: int, progress: Callable[[int], None]) -> tuple:
-        while True:
-            try:
-                return self._run(pixels, first, progress)
-            except torch.OutOfMemoryError:
-                if self.batch == 1:
-                    raise StudyError("the device has no memory for even one image") from None
-                self.batch = max(1, self.batch // 2)
-                torch.cuda.empty_cache()
-                log.info("device memory ran out: going on with batches of %d", self.batch)
+        return halving_batches(self, lambda: self._run(pixels, first, progress))
 
     @torch.inference_mode()
     def _run(self, pixels: Tensor, first: int, progress: Callable[[int], None]) -> tuple:
