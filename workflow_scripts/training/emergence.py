@@ -2,37 +2,36 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from tokenscope.jobs.job import job
-from tokenscope.norms.emergence import norm_summary
 from tokenscope.norms.token_norms import PatchNorms
-from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.tables import tidy
+from tokenscope.training.emergence import emergence_table
 
 
-def main(receipt, who, rules, statistics, output):
-    """Tidy rows with two columns more, ``step`` (updates done) and ``block`` (from 1)."""
-    receipt, tables = read_receipt(receipt), []
-    for name in receipt["snapshots"]:
-        norms = PatchNorms([Path(receipt["store"]) / name]).norms()
-        bootstrap = Bootstrap.of(len(norms), statistics)
-        for block in range(norms.shape[1]):
-            rows = tidy.TidyRows(who, len(norms), statistics["seed"])
-            group = f"step{name}/block{block + 1:02d}"
-            for metric, ends in norm_summary(
-                norms[:, block], bootstrap, rules["times_median"]
-            ).items():
-                unit = "percent" if "share" in metric else ""
-                rows.add("training", group, metric, *ends, unit=unit)
-            tables.append(rows.frame().assign(step=int(name), block=block + 1))
-    empty = pd.DataFrame(columns=[*tidy.COLUMNS, "step", "block"])
-    tidy.write(pd.concat(tables) if tables else empty, output)
+def main(receipt, who, outliers, statistics, output):
+    """Write tidy rows with two columns more, ``step`` (updates done) and ``block`` (from 1).
+
+    Args:
+        receipt: of rule snapshots.
+        who: backbone and data set, as in tidy rows.
+        outliers, statistics: sections of the config.
+    """
+    receipt = read_receipt(receipt)
+    snapshots = (
+        (name, PatchNorms([Path(receipt["store"]) / name]).norms()) for name in receipt["snapshots"]
+    )
+    tidy.write(emergence_table(snapshots, who, outliers["times_median"], statistics), output)
 
 
 if "snakemake" in globals():
     w, p = snakemake.wildcards, snakemake.params
     label = f"emergence {w.dataset} {w.family}/{w.size}/{w.registers}"
     with job(snakemake.log[0], label, snakemake.threads):
-        main(snakemake.input[0], p.who, p.outliers, p.statistics, snakemake.output[0])
+        main(
+            receipt=snakemake.input[0],
+            who=p.who,
+            outliers=p.outliers,
+            statistics=p.statistics,
+            output=snakemake.output[0],
+        )

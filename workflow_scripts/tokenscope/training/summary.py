@@ -6,9 +6,57 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-WHO = ["family", "size", "registers"]
+from tokenscope.tables import tidy
+
+WHO = tidy.WHO[:3]  # the parts of a key, family/size/registers
 SETTINGS = ["recipe", "base", "norm_penalty", "frozen_blocks", "epochs", "training_seed"]
 LAST = ("norm_median", "norm_p98", "norm_max", "bimodality_separation", "share_norm_over_")
+
+
+def named(key: str) -> dict[str, str]:
+    """The columns :data:`WHO` of a backbone by its key, ``family/size/registers``."""
+    return dict(zip(WHO, key.split("/"), strict=True))
+
+
+def training_table(
+    trainings: list[dict], measures: dict[str, pd.DataFrame], confidence: float
+) -> pd.DataFrame:
+    """Tidy rows of every training, before and after, with its settings; means over seeds last.
+
+    Args:
+        trainings: for each ``key``, ``kind``, ``base`` (key of the backbone it was fine-tuned
+            from, or empty), :data:`SETTINGS`, ``card`` (its content) and ``history`` (its learning
+            curve).
+        measures: tidy rows of rule norms on every data set, by backbone, trained or base.
+        confidence: of Student's interval over seeds, e.g. 0.95.
+    """
+    rows = [training_rows(training, measures) for training in trainings]
+    empty = pd.DataFrame(columns=[*tidy.COLUMNS, *SETTINGS])
+    table = pd.concat(rows, ignore_index=True) if rows else empty
+    return pd.concat([table, over_seeds(table, confidence)], ignore_index=True)
+
+
+def training_rows(training: dict, measures: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Tidy rows of one training: ``after: ...``, ``before: ...``, its curve and its size.
+
+    See :func:`training_table` for the arguments.
+    """
+    who = named(training["key"]) | {"kind": training["kind"]}
+    after = chosen(measures[training["key"]])
+    parts = [after.assign(group="after: " + after["group"])]
+    if training["base"]:
+        before = chosen(measures[training["base"]])
+        parts.append(before.assign(group="before: " + before["group"], **who))
+    card = training["card"]
+    dataset = card["recipe"].get("dataset", "")
+    rows = tidy.TidyRows({**who, "dataset": dataset}, card["images"], "")
+    for metric, value in curve_rows(training["history"]).items():
+        rows.add("training", "curve", metric, value, unit="percent" if "top1" in metric else "")
+    rows.add("training", "size", "parameters_trained", card["trained_parameters"])
+    rows.add("training", "size", "updates", card["updates"])
+    parts.append(rows.frame())
+    settings = {name: training[name] for name in SETTINGS}
+    return pd.concat(parts).assign(claim="training", **settings)
 
 
 def chosen(measures: pd.DataFrame) -> pd.DataFrame:
@@ -52,9 +100,9 @@ def over_seeds(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
 def curve_rows(history: pd.DataFrame) -> dict[str, float]:
     """First and last of a learning curve; an undefined top-1 (nothing held out) stays so."""
     first, last = history.iloc[0], history.iloc[-1]
-    found = {
+    ends = {
         "loss_first_epoch": first["loss"], "loss_last_epoch": last["loss"],
         "patch_norm_first_epoch": first["patch_norm"], "patch_norm_last_epoch": last["patch_norm"],
         "top1_held_out": last["top1"],
     }  # fmt: skip
-    return {name: float(np.float64(value)) for name, value in found.items()}
+    return {name: float(np.float64(value)) for name, value in ends.items()}

@@ -1,0 +1,78 @@
+"""The page of trainings: what each changed, as one table for a reader."""
+
+import textwrap
+
+import pandas as pd
+
+from tokenscope.training.summary import WHO
+
+NOTE = (
+    "before: the backbone it was fine-tuned from, on the same images; a training from scratch has "
+    "no before. Norms are those of last-block patch tokens before the final norm, and of CLS and "
+    "registers. Outliers: patches over 3 x median. Loss: of the class alone, mean of the first and "
+    "of the last epoch, on training images. Brackets: bootstrap over images; 'over seeds': "
+    "Student's interval over trainings that differ in their seed only."
+)
+
+
+def page(table: pd.DataFrame, published: pd.DataFrame) -> str:
+    """One line a training and data set, in the order of the zoo.
+
+    Args:
+        table: of :func:`tokenscope.training.summary.training_table`.
+        published: figures of the papers, ``config/published.csv``.
+    """
+    lines = ["# Training with registers", "", *textwrap.wrap(NOTE, 100), ""]
+    measured = table[table["dataset"] != ""]
+    lines += [
+        "| backbone | on | loss | top-1 before (%) | top-1 after (%) | published | "
+        "outliers before (%) | outliers after (%) | median norm before, after | "
+        "largest register norm |",
+        "|" + "-|" * 10,
+    ]
+    for (dataset, *who), group in measured.groupby(["dataset", *WHO], sort=False):
+        own = table[(table[WHO] == who).all(axis=1)].set_index(["group", "metric"])
+        seeds = ", over seeds" if group["group"].str.endswith("seeds").any() else ""
+        rows = group.set_index(["group", "metric"])
+        share = next(m for m in group["metric"] if m.startswith("share_norm_over_") and "x" in m)
+
+        def cell(name, metric, rows=rows, seeds=seeds, own=own):
+            for source in (rows, own):
+                if (key := (name + seeds, metric)) in source.index:
+                    return _with_interval(source.loc[[key]].iloc[0])
+            return ""
+
+        registers = group[
+            group["group"].str.fullmatch(rf"after: reg\d+{seeds}")
+            & (group["metric"] == "norm_mean")
+        ]
+        losses = [cell("curve", f"loss_{part}_epoch") for part in ("first", "last")]
+        medians = [cell(f"{when}: last_block", "norm_median") for when in ("before", "after")]
+        top = f"{registers['value'].max():.3g}" if len(registers) else ""
+        cells = [
+            "/".join(who) + seeds, dataset, " to ".join(losses),
+            cell("before: own_head", "top1"), cell("after: own_head", "top1"),
+            _published(published, who, dataset), cell("before: last_block", share),
+            cell("after: last_block", share), ", ".join(m for m in medians if m), top,
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    if not len(measured):
+        lines += ["", "No backbone of this study is trained here."]
+    return "\n".join([*lines, ""])
+
+
+def _with_interval(row):
+    ends = f" [{row['low']:.3g}, {row['high']:.3g}]" if row["low"] == row["low"] else ""
+    return f"{row['value']:.3g}{ends}" if row["value"] == row["value"] else "undefined"
+
+
+def _published(published, who, dataset):
+    """Top-1 of bach-2025's trainings from scratch, beside ours of the same size and registers."""
+    family, size, registers = who
+    rows = published[
+        (published["source"] == "bach-2025") & (published["metric"] == "top1")
+        & (published["size"] == size) & (published["dataset"] == dataset)
+        & (published["registers"] + "-scratch" == registers)
+    ]  # fmt: skip
+    same = rows[[family.startswith(name) for name in rows["family"]]] if len(rows) else rows
+    return "; ".join(f"{row.value:g} ({row.source})" for row in same.itertuples())
