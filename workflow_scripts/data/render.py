@@ -16,7 +16,13 @@ PATCH = 16  # side of the patches of the flatness map, in pixels of the rendered
 
 
 def main(images, seed, size, folder, truth, labels, partial):
-    """Write PNG files, their labels, and a Zarr group with masks, depth, flatness and boxes."""
+    """Write PNG files, their labels, and a Zarr group with masks, depth, flatness and boxes.
+
+    Args:
+        images: how many. seed: of the data set. size: pixels along a side.
+        folder: of the PNG files. truth: the Zarr group. labels: CSV of file, label, label_name.
+        partial: folder of an attempt at the Zarr group.
+    """
     Path(folder).mkdir(parents=True)
     grid = size // PATCH
     writer = StoreWriter(
@@ -78,4 +84,12 @@ if "snakemake" in globals():
     p, out = snakemake.params, snakemake.output
     label = f"render {snakemake.wildcards.dataset}"
     with job(snakemake.log[0], label, snakemake.threads, out):
-        main(p.images, p.seed, p.size, out.images, out.truth, out.labels, p.partial)
+        main(
+            images=p.images,
+            seed=p.seed,
+            size=p.size,
+            folder=out.images,
+            truth=out.truth,
+            labels=out.labels,
+            partial=p.partial,
+        )

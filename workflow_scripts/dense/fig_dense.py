@@ -16,19 +16,23 @@ COLOURS = [c for c in matplotlib.colormaps["tab20"].colors if len(set(c)) > 1]  
 def main(files, depth, names, outputs):
     """A row an image: photograph, true map, and the prediction of each backbone.
 
-    ``names`` of classes, by number; without them the numbers are shown.
+    Args:
+        files: maps of rule dense_head (npz), one a backbone, all of the same images.
+        depth: whether maps are depth in metres, else classes.
+        names: of classes, by number; without them the numbers are shown.
+        outputs: paths of the figure.
     """
-    found = [np.load(file) for file in files]
-    count = len(found[0]["image_ids"])
+    backbones = [np.load(file) for file in files]
+    count = len(backbones[0]["image_ids"])
+    columns = 2 + len(backbones)
     figure, axes = style.plt.subplots(
-        count, 2 + len(found), figsize=(1.5 * (2 + len(found)), 1.25 * count + 0.9), squeeze=False
+        count, columns, figsize=(1.5 * columns, 1.25 * count + 0.9), squeeze=False
     )
-    predicted = [[f[f"found{i}"] for f in found] for i in range(count)]
-    for axis, title in zip(
-        axes[0], ["image", "truth", *(style.short(str(f["backbone"])) for f in found)], strict=True
-    ):
+    predicted = [[maps[f"found{i}"] for maps in backbones] for i in range(count)]
+    titles = ["image", "truth", *(style.short(str(maps["backbone"])) for maps in backbones)]
+    for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=7)
-    truth = [found[0][f"target{i}"] for i in range(count)]
+    truth = [backbones[0][f"target{i}"] for i in range(count)]
     if depth:
         seen = np.concatenate([t[t > 0] for t in truth])
         shades = {"vmin": seen.min(), "vmax": seen.max(), "cmap": style.cmap("magma")}
@@ -39,7 +43,7 @@ def main(files, depth, names, outputs):
         shades = {"cmap": ListedColormap([*COLOURS, OTHERS]), "vmin": 0, "vmax": len(COLOURS)}
         legend(figure, classes, names)
     for i, line in enumerate(axes):
-        style.picture(line[0], found[0][f"image{i}"])
+        style.picture(line[0], backbones[0][f"image{i}"])
         for axis, values in zip(line[1:], [truth[i], *predicted[i]], strict=True):
             empty = values == (0 if depth else IGNORE)
             values = values if depth else colour_of[values]
@@ -78,4 +82,9 @@ def legend(figure, classes, names):
 if "snakemake" in globals():
     w = snakemake.wildcards
     with job(snakemake.log[0], f"figure dense {w.dataset} {w.family}"):
-        main(snakemake.input, snakemake.params.depth, snakemake.params.names, snakemake.output)
+        main(
+            files=snakemake.input,
+            depth=snakemake.params.depth,
+            names=snakemake.params.names,
+            outputs=snakemake.output,
+        )

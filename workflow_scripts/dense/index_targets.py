@@ -6,7 +6,12 @@ from tokenscope.stores.receipts import write_receipt
 
 
 def main(source, threads, output, receipt):
-    """Write the list as CSV, and a receipt with what a constant guess needs."""
+    """Write the list as CSV, and a receipt with what a constant guess needs.
+
+    Args:
+        source: the set's entry in the config, see tokenscope.dense.map_datasets.
+        output: path of the CSV. receipt: path of the JSON.
+    """
     table, constant = Maps(source).index(threads)
     splits = table["split"].value_counts().to_dict()
     log.info("%s; %.1f %% of pixels count", splits, 100 * table["valid"].mean())
@@ -19,4 +24,9 @@ def main(source, threads, output, receipt):
 if "snakemake" in globals():
     with job(snakemake.log[0], f"maps {snakemake.wildcards.dataset}", snakemake.threads):
         out = snakemake.output
-        main(snakemake.params.source, snakemake.threads, out.listed, out.receipt)
+        main(
+            source=snakemake.params.source,
+            threads=snakemake.threads,
+            output=out.listed,
+            receipt=out.receipt,
+        )

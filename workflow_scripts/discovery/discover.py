@@ -19,10 +19,21 @@ from tokenscope.stores.zarr_store import StoreWriter
 CHUNK = 256  # images
 
 
-def main(card, images, root, spec, sweep, batch, device, threads, store, partial, receipt, code):
-    """Write seed, degree and box of every image under every setting, and a receipt."""
+def main(backbone, images, root, sweep, batch, device, threads, partial, code, outputs):
+    """Write seed, degree and box of every image under every setting, and a receipt.
+
+    Args:
+        backbone: ``spec``, and the path of its ``card``.
+        images: CSV of rule index_boxes. root: folder of the files it lists.
+        sweep: ``blocks`` (how many of the last), ``facets``, ``normalise``, ``biases``,
+            ``candidates``; see tokenscope.discovery.lost.
+        batch: most images of one size at once.
+        partial: folder of an attempt; the next one goes on from there.
+        code: hash of the code, part of the fingerprint of that folder.
+        outputs: paths of ``store`` and ``receipt``.
+    """
     watch, stop = Stopwatch(), StopRequest()
-    card = read_receipt(card)
+    spec, card = backbone["spec"], read_receipt(backbone["card"])
     device = pick_device(device)
     model = open_backbone(spec, weights_of(card), device=device)
     table = by_size(pd.read_csv(images), model.patch_embed.patch_size[0])
@@ -34,7 +45,7 @@ def main(card, images, root, spec, sweep, batch, device, threads, store, partial
         model, spec["mean"], spec["std"], settings, sweep["candidates"], batch, device
     )
     writer = StoreWriter(
-        store, partial, variables(len(settings)), len(table), CHUNK,
+        outputs["store"], partial, variables(len(settings)), len(table), CHUNK,
         fingerprint(
             weights=card["sha256"], images=table["sha256"].tolist(), sweep=sweep, spec=spec,
             device=device, code=code,
@@ -58,7 +69,8 @@ def main(card, images, root, spec, sweep, batch, device, threads, store, partial
         },
     )  # fmt: skip
     write_receipt(
-        receipt, name=spec["name"], store=str(store), arrays=contents, settings=len(settings),
+        outputs["receipt"], name=spec["name"], store=str(outputs["store"]), arrays=contents,
+        settings=len(settings),
         geometry=f"native size padded to {finder.patch}", device=device, precision=precision,
         weights_sha256=card["sha256"], batch=finder.batch,
         params=sum(p.numel() for p in model.parameters()),
@@ -71,6 +83,14 @@ if "snakemake" in globals():
     label = f"discover {w.dataset} {w.family}/{w.size}/{w.registers}"
     with job(snakemake.log[0], label, snakemake.threads, out):
         main(
-            i.card, i.images, p.root, p.spec, p.sweep, p.batch, p.device, snakemake.threads,
-            out.store, p.partial, out.receipt, p.code,
-        )  # fmt: skip
+            backbone={"spec": p.spec, "card": i.card},
+            images=i.images,
+            root=p.root,
+            sweep=p.sweep,
+            batch=p.batch,
+            device=p.device,
+            threads=snakemake.threads,
+            partial=p.partial,
+            code=p.code,
+            outputs=dict(out.items()),
+        )

@@ -17,9 +17,18 @@ from tokenscope.jobs.job import job
 from tokenscope.stores.receipts import read_receipt, weights_of
 
 
-def main(card, images, boxes, chosen, root, spec, candidates, device, output):
-    """Write pixels, maps and true boxes of the images that ``chosen`` names, padded to one size."""
-    card, chosen, device = read_receipt(card), read_receipt(chosen), pick_device(device)
+def main(backbone, images, boxes, chosen, root, candidates, device, output):
+    """Write pixels, maps and true boxes of the images that ``chosen`` names, padded to one size.
+
+    Args:
+        backbone: ``spec``, and the path of its ``card``.
+        images, boxes: CSV files of rule index_boxes. root: folder of the files they list.
+        chosen: setting and images (JSON) of rule corloc.
+        candidates: patches of lowest degree, see tokenscope.discovery.lost.
+        output: NetCDF.
+    """
+    spec, card = backbone["spec"], read_receipt(backbone["card"])
+    chosen, device = read_receipt(chosen), pick_device(device)
     table = pd.read_csv(images).set_index("image_id", drop=False).loc[chosen["shown"]]
     reader = Reader(root, table, 1)
     pixels = reader(0, len(table))
@@ -30,13 +39,13 @@ def main(card, images, boxes, chosen, root, spec, candidates, device, output):
     steps = [setting._replace(block=len(model.blocks) - i) for i in range(blocks)]
     finder = Discoverer(model, spec["mean"], spec["std"], steps, candidates, 1, device)
     with torch.inference_mode(), finder.facets:
-        seen = [one(finder, image, setting, candidates) for image in pixels]
+        seen = [look(finder, image, setting, candidates) for image in pixels]
     true = pd.read_csv(boxes)
     true = true[true["image_id"].isin(chosen["shown"])]
     save(seen, pixels, table, true, finder.patch, chosen, spec, output)
 
 
-def one(finder, image, setting, candidates):
+def look(finder, image, setting, candidates):
     """Degree, candidates that agree, object (row, column), seed and box in pixels of one image."""
     size = padded(*image.shape[:2], finder.patch)
     grid = (size[0] // finder.patch, size[1] // finder.patch)
@@ -47,9 +56,9 @@ def one(finder, image, setting, candidates):
     out = expand(features, [(setting.normalised, setting.bias)], candidates)
     fold = [part[0, 0].cpu().numpy().reshape(grid) for part in (out.degree, out.similar, out.mask)]
     seed = out.seed[0].cpu().numpy()
-    found, box = components(fold[2][None], seed)
+    component, box = components(fold[2][None], seed)
     pixels = to_pixels(box, finder.patch, np.array([image.shape[1::-1]]))
-    return fold[0], fold[1], found[0], int(seed[0]), pixels[0]
+    return fold[0], fold[1], component[0], int(seed[0]), pixels[0]
 
 
 def save(seen, pixels, table, true, patch, chosen, spec, output):
@@ -92,6 +101,12 @@ if "snakemake" in globals():
         snakemake.threads,
     ):  # fmt: skip
         main(
-            i.card, i.images, i.boxes, i.chosen, p.root, p.spec, p.candidates, p.device,
-            snakemake.output[0],
-        )  # fmt: skip
+            backbone={"spec": p.spec, "card": i.card},
+            images=i.images,
+            boxes=i.boxes,
+            chosen=i.chosen,
+            root=p.root,
+            candidates=p.candidates,
+            device=p.device,
+            output=snakemake.output[0],
+        )

@@ -10,7 +10,12 @@ from tokenscope.jobs.job import job
 
 
 def main(files, outputs):
-    """A column with the true boxes, then degree and object for each backbone."""
+    """A column with the true boxes, then degree and object for each backbone.
+
+    Args:
+        files: NetCDF of rule discovery_maps, one a backbone, all of the same images.
+        outputs: paths of the figure.
+    """
     maps = [xr.open_dataset(file, engine="scipy").load() for file in files]
     names = maps[0].attrs["image_ids"].split("\n")
     columns = 1 + 2 * len(maps)
@@ -86,4 +91,4 @@ def panel(axes, data, i, true):
 if "snakemake" in globals():
     w = snakemake.wildcards
     with job(snakemake.log[0], f"figure discovery {w.dataset} {w.family} {w.size}"):
-        main(snakemake.input, snakemake.output)
+        main(files=snakemake.input, outputs=snakemake.output)

@@ -9,7 +9,12 @@ COLOURS = {"k": style.BLUE, "v": style.ORANGE, "q": style.GREEN, "output": style
 
 
 def main(settings, dataset, outputs):
-    """A panel a backbone; the chosen setting is marked, whatever block it is of."""
+    """A panel a backbone; the chosen setting is marked, whatever block it is of.
+
+    Args:
+        settings: CSV of CorLoc under every setting, all backbones and data sets.
+        dataset: the one to draw. outputs: paths of the figure.
+    """
     table = pd.read_csv(settings).query("dataset == @dataset")
     groups = list(table.groupby(["family", "size", "registers"], sort=False))
     figure, axes = style.panels(len(groups), columns=3, width=2.2, height=1.9, sharey=True)
@@ -46,4 +51,5 @@ def main(settings, dataset, outputs):
 
 if "snakemake" in globals():
     with job(snakemake.log[0], f"figure sensitivity {snakemake.wildcards.dataset}"):
-        main(snakemake.input[0], snakemake.wildcards.dataset, snakemake.output)
+        dataset = snakemake.wildcards.dataset
+        main(settings=snakemake.input[0], dataset=dataset, outputs=snakemake.output)

@@ -13,8 +13,13 @@ def main(training, curves, histories, emergence, bases, dataset, times, outputs)
     """Five figures of one data set.
 
     Args:
-        curves: densities of the norm by backbone (trained and base). histories: learning curves,
-            with the columns that name the backbone. bases: base by trained backbone.
+        training: the table of trainings (CSV).
+        curves: densities of the norm by backbone (trained and base).
+        histories: learning curves, with the columns that name the backbone.
+        emergence: rows of rule emergence.
+        bases: base by trained backbone.
+        dataset: the one to draw.
+        times: outliers have a norm over so many medians.
         outputs: files by figure: ``norms``, ``against``, ``curves``, ``registers``, ``emergence``.
     """
     training = tidy.read(training)
@@ -212,5 +217,13 @@ def over_steps(emergence, times, sample, outputs):
 if "snakemake" in globals():
     i, p, out = snakemake.input, snakemake.params, snakemake.output
     with job(snakemake.log[0], f"figures of training {snakemake.wildcards.dataset}"):
-        main(i.training, i.curves, i.histories, i.emergence, p.bases, snakemake.wildcards.dataset,
-             p.times, dict(out.items()))  # fmt: skip
+        main(
+            training=i.training,
+            curves=i.curves,
+            histories=i.histories,
+            emergence=i.emergence,
+            bases=p.bases,
+            dataset=snakemake.wildcards.dataset,
+            times=p.times,
+            outputs=dict(out.items()),
+        )

@@ -21,11 +21,27 @@ from tokenscope.stores.receipts import (
 from tokenscope.stores.zarr_store import StoreWriter
 
 
-def main(card, snapshots, sample, spec, geometry, decoded, root, chunk, batch, device, threads,
-         store, partial, receipt, code):  # fmt: skip
-    """Write one group of norms for each snapshot, named by its number of updates, and a receipt."""
-    watch, stop = Stopwatch(), StopRequest()
-    card, shape = read_receipt(card), Geometry.parse(geometry)
+def main(
+    backbone, snapshots, sample, geometry, decoded, root, chunk, batch, device, threads, partial,
+    code, outputs,
+):  # fmt: skip
+    """Write one group of norms for each snapshot, named by its number of updates, and a receipt.
+
+    One parameter for each input and param of the rule; spec and card of the backbone stand
+    together, and so do the outputs.
+
+    Args:
+        backbone: ``spec``, and the path of its ``card``.
+        snapshots: folder of weights, named by their number of updates.
+        sample: CSV of the images. geometry: how they become pixels.
+        decoded: store of their pixels, or empty: they are read from ``root``.
+        chunk, batch: images written and forwarded at once.
+        partial: folder of an attempt; the next one goes on from there.
+        code: hash of the code, part of the fingerprint of that folder.
+        outputs: paths of ``store`` and ``receipt``.
+    """
+    watch, stop, spec = Stopwatch(), StopRequest(), backbone["spec"]
+    card, shape = read_receipt(backbone["card"]), Geometry.parse(geometry)
     rows = pd.read_csv(sample, keep_default_na=False)
     source = DecodedImages(decoded) if decoded else StreamedImages(root, rows, shape, threads)
     device = pick_device(device)
@@ -53,21 +69,22 @@ def main(card, snapshots, sample, spec, geometry, decoded, root, chunk, batch, d
                 model, source.read, writer, spec["mean"], spec["std"], min(batch, chunk), device,
                 stop=stop,
             )  # fmt: skip
-            known = coordinates(rows, model)
+            coords = coordinates(rows, model)
             attrs = {"title": "norms of tokens in training", "backbone": spec["name"],
                      "updates": int(file.stem), "weights_sha256": weights["weights"],
                      "geometry": geometry, "code": code}  # fmt: skip
-            kept = ("image_id", "label", "block", "token_kind")
-            writer.publish({name: known[name] for name in kept}, attrs)
+            names = ("image_id", "label", "block", "token_kind")  # those of norms
+            writer.publish({name: coords[name] for name in names}, attrs)
     finally:
         source.close()
+    store = outputs["store"]
     shutil.rmtree(store, ignore_errors=True)
     Path(store).parent.mkdir(parents=True, exist_ok=True)
     done.mkdir(parents=True, exist_ok=True)
     os.rename(done, store)
     write_receipt(
-        receipt, name=spec["name"], store=str(store), snapshots=contents, images=len(rows),
-        device=device, geometry=geometry, **watch.facts(),
+        outputs["receipt"], name=spec["name"], store=str(store), snapshots=contents,
+        images=len(rows), device=device, geometry=geometry, **watch.facts(),
     )  # fmt: skip
 
 
@@ -76,6 +93,17 @@ if "snakemake" in globals():
     label = f"snapshots {w.dataset} {w.family}/{w.size}/{w.registers}"
     with job(snakemake.log[0], label, snakemake.threads, out):
         main(
-            i.card, i.snapshots, i.sample, p.spec, p.geometry, p.store, p.root, p.chunk, p.batch,
-            p.device, snakemake.threads, out.store, p.partial, out.receipt, p.code,
-        )  # fmt: skip
+            backbone={"spec": p.spec, "card": i.card},
+            snapshots=i.snapshots,
+            sample=i.sample,
+            geometry=p.geometry,
+            decoded=p.store,
+            root=p.root,
+            chunk=p.chunk,
+            batch=p.batch,
+            device=p.device,
+            threads=snakemake.threads,
+            partial=p.partial,
+            code=p.code,
+            outputs=dict(out.items()),
+        )

@@ -40,10 +40,14 @@ def main(spec, base, recipe, images, device, workers, partial, outputs, code):
     """Write weights, a row per epoch, snapshots and, last, the card.
 
     Args:
+        spec: of the backbone that comes out.
         base: ``spec`` and ``card`` of the backbone to start from, or None.
+        recipe: its section ``training``, see tokenscope.study.recipes.
         images: ``receipt`` and ``store`` of decoded pixels, with ``truth`` where patches have
             labels; or ``sample``, ``root`` and ``geometry`` of files that are augmented.
         workers: processes that decode such files for this one.
+        partial: folder of an attempt; the next one goes on from there.
+        code: hash of the code, part of the fingerprint of that folder.
         outputs: paths of ``card``, ``weights``, ``history``, ``snapshots``.
     """
     watch, stop, recipe = Stopwatch(), StopRequest(margin=120), Training(**recipe)
@@ -183,7 +187,9 @@ def distribute(arguments, label, threads, processes, nodes):
     """Train in this process, or in one for each device under torchrun.
 
     Args:
+        arguments: of :func:`main`, all but ``workers``. label: stands before each line of the log.
         threads: cores of each node, shared by its processes.
+        processes: on each node.
     """
     arguments["workers"] = own = max(1, threads // processes)
     if processes * nodes == 1:
@@ -216,7 +222,7 @@ if "snakemake" in globals():
         processes = p.compute["processes"]
         if pick_device(p.device) == "cuda":
             processes = min(p.compute["gpus"], torch.cuda.device_count())
-        distribute(arguments, label, threads, processes, p.compute["nodes"])
+        distribute(arguments, label, threads, processes, nodes=p.compute["nodes"])
 elif __name__ == "__main__":  # a process of torchrun
     task = json.loads(Path(sys.argv[1]).read_text())
     with job("/dev/null", task["label"], task["threads"]):
