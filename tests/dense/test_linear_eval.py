@@ -40,21 +40,21 @@ def vit():
 
 
 def test_iou_and_accuracy_equal_scikit_learn():
-    true, found = RNG.integers(0, 6, (2, 40, 50)).astype(np.uint8)
+    true, predicted = RNG.integers(0, 6, (2, 40, 50)).astype(np.uint8)
     true[:5] = IGNORE
-    both, _, real = counted = areas(found, true, 7)
-    there = true != IGNORE
-    expected = metrics.jaccard_score(true[there], found[there], labels=range(6), average=None)
+    both, _, real = counted = areas(predicted, true, 7)
+    valid = true != IGNORE
+    expected = metrics.jaccard_score(true[valid], predicted[valid], labels=range(6), average=None)
     np.testing.assert_allclose(class_iou(counted)[:6], expected)
-    assert both.sum() / real.sum() == metrics.accuracy_score(true[there], found[there])
+    assert both.sum() / real.sum() == metrics.accuracy_score(true[valid], predicted[valid])
     assert np.isnan(class_iou(counted)[6])
 
 
 def test_depth_errors_equal_scikit_learn():
-    true, found = RNG.uniform(0.5, 9, (2, 30, 40))
+    true, predicted = RNG.uniform(0.5, 9, (2, 30, 40))
     true[:3] = 0
-    t, p = true[3:].ravel(), found[3:].ravel()
-    out = depth_errors(found, true)
+    t, p = true[3:].ravel(), predicted[3:].ravel()
+    out = depth_errors(predicted, true)
     assert out["rmse"] == pytest.approx(metrics.root_mean_squared_error(t, p))
     assert out["abs_rel"] == pytest.approx(metrics.mean_absolute_percentage_error(t, p))
     assert out["delta1"] == pytest.approx(100 * np.mean(np.maximum(t / p, p / t) < 1.25))
@@ -75,9 +75,9 @@ def test_depth_head_and_loss_have_known_values():
 
 def test_legend_names_the_classes_of_the_pictures(tmp_path, monkeypatch):
     truth = np.array([[5, 5, 5], [7, 7, IGNORE]], np.uint8)
-    found = np.array([[5, 9, 9], [9, 9, 2]], np.uint8)
-    assert fig_dense.present([truth], [found]) == [5, 7, 9, 2]  # truth first, whatever is found
-    parts = {"image0": np.zeros((2, 3, 3), np.uint8), "target0": truth, "found0": found}
+    predicted = np.array([[5, 9, 9], [9, 9, 2]], np.uint8)
+    assert fig_dense.present([truth], [predicted]) == [5, 7, 9, 2]  # truth first, whatever is found
+    parts = {"image0": np.zeros((2, 3, 3), np.uint8), "target0": truth, "found0": predicted}
     file = tmp_path / "a.npz"
     np.savez(file, backbone=np.array("a/b/r0"), image_ids=np.array(["x"]), **parts)
     drawn = []
@@ -94,8 +94,8 @@ def test_legend_names_the_classes_of_the_pictures(tmp_path, monkeypatch):
 
 
 def test_eigen_crop_is_for_nyud_only():
-    kept = eigen_crop(np.ones((480, 640)))
-    assert kept.sum() == 426 * 560 and kept[45, 41] and not kept[44, 41]
+    inside = eigen_crop(np.ones((480, 640)))
+    assert inside.sum() == 426 * 560 and inside[45, 41] and not inside[44, 41]
     with pytest.raises(ValueError, match="320 x 240"):
         eigen_crop(np.ones((240, 320)))
 
@@ -120,14 +120,14 @@ def test_features_of_any_block_equal_the_model(size):
         for b, block in enumerate(model.blocks, 1)
     ]
     with torch.no_grad(), QkvHooks(model, 4) as observe:
-        found = observe(x)
+        features = observe(x)
         plain = model.forward_intermediates(
             x, norm=False, output_fmt="NLC", intermediates_only=True
         )
     for hook in hooks:
         hook.remove()
-    assert {b for b, _ in found} == {2, 3, 4, 5}
-    for (block, facet), value in found.items():
+    assert {b for b, _ in features} == {2, 3, 4, 5}
+    for (block, facet), value in features.items():
         qkv = seen[block].chunk(3, -1)
         expected = plain[block - 1] if facet == "output" else qkv["qkv".index(facet)][:, 3:]
         assert torch.equal(value, expected)
@@ -177,8 +177,8 @@ def test_a_head_learns_what_is_there(pairs, tmp_path):
     rows = table.to_dict("records")
     quiet = lambda *_: None  # noqa: E731
     cached = Cached(frozen, maps, rows[:6], 1, tmp_path / "cache", "name", quiet)
-    again = Cached(frozen, None, rows[:6], 1, tmp_path / "cache", "name", quiet)
-    assert np.array_equal(cached.tokens, again.tokens)  # nothing was read for them
+    reused = Cached(frozen, None, rows[:6], 1, tmp_path / "cache", "name", quiet)
+    assert np.array_equal(cached.tokens, reused.tokens)  # nothing was read for them
 
     def fit(source, path, stop=lambda: ""):
         torch.manual_seed(0)
@@ -190,13 +190,13 @@ def test_a_head_learns_what_is_there(pairs, tmp_path):
     steps = iter(range(100))
     with pytest.raises(Interrupted, match="ended after 26 of 60 steps"):
         fit(cached, tmp_path / "head.pt", lambda: "SIGTERM" if next(steps) == 25 else "")
-    resumed, others = fit(again, tmp_path / "head.pt")
+    resumed, others = fit(reused, tmp_path / "head.pt")
     assert others == losses
     for name, value in head.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name])
     pair = maps.read(rows[7])
-    found = predict(head.eval(), frozen, pair)
-    assert found.shape == (40, 56) and (found == pair[1]).mean() > 0.9
+    predicted = predict(head.eval(), frozen, pair)
+    assert predicted.shape == (40, 56) and (predicted == pair[1]).mean() > 0.9
 
 
 def test_bad_maps_are_named_and_refused(pairs, tmp_path):

@@ -22,7 +22,9 @@ def test_lost_equals_its_definition(grid, candidates, monkeypatch):
     out = expand(features, ways, candidates)
     unit = torch.nn.functional.normalize(features, dim=-1)
     for z, (normalised, bias) in enumerate(ways):
-        found, box = components(out.mask[:, z].numpy().reshape(6, *grid), out.seed[:, z].numpy())
+        component, box = components(
+            out.mask[:, z].numpy().reshape(6, *grid), out.seed[:, z].numpy()
+        )
         for i in range(6):
             given = (unit if normalised else features)[i].numpy()
             seed, degree, similar, expected = reference(given, grid, bias, candidates)
@@ -30,7 +32,7 @@ def test_lost_equals_its_definition(grid, candidates, monkeypatch):
             assert out.degree[i, z].tolist() == degree
             assert sorted(similar) == out.similar[i, z].nonzero().flatten().tolist()
             assert box[i].tolist() == expected
-            assert found[i].any() == (expected != [0, 0, 0, 0])
+            assert component[i].any() == (expected != [0, 0, 0, 0])
 
 
 def test_one_bright_rectangle_is_the_box():
@@ -40,24 +42,24 @@ def test_one_bright_rectangle_is_the_box():
     features[..., 0] = torch.tensor(grid.reshape(2, -1))
     features[..., 1] = 1 - features[..., 0]
     out = expand(features - torch.tensor([0.1, 0.2]), [(False, 0.0)])
-    found, box = components(out.mask[:, 0].numpy().reshape(2, 12, 16), out.seed[:, 0].numpy())
-    assert (found == grid).all()
+    component, box = components(out.mask[:, 0].numpy().reshape(2, 12, 16), out.seed[:, 0].numpy())
+    assert (component == grid).all()
     pixels = to_pixels(box, 16, np.array([[256, 192], [60, 190]]))
     assert pixels.tolist() == [[80, 48, 176, 112], [0, 128, 60, 190]]  # the second one is clipped
 
 
 def test_components_touch_by_edges_within_one_image_only():
     mask = np.array([[[1, 0], [0, 1]], [[1, 1], [0, 1]]], bool)
-    found, box = components(mask, np.array([0, 0]))
-    assert found.tolist() == [[[1, 0], [0, 0]], [[1, 1], [0, 1]]]
+    component, box = components(mask, np.array([0, 0]))
+    assert component.tolist() == [[[1, 0], [0, 0]], [[1, 1], [0, 1]]]
     assert box.tolist() == [[0, 0, 1, 1], [0, 0, 2, 2]]
     rng = np.random.default_rng(0)
     mask, seed = rng.random((20, 9, 7)) < 0.6, rng.integers(0, 63, 20)
-    found, _ = components(mask, seed)
+    component, _ = components(mask, seed)
     for i in range(20):
         labels, _ = ndimage.label(mask[i])
         number = labels.flat[seed[i]]
-        assert (found[i] == ((labels == number) & (number > 0))).all()
+        assert (component[i] == ((labels == number) & (number > 0))).all()
 
 
 def test_published_setting_wins_ties():
@@ -75,12 +77,12 @@ def test_iou_and_corloc_equal_torchvision():
     expected = boxes.box_iou(torch.tensor(a), torch.tensor(a[:7])).numpy()
     np.testing.assert_allclose(iou(a, a[:7]), expected, atol=1e-12)
     predicted, truth = a[:20].reshape(10, 2, 4), [a[i : i + 3] for i in range(10)]
-    found = located(predicted, truth)
+    hits = located(predicted, truth)
     by_hand = [
         [max(boxes.box_iou(torch.tensor(p[None]), torch.tensor(t))[0]) >= 0.5 for p in pair]
         for pair, t in zip(predicted, truth, strict=True)
     ]
-    assert found.tolist() == by_hand
-    assert found[0, 0] and not located(np.zeros((1, 4)), [a[:2]])[0]
+    assert hits.tolist() == by_hand
+    assert hits[0, 0] and not located(np.zeros((1, 4)), [a[:2]])[0]
     half = np.array([[0, 0, 10, 5]])
     assert located(half, [np.array([[0, 0, 10, 10]])])[0]  # exactly one half counts

@@ -40,29 +40,31 @@ def main(folder, delay):
         num_classes=4, drop_path_rate=0.2, drop_rate=0.1,
     )  # fmt: skip
     add_registers(model, 2)
-    kept = TrainingCheckpoint(folder / "partial" / "run", "fixed", "slow") if world.main else None
+    checkpoint = (
+        TrainingCheckpoint(folder / "partial" / "run", "fixed", "slow") if world.main else None
+    )
     trainer = Trainer(
         model, Memory(pixels.astype(np.uint8), labels), RECIPE, (0.5,) * 3, (0.5,) * 3, world,
-        kept.load() if world.main and world.size == 1 else None,
+        checkpoint.load() if world.main and world.size == 1 else None,
     )  # fmt: skip
 
     def keep(state, reason):
         if world.main:
-            kept.save(state)
+            checkpoint.save(state)
             with open(folder / "steps", "a") as handle:
                 handle.write(f"{state['done']}\n")
         time.sleep(delay)
 
     def snapshot(step, weights):
         if world.main:
-            kept.snapshot(step, weights)
+            checkpoint.snapshot(step, weights)
 
     history = trainer.run(Callbacks(keep=keep, snapshot=snapshot))
     if world.main:
-        kept.publish_snapshots(folder / "snapshots")
+        checkpoint.publish_snapshots(folder / "snapshots")
         save_weights(trainer.weights(), folder / "weights.safetensors")
         pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
-        kept.remove()
+        checkpoint.remove()
     world.leave()
 
 

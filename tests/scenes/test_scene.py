@@ -22,9 +22,9 @@ def _rays(world, size):
 def test_a_scene_depends_on_nothing_but_its_arguments():
     first = render(1, 4)
     render(1, 5)
-    again = render(1, 4)
+    repeated = render(1, 4)
     for name in ("image", "instance", "segmentation", "depth", "boxes"):
-        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+        np.testing.assert_array_equal(getattr(first, name), getattr(repeated, name))
     assert not np.array_equal(first.image, render(1, 5).image)
     assert not np.array_equal(first.image, render(2, 4).image)
 

@@ -78,9 +78,9 @@ def test_two_nodes_meet(slurm_job, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("PYTHONPATH", "workflow_scripts")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    said = []
-    assert launch([*torchrun(1, 2, 1), str(program)], said.append) == (0, "")
-    assert said == ["3 of 2, 2 nodes, job 7"]
+    written = []
+    assert launch([*torchrun(1, 2, 1), str(program)], written.append) == (0, "")
+    assert written == ["3 of 2, 2 nodes, job 7"]
 
 
 def test_the_first_complaint_is_the_reason():
@@ -89,13 +89,13 @@ def test_the_first_complaint_is_the_reason():
     script = (
         "import sys\nfor x in sys.argv[1:]: print('[train a/b/c]', x, file=sys.stderr)\nexit(1)"
     )
-    said = []
-    assert launch([sys.executable, "-c", script, *lines], said.append) == (1, lines[1])
-    assert said == lines
+    written = []
+    assert launch([sys.executable, "-c", script, *lines], written.append) == (1, lines[1])
+    assert written == lines
 
 
 @pytest.mark.parametrize(
-    "status, said, kind, message",
+    "status, output, kind, message",
     [
         (1, "stopped: SIGTERM: ended after 3 of 9 updates", Interrupted, "^SIGTERM: ended"),
         (1, "error: superseded: a/b/c: another job", Superseded, "^a/b/c: another job"),
@@ -104,9 +104,9 @@ def test_the_first_complaint_is_the_reason():
     ],
 )
 def test_what_the_processes_said_decides_how_the_job_ends(
-    status, said, kind, message, monkeypatch, tmp_path
+    status, output, kind, message, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(train, "launch", lambda *_: (status, said))
+    monkeypatch.setattr(train, "launch", lambda *_: (status, output))
     with pytest.raises(kind, match=message):
         train.distribute({"partial": str(tmp_path / "x")}, "train a/b/c", 4, 2, 1)
     task = json.loads((tmp_path / "x-task.json").read_text())

@@ -63,9 +63,9 @@ def test_learns_and_repeats():
         net = model()
         history = train(net, epochs=12)
         runs.append((history, net.state_dict()))
-    (first, weights), (second, again) = runs
+    (first, weights), (second, repeated) = runs
     assert first == second
-    assert all(torch.equal(weights[k], again[k]) for k in weights)
+    assert all(torch.equal(weights[k], repeated[k]) for k in weights)
     assert first[-1]["loss"] < first[0]["loss"] and first[-1]["top1"] == 100
 
 
@@ -126,9 +126,9 @@ def test_near_its_time_limit_it_saves_and_the_next_attempt_goes_on(monkeypatch):
     with pytest.raises(Interrupted, match="the time limit is near"):
         Trainer(model(), data(), recipe, *SCALE).run(Callbacks(stop=stop, keep=keep))
     assert saved["done"] == 1 and saved["reason"] == "the time limit is near"
-    successor = Trainer(again := model(), data(), recipe, *SCALE, state=saved)
+    successor = Trainer(resumed := model(), data(), recipe, *SCALE, state=saved)
     assert successor.run() == history
-    assert all(torch.equal(v, again.state_dict()[k]) for k, v in whole.state_dict().items())
+    assert all(torch.equal(v, resumed.state_dict()[k]) for k, v in whole.state_dict().items())
 
 
 def run_program(folder, delay=0, kill_after=None, processes=1):
@@ -184,9 +184,9 @@ def test_killed_and_resumed_gives_the_same_weights(undisturbed, tmp_path):
 def test_two_processes_train_as_one(undisturbed, tmp_path):
     """Sharing the micro-batches changes nothing but the order of sums."""
     folder = run_program(tmp_path / "two", processes=2)
-    one, two = (pd.read_csv(f / "history.csv") for f in (undisturbed, folder))
-    np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-4)
-    np.testing.assert_allclose(two["patch_norm"], one["patch_norm"], rtol=1e-4)
+    single, double = (pd.read_csv(f / "history.csv") for f in (undisturbed, folder))
+    np.testing.assert_allclose(double["loss"], single["loss"], rtol=1e-4)
+    np.testing.assert_allclose(double["patch_norm"], single["patch_norm"], rtol=1e-4)
     a, b = (load_file(f / "weights.safetensors") for f in (undisturbed, folder))
     assert all(torch.allclose(a[k], b[k], atol=2e-4) for k in a)
 
@@ -219,11 +219,11 @@ def test_augmented_files_do_not_depend_on_workers(tmp_path):
     geometry = Geometry.evaluation(32, 0.9, "bicubic")
     paths = [ImageLocation(str(path)) for path in paths]
     sources = [Files(paths, np.arange(16) % 2, geometry, workers) for workers in (0, 2)]
-    one, two = ([b.pixels for b in source.training(plan, 0)] for source in sources)
-    assert len(one) == plan.total == 4 and one[0].shape == (8, 32, 32, 3)
-    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    pixels, parallel = ([b.pixels for b in source.training(plan, 0)] for source in sources)
+    assert len(pixels) == plan.total == 4 and pixels[0].shape == (8, 32, 32, 3)
+    assert all(torch.equal(a, b) for a, b in zip(pixels, parallel, strict=True))
     late = [b.pixels for b in sources[0].training(plan, 3)]
-    assert torch.equal(late[0], one[3]) and not torch.equal(one[0], one[2])
+    assert torch.equal(late[0], pixels[3]) and not torch.equal(pixels[0], pixels[2])
     history = train(model(), Files(paths, np.arange(16) % 2, Geometry(16, 16), 0), lr=1.0e-4,
                     augment={"hflip": 0.5}, validation=0.25)  # fmt: skip
     assert np.isfinite(history[-1]["loss"]) and history[-1]["top1"] >= 0

@@ -61,9 +61,9 @@ def main(spec, base, recipe, images, device, workers, partial, outputs, code):
         spec=spec, recipe=recipe, data=data, code=code,
         base=read_receipt(base["card"])["sha256"] if base else None,
     )  # fmt: skip
-    kept = TrainingCheckpoint(partial, mark, spec["name"]) if world.main else None
-    folder = world.share(kept and str(kept.folder))
-    state = kept.load() if world.main else _load(folder)
+    checkpoint = TrainingCheckpoint(partial, mark, spec["name"]) if world.main else None
+    folder = world.share(checkpoint and str(checkpoint.folder))
+    state = checkpoint.load() if world.main else _load(folder)
     trained = freeze(model, recipe.frozen_blocks)
     trainer = Trainer(model, source, recipe, spec["mean"], spec["std"], world, state)
     total = trainer.plan.total
@@ -84,7 +84,7 @@ def main(spec, base, recipe, images, device, workers, partial, outputs, code):
 
     def keep(state, reason):
         if world.main:
-            kept.save(state)
+            checkpoint.save(state)
             write_history(state["history"], outputs["history"])
             write_curve(state["history"])
         if reason:
@@ -96,11 +96,11 @@ def main(spec, base, recipe, images, device, workers, partial, outputs, code):
 
     def snapshot(step, weights):
         if world.main:
-            kept.snapshot(step, weights)
+            checkpoint.snapshot(step, weights)
 
     history = trainer.run(Callbacks(stop, keep, snapshot, report))
     if world.main:
-        kept.publish_snapshots(outputs["snapshots"])
+        checkpoint.publish_snapshots(outputs["snapshots"])
         write_history(history, outputs["history"])
         save_weights(trainer.weights(), outputs["weights"])
         write_receipt(
@@ -111,7 +111,7 @@ def main(spec, base, recipe, images, device, workers, partial, outputs, code):
             updates=total, images=len(source.labels), precision=precision_name(world.device),
             devices=world.size, **watch.facts(),
         )  # fmt: skip
-        kept.remove()
+        checkpoint.remove()
     world.leave()
 
 
@@ -198,10 +198,10 @@ def distribute(arguments, label, threads, processes, nodes):
     task = folder / f"{Path(arguments['partial']).name}-task.json"
     write_text(task, json.dumps({"label": label, "threads": own, "arguments": arguments}))
     command = torchrun(processes, nodes, threads)
-    status, said = launch([*command, __file__, str(task)], log.info)
-    if said.startswith("stopped: "):
-        raise Interrupted(said.removeprefix("stopped: "))
-    reason = said.removeprefix("error: ") or f"torchrun ended with status {status}"
+    status, message = launch([*command, __file__, str(task)], log.info)
+    if message.startswith("stopped: "):
+        raise Interrupted(message.removeprefix("stopped: "))
+    reason = message.removeprefix("error: ") or f"torchrun ended with status {status}"
     if reason.startswith(TAKEN):
         raise Superseded(reason.removeprefix(TAKEN))
     if status:

@@ -73,8 +73,8 @@ def expected_depth(weight: Tensor, bins: Tensor) -> Tensor:
 
 def scale_invariant(depth: Tensor, target: Tensor, warm_up: bool = False) -> Tensor:
     """sqrt(var(g) + 0.15 mean(g)^2) of g = log depth - log target, where there is a target > 0."""
-    there = target > 0
-    g = torch.log(depth[there] + 1e-3) - torch.log(target[there] + 1e-3)
+    valid = target > 0
+    g = torch.log(depth[valid] + 1e-3) - torch.log(target[valid] + 1e-3)
     if g.numel() < 2:
         return depth.sum() * 0
     spread = 0 if warm_up else g.var()

@@ -208,11 +208,11 @@ def predict(head: nn.Module, task: FrozenBackbone, pair: Pair) -> np.ndarray:
     for start in range(0, len(places), task.batch):
         part = places[start : start + task.batch]
         crops = [image[t : t + height, left : left + width] for t, left in part]
-        found = task.upsampled(head(task.lay(*task.tokens(crops))))
+        scores = task.upsampled(head(task.lay(*task.tokens(crops))))
         if total is None:
-            total = found.new_zeros(found.shape[1], *image.shape[:2])
-        for (t, left), one in zip(part, found, strict=True):
-            total[:, t : t + height, left : left + width] += one
+            total = scores.new_zeros(scores.shape[1], *image.shape[:2])
+        for (t, left), crop in zip(part, scores, strict=True):
+            total[:, t : t + height, left : left + width] += crop
             count[t : t + height, left : left + width] += 1
     full = F.interpolate((total / count)[None], pair[1].shape, mode="bilinear", align_corners=False)
     return head.finish(full)[0].cpu().numpy()

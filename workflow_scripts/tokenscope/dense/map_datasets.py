@@ -88,15 +88,15 @@ class Maps:
 
     def _facts(self, row: dict) -> dict:
         image, target = self.read(row)
-        there = target > 0 if self.depth else target != IGNORE
-        if not there.any():
+        valid = target > 0 if self.depth else target != IGNORE
+        if not valid.any():
             raise StudyError(f"{row['target']}: not one pixel counts; remove the image")
         if self.depth:
-            total = np.array([target.sum(dtype=np.float64), there.sum()])
+            total = np.array([target.sum(dtype=np.float64), valid.sum()])
         else:
-            total = np.bincount(target[there], minlength=self.classes)
+            total = np.bincount(target[valid], minlength=self.classes)
         return {
-            "height": image.shape[0], "width": image.shape[1], "valid": float(there.mean()),
+            "height": image.shape[0], "width": image.shape[1], "valid": float(valid.mean()),
             "sha256": self._digest(row), "total": total,
         }  # fmt: skip
 
@@ -231,9 +231,9 @@ def _map(path: Path) -> np.ndarray:
 
 def _first(rows: list[tuple], most: int) -> list[tuple]:
     """At most so many of each split, spread evenly."""
-    kept = []
+    spread = []
     for split in ("train", "test"):
         those = [row for row in rows if row[-1] == split]
         places = np.linspace(0, len(those) - 1, min(most, len(those))).round().astype(int)
-        kept += [those[i] for i in places]
-    return kept
+        spread += [those[i] for i in places]
+    return spread

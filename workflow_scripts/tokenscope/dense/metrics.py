@@ -7,8 +7,8 @@ from tokenscope.dense.map_datasets import IGNORE
 
 def areas(predicted: np.ndarray, target: np.ndarray, classes: int) -> np.ndarray:
     """Pixels of one image by class: in both, predicted, true; int64 (3, classes)."""
-    there = target != IGNORE
-    predicted, target = predicted[there].astype(np.int64), target[there].astype(np.int64)
+    valid = target != IGNORE
+    predicted, target = predicted[valid].astype(np.int64), target[valid].astype(np.int64)
     both = np.bincount(target[predicted == target], minlength=classes)
     return np.stack([
         both, np.bincount(predicted, minlength=classes), np.bincount(target, minlength=classes),
@@ -21,15 +21,15 @@ def depth_errors(predicted: np.ndarray, target: np.ndarray) -> dict[str, float]:
     rmse, abs_rel (mean |error| / target), delta1 (percent of pixels with a ratio below 1.25), and
     squared and pixels, from which errors over all pixels of a set are summed.
     """
-    there = target > 0
-    p, t = predicted[there].astype(np.float64), target[there].astype(np.float64)
+    valid = target > 0
+    p, t = predicted[valid].astype(np.float64), target[valid].astype(np.float64)
     squared = np.square(p - t)
     return {
         "rmse": float(np.sqrt(squared.mean())),
         "abs_rel": float((np.abs(p - t) / t).mean()),
         "delta1": float(100 * (np.maximum(p / t, t / p) < 1.25).mean()),
         "squared": float(squared.sum()),
-        "pixels": int(there.sum()),
+        "pixels": int(valid.sum()),
     }
 
 

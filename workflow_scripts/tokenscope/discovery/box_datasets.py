@@ -65,9 +65,9 @@ def index(source: dict, threads: int = 4) -> tuple[pd.DataFrame, pd.DataFrame, d
                 f"{where} has {width} x {height} pixels, its annotation says "
                 f"{entry['size'][0]} x {entry['size'][1]}: they do not belong together"
             )
-        kept = _within(entry["boxes"], width, height, where, left_out)
-        boxes += [(where, *box) for box in kept]
-        images.append((where, where, width, height, digest, len(kept)))
+        inside = _within(entry["boxes"], width, height, where, left_out)
+        boxes += [(where, *box) for box in inside]
+        images.append((where, where, width, height, digest, len(inside)))
     left_out["images_without_box"] = sum(row[-1] == 0 for row in images)
     columns = ["image_id", "path", "width", "height", "sha256", "boxes"]
     return (
@@ -101,7 +101,7 @@ def _facts(path: Path) -> tuple[int, int, str]:
 
 
 def _within(boxes, width: int, height: int, where: str, left_out: dict) -> list[tuple]:
-    kept = []
+    inside = []
     for box in boxes:
         left, top, right, bottom = box
         outside = max(-left, -top, right - width, bottom - height)
@@ -113,10 +113,10 @@ def _within(boxes, width: int, height: int, where: str, left_out: dict) -> list[
         left, top = max(left, 0), max(top, 0)
         right, bottom = min(right, width), min(bottom, height)
         if right > left and bottom > top:
-            kept.append((left, top, right, bottom))
+            inside.append((left, top, right, bottom))
         else:
             left_out["boxes_without_area"] += 1
-    return kept
+    return inside
 
 
 def _voc(source: dict, left_out: dict) -> Iterable[Listed]:
@@ -197,14 +197,14 @@ def _chosen(names: dict, file: Path) -> dict:
 
 def _table(source: dict, left_out: dict) -> Iterable[Listed]:
     """A CSV file ``boxes`` with file, left, top, right, bottom: a row a box; no corners: no box."""
-    found: dict[str, list] = defaultdict(list)
+    boxes_of: dict[str, list] = defaultdict(list)
     try:
         with open(source["boxes"], newline="") as handle:
             reader = csv.DictReader(handle)
             if missing := {"file", *CORNERS} - set(reader.fieldnames or ()):
                 raise StudyError(f"{source['boxes']}: the columns {sorted(missing)} are missing")
             for row in reader:
-                boxes = found[row["file"]]
+                boxes = boxes_of[row["file"]]
                 if any(row[corner] for corner in CORNERS):
                     try:
                         boxes.append(tuple(float(row[corner]) for corner in CORNERS))
@@ -214,7 +214,7 @@ def _table(source: dict, left_out: dict) -> Iterable[Listed]:
                         ) from None
     except FileNotFoundError:
         raise StudyError(f"discovery: {source['boxes']} does not exist (sets, boxes)") from None
-    for path, boxes in sorted(found.items()):
+    for path, boxes in sorted(boxes_of.items()):
         yield Listed(path=path, boxes=boxes)
 
 

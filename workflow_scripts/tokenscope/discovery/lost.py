@@ -134,14 +134,14 @@ def components(mask: np.ndarray, seed: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """
     labels, _ = ndimage.label(mask, _CROSS)
     number = labels.reshape(len(mask), -1)[np.arange(len(mask)), seed]
-    found = (labels == number[:, None, None]) & (number > 0)[:, None, None]
+    component = (labels == number[:, None, None]) & (number > 0)[:, None, None]
     box = np.zeros((len(mask), 4), np.int64)
     for axis, first in ((1, 0), (2, 1)):  # over rows: columns, left and right
-        line = found.any(axis)
+        line = component.any(axis)
         box[:, first] = line.argmax(1)
         box[:, first + 2] = line.shape[1] - line[:, ::-1].argmax(1)
     box[number == 0] = 0
-    return found, box
+    return component, box
 
 
 def to_pixels(box: np.ndarray, patch: int, size: np.ndarray) -> np.ndarray:

@@ -158,13 +158,13 @@ class Discoverer:
         mask, seed, degree = (value.numpy() for value in values)
         count, settings = seed.shape
         grid = (size[0] // self.patch, size[1] // self.patch)
-        found, box = components(mask.reshape(-1, *grid), seed.ravel())
+        component, box = components(mask.reshape(-1, *grid), seed.ravel())
         pixels = to_pixels(box, self.patch, native.repeat(settings, 0))
         return {
             "box": pixels.reshape(count, settings, 4).astype(np.float32),
             "seed": seed.astype(np.int32),
             "degree": degree.astype(np.int32),
-            "area": found.sum((1, 2)).reshape(count, settings).astype(np.int32),
+            "area": component.sum((1, 2)).reshape(count, settings).astype(np.int32),
         }
 
     def submit(self, pool, images: list[np.ndarray], size: tuple[int, int]) -> Future:

@@ -85,8 +85,8 @@ class Trainer:
         self.source, self.recipe, device = source, recipe, self.world.device
         labels = np.asarray(source.labels)
         check_labels(labels, model.num_classes)
-        kept, self.held = split(len(labels), recipe)
-        self.plan = UpdatePlan(recipe, kept, self.world.rank, self.world.size)
+        trained, self.held = split(len(labels), recipe)
+        self.plan = UpdatePlan(recipe, trained, self.world.rank, self.world.size)
         if late := [s for s in recipe.snapshots if not 0 <= s <= self.plan.total]:
             raise StudyError(
                 f"snapshots after {late} updates, the training has {self.plan.total} "
