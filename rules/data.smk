@@ -42,7 +42,7 @@ rule index:
         mem_mb=megabytes("index"),
         runtime=minutes("index"),
     params:
-        source=lambda w: STUDY.source(w.dataset),
+        source=lambda w: STUDY.layout(w.dataset),
         code=code("data/index.py"),
     script:
         "../workflow_scripts/data/index.py"
@@ -66,7 +66,7 @@ rule sample:
         mem_mb=megabytes("sample"),
         runtime=minutes("sample"),
     params:
-        source=lambda w: STUDY.source(w.dataset),
+        source=lambda w: STUDY.layout(w.dataset),
         images=lambda w: STUDY.datasets[w.dataset]["images"],
         seed=lambda w: STUDY.datasets[w.dataset]["seed"],
         on_bad_image=lambda w: STUDY.datasets[w.dataset].get("on_bad_image", "fail"),

@@ -20,7 +20,7 @@ rule index_targets:
         mem_mb=megabytes("index_targets"),
         runtime=minutes("index_targets"),
     params:
-        source=lambda w: DENSE.source(w.dataset),
+        source=lambda w: DENSE.layout(w.dataset),
         code=code("dense/index_targets.py"),
     script:
         "../workflow_scripts/dense/index_targets.py"
@@ -51,7 +51,7 @@ rule dense_head:
         mem_mb=megabytes("dense_head"),
         runtime=minutes("dense_head"),
     params:
-        source=lambda w: DENSE.source(w.dataset),
+        source=lambda w: DENSE.layout(w.dataset),
         spec=lambda w: row_of(w).spec,
         settings=lambda w: DENSE.settings(w.dataset),
         seed=lambda w: config["dense"]["seed"],
@@ -131,7 +131,7 @@ use rule discovery_pairs as dense_pairs with:
         f"{RESULTS}/logs/dense_pairs/all.log",
     params:
         who=[STUDY.who(row, name) for name in DENSE.sets for row in DENSE.rows]
-        + [STUDY.who(row, name) for name in config["analyse"] for row in STUDY.chosen],
+        + [STUDY.who(row, name) for name in config["analyse"] for row in STUDY.backbones],
         claim="dense",
         statistics=config["statistics"],
         code=code("tables/pairs.py"),

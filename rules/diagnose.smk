@@ -56,7 +56,7 @@ rule diagnosis_page:
                 PATHS.measure("registers", SEEN, row.family, row.size) for row in STUDY.diagnosed
             )
         ),
-        neurons=[STUDY.neurons_of(row) for row in STUDY.diagnosed if row in STUDY.searched],
+        neurons=[STUDY.neurons_of(row) for row in STUDY.diagnosed if row in STUDY.testtime_bases],
         probes=probed(
             PATHS.measure("probes", BANK, BACKBONE),
             [row for row in STUDY.diagnosed if row in STUDY.probing.rows],

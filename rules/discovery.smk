@@ -21,7 +21,7 @@ rule index_boxes:
         mem_mb=megabytes("index_boxes"),
         runtime=minutes("index_boxes"),
     params:
-        source=lambda w: DISCOVERY.source(w.dataset),
+        source=lambda w: DISCOVERY.layout(w.dataset),
         code=code("discovery/index_boxes.py"),
     script:
         "../workflow_scripts/discovery/index_boxes.py"
@@ -49,7 +49,7 @@ rule discover:
         runtime=minutes("discover"),
     params:
         spec=lambda w: row_of(w).spec,
-        root=lambda w: DISCOVERY.source(w.dataset)["path"],
+        root=lambda w: DISCOVERY.layout(w.dataset)["path"],
         sweep=lambda w: {
             key: config["discovery"][key]
             for key in ("blocks", "facets", "normalise", "biases", "candidates")
@@ -136,7 +136,7 @@ rule discovery_maps:
         runtime=minutes("discovery_maps"),
     params:
         spec=lambda w: row_of(w).spec,
-        root=lambda w: DISCOVERY.source(w.dataset)["path"],
+        root=lambda w: DISCOVERY.layout(w.dataset)["path"],
         candidates=lambda w: config["discovery"]["candidates"],
         device=config["device"],
         code=code("discovery/discovery_maps.py"),

@@ -28,7 +28,7 @@ def over(pattern):
     return [
         pattern.format(dataset=name, family=row.family, size=row.size, registers=row.registers)
         for name in config["analyse"]
-        for row in STUDY.chosen
+        for row in STUDY.backbones
     ]
 
 
@@ -113,7 +113,7 @@ def all_receipts(wildcards=None):
     return [
         receipt
         for name in config["analyse"]
-        for row in STUDY.chosen
+        for row in STUDY.backbones
         for receipt in STUDY.token_receipts(name, row)
     ]
 
@@ -138,7 +138,7 @@ def maps_of(wildcards):
     view = MAPS[wildcards.get("figure", "fig1_attention")]["view"]
     return [
         PATHS.figure_data("maps", wildcards.dataset, row.key, f"{view}.nc")
-        for row in STUDY.chosen
+        for row in STUDY.backbones
         if row.family == wildcards.family
     ]
 

@@ -65,7 +65,7 @@ rule report:
         config={k: v for k, v in config.items() if k not in contents.SWITCHES},
         plan={name: [table.who, table.parts] for name, table in PLAN.items()},
         figures=PAGES,
-        sizes={row.key: row.arch.params for row in STUDY.chosen},
+        sizes={row.key: row.arch.params for row in STUDY.backbones},
         figures_mb=config["report"]["figures_mb"],
         code=code("report/report.py"),
     script:

@@ -59,7 +59,7 @@ use rule gather as gather_controls with:
 # What every table rests on: weights, data config, images used and images skipped.
 rule provenance:
     input:
-        cards=expand(PATHS.card("{key}"), key=[row.key for row in STUDY.chosen]),
+        cards=expand(PATHS.card("{key}"), key=[row.key for row in STUDY.backbones]),
         receipts=all_receipts(),
         samples=expand(PATHS.receipt("sample", "{name}"), name=config["analyse"]),
     output:

@@ -69,7 +69,9 @@ rule attach:
 rule compare:
     input:
         lambda w: [
-            r for row in STUDY.kin(w.family, w.size) for r in STUDY.token_receipts(w.dataset, row)
+            r
+            for row in STUDY.of_size(w.family, w.size)
+            for r in STUDY.token_receipts(w.dataset, row)
         ],
     output:
         PATHS.measure("registers", "{dataset}", "{family}", "{size}"),
@@ -90,7 +92,7 @@ rule compare:
                 STUDY.token_receipts(w.dataset, row),
                 row.base_key.split("/")[2],
             )
-            for row in STUDY.kin(w.family, w.size)
+            for row in STUDY.of_size(w.family, w.size)
         ],
         objects=lambda w: STUDY.objects(w.dataset, w.family, w.size),
         outliers=config["outliers"],
@@ -148,5 +150,5 @@ rule testtime:
         expand(PATHS.figure("{dataset}/registers"), dataset=config["analyse"]),
         [
             PATHS.figure(f"{config['testtime']['dataset']}/testtime_maps/{row.key}")
-            for row in STUDY.searched
+            for row in STUDY.testtime_bases
         ],

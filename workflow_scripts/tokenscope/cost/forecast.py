@@ -120,7 +120,7 @@ def warnings(forecast: Totals, study: Study, plausible: list | None) -> list[str
     reasons = []
     if missing := [c for c in ("claim4", "claim5") if c not in claims]:
         reasons.append(f"{' and '.join(missing)} (probes, heads) are not in it")
-    if not any(row.arch.input_size >= 518 for row in study.chosen):
+    if not any(row.arch.input_size >= 518 for row in study.backbones):
         reasons.append("no backbone is read at 518 pixels, the native size of DINOv2")
     images = max(study.planned_images(name) for name in study.config["analyse"])
     if images < 50_000:

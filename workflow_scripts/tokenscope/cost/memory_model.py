@@ -1,4 +1,4 @@
-"""How much host memory each job asks for: the counterpart of :mod:`tokenscope.cost.time_model`.
+"""Memory: how much of the host's each job asks for, beside :mod:`tokenscope.cost.time_model`.
 
 ``MEMORY`` has a line for each rule: a function that gives megabytes, libraries included. Formulas
 of one kind of content are in :mod:`tokenscope.study.flops`.
@@ -65,7 +65,7 @@ def _held(bytes_per_token: Callable[[Job], float]) -> Callable[[Job], float]:
 
 def _kin(job: Job) -> float:
     """The norms of all register counts of one size."""
-    rows = job.study.kin(job.wildcards["family"], job.wildcards["size"])
+    rows = job.study.of_size(job.wildcards["family"], job.wildcards["size"])
     values = sum(
         flops.tokens_per_image(r.arch, r.arch.input_size)
         * (2 * r.arch.depth + r.arch.prefix_tokens)

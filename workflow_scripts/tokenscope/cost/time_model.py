@@ -1,4 +1,6 @@
-"""What each job is expected to take: one model, behind both the requests and the forecast.
+"""Time: the seconds each job is expected to take, and the bytes it leaves behind.
+
+One model, behind both the requests and the forecast.
 
 ``MODEL`` has a line for each rule whose cost follows from the study: a function that gives seconds
 on one machine of the kind the study names, and one that gives the bytes the job leaves behind. A

@@ -37,7 +37,7 @@ class PlannedTable:
 def tables(study) -> dict[str, PlannedTable]:
     """Every table of tidy rows by name, those that are about nothing in this study included."""
     config, measure = study.config, study.paths.measure
-    analysed = [(name, row) for name in config["analyse"] for row in study.chosen]
+    analysed = [(name, row) for name in config["analyse"] for row in study.backbones]
 
     def files(pairs, kind):
         return [measure(kind, name, row.key) for name, row in pairs]
@@ -162,9 +162,9 @@ def figures(study, figure: dict) -> list[str]:
         "once": [{}],
         "analyse": analysed,
         "families": [{**one, "family": name} for one in analysed for name in study.families],
-        "backbones": [{**one, **_names(row)} for one in analysed for row in study.chosen],
+        "backbones": [{**one, **_names(row)} for one in analysed for row in study.backbones],
         "trained": analysed if study.trained else [],
-        "searched": [{"dataset": searched, **_names(row)} for row in study.searched],
+        "searched": [{"dataset": searched, **_names(row)} for row in study.testtime_bases],
         "bank": [{"dataset": bank}] if study.probing.rows else [],
         "varied": [{"dataset": bank}] if study.probing.varied else [],
         "heads": [{"dataset": test}] if test else [],

@@ -17,7 +17,7 @@ def diagnosed(study) -> list[zoo.Backbone]:
         return []
     if asked["dataset"] not in study.config["analyse"]:
         raise StudyError(f"diagnose: dataset: '{asked['dataset']}' is not among analyse")
-    known = {row.key: row for row in study.chosen}
+    known = {row.key: row for row in study.backbones}
     for key in asked["backbones"]:
         if key not in known:
             raise StudyError(

@@ -1,4 +1,4 @@
-"""What a forward pass costs: operations and bytes, from the facts of an architecture alone.
+"""FLOPs and bytes of one forward pass, from the facts of an architecture alone.
 
 Pure arithmetic, because Snakemake asks for it while it builds the graph.
 """

@@ -1,4 +1,6 @@
-"""What claim 5 asks of a study: which backbones, how they are shown their images, which heads.
+"""Claim 5, the config's section ``heads``: which backbones, which views of images, which heads.
+
+Classification after DINOv2's own evaluation (https://arxiv.org/abs/2304.07193).
 
 Like the study itself asked while Snakemake builds the graph: pure arithmetic and small files.
 """
@@ -79,7 +81,7 @@ class Heads:
                 f"has '{study.classes(self.test)}': a head of one cannot be tested on the other"
             )
         for key in ("backbones", "retrain"):
-            zoo.check_patterns(f"heads: {key}", self.settings[key], study.chosen)
+            zoo.check_patterns(f"heads: {key}", self.settings[key], study.backbones)
 
     @cached_property
     def _released(self) -> list[ReleasedHead]:
@@ -107,7 +109,7 @@ class Heads:
 
     def retrained(self, row: Backbone, view: str) -> bool:
         """Whether heads are trained here on the features of a backbone under a view."""
-        wanted = zoo.chosen(row.key, self.settings["retrain"])
+        wanted = zoo.matches(row.key, self.settings["retrain"])
         return bool(self.train) and wanted and view in self.settings["train_views"]
 
     def own(self, row: Backbone) -> bool:
@@ -132,7 +134,7 @@ class Heads:
         """Every backbone under every view that a head is tested with."""
         if not self.settings:
             return []
-        rows = zoo.matching(self.study.chosen, self.settings["backbones"])
+        rows = zoo.matching(self.study.backbones, self.settings["backbones"])
         return [(row, view) for row in rows for view in self.views(row)]
 
     def head(self, row: Backbone, layers: int) -> dict:

@@ -1,4 +1,6 @@
-"""Object discovery and dense tasks as a study's config describes them: which sets, which backbones.
+"""The config's sections ``discovery`` and ``dense``: which data sets, which backbones.
+
+Object discovery by LOST (https://arxiv.org/abs/2109.14279); linear heads for classes and depth.
 
 Pure arithmetic, because Snakemake asks for it while it builds the graph.
 """
@@ -24,11 +26,11 @@ class PatchTask:
         self.study, self.section = study, section
         self.config = study.config.get(section) or {}
         self.sets = self.config.get("sets", {})
-        for name, source in self.sets.items():
-            scenes = study.datasets.get(source.get("dataset", ""), {})
-            if source["layout"] == "scenes" and scenes.get("type") != "scenes":
+        for name, entry in self.sets.items():
+            scenes = study.datasets.get(entry.get("dataset", ""), {})
+            if entry["layout"] == "scenes" and scenes.get("type") != "scenes":
                 raise StudyError(
-                    f"{section}: {name}: dataset '{source.get('dataset', '')}' is no data set of "
+                    f"{section}: {name}: dataset '{entry.get('dataset', '')}' is no data set of "
                     "type scenes of this study"
                 )
         if self.sets and not self.rows:
@@ -37,24 +39,24 @@ class PatchTask:
     @cached_property
     def rows(self) -> list[Backbone]:
         """The study's backbones that take part; controls only when they are named."""
-        return zoo.matching(self.study.chosen, self.config.get("backbones", []))
+        return zoo.matching(self.study.backbones, self.config.get("backbones", []))
 
     @property
     def names(self) -> str:
         """The data sets as a regular expression for the wildcard ``dataset``."""
         return "|".join(self.sets) or "-"
 
-    def source(self, name: str) -> dict:
+    def layout(self, name: str) -> dict:
         """A set's entry, with the folder and the ground truth of rendered scenes filled in."""
-        source = dict(self.sets[name])
-        if source["layout"] == "scenes":
-            source["path"] = self.study.image_root(source["dataset"])
-            source["truth"] = self.study.paths.data(source["dataset"], "truth.zarr")
-        return source
+        entry = dict(self.sets[name])
+        if entry["layout"] == "scenes":
+            entry["path"] = self.study.image_root(entry["dataset"])
+            entry["truth"] = self.study.paths.data(entry["dataset"], "truth.zarr")
+        return entry
 
     def made_here(self, name: str) -> list[str]:
         """Inputs of a set that the study makes itself."""
-        return [self.source(name)["truth"]] if self.sets[name]["layout"] == "scenes" else []
+        return [self.layout(name)["truth"]] if self.sets[name]["layout"] == "scenes" else []
 
     def over(self, pattern: str) -> list[str]:
         """The pattern for every set and backbone of the section."""
@@ -66,17 +68,17 @@ class PatchTask:
 
     def planned_images(self, name: str) -> int:
         """Images to plan with; 'all' is known only once the set is indexed."""
-        source = self.sets[name]
-        if source["layout"] == "scenes" and source.get("images", "all") == "all":
-            return self.study.planned_images(source["dataset"])
-        count = source.get("images" if self.section == "discovery" else "images_at_most", "all")
+        entry = self.sets[name]
+        if entry["layout"] == "scenes" and entry.get("images", "all") == "all":
+            return self.study.planned_images(entry["dataset"])
+        count = entry.get("images" if self.section == "discovery" else "images_at_most", "all")
         return TYPICAL_IMAGES if count == "all" else count
 
     def side(self, name: str) -> int:
         """Pixels along a side of a set's images, to plan with."""
-        source = self.sets[name]
-        if source["layout"] == "scenes":
-            return self.study.datasets[source["dataset"]].get("size", 160)
+        entry = self.sets[name]
+        if entry["layout"] == "scenes":
+            return self.study.datasets[entry["dataset"]].get("size", 160)
         return TYPICAL_SIDE
 
     def listing_mb(self, name: str) -> int:
@@ -101,10 +103,10 @@ class PatchTask:
 
     def settings(self, name: str) -> dict:
         """How the head of a dense set is trained: the task's settings, and the set's own."""
-        source = self.sets[name]
-        own = {k: source[k] for k in ("nearest", "farthest") if k in source}
-        depth = {"nearest": 1e-3, "farthest": 10.0, **own} if source["task"] == "depth" else {}
-        return {**self.config[source["task"]], **depth}
+        entry = self.sets[name]
+        own = {k: entry[k] for k in ("nearest", "farthest") if k in entry}
+        depth = {"nearest": 1e-3, "farthest": 10.0, **own} if entry["task"] == "depth" else {}
+        return {**self.config[entry["task"]], **depth}
 
     def head_seconds(self, name: str, row: Backbone, speed: float) -> float:
         """Expected seconds of training and testing one head."""

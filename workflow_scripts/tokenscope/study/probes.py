@@ -1,4 +1,6 @@
-"""What claim 4 asks of a study: whose tokens are probed, on which data set, with which draw.
+"""Claim 4, the config's section ``probes``: whose tokens, of which data set, with which draw.
+
+The probes of "Vision Transformers Need Registers" (https://arxiv.org/abs/2309.16588), Tables 1-3.
 
 Like the study itself asked while Snakemake builds the graph: pure arithmetic.
 """
@@ -31,15 +33,15 @@ class Probing:
                 have = ", ".join(known)
                 raise StudyError(f"probes: {key}: '{self.settings[key]}' is not one of: {have}")
         varied = self.settings["sensitivity"]["backbones"]
-        zoo.check_patterns("probes: backbones", self.settings["backbones"], study.chosen)
-        zoo.check_patterns("probes: sensitivity: backbones", varied, study.chosen)
+        zoo.check_patterns("probes: backbones", self.settings["backbones"], study.backbones)
+        zoo.check_patterns("probes: sensitivity: backbones", varied, study.backbones)
         if abs(sum(self.settings["split"]) - 1) > 1e-6:
             raise StudyError(f"probes: split: {self.settings['split']} does not add up to 1")
 
     @cached_property
     def rows(self) -> list[Backbone]:
         """The backbones whose tokens are probed; none without the section."""
-        return zoo.matching(self.study.chosen, self.settings.get("backbones", []))
+        return zoo.matching(self.study.backbones, self.settings.get("backbones", []))
 
     @cached_property
     def _keys(self) -> set[str]:

@@ -181,19 +181,19 @@ def expand(grids: dict[str, dict], bases: dict[str, dict]) -> dict[str, dict]:
         if start and start not in bases:
             near = ", ".join(difflib.get_close_matches(start, bases, n=3, cutoff=0.3))
             raise StudyError(f"training: {family}: from '{start}' is no backbone; closest: {near}")
-        source = bases[start] if start else {}
+        base = bases[start] if start else {}
         for values in product(*axes.values()):
             chosen = dict(zip(axes, values, strict=True))
             name = "-".join([family, *(f"{SHORT.get(k, k)}{v:g}" for k, v in chosen.items())])
             for count in grid["registers"]:
                 row = {
                     "family": name,
-                    "size": grid.get("size") or source.get("size", "one"),
+                    "size": grid.get("size") or base.get("size", "one"),
                     "registers": f"r{count}-{'finetuned' if start else 'scratch'}",
-                    "timm_id": source.get("timm_id") or grid["timm_id"],
+                    "timm_id": base.get("timm_id") or grid["timm_id"],
                     "weights": "",
                     "recipe": grid["recipe"],
-                    "classes": grid.get("classes") or source.get("classes", ""),
+                    "classes": grid.get("classes") or base.get("classes", ""),
                     "note": "",
                     "base": start,
                     "settings": chosen,

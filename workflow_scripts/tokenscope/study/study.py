@@ -47,10 +47,10 @@ class Study:
         if asked and not any(row.attached for row in self.rows.values()):
             raise StudyError(f"testtime: backbones: {asked['backbones']} match none of the study's")
         for row in self.rows.values():
-            source = row.recipe and self.recipes[row.recipe]["dataset"]
-            if source and source not in self.datasets:
-                raise StudyError(f"{row.key} is trained on data set '{source}': add it to datasets")
-            if source:
+            images = row.recipe and self.recipes[row.recipe]["dataset"]
+            if images and images not in self.datasets:
+                raise StudyError(f"{row.key} is trained on data set '{images}': add it to datasets")
+            if images:
                 self.training(row)
         self.probing = Probing(self)
         self.diagnosed = diagnosed(self)
@@ -78,9 +78,9 @@ class Study:
 
     def _attached(self, base: Backbone) -> list[Backbone]:
         asked = self.config.get("testtime")
-        if not asked or not zoo.chosen(base.key, asked["backbones"]):
+        if not asked or not zoo.matches(base.key, asked["backbones"]):
             return []
-        if base.register_count or not zoo.chosen(base.key, self.config["backbones"]):
+        if base.register_count or not zoo.matches(base.key, self.config["backbones"]):
             why = "has registers" if base.register_count else "is not among the study's backbones"
             raise StudyError(f"testtime: backbones: {base.key} {why}; name ones without registers")
         counts = asked["registers"]
@@ -99,15 +99,15 @@ class Study:
         return self.paths.measure("neurons", dataset, row.base_key, ending="json")
 
     @cached_property
-    def chosen(self) -> list[Backbone]:
-        """The backbones that go through the claims."""
+    def backbones(self) -> list[Backbone]:
+        """The backbones that go through the claims, those with registers added at test time too."""
         patterns = self.config["backbones"]
-        return [row for row in self.rows.values() if row.attached or zoo.chosen(row.key, patterns)]
+        return [row for row in self.rows.values() if row.attached or zoo.matches(row.key, patterns)]
 
     @property
-    def searched(self) -> list[Backbone]:
-        """The backbones whose register neurons are looked for."""
-        return [row for row in self.chosen if len(self.attached_to(row)) > 1]
+    def testtime_bases(self) -> list[Backbone]:
+        """The backbones that get registers at test time: their register neurons are looked for."""
+        return [row for row in self.backbones if len(self.attached_to(row)) > 1]
 
     def attached_to(self, row: Backbone) -> list[Backbone]:
         """A backbone without registers, and those made from it at test time."""
@@ -121,14 +121,14 @@ class Study:
                 found[row.base_key].append(row)
         return found
 
-    def kin(self, family: str, size: str) -> list[Backbone]:
+    def of_size(self, family: str, size: str) -> list[Backbone]:
         """The chosen backbones of one family and size: its register counts, of all kinds."""
-        return self._kin[family, size]
+        return self._sizes[family, size]
 
     @cached_property
-    def _kin(self) -> dict[tuple[str, str], list[Backbone]]:
+    def _sizes(self) -> dict[tuple[str, str], list[Backbone]]:
         found = defaultdict(list)
-        for row in self.chosen:
+        for row in self.backbones:
             found[row.family, row.size].append(row)
         return found
 
@@ -140,12 +140,12 @@ class Study:
     def objects(self, dataset: str, family: str, size: str) -> str:
         """Truth store of a data set whose images these backbones see whole; empty otherwise."""
         scenes = self.datasets[dataset]["type"] == "scenes"
-        whole = all(row.geometry.whole for row in self.kin(family, size))
+        whole = all(row.geometry.whole for row in self.of_size(family, size))
         return self.paths.data(dataset, "truth.zarr") if scenes and whole else ""
 
     @property
     def families(self) -> list[str]:
-        return list(dict.fromkeys(row.family for row in self.chosen))
+        return list(dict.fromkeys(row.family for row in self.backbones))
 
     def recipe(self, row: Backbone) -> dict:
         """Recipe of a backbone trained here, with the settings of its place in a grid."""
@@ -187,7 +187,7 @@ class Study:
     @property
     def trained(self) -> list[Backbone]:
         """The chosen backbones that are trained here; not the controls made from one."""
-        return [row for row in self.chosen if row.kind in ("scratch", "finetuned")]
+        return [row for row in self.backbones if row.kind in ("scratch", "finetuned")]
 
     @property
     def before_and_after(self) -> list[Backbone]:
@@ -209,8 +209,8 @@ class Study:
             **{name: used[name] for name in ("norm_penalty", "frozen_blocks", "epochs")},
         }  # fmt: skip
 
-    def source(self, name: str) -> dict:
-        """Where a data set's images and labels are, as tokenscope.images.manifest takes it."""
+    def layout(self, name: str) -> dict:
+        """Type, path, labels of a data set on disk, as tokenscope.images.manifest takes them."""
         dataset = self.datasets[name]
         if dataset["type"] == "scenes":
             path, labels = (self.paths.data(name, file) for file in ("images", "labels.csv"))
@@ -220,9 +220,9 @@ class Study:
 
     def image_root(self, name: str) -> str:
         """Folder that the paths of a sample are relative to; parquet images are copied out."""
-        source = self.source(name)
-        packed = source["type"] == "parquet"
-        return self.paths.data(name, "packed") if packed else folder_of(source["path"])
+        layout = self.layout(name)
+        packed = layout["type"] == "parquet"
+        return self.paths.data(name, "packed") if packed else folder_of(layout["path"])
 
     def check_images(self, names: Iterable[str]) -> None:
         """Make sure that the images of these data sets are where the config says.
@@ -231,7 +231,7 @@ class Study:
             StudyError: a folder does not exist on this machine.
         """
         for name in names:
-            folder = folder_of(self.source(name)["path"])
+            folder = folder_of(self.layout(name)["path"])
             if self.datasets[name]["type"] == "scenes" or Path(folder).is_dir():
                 continue
             raise StudyError(

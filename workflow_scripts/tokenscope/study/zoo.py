@@ -141,12 +141,12 @@ def load(
             rows[key] = row
     rows |= expand(grids or {}, rows)
     for pattern in patterns:
-        if not any(chosen(key, [pattern]) for key in rows):
+        if not any(matches(key, [pattern]) for key in rows):
             raise StudyError(
                 f"backbones: '{pattern}' matches no row of {', '.join(tables)}. "
                 + _what_there_is(pattern, rows)
             )
-    needed = {key: None for key in rows if chosen(key, patterns)}
+    needed = {key: None for key in rows if matches(key, patterns)}
     todo = list(needed)
     while todo:
         key = todo.pop()
@@ -175,14 +175,14 @@ def _base(key: str, rows: dict[str, dict]) -> str:
     return base
 
 
-def chosen(key: str, patterns: list[str]) -> bool:
+def matches(key: str, patterns: list[str]) -> bool:
     """Whether one of the glob patterns picks this ``family/size/registers``."""
     return any(fnmatchcase(key, pattern) for pattern in patterns)
 
 
 def matching(rows: list[Backbone], patterns: list[str]) -> list[Backbone]:
     """The rows that one of the glob patterns picks."""
-    return [row for row in rows if chosen(row.key, patterns)]
+    return [row for row in rows if matches(row.key, patterns)]
 
 
 def check_patterns(key: str, patterns: list[str], rows: list[Backbone]) -> None:
