@@ -12,7 +12,7 @@ PAGES = contents.pages(STUDY)
 DRAWN = [name for page in PAGES.values() for name, _ in page]
 PROVENANCE = list(dict.fromkeys(table.provenance for table in PLAN.values()))
 # Of a study that is not finished, only what there is: --config partial=True.
-HAVE = contents.there if config["partial"] else list
+HAVE = contents.existing if config["partial"] else list
 
 
 rule explorer:

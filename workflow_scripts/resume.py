@@ -20,29 +20,29 @@ def jobs(folder: Path, prefix: str) -> list[list[str]]:
     """Jobs of the runs in a folder: id, state, reason, comment (rule and wildcards)."""
     command = ["squeue", "-h", "-u", str(os.getuid()), "-o", "%i|%T|%r|%j|%Z|%k"]
     answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
-    found = [line.strip().split("|", 5) for line in answer.splitlines()]
+    rows = [line.strip().split("|", 5) for line in answer.splitlines()]
     return [
         [number, state, reason, comment]
-        for number, state, reason, name, place, comment in found
+        for number, state, reason, name, place, comment in rows
         if name.startswith(f"{prefix}_") and Path(place).resolve() == folder
     ]
 
 
 def controllers(folder: Path) -> list[int]:
     """Process ids of live controllers of this folder, as far as this host can see."""
-    found = []
+    processes = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            here = Path(os.readlink(process / "cwd")) == folder
+            in_folder = Path(os.readlink(process / "cwd")) == folder
             state = (process / "stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
             continue
         # A job's own Snakemake, which has --mode, is seen here when the host is a node as well.
         program = "snakemake" in [Path(word).name for word in words[:3]] and "--mode" not in words
-        if here and program and state != "Z":
-            found.append(int(process.name))
-    return found
+        if in_folder and program and state != "Z":
+            processes.append(int(process.name))
+    return processes
 
 
 def main() -> None:

@@ -31,12 +31,20 @@ SUMS = ["gpu_hours", "core_hours", "kwh", "co2_kg", "units"]
 
 
 def main(folder, site, published, outputs, run):
-    """Write ``accounting.csv`` (one row an attempt), ``carbon_paper.csv``, and both to be read."""
+    """Write ``accounting.csv`` (one row an attempt), ``carbon_paper.csv``, and both to be read.
+
+    Args:
+        folder: ``<results>/accounting``, with the records of jobs and the forecasts of runs.
+        site: the fields of a :class:`tokenscope.cost.carbon.Site`.
+        published: CSV of published figures, with the inputs of the paper's own section.
+        outputs: paths by name: CSV ``jobs`` and ``paper``, Markdown ``text`` and ``paper_text``.
+        run: name of the run whose work counts as new; empty for none.
+    """
     site = Site(**site)
-    attempts, word = collect(Path(folder))
+    attempts, problem = collect(Path(folder))
     rows = table(attempts, site, run, forecasts(Path(folder)))
     rows.to_csv(outputs["jobs"], index=False, float_format="%.7g")
-    write_text(outputs["text"], page(rows, site, word))
+    write_text(outputs["text"], page(rows, site, problem))
     with open(published, newline="") as handle:
         paper = pd.DataFrame(paper_rows(list(csv.DictReader(handle)), site))
     paper.to_csv(outputs["paper"], index=False, float_format="%.7g")
@@ -46,15 +54,16 @@ def main(folder, site, published, outputs, run):
     log.info("%d attempts, %.3g kWh, %.3g kg CO2", len(rows), rows.kwh.sum(), rows.co2_kg.sum())
 
 
-def page(rows, site, word):
+def page(rows, site, problem):
     """The Markdown page: sums by what they were for."""
     lines = ["# What the study took", "", *textwrap.wrap(NOTE, 100), ""]
     about = f"Site {site.site}: {site.intensity:g} kg/kWh, PUE {site.pue:g}, "
     about += f"{site.gpu_watts:g} W per GPU, {site.core_watts:g} W per core by the formula; "
     about += f"{site.units_per_gpu_hour:g} service units per GPU-hour. Source: {site.source}."
     lines += [*textwrap.wrap(about, 100), ""]
-    if word:
-        lines += [f"No Slurm accounting: {word}. Attempts that were killed are missing here.", ""]
+    if problem:
+        missing = "Attempts that were killed are missing here."
+        lines += [f"No Slurm accounting: {problem}. {missing}", ""]
     named = rows.assign(
         backbone=(rows["family"] + "/" + rows["size"] + "/" + rows["registers"]).where(
             rows["registers"] != "", "none"
@@ -97,9 +106,9 @@ def requests(rows):
     cells = []
     for rule, group in known.groupby("rule"):
         used = (group["seconds"].median() / 60, group["peak_mb"].median())
-        asked = (group["asked_minutes"].median(), group["asked_mb"].median())
-        ratios = (f"{a / u:.2g}" if u else "" for a, u in zip(asked, used, strict=True))
-        cells.append((rule, len(group), *(f"{v:.3g}" for pair in zip(asked, used, strict=True)
+        requested = (group["asked_minutes"].median(), group["asked_mb"].median())
+        ratios = (f"{a / u:.2g}" if u else "" for a, u in zip(requested, used, strict=True))
+        cells.append((rule, len(group), *(f"{v:.3g}" for pair in zip(requested, used, strict=True)
                                           for v in pair), *ratios))  # fmt: skip
     head = ["rule", "jobs", "minutes asked", "minutes used", "MB asked", "MB used"]
     return grid([*head, "time asked / used", "memory asked / used"], cells)
@@ -115,4 +124,10 @@ if "snakemake" in globals():
     i, p = snakemake.input, snakemake.params
     with job(snakemake.log[0], "accounting"):
         run = os.environ.get(RUN, "")
-        main(p.folder, p.site, i.published, dict(snakemake.output.items()), run)
+        main(
+            folder=p.folder,
+            site=p.site,
+            published=i.published,
+            outputs=dict(snakemake.output.items()),
+            run=run,
+        )

@@ -13,7 +13,14 @@ MOST = 40  # backbones with bars; the rest is one bar
 
 
 def main(jobs, site, energy, forecast, images):
-    """Three figures from ``tables/accounting.csv``."""
+    """Three figures from ``tables/accounting.csv``.
+
+    Args:
+        jobs: that table, one row an attempt of a job.
+        site: the fields of a :class:`tokenscope.cost.carbon.Site`.
+        energy, forecast, images: paths of each figure, one a format: energy in kWh by claim and by
+            backbone, measured against forecast seconds, g CO2 per 1,000 images by backbone.
+    """
     rows = pd.read_csv(jobs, keep_default_na=False, na_values=[""])
     for column in ("family", "size", "registers", "gpu_method", "cpu_method"):
         rows[column] = rows[column].fillna("")
@@ -86,12 +93,12 @@ def stacked(axis, table, parts, counts, lines):
 
 def forecasts(rows, outputs):
     """Measured against forecast seconds of each finished job, with the forecast's interval."""
-    found = rows[rows["state"].isin(DONE) & rows["forecast_seconds"].notna()]
+    known = rows[rows["state"].isin(DONE) & rows["forecast_seconds"].notna()]
     figure, axis = style.plt.subplots(figsize=(4.8, 4.2))
-    if len(found):
-        last = found["run"].eq(found["run"].max())
+    if len(known):
+        last = known["run"].eq(known["run"].max())
         for i, (rule, group) in enumerate(
-            sorted(found.groupby("rule"), key=lambda item: -item[1]["seconds"].sum())
+            sorted(known.groupby("rule"), key=lambda item: -item[1]["seconds"].sum())
         ):
             shown = i < len(style.PALETTE) - 1
             colour = style.PALETTE[i] if shown else "0.6"
@@ -110,17 +117,17 @@ def forecasts(rows, outputs):
                 [], [], s=12, color=colour, marker="o" if shown else "D",
                 label=rule if shown else "other rules" if i == len(style.PALETTE) - 1 else None,
             )  # fmt: skip
-        ends = np.array([found[["forecast_seconds", "seconds"]].min().min() / 2,
-                         found[["forecast_seconds", "seconds"]].max().max() * 2])  # fmt: skip
+        ends = np.array([known[["forecast_seconds", "seconds"]].min().min() / 2,
+                         known[["forecast_seconds", "seconds"]].max().max() * 2])  # fmt: skip
         axis.plot(ends, ends, color="0.3", lw=0.8)
         for factor in (1.5, 1 / 1.5):
             axis.plot(ends, ends * factor, color="0.3", lw=0.5, ls=":")
         axis.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
         axis.legend(loc="upper left", fontsize=6)
-        new = found[last]
+        new = known[last]
         ratio = new["seconds"].sum() / new["forecast_seconds"].sum()
         style.note(
-            figure, f"{len(found)} jobs, those of earlier runs hollow; bars: 90 % interval of the "
+            figure, f"{len(known)} jobs, those of earlier runs hollow; bars: 90 % interval of the "
             "forecast; dotted: factor 1.5; last run: measured / forecast in sum "
             f"{ratio:.2f} ({len(new)} jobs)",
         )  # fmt: skip
@@ -134,12 +141,12 @@ def forecasts(rows, outputs):
 
 def by_backbone(rows, site, outputs):
     """CO2 of a thousand images through each backbone: all attempts of its extractions."""
-    found = rows[(rows["rule"] == "extract") & (rows["work"] != "spent")]
-    sums = found.groupby(["family", "backbone"], sort=False)[["co2_kg", "images"]].sum()
+    extractions = rows[(rows["rule"] == "extract") & (rows["work"] != "spent")]
+    sums = extractions.groupby(["family", "backbone"], sort=False)[["co2_kg", "images"]].sum()
     sums = sums[sums["images"] > 0]
     grams = (1e6 * sums["co2_kg"] / sums["images"]).sort_values(ascending=False)
     figure, axis = style.plt.subplots(figsize=(4.8, 0.17 * max(len(grams), 6) + 1.2))
-    families = list(dict.fromkeys(found["family"]))
+    families = list(dict.fromkeys(extractions["family"]))
     for place, ((family, _), value) in enumerate(reversed(list(grams.items()))):
         colour = style.PALETTE[families.index(family) % len(style.PALETTE)]
         axis.barh(place, value, color=colour, height=0.75)
@@ -149,11 +156,17 @@ def by_backbone(rows, site, outputs):
     axis.set_ylim(-0.6, max(len(grams), 1) - 0.4)
     axis.set(xlabel="g CO2 per 1,000 images", xlim=(0, 1.15 * grams.max() if len(grams) else 1))
     text = f"extraction, start-up included; {site['intensity']:g} kg/kWh, PUE {site['pue']:g}; "
-    style.note(figure, text + (how(found) if len(found) else "no extraction yet"))
+    style.note(figure, text + (how(extractions) if len(extractions) else "no extraction yet"))
     style.save(figure, outputs)
 
 
 if "snakemake" in globals():
     out = snakemake.output
     with job(snakemake.log[0], "figures of energy"):
-        main(snakemake.input[0], snakemake.params.site, out.energy, out.forecast, out.images)
+        main(
+            jobs=snakemake.input[0],
+            site=snakemake.params.site,
+            energy=out.energy,
+            forecast=out.forecast,
+            images=out.images,
+        )

@@ -38,13 +38,13 @@ def collect(folder: Path, ask=sacct.ask) -> tuple[list[dict], str]:
         name = file.relative_to(folder / "jobs").with_suffix("").as_posix()
         attempts += [_from_record(name, record) for record in read_records(file)]
     _share_gpus(attempts)
-    word = _ask_slurm(attempts, folder, ask) if any(a["slurm_job_id"] for a in attempts) else ""
+    problem = _ask_slurm(attempts, folder, ask) if any(a["slurm_job_id"] for a in attempts) else ""
     attempts.sort(key=lambda a: a["started"])
     number: dict[str, int] = defaultdict(int)
     for attempt in attempts:
         number[attempt["job"]] += 1
         attempt["attempt"] = number[attempt["job"]]
-    return attempts, word
+    return attempts, problem
 
 
 def _ask_slurm(attempts: list[dict], folder: Path, ask) -> str:
@@ -55,7 +55,7 @@ def _ask_slurm(attempts: list[dict], folder: Path, ask) -> str:
             by_id[attempt["slurm_job_id"]].append(attempt)
     # Inside one allocation (salloc, a controller that runs jobs itself) hours are the jobs' own.
     single = {job_id: own[0] for job_id, own in by_id.items() if len(own) == 1}
-    rows, word = ask(min(own[0]["started"] for own in by_id.values()))
+    rows, problem = ask(min(own[0]["started"] for own in by_id.values()))
     names = {
         sacct.comment_of(job["rule"], job["wildcards"]): (name, job)
         for plan in forecasts(folder).values()
@@ -70,7 +70,7 @@ def _ask_slurm(attempts: list[dict], folder: Path, ask) -> str:
             _join(record, row)
             rows.remove(row)
     attempts += [_from_sacct(row, names, runs) for row in rows]
-    return word
+    return problem
 
 
 def _from_record(name: str, record: dict) -> dict:
@@ -114,11 +114,11 @@ def _share_gpus(attempts: list[dict]) -> None:
             edges = sorted({begin, end, *(
                 t for a in others for t in (a["started"], a["ended"]) if begin < t < end
             )})  # fmt: skip
-            mine = sum(
+            seconds = sum(
                 (b - a) / sum(o["started"] <= a and o["ended"] >= b for o in others)
                 for a, b in zip(edges, edges[1:], strict=False)
             )
-            attempt["own"] = mine / (end - begin)
+            attempt["own"] = seconds / (end - begin)
     for attempt in attempts:
         if own := attempt.pop("own", None):
             attempt["gpu_joules"] *= own

@@ -193,14 +193,14 @@ def show(workflow, study: Study, site: Site) -> None:
 
 def tables(forecast: Totals, folder: Path) -> list[str]:
     """Write the tables as CSV; returns those that a terminal has room for."""
-    found = {
+    by_key = {
         "rule": forecast.table(lambda task: task.rule),
         "claim": forecast.table(lambda task: task.claim),
         "claim_alone": forecast.claims(),
         "backbone": forecast.table(lambda task: task.backbone or "none"),
     }
     text = []
-    for name, rows in found.items():
+    for name, rows in by_key.items():
         write(rows, name, folder / f"by_{name}.csv")
         if name != "backbone":
             text += ["", *table_lines(name, rows)]

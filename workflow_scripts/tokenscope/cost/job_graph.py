@@ -87,20 +87,20 @@ def _requests(job, workflow, cluster: bool) -> tuple[int, int, float]:
     A dry run scales threads down to the cores of its own machine, which a cluster will not do:
     where it did, threads and what may depend on them are asked for again.
     """
-    found, asked = job.resources, job.rule.resources["_cores"]
-    gpus = int(found.get("gpu", 0))
-    if cluster and (asked.is_evaluable() or asked.value != found["_cores"]):
+    resources, cores = job.resources, job.rule.resources["_cores"]
+    gpus = int(resources.get("gpu", 0))
+    if cluster and (cores.is_evaluable() or cores.value != resources["_cores"]):
         caps = workflow.global_resources
         own = caps["_cores"]
         caps["_cores"] = type(own)("_cores", None)
         others = {r.name for r in job.rule.resources.values()} - {"_cores", "runtime"}
         try:
-            found = job.rule.expand_resources(
+            resources = job.rule.expand_resources(
                 job.wildcards_dict, job.input, 1, skip_evaluation=others
             )
         finally:
             caps["_cores"] = own
-    return int(found["_cores"]), gpus, float(found.get("runtime", 0) or 0)
+    return int(resources["_cores"]), gpus, float(resources.get("runtime", 0) or 0)
 
 
 def _name(job) -> str:
@@ -145,15 +145,15 @@ def _mark_claims(workflow, jobs: list, tasks: list[Task]) -> None:
 
 def steps(tasks: list[Task], cluster: bool) -> list[Step]:
     """The jobs still to do, for a simulation."""
-    kept = {i: n for n, i in enumerate(i for i, task in enumerate(tasks) if task.todo)}
+    position = {i: n for n, i in enumerate(i for i, task in enumerate(tasks) if task.todo)}
     return [
         Step(
             seconds=tasks[i].estimate.seconds + node_seconds(tasks[i], cluster),
-            needs=tuple(kept[need] for need in tasks[i].needs if need in kept),
+            needs=tuple(position[need] for need in tasks[i].needs if need in position),
             gpus=tasks[i].gpus, threads=tasks[i].threads, beside=tasks[i].beside,
             bytes=tasks[i].bytes or 0.0, temporary=tasks[i].temporary,
         )
-        for i in kept
+        for i in position
     ]  # fmt: skip
 
 

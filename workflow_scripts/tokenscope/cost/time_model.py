@@ -179,8 +179,8 @@ def _weights(job: Job) -> float:
 
 def _tokens(job: Job) -> float:
     stored = token_bytes(job.arch, job.size) * job.images
-    kept = job.study.config["extract"]["tokens"]
-    return stored if kept else stored - HALF * job.tokens * job.arch.width
+    keeps_tokens = job.study.config["extract"]["tokens"]
+    return stored if keeps_tokens else stored - HALF * job.tokens * job.arch.width
 
 
 def _features(job: Job) -> float:
@@ -250,8 +250,8 @@ def _snapshots(job: Job) -> float:
 
 def _overhead(job: Job) -> float:
     """Forward and training steps of every register count, in rounds."""
-    asked = job.study.config["overhead"]
-    steps = 5 * asked["rounds"] * asked["batch"] * len(asked["registers"])
+    section = job.study.config["overhead"]
+    steps = 5 * section["rounds"] * section["batch"] * len(section["registers"])
     flops = 4 * steps * forward_flops(job.arch, job.arch.input_size)
     return start_seconds(job.gpu) + flops / job.speed
 

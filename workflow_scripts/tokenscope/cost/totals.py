@@ -59,8 +59,8 @@ class Totals:
         groups: dict[str, list[Task]] = defaultdict(list)
         for task in self.tasks:
             groups[key(task)].append(task)
-        found = {name: self.row(groups[name]) for name in sorted(groups)}
-        return {**found, "all": self.row(self.tasks)}
+        rows = {name: self.row(groups[name]) for name in sorted(groups)}
+        return {**rows, "all": self.row(self.tasks)}
 
     def claims(self) -> dict[str, dict[str, float]]:
         """What each claim alone would need; work shared by claims is in each of them."""

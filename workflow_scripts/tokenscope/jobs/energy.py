@@ -148,7 +148,7 @@ class GpuMeter:
             self._thread.join()
         if self.nvml:
             self._sample()
-        found = []
+        readings = []
         for gpu in self.gpus:
             counted, before = None, gpu.counter
             if before is not None and (after := self._counter(gpu)) is not None:
@@ -163,7 +163,7 @@ class GpuMeter:
                 joules, method = sampled, f"NVML sampled power{why}"
             else:
                 joules, method = None, f"formula{why}"
-            found.append({
+            readings.append({
                 "gpu": gpu.uuid or gpu.name, "share": gpu.share, "joules": joules,
                 "counter_joules": counted, "sampled_joules": sampled, "method": method,
             })  # fmt: skip
@@ -172,7 +172,7 @@ class GpuMeter:
                 self.nvml.nvmlShutdown()
             except Exception:
                 self.problem = "NVML did not shut down"
-        return found
+        return readings
 
 
 @dataclass
@@ -191,14 +191,14 @@ class CpuMeter:
 
     def _read(self) -> dict[Path, int]:
         """Microjoules by package; empty where they cannot be read (they often need root)."""
-        found = {}
+        microjoules = {}
         for zone in sorted(self.folder.glob("intel-rapl:*")):
             if zone.name.count(":") == 1:  # packages; deeper zones are parts of them
                 try:
-                    found[zone] = int((zone / "energy_uj").read_text())
+                    microjoules[zone] = int((zone / "energy_uj").read_text())
                 except (OSError, ValueError):
                     return {}
-        return found
+        return microjoules
 
     def stop(self) -> dict:
         """joules (None: not measured) and method."""

@@ -51,10 +51,10 @@ def hints(logs: str | Path | list[str], results: str | Path | None = None) -> li
     for log in [logs] if isinstance(logs, str | Path) else logs:
         if Path(log).is_file():
             text += Path(log).read_text(errors="replace")
-    found = []
+    fitting = []
     for pattern, hint in HINTS:
         if match := re.search(pattern, text):
-            found.append(hint.format(*(group or "" for group in match.groups())))
-    if results and FULL not in found and shutil.disk_usage(results).free < ROOM:
-        found.append(FULL)
-    return found
+            fitting.append(hint.format(*(group or "" for group in match.groups())))
+    if results and FULL not in fitting and shutil.disk_usage(results).free < ROOM:
+        fitting.append(FULL)
+    return fitting

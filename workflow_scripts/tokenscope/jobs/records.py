@@ -30,11 +30,10 @@ class Recorder:
         context = getattr(sys.modules["__main__"], "snakemake", None)
         self.rule = getattr(context, "rule", "") or (self.file.parent.name if self.file else "")
         self.wildcards = dict(context.wildcards.items()) if context else {}
-        wanted = int(getattr(getattr(context, "resources", None), "gpu", 0) or 0)
-        asked = getattr(context, "resources", None)
-        self.asked = {key: getattr(asked, key, None) for key in ("mem_mb", "runtime")}
+        resources = getattr(context, "resources", None)
+        self.asked = {key: getattr(resources, key, None) for key in ("mem_mb", "runtime")}
         WORK.clear()
-        self.cpu, self.gpu = CpuMeter(), GpuMeter(wanted)
+        self.cpu, self.gpu = CpuMeter(), GpuMeter(int(getattr(resources, "gpu", 0) or 0))
 
     def close(self) -> None:
         """Write the line."""
@@ -59,23 +58,23 @@ class Recorder:
 
 def record_file(log_file: str | Path) -> Path | None:
     """The record that belongs to a log: ``logs/x.log`` gives ``accounting/jobs/x.jsonl``."""
-    head, found, tail = str(log_file).partition("/logs/")
-    return Path(head, "accounting", "jobs", tail).with_suffix(".jsonl") if found else None
+    head, logs, tail = str(log_file).partition("/logs/")
+    return Path(head, "accounting", "jobs", tail).with_suffix(".jsonl") if logs else None
 
 
 def read_records(file: str | Path) -> list[dict]:
     """All attempts of a job, oldest first; a torn last line (a full disk) is left out."""
-    found = []
+    records = []
     try:
         lines = Path(file).read_text().splitlines()
     except FileNotFoundError:
         return []
     for number, line in enumerate(lines, 1):
         try:
-            found.append(json.loads(line) | {"attempt": number})
+            records.append(json.loads(line) | {"attempt": number})
         except ValueError:
             continue
-    return found
+    return records
 
 
 def peak_mb() -> int:

@@ -36,7 +36,7 @@ def parse(text: str) -> list[dict]:
 
     Jobs that never ran hold nothing and are left out.
     """
-    found = []
+    jobs = []
     for line in text.splitlines():
         cells = line.split("|", len(FIELDS) - 1)
         if len(cells) < len(FIELDS):
@@ -46,7 +46,7 @@ def parse(text: str) -> list[dict]:
         if not elapsed:
             continue
         submit, start = _seconds(row["submit"]), _seconds(row["start"])
-        found.append({
+        jobs.append({
             "slurm_job_id": row["jobidraw"], "run_name": row["jobname"],
             "state": row["state"].split()[0],  # "CANCELLED by 1000"
             "started": start, "ended": _seconds(row["end"]) or start + elapsed,
@@ -54,7 +54,7 @@ def parse(text: str) -> list[dict]:
             "gpus": _gpus(row["alloctres"]), "cores": _count(row["alloctres"], "cpu"),
             "host": row["nodelist"], "comment": row["comment"],
         })  # fmt: skip
-    return found
+    return jobs
 
 
 def _seconds(text: str) -> float:

@@ -127,12 +127,12 @@ def load(file: str, schema: str) -> dict:
 
 def pages(study) -> dict[str, list[tuple[str, str]]]:
     """Figures of each section with their captions: paths below ``figures``, without ending."""
-    found: dict[str, dict[str, str]] = {}
+    by_section: dict[str, dict[str, str]] = {}
     for section in sections(study.config["report"]["sections"]):
-        mine = found.setdefault(section["id"], {})
+        captions = by_section.setdefault(section["id"], {})
         for entry in section.get("figures", []):
-            mine |= {name: entry["caption"] for name in figures(study, entry)}
-    return {name: list(mine.items()) for name, mine in found.items()}
+            captions |= {name: entry["caption"] for name in figures(study, entry)}
+    return {name: list(captions.items()) for name, captions in by_section.items()}
 
 
 def named(paths: Paths, names: list[str], part: str, formats: list[str]) -> list[str]:
@@ -140,15 +140,15 @@ def named(paths: Paths, names: list[str], part: str, formats: list[str]) -> list
 
     Raises StudyError where no figure is of that name.
     """
-    found = [name for name in names if part and part in name]
-    if part and not found:
+    matching = [name for name in names if part and part in name]
+    if part and not matching:
         raise StudyError(
             f"figure: no figure has '{part}' in its path; there are {', '.join(names)}"
         )
-    return [paths.figure(name, ending) for name in found for ending in formats]
+    return [paths.figure(name, ending) for name in matching for ending in formats]
 
 
-def there(files: list[str]) -> list[str]:
+def existing(files: list[str]) -> list[str]:
     """Those that exist."""
     return [file for file in files if Path(file).exists()]
 
@@ -161,8 +161,8 @@ def figures(study, figure: dict) -> list[str]:
     places = {
         "once": [{}],
         "analyse": analysed,
-        "families": [{**one, "family": name} for one in analysed for name in study.families],
-        "backbones": [{**one, **_names(row)} for one in analysed for row in study.backbones],
+        "families": [{**place, "family": name} for place in analysed for name in study.families],
+        "backbones": [{**place, **_names(row)} for place in analysed for row in study.backbones],
         "trained": analysed if study.trained else [],
         "searched": [{"dataset": searched, **_names(row)} for row in study.testtime_bases],
         "bank": [{"dataset": bank}] if study.probing.rows else [],

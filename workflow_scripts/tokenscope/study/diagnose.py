@@ -12,18 +12,18 @@ def diagnosed(study) -> list[zoo.Backbone]:
     Raises:
         StudyError: one of them is not in the study, or the data set is not analysed.
     """
-    asked = study.config.get("diagnose")
-    if not asked:
+    section = study.config.get("diagnose")
+    if not section:
         return []
-    if asked["dataset"] not in study.config["analyse"]:
-        raise StudyError(f"diagnose: dataset: '{asked['dataset']}' is not among analyse")
+    if section["dataset"] not in study.config["analyse"]:
+        raise StudyError(f"diagnose: dataset: '{section['dataset']}' is not among analyse")
     known = {row.key: row for row in study.backbones}
-    for key in asked["backbones"]:
+    for key in section["backbones"]:
         if key not in known:
             raise StudyError(
                 f"diagnose: backbones: '{key}' is none of this study's: {', '.join(known)}"
             )
-    return [known[key] for key in asked["backbones"]]
+    return [known[key] for key in section["backbones"]]
 
 
 def name_of(who: dict[str, str]) -> str:

@@ -91,7 +91,7 @@ class Heads:
         if not Path(table).is_file():
             raise StudyError(f"the table of released heads, {table}, does not exist")
         columns = [f.name for f in fields(ReleasedHead)]
-        found = []
+        heads = []
         with open(table, newline="") as handle:
             reader = csv.DictReader(handle)
             if reader.fieldnames != columns:
@@ -99,8 +99,8 @@ class Heads:
             for row in reader:
                 if row["layers"] not in ("1", str(OFFICIAL_BLOCKS)):
                     raise StudyError(f"{table}, line {reader.line_num}: layers must be 1 or 4")
-                found.append(ReleasedHead(**{**row, "layers": int(row["layers"])}))
-        return found
+                heads.append(ReleasedHead(**{**row, "layers": int(row["layers"])}))
+        return heads
 
     def released(self, row: Backbone) -> list[ReleasedHead]:
         """Published heads of a backbone that know the classes of the test set."""

@@ -42,10 +42,11 @@ class Study:
             if name not in self.datasets:
                 have = ", ".join(self.datasets)
                 raise StudyError(f"analyse: '{name}' is no data set of this study, only: {have}")
-        if (asked := config.get("testtime")) and asked["dataset"] not in config["analyse"]:
-            raise StudyError(f"testtime: dataset: '{asked['dataset']}' is not among analyse")
-        if asked and not any(row.attached for row in self.rows.values()):
-            raise StudyError(f"testtime: backbones: {asked['backbones']} match none of the study's")
+        if (testtime := config.get("testtime")) and testtime["dataset"] not in config["analyse"]:
+            raise StudyError(f"testtime: dataset: '{testtime['dataset']}' is not among analyse")
+        if testtime and not any(row.attached for row in self.rows.values()):
+            patterns = testtime["backbones"]
+            raise StudyError(f"testtime: backbones: {patterns} match none of the study's")
         for row in self.rows.values():
             images = row.recipe and self.recipes[row.recipe]["dataset"]
             if images and images not in self.datasets:
@@ -61,10 +62,10 @@ class Study:
     def recipes(self) -> dict[str, dict]:
         """Training recipes by name."""
         folder = Path(self.config["recipes"])
-        found = {f.stem: yaml.safe_load(f.read_text()) for f in sorted(folder.glob("*.yaml"))}
-        for name, recipe in found.items():
+        by_name = {f.stem: yaml.safe_load(f.read_text()) for f in sorted(folder.glob("*.yaml"))}
+        for name, recipe in by_name.items():
             recipes.check(name, recipe)
-        return found
+        return by_name
 
     @cached_property
     def rows(self) -> dict[str, Backbone]:
@@ -77,15 +78,15 @@ class Study:
         return {row.key: row for base in rows.values() for row in (base, *self._attached(base))}
 
     def _attached(self, base: Backbone) -> list[Backbone]:
-        asked = self.config.get("testtime")
-        if not asked or not zoo.matches(base.key, asked["backbones"]):
+        section = self.config.get("testtime")
+        if not section or not zoo.matches(base.key, section["backbones"]):
             return []
         if base.register_count or not zoo.matches(base.key, self.config["backbones"]):
             why = "has registers" if base.register_count else "is not among the study's backbones"
             raise StudyError(f"testtime: backbones: {base.key} {why}; name ones without registers")
-        counts = asked["registers"]
-        found = [base.with_attached(count, "testtime") for count in counts]
-        return found + [base.with_attached(count, "random") for count in counts[:1]]
+        counts = section["registers"]
+        attached = [base.with_attached(count, "testtime") for count in counts]
+        return attached + [base.with_attached(count, "random") for count in counts[:1]]
 
     @property
     def neuron_search(self) -> dict:
@@ -115,11 +116,11 @@ class Study:
 
     @cached_property
     def _made(self) -> dict[str, list[Backbone]]:
-        found = defaultdict(list)
+        by_base = defaultdict(list)
         for row in self.rows.values():
             if row.attached:
-                found[row.base_key].append(row)
-        return found
+                by_base[row.base_key].append(row)
+        return by_base
 
     def of_size(self, family: str, size: str) -> list[Backbone]:
         """The chosen backbones of one family and size: its register counts, of all kinds."""
@@ -127,10 +128,10 @@ class Study:
 
     @cached_property
     def _sizes(self) -> dict[tuple[str, str], list[Backbone]]:
-        found = defaultdict(list)
+        by_size = defaultdict(list)
         for row in self.backbones:
-            found[row.family, row.size].append(row)
-        return found
+            by_size[row.family, row.size].append(row)
+        return by_size
 
     def who(self, row: Backbone, dataset: str) -> dict[str, str]:
         """The columns that name a backbone and a data set in every tidy row."""
@@ -170,13 +171,13 @@ class Study:
                 "root": self.image_root(name),
                 "geometry": row.geometry.key,
             }
-        found = {
+        images = {
             "receipt": self.paths.receipt("decode", name, row.geometry.key),
             "store": self.paths.pixels(name, row.geometry.key),
         }
         if recipe["token_labels"]:
-            found["truth"] = self.paths.data(name, "truth.zarr")
-        return found
+            images["truth"] = self.paths.data(name, "truth.zarr")
+        return images
 
     def compute(self, row: Backbone) -> dict:
         """What a training asks for: ``gpus`` of each of ``nodes``, ``processes`` on CPUs,
