@@ -10,6 +10,7 @@ from tokenscope.jobs.job import Progress, StopRequest, job
 from tokenscope.probes.questions import TASKS, ask, confounding, mean_patch, set_precision
 from tokenscope.probes.tasks import Pixels
 from tokenscope.probes.token_rows import Bank
+from tokenscope.stats.measurement import of_difference
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.tables import tidy
 
@@ -95,7 +96,7 @@ def _compare(rows, metric, unit, scores, bootstrap):
         (normal, *_, before), (outlier, *_, after) = found["normal"], found["outlier"]
         ends = bootstrap.interval(after - before)
         rows.add(
-            "claim4", "outlier-normal", metric, outlier - normal, *ends, tidy.of_difference(unit),
+            "claim4", "outlier-normal", metric, outlier - normal, *ends, of_difference(unit),
             bootstrap.images,
         )  # fmt: skip
 

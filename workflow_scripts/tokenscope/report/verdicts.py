@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 
 import pandas as pd
 
+from tokenscope.stats.measurement import of_difference
 from tokenscope.tables import tidy
 
 SUPPORTED, CONTRADICTED, UNDECIDED, NOT_RUN = (
@@ -131,7 +132,7 @@ def _number(criterion, mine, rows, dataset, who, group):
         if other is None:
             return None
         value, low, high = value - other["value"], low - other["high"], high - other["low"]
-        unit = tidy.of_difference(unit)
+        unit = of_difference(unit)
     if criterion.get("share_of_depth"):
         blocks = rows[(rows["who"] == who) & (rows["dataset"] == dataset)]["group"]
         depth = blocks[blocks.str.fullmatch(r"block\d+")].nunique()

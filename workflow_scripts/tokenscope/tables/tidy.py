@@ -16,11 +16,6 @@ NOT_MEASURED = "not measured"
 PUBLISHED = ["family", "size", "registers", "dataset", "group", "metric"]
 
 
-def of_difference(unit: str) -> str:
-    """Unit of the difference of two numbers: percentages differ by points."""
-    return {"percent": "points"}.get(unit, unit)
-
-
 class TidyRows:
     """Collects rows of one backbone on one data set.
 

@@ -1,0 +1,76 @@
+"""What registers change, from arrays alone."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tokenscope.norms.attention_maps import cosine, entropy, object_share
+from tokenscope.norms.register_effect import BackboneTokens, compare, registers
+from tokenscope.stats.bootstrap import Bootstrap
+
+BOOTSTRAP = Bootstrap(10, 50)
+
+
+def backbone(outliers, top=0.0, kinds=("cls",)):
+    """Ten images, two blocks, 20 patches of norm 2, of which so many are 20 after the last."""
+    patches = np.full((10, 2, 20), 2.0)
+    patches[:, 1, :outliers] = 20
+    maps = {kind: np.ones((10, 20)) for kind in kinds}
+    return BackboneTokens(patches, {kind: np.full(10, 5.0) for kind in kinds}, maps,
+                          np.full(10, top))  # fmt: skip
+
+
+def measured(rows):
+    table = pd.DataFrame(rows).set_index(["group", "metric"])
+    assert table.index.is_unique
+    return table
+
+
+def test_the_base_has_no_difference():
+    table = measured(compare(backbone(4), None, 3, BOOTSTRAP))
+    assert table["value"]["last_block", "share_norm_over_3x_median"] == 20
+    assert table["value"]["last_block", "norm_max_over_median"] == 10
+    assert not table.index.get_level_values("metric").str.endswith("_minus_r0").any()
+
+
+def test_registers_that_take_outliers_away():
+    with_registers, base = backbone(1, 0.8, ("cls", "reg0")), backbone(4, 0.5)
+    base.maps["cls"][:, :4] = 4  # 16 of 32 where the base has its outliers
+    table = measured(compare(with_registers, base, 3, BOOTSTRAP))
+    value = table["value"]
+    assert value["last_block", "share_norm_over_3x_median_minus_r0"] == -15
+    assert value["peak_block_of_base", "share_norm_over_3x_median_of_base"] == 5
+    assert value["own_head", "top1_minus_r0"] == pytest.approx(30)
+    assert table["unit"]["own_head", "top1_minus_r0"] == "points"
+    attention = "attention_share_where_base_has_outliers"
+    assert value["cls", attention] == 20 and value["cls", f"{attention}_minus_r0"] == -30
+
+
+def test_what_registers_look_at():
+    tokens = backbone(0, kinds=("cls", "reg0", "reg1"))
+    tokens.maps["cls"][:, :10] = 0
+    tokens.maps["reg0"][:, :10] = 0
+    tokens.maps["reg1"][:, 10:] = 0
+    objects = np.zeros((10, 20))
+    objects[:, :10] = 1
+    value = measured(registers(tokens, BOOTSTRAP, objects))["value"]
+    assert value["reg0", "norm_mean"] == 5
+    assert value["reg0", "map_entropy"] == pytest.approx(np.log(10) / np.log(20))
+    assert value["reg0", "map_cosine_with_cls"] == pytest.approx(1)
+    assert value["registers", "map_cosine_between"] == pytest.approx(-1)
+    assert value["reg0", "attention_on_objects_over_area"] == 0
+    assert value["reg1", "attention_on_objects_over_area"] == 2
+
+
+def test_maps_by_hand():
+    assert entropy(np.ones((2, 7))) == pytest.approx([1, 1])
+    assert entropy(np.eye(7)) == pytest.approx(np.zeros(7), abs=1e-12)
+    a = np.array([[1.0, 2, 3]])
+    assert cosine(a, 10 * a + 4) == pytest.approx([1]) and cosine(a, -a) == pytest.approx([-1])
+
+
+def test_objects_by_patch():
+    instance = np.zeros((1, 4, 4), int)
+    instance[0, :2, :3] = 5
+    assert object_share(instance, 4).tolist() == [[1, 0.5, 0, 0]]
+    assert object_share(instance, 9) is None and object_share(instance, 6) is None
