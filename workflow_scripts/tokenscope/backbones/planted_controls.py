@@ -179,15 +179,15 @@ def verify(
     worst = float((norms / cutoff(norms, 1)[:, None]).max())
     with TokenHooks(planted) as observe:
         last = observe(x)["norms"][:, -1, prefix:].numpy()
-    found = outlier_mask(last, times_median)
+    measured = outlier_mask(last, times_median)
     if worst >= times_median:
         raise StudyError(
             f"the negative control has a token of {worst:.1f} times the median norm: its base "
             "grew outliers of its own; raise norm_penalty or change the seed in its recipe"
         )
-    if (found != truth).any():
+    if (measured != truth).any():
         raise StudyError(
-            f"the positive control shows outliers at {found.sum()} tokens, planted were "
-            f"{truth.sum()}; {(found != truth).sum()} differ"
+            f"the positive control shows outliers at {measured.sum()} tokens, planted were "
+            f"{truth.sum()}; {(measured != truth).sum()} differ"
         )
     return {"clean_max_over_median": worst, "planted_share": 100 * float(truth.mean())}

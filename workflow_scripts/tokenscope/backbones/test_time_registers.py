@@ -1,5 +1,7 @@
 """Registers without training (Jiang et al. 2025): the neurons that write outliers get a token.
 
+Jiang et al., "Vision Transformers Don't Need Trained Registers" (https://arxiv.org/abs/2506.08010).
+
 In a ViT with outlier tokens a few MLP neurons fire at exactly those patches, in the blocks where
 the norm jumps. They are found from data: mean |activation| at outlier patches against all others,
 times the length of the vector that the neuron adds to the residual stream. Attached, each of them
@@ -106,13 +108,13 @@ def score(
             counts += np.bincount(column.numpy(), minlength=4).reshape(2, 2)
             with autocast(images.device):
                 model.forward_features(images)
-    found = []
+    scores = []
     for b in range(blocks):
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = sums[b].reshape(2, 2, -1) / counts[..., None]
         length = written_length(model, b).cpu().numpy()
-        found.append(Scores(b + 1, mean[:, 1], mean[:, 0], length))
-    return found
+        scores.append(Scores(b + 1, mean[:, 1], mean[:, 0], length))
+    return scores
 
 
 def rank(scores: list[Scores], contrast: float, halves=slice(None)) -> list[tuple[int, int]]:
@@ -120,13 +122,13 @@ def rank(scores: list[Scores], contrast: float, halves=slice(None)) -> list[tupl
 
     Only those that fire at least ``contrast`` times as strongly at outliers as elsewhere.
     """
-    found = []
+    candidates = []
     for s in scores:
         outlier, normal = np.nanmean(s.outlier[halves], 0), np.nanmean(s.normal[halves], 0)
         for neuron in np.flatnonzero(outlier >= contrast * normal):
-            found.append((s.contribution(halves)[neuron], s.block, int(neuron)))
-    found.sort(key=lambda item: (-item[0], item[1], item[2]))
-    return [(block, neuron) for _, block, neuron in found]
+            candidates.append((s.contribution(halves)[neuron], s.block, int(neuron)))
+    candidates.sort(key=lambda item: (-item[0], item[1], item[2]))
+    return [(block, neuron) for _, block, neuron in candidates]
 
 
 def overlap(first: list, second: list) -> float:
@@ -140,14 +142,14 @@ def random_neurons(
 ) -> list[tuple[int, int]]:
     """As many neurons of the same blocks, drawn from all the others: the control."""
     generator, taken = np.random.default_rng(seed), set(map(tuple, neurons))
-    found = []
+    drawn = []
     for block in sorted({b for b, _ in taken}):
         others = [
             n for n in range(second_layer(model, block - 1).in_features) if (block, n) not in taken
         ]
         count = sum(b == block for b, _ in taken)
-        found += [(block, int(n)) for n in sorted(generator.choice(others, count, replace=False))]
-    return found
+        drawn += [(block, int(n)) for n in sorted(generator.choice(others, count, replace=False))]
+    return drawn
 
 
 def attach(
