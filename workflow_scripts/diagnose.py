@@ -50,12 +50,12 @@ def prepare(options) -> str:
 
 def failures(results: Path, since: float) -> list[str]:
     """What jobs that failed after a moment say was wrong, a sentence each."""
-    found = []
+    sentences = []
     for log in sorted(results.glob("logs/**/*.log")):
         if log.stat().st_mtime >= since:
             lines = log.read_text(errors="replace").splitlines()
-            found += [line.partition("error: ")[2] for line in lines if "] error: " in line]
-    return list(dict.fromkeys(found))
+            sentences += [line.partition("error: ")[2] for line in lines if "] error: " in line]
+    return list(dict.fromkeys(sentences))
 
 
 def main(arguments=None) -> int:

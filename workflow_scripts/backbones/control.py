@@ -15,7 +15,19 @@ from tokenscope.tables import tidy
 
 def main(card, receipts, decoded, sample, root, geometry, patch, measured, who, rules, statistics,
          output):  # fmt: skip
-    """Write tidy rows: planted and measured share, agreement token by token, block, verdict."""
+    """Write tidy rows: planted and measured share, agreement token by token, block, verdict.
+
+    One parameter for each input and param of the rule.
+
+    Args:
+        card: of the control. receipts: of its token store, one for each shard.
+        decoded: path of the store of decoded images, or empty: then read from ``root``.
+        sample: table of the images. geometry: of the images. patch: side in pixels.
+        measured: CSV of what claims 1 and 2 say of the control.
+        who: the control and the data set, as columns of tidy rows; its kind says what is expected.
+        rules, statistics: the study's sections ``outliers`` and ``statistics``.
+        output: CSV to write.
+    """
     card, tokens = read_receipt(card), PatchNorms.open(receipts)
     table = pd.read_csv(sample, keep_default_na=False)
     source = open_images(decoded, root, table, geometry, 1)
@@ -23,13 +35,13 @@ def main(card, receipts, decoded, sample, root, geometry, patch, measured, who, 
     truth = np.concatenate([constant_patches(source.read(*r), patch) for r in tokens.ranges])
     if who["kind"] == "clean":
         truth = np.zeros_like(truth)  # nothing was planted
-    found = outlier_mask(norms, rules["times_median"])
+    outlier = outlier_mask(norms, rules["times_median"])
     bootstrap = Bootstrap.of(len(norms), statistics)
     rows = tidy.TidyRows(who, len(norms), statistics["seed"])
-    for group, mask in (("planted", truth), ("measured", found)):
+    for group, mask in (("planted", truth), ("measured", outlier)):
         point, low, high, _ = bootstrap.ratio(100 * mask.mean(1), np.ones(len(mask)))
         rows.add("control", group, "share", point, low, high, "percent")
-    wrong = int((truth != found).sum())
+    wrong = int((truth != outlier).sum())
     rows.add("control", "difference", "tokens", wrong, unit="tokens")
     measures = tidy.read(measured).set_index(["group", "metric"])["value"]
     onset = measures["depth", "onset_block"]
@@ -48,6 +60,7 @@ if "snakemake" in globals():
     w, p, i = snakemake.wildcards, snakemake.params, snakemake.input
     with job(snakemake.log[0], f"control {w.dataset} {w.family}/{w.size}/{w.registers}"):
         main(
-            i.card, i.tokens, p.store, i.sample, p.root, p.geometry, p.patch, i.rows, p.who,
-            p.outliers, p.statistics, snakemake.output[0],
+            card=i.card, receipts=i.tokens, decoded=p.store, sample=i.sample, root=p.root,
+            geometry=p.geometry, patch=p.patch, measured=i.rows, who=p.who, rules=p.outliers,
+            statistics=p.statistics, output=snakemake.output[0],
         )  # fmt: skip

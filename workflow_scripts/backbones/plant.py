@@ -18,7 +18,12 @@ SAMPLE = 256
 def main(base, spec, recipe, store, times_median, outputs):
     """Write weights and cards of both controls; refuses if their answer is not what it should be.
 
-    ``outputs`` maps ``clean`` and ``planted`` to (card, weights).
+    Args:
+        base: card of the trained backbone. spec: of the controls.
+        recipe: where to plant: ``block`` (from 1), ``times_median``, ``seed``.
+        store: decoded images, of which the first are used.
+        times_median: the outlier rule's multiple of the median norm.
+        outputs: ``clean`` and ``planted``, each (card, weights).
     """
     pixels = open_store(store)["pixels"][:SAMPLE].values
     mean, std = (torch.tensor(spec[key]) for key in ("mean", "std"))
@@ -45,6 +50,6 @@ if "snakemake" in globals():
     outputs["planted"] = (out.planted, out.planted_weights)
     with job(snakemake.log[0], f"plant {w.family}/{w.size}/{w.r}", snakemake.threads):
         main(
-            snakemake.input.card, p.spec, p.plant, p.store, p.times_median,
-            outputs,
+            base=snakemake.input.card, spec=p.spec, recipe=p.plant, store=p.store,
+            times_median=p.times_median, outputs=outputs,
         )  # fmt: skip

@@ -19,9 +19,13 @@ from tokenscope.tables import tidy
 def main(receipts, norms, who, rules, statistics, outputs):
     """Judge one backbone on one data set.
 
-    ``norms`` are its measurements for claims 1 and 2. ``outputs``: ``rows`` (tidy), ``verdict``
-    (JSON: the sentence and the evidence), ``images`` (CSV, a line an image: what two backbones are
-    compared by, paired).
+    Args:
+        receipts: of its token store, one for each shard.
+        norms: CSV of its measurements for claims 1 and 2.
+        who: the backbone and the data set, as columns of tidy rows.
+        rules, statistics: the study's sections ``outliers`` and ``statistics``.
+        outputs: paths for ``rows`` (tidy), ``verdict`` (JSON: the sentence and the evidence),
+            ``images`` (CSV, a line an image: what two backbones are compared by, paired).
     """
     tokens = PatchNorms.open(receipts)
     lengths = tokens.norms()
@@ -51,8 +55,8 @@ def main(receipts, norms, who, rules, statistics, outputs):
     _by_image(tokens.image_ids, lengths, times, tokens.attention("cls")).to_csv(
         outputs["images"], index=False, float_format="%.7g"
     )
-    found = {"sentence": verdict.sentence, "artifacts": verdict.artifacts, "about": verdict.about}
-    write_text(outputs["verdict"], json.dumps(found | {"evidence": asdict(evidence)}, indent=1))
+    summary = {"sentence": verdict.sentence, "artifacts": verdict.artifacts, "about": verdict.about}
+    write_text(outputs["verdict"], json.dumps(summary | {"evidence": asdict(evidence)}, indent=1))
 
 
 def _at(table, group, metric):
@@ -63,8 +67,8 @@ def _at(table, group, metric):
 
 def _rows(e, verdict, who, statistics):
     rows = tidy.TidyRows(who, e.images, statistics["seed"])
-    said = {"yes": 1.0, "no": 0.0}.get(verdict.artifacts)
-    rows.add("diagnosis", "verdict", "has_artifacts", said, unit="verdict")
+    artifacts = {"yes": 1.0, "no": 0.0}.get(verdict.artifacts)
+    rows.add("diagnosis", "verdict", "has_artifacts", artifacts, unit="verdict")
     about = {"position": 1.0, "content": 0.0}.get(verdict.about)
     rows.add("diagnosis", "verdict", "follows_position", about, unit="verdict")
     rows.add("diagnosis", "judged_block", "block", e.block, unit="block, from 1")
@@ -95,4 +99,7 @@ if "snakemake" in globals():
     w, p, i = snakemake.wildcards, snakemake.params, snakemake.input
     label = f"diagnosis {w.dataset} {w.family}/{w.size}/{w.registers}"
     with job(snakemake.log[0], label, snakemake.threads):
-        main(i.receipts, i.norms, p.who, p.outliers, p.statistics, dict(snakemake.output.items()))
+        main(
+            receipts=i.receipts, norms=i.norms, who=p.who, rules=p.outliers,
+            statistics=p.statistics, outputs=dict(snakemake.output.items()),
+        )  # fmt: skip

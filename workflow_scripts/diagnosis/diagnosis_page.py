@@ -26,7 +26,12 @@ from tokenscope.tables import tidy
 def main(files, backbones, study, rules, statistics, folder, site, outputs):
     """Write the page and the tidy table.
 
-    ``files`` by name as the rule has them, ``backbones`` the columns that name each.
+    Args:
+        files: paths by name, as the rule has them: ``style`` and ``template`` one, else a list.
+        backbones: the columns that name each backbone, one or two.
+        study: its name. rules, statistics: its sections ``outliers`` and ``statistics``.
+        folder: of the results, whose jobs are counted. site: its section ``carbon``, for their CO2.
+        outputs: paths for ``page`` (HTML) and ``table`` (CSV).
     """
     tables = {
         name: pd.concat([tidy.read(f) for f in files[name]]) if files[name] else None
@@ -38,8 +43,8 @@ def main(files, backbones, study, rules, statistics, folder, site, outputs):
     table = pd.concat([tables["rows"], *([pairs] if pairs is not None else [])])
     tidy.write(table, outputs["table"])
     rests = pd.read_csv(files["backbones"][0])
-    for one in sitters:
-        log.info("%s: %s", one.name, one.verdict["sentence"])
+    for backbone in sitters:
+        log.info("%s: %s", backbone.name, backbone.verdict["sentence"])
     render(
         files["template"], outputs["page"], style=Path(files["style"]).read_text(), study=study,
         rules=rules, criterion={"images": MIN_IMAGES, "place": PREDICTED, "alike": ALIKE,
@@ -49,14 +54,15 @@ def main(files, backbones, study, rules, statistics, folder, site, outputs):
         shares=picture(share_by_block(sitters, rules), "share of outlier tokens by block"),
         norms=picture(last_block(sitters, rules), "norms after the last block"),
         backbones=[
-            {"name": one.name, "verdict": one.verdict, "decided": page.decided(one, rules),
-             "rules": page.by_rule(one), "gallery": picture(gallery(one, rules), "maps", "png"),
-             "images": one.maps.sizes["image"],
+            {"name": backbone.name, "verdict": backbone.verdict,
+             "decided": page.decided(backbone, rules), "rules": page.by_rule(backbone),
+             "gallery": picture(gallery(backbone, rules), "maps", "png"),
+             "images": backbone.maps.sizes["image"],
              "registers": page.moved(tables["registers"], who, rules),
              "found": page.neurons(files["neurons"], who),
              "classes": page.classes(tables["probes"], who),
              "rests": rest(rests, who)}
-            for one, who in zip(sitters, backbones, strict=True)
+            for backbone, who in zip(sitters, backbones, strict=True)
         ],
         pairs=page.as_text(pairs), cost=cost(folder, site, rests, backbones),
     )  # fmt: skip
@@ -67,13 +73,13 @@ def sitter(who, place, files, tables):
     curves, places = (pd.read_csv(files[kind][place]) for kind in ("curves", "places"))
     return BackboneFigures.of(
         name_of(who), files["verdicts"][place], curves, places, files["maps"][place],
-        page.mine(tables["norms"], who),
+        page.of_backbone(tables["norms"], who),
     )  # fmt: skip
 
 
 def rest(rests, who):
     """What the numbers of a backbone rest on."""
-    row = page.mine(rests, who).iloc[0]
+    row = page.of_backbone(rests, who).iloc[0]
     keys = ("timm_id", "origin", "weights_sha256", "geometry", "params", "device", "precision",
             "images", "images_skipped", "timm", "torch")  # fmt: skip
     return [(key, row[key]) for key in keys]
@@ -86,8 +92,8 @@ def cost(folder, site, rests, whos):
     lines = []
     for who in whos:
         seen, own = (
-            page.mine(rests, who).iloc[0],
-            page.mine(spent[spent["rule"] == "extract"], who),
+            page.of_backbone(rests, who).iloc[0],
+            page.of_backbone(spent[spent["rule"] == "extract"], who),
         )
         name = f"extraction, {name_of(who)}"
         rate = f"{seen['images'] / seen['seconds']:.3g} images/s on {seen['device']}"
@@ -109,6 +115,7 @@ if "snakemake" in globals():
             for name, value in i.items()
         }  # fmt: skip
         main(
-            files, p.backbones, p.study, p.outliers, p.statistics, p.folder, p.site,
-            dict(snakemake.output.items()),
+            files=files, backbones=p.backbones, study=p.study, rules=p.outliers,
+            statistics=p.statistics, folder=p.folder, site=p.site,
+            outputs=dict(snakemake.output.items()),
         )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from tokenscope.diagnosis.page import mine
+from tokenscope.diagnosis.page import of_backbone
 from tokenscope.figures import style
 from tokenscope.figures.backbone import BackboneFigures, overview
 from tokenscope.jobs.job import job
@@ -10,11 +10,18 @@ from tokenscope.study.diagnose import name_of
 
 
 def main(verdicts, maps, curves, places, backbones, rules, outputs):
-    """``curves`` and ``places`` hold all backbones; ``backbones``: the columns that name each."""
+    """Draw one figure.
+
+    Args:
+        verdicts, maps: a file for each backbone: its verdict (JSON), maps of its gallery (NetCDF).
+        curves, places: CSV of all backbones: densities of the norm, where outliers sit.
+        backbones: the columns that name each. rules: the study's section ``outliers``.
+        outputs: files of the figure.
+    """
     tables = pd.read_csv(curves), pd.read_csv(places)
     sitters = []
     for who, verdict, file in zip(backbones, verdicts, maps, strict=True):
-        own = (mine(table[table["dataset"] == who["dataset"]], who) for table in tables)
+        own = (of_backbone(table[table["dataset"] == who["dataset"]], who) for table in tables)
         sitters.append(BackboneFigures.of(name_of(who), verdict, *own, file))
     style.save(overview(sitters, rules), outputs)
 
@@ -22,5 +29,7 @@ def main(verdicts, maps, curves, places, backbones, rules, outputs):
 if "snakemake" in globals():
     i, p = snakemake.input, snakemake.params
     with job(snakemake.log[0], "figure diagnosis"):
-        files = i.verdicts, i.maps, i.curves, i.places
-        main(*files, p.backbones, p.outliers, snakemake.output)
+        main(
+            verdicts=i.verdicts, maps=i.maps, curves=i.curves, places=i.places,
+            backbones=p.backbones, rules=p.outliers, outputs=snakemake.output,
+        )  # fmt: skip

@@ -15,7 +15,13 @@ COLOURS = {"outlier": style.VERMILION, "normal": style.BLUE}
 
 
 def main(curves, claim3, dataset, settings, density, ratio):
-    """Two figures of one data set: the densities (Fig 3), and the ratio of shares as a curve."""
+    """Two figures of one data set: the densities (Fig 3), and the ratio of shares as a curve.
+
+    Args:
+        curves, claim3: CSV of all backbones: densities, and the table of claim 3.
+        dataset: whose rows are drawn. settings: the study's section ``redundancy``.
+        density, ratio: files of the two figures.
+    """
     curves = pd.read_csv(curves).query("dataset == @dataset and pooling == 'pair'")
     curves = curves[curves["rule"] == "percentile"]
     claim3 = tidy.read(claim3).query("dataset == @dataset")
@@ -55,10 +61,10 @@ def ratios(groups, claim3, settings, outputs):
         axis.plot(line["cosine"], line["density"], color=style.GREEN)
         axis.axhline(1, color="0.5", lw=0.6, ls=":")
         axis.axvline(first, color="0.5", lw=0.6, ls=":")
-        found = rows_of(claim3, **who, group="outlier/normal", metric="redundant_region_ratio")
+        ratio = rows_of(claim3, **who, group="outlier/normal", metric="redundant_region_ratio")
         text = ""
-        if len(found):
-            r = found.iloc[0]
+        if len(ratio):
+            r = ratio.iloc[0]
             text = f"\nat {first:g}: {r.value:.2f} [{r.low:.2f}, {r.high:.2f}]"
         axis.set(xlim=(-1, 1), yscale="log")
         axis.set_title(style.title(who) + text)
@@ -75,4 +81,7 @@ if "snakemake" in globals():
     i, out, w = snakemake.input, snakemake.output, snakemake.wildcards
     with job(snakemake.log[0], f"figure 3 {w.dataset}"):
         p = snakemake.params
-        main(i.curves, i.claim3, w.dataset, p.redundancy, out.density, out.ratio)
+        main(
+            curves=i.curves, claim3=i.claim3, dataset=w.dataset, settings=p.redundancy,
+            density=out.density, ratio=out.ratio,
+        )  # fmt: skip

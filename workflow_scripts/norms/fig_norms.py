@@ -12,7 +12,13 @@ from tokenscope.tables.tidy import WHO, by_backbone, rows_of
 
 
 def main(curves, places, claim1, claim2, backbones, dataset, rules, outputs):
-    """Five figures of one data set; ``outputs`` maps last, blocks, depth, size, places to files."""
+    """Five figures of one data set.
+
+    Args:
+        curves, places, claim1, claim2, backbones: CSV of all backbones.
+        dataset: whose rows are drawn. rules: the study's section ``outliers``.
+        outputs: files by figure: ``last``, ``blocks``, ``depth``, ``size``, ``places``.
+    """
     tables = [pd.read_csv(curves), pd.read_csv(places), tidy.read(claim1), tidy.read(claim2)]
     curves, places, claim1, claim2 = (t[t["dataset"] == dataset] for t in tables)
     last_block(curves, claim1, rules, outputs["last"])
@@ -23,8 +29,8 @@ def main(curves, places, claim1, claim2, backbones, dataset, rules, outputs):
 
 
 def _of(table, who, group, metric):
-    found = rows_of(table, **who, group=group, metric=metric)
-    return found.iloc[0] if len(found) else None
+    rows = rows_of(table, **who, group=group, metric=metric)
+    return rows.iloc[0] if len(rows) else None
 
 
 def last_block(curves, claim1, rules, outputs):
@@ -156,5 +162,8 @@ if "snakemake" in globals():
     i, out, w = snakemake.input, snakemake.output, snakemake.wildcards
     with job(snakemake.log[0], f"figure 4 {w.dataset}"):
         files = {name: out[name] for name in ("last", "blocks", "depth", "size", "places")}
-        rules = snakemake.params.outliers
-        main(i.curves, i.places, i.claim1, i.claim2, i.backbones, w.dataset, rules, files)
+        main(
+            curves=i.curves, places=i.places, claim1=i.claim1, claim2=i.claim2,
+            backbones=i.backbones, dataset=w.dataset, rules=snakemake.params.outliers,
+            outputs=files,
+        )  # fmt: skip

@@ -8,15 +8,23 @@ from tokenscope.stores.receipts import read_receipt, sha256_file, write_receipt,
 
 
 def main(neurons, base, spec, registers, kind, leaves, card, added):
-    """Write ``added`` (JSON: base weights, neurons, registers) and the backbone's card."""
-    found, base = read_receipt(neurons), read_receipt(base)
-    moved = found["neurons" if kind == "testtime" else "random"]
+    """Write ``added`` (JSON: base weights, neurons, registers) and the backbone's card.
+
+    Args:
+        neurons: JSON of the search on the base. base: card of the backbone without registers.
+        spec: of the new backbone. registers: their number.
+        kind: ``testtime``, or ``random`` for the control neurons.
+        leaves: what the patches keep of a moved neuron, ``zero`` or ``median``.
+        card, added: paths to write.
+    """
+    search, base = read_receipt(neurons), read_receipt(base)
+    moved = search["neurons" if kind == "testtime" else "random"]
     content = {
         "weights": base["weights"], "sha256": base["sha256"], "neurons": moved,
         "registers": registers if moved else 0, "leaves": leaves,
     }  # fmt: skip
     write_text(added, json.dumps(content, indent=1) + "\n")
-    reason = found["reason"] or f"{len(moved)} neurons of {found['name']}, chosen: {kind}"
+    reason = search["reason"] or f"{len(moved)} neurons of {search['name']}, chosen: {kind}"
     log.info("%s: %s", spec["name"], reason)
     write_receipt(
         card, name=spec["name"], timm_id=spec["timm_id"], weights=str(added),
@@ -28,4 +36,7 @@ def main(neurons, base, spec, registers, kind, leaves, card, added):
 if "snakemake" in globals():
     w, p, i, out = snakemake.wildcards, snakemake.params, snakemake.input, snakemake.output
     with job(snakemake.log[0], f"attach {w.family}/{w.size}/{w.registers}"):
-        main(i.neurons, i.base, p.spec, p.registers, p.kind, p.leaves, out.card, out.added)
+        main(
+            neurons=i.neurons, base=i.base, spec=p.spec, registers=p.registers, kind=p.kind,
+            leaves=p.leaves, card=out.card, added=out.added,
+        )  # fmt: skip

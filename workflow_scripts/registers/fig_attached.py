@@ -16,17 +16,20 @@ def main(scores, curves, registers, maps, names, dataset, times, outputs):
     """Three figures of one family and size.
 
     Args:
-        scores: leading neurons of each block, of the backbone without registers.
+        scores: CSV of the leading neurons of each block, of the backbone without registers.
+        curves, registers: CSV of all backbones: densities of the norm, what registers change.
+        maps: of the gallery (NetCDF), a file for each backbone.
         names: registers names in the order of ``maps``; the first is without registers.
+        dataset: whose rows of ``curves`` and ``registers`` are drawn.
         times: the outlier rule's multiple of the median norm.
         outputs: files by figure: ``neurons``, ``norms``, ``maps``.
     """
     data = [xr.open_dataset(file, engine="scipy").load() for file in maps]
     family, size, _ = data[0].attrs["backbone"].split("/")
     neurons(pd.read_csv(scores), f"{family}/{size}/{names[0]}", outputs["neurons"])
-    here = "family == @family and size == @size and dataset == @dataset"
-    of_registers = tidy.read(registers).query(f"{here} and metric == 'norm_mean'")
-    norms(pd.read_csv(curves).query(here), of_registers, names, outputs["norms"])
+    of_size = "family == @family and size == @size and dataset == @dataset"
+    of_registers = tidy.read(registers).query(f"{of_size} and metric == 'norm_mean'")
+    norms(pd.read_csv(curves).query(of_size), of_registers, names, outputs["norms"])
     pictures(data, names, times, outputs["maps"])
 
 
@@ -51,8 +54,8 @@ def neurons(table, name, outputs):
     for row in moved.nlargest(3, "contribution").itertuples():
         right.annotate(f"#{row.neuron}", (row.block, row.contribution), xytext=(5, -2),
                        textcoords="offset points", fontsize=7)  # fmt: skip
-    kept = int(table.groupby("block").size().max())
-    style.note(figure, f"{name}: the {kept} leading neurons of each block up to where outliers are "
+    most = int(table.groupby("block").size().max())
+    style.note(figure, f"{name}: the {most} leading neurons of each block up to where outliers are "
                f"most; red: {len(moved)} moved to the register")  # fmt: skip
     style.save(figure, outputs)
 
@@ -105,13 +108,13 @@ def pictures(data, names, times, outputs):
         style.picture(line[0], data[0]["pixels"].values[i].astype(np.uint8))
         column = 1
         for kind in kinds:
-            for name, one in zip(names, data, strict=True):
+            for name, maps in zip(names, data, strict=True):
                 if kind == kinds[-1] and name == names[0]:
                     continue
                 if kind == "norm":
-                    values, scale, colours = one["norms"].values[i, -1] / median, "norm", "viridis"
+                    values, scale, colours = maps["norms"].values[i, -1] / median, "norm", "viridis"
                 else:
-                    rows = _row(one, "cls" if kind == "CLS attention" else "reg0")
+                    rows = _row(maps, "cls" if kind == "CLS attention" else "reg0")
                     values, scale, colours = rows[i], "attention", "magma"
                 seen[scale] = style.picture(
                     line[column], values, norm=scales[scale], cmap=style.cmap(colours)

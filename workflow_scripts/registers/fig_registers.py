@@ -19,7 +19,12 @@ NAMES = {
 
 
 def main(registers, dataset, times, output):
-    """A column for each size of a family, outlier share above, top-1 of the own head below."""
+    """A column for each size of a family, outlier share above, top-1 of the own head below.
+
+    Args:
+        registers: CSV of what registers change. dataset: whose rows are drawn.
+        times: the outlier rule's multiple of the median norm. output: files of the figure.
+    """
     table = tidy.read(registers).query("dataset == @dataset")
     share = share_metric(times)
     wanted = [
@@ -43,10 +48,10 @@ def main(registers, dataset, times, output):
     shown = {}
     for number, key in enumerate(groups):
         band, column = divmod(number, columns)
-        mine = table[(table[["family", "size", "base"]] == list(key)).all(axis=1)]
+        backbones = table[(table[["family", "size", "base"]] == list(key)).all(axis=1)]
         for line, (group, metric, label) in enumerate(wanted):
             axis = axes[2 * band + line, column]
-            rows = mine[(mine["group"] == group) & (mine["metric"] == metric)]
+            rows = backbones[(backbones["group"] == group) & (backbones["metric"] == metric)]
             for kind, handle in _lines(axis, rows, key[2]):
                 shown.setdefault(kind, handle)
             _dress(axis, rows, line, key)
@@ -98,4 +103,7 @@ def _dress(axis, rows, line, key):
 if "snakemake" in globals():
     w = snakemake.wildcards
     with job(snakemake.log[0], f"figure of registers {w.dataset}"):
-        main(snakemake.input.registers, w.dataset, snakemake.params.times, snakemake.output)
+        main(
+            registers=snakemake.input.registers, dataset=w.dataset, times=snakemake.params.times,
+            output=snakemake.output,
+        )  # fmt: skip

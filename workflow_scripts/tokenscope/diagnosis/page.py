@@ -26,7 +26,7 @@ MOVED = {
 }
 
 
-def mine(table: pd.DataFrame, who: dict) -> pd.DataFrame:
+def of_backbone(table: pd.DataFrame, who: dict) -> pd.DataFrame:
     """The rows of one backbone."""
     mask = np.logical_and.reduce([table[column] == who[column] for column in WHO])
     return table[mask]
@@ -38,9 +38,9 @@ def interval(row, unit: str = "") -> str:
     return f"{value} [{row['low']:.3g}, {row['high']:.3g}]" if row["low"] == row["low"] else value
 
 
-def decided(one: BackboneFigures, rules: dict) -> list[tuple]:
+def decided(backbone: BackboneFigures, rules: dict) -> list[tuple]:
     """The numbers behind the verdict: what, value, what it takes."""
-    e = one.verdict["evidence"]
+    e = backbone.verdict["evidence"]
     times, least = rules["times_median"], rules["min_share"]
     text = lambda key, unit="": interval(  # noqa: E731
         dict(zip(("value", "low", "high"), e[key], strict=True)), unit
@@ -65,9 +65,9 @@ def decided(one: BackboneFigures, rules: dict) -> list[tuple]:
     return lines
 
 
-def by_rule(one: BackboneFigures) -> list[tuple]:
+def by_rule(backbone: BackboneFigures) -> list[tuple]:
     """Share of tokens under each rule, and the mixture, after the last block."""
-    last = one.rows[one.rows["group"] == "last_block"]
+    last = backbone.rows[backbone.rows["group"] == "last_block"]
     shares = last[last["metric"].str.contains("share")].to_dict("records")
     words = {"bimodality_upper_share": "upper mode of the mixture of two Gaussians"}
     return [
@@ -91,10 +91,10 @@ def moved(registers: pd.DataFrame | None, who: dict, rules: dict) -> list[tuple]
         cells = []
         for name in (made[0], made[0].replace("testtime", "random")):
             rows = kin[(kin["registers"] == name) & (kin["group"] != "outlier")]
-            found = [rows[rows["metric"] == m] for m in (metric, f"{metric}_minus_r0")]
-            if any(len(f) != 1 for f in found):
+            both = [rows[rows["metric"] == m] for m in (metric, f"{metric}_minus_r0")]
+            if any(len(r) != 1 for r in both):
                 break
-            value, change = (f.iloc[0] for f in found)
+            value, change = (r.iloc[0] for r in both)
             unit = " %" if value["unit"] == "percent" else ""
             cells.append((f"{value['value'] - change['value']:.3g}{unit}", interval(value, unit),
                           interval(change, unit)))  # fmt: skip
@@ -105,14 +105,14 @@ def moved(registers: pd.DataFrame | None, who: dict, rules: dict) -> list[tuple]
 
 def neurons(files: list[str], who: dict) -> str:
     """What the search for register neurons came to, in a sentence."""
-    searches = {found["name"]: found for found in map(read_receipt, files)}
+    searches = {search["name"]: search for search in map(read_receipt, files)}
     name = "/".join(who[column] for column in WHO)
     if name not in searches:
         return "Not tried: it has registers already, or the study asks for none."
-    found = searches[name]
-    if found["reason"]:
-        return f"Nothing is attached: {found['reason']}."
-    named = [f"block {block} neuron {neuron}" for block, neuron in found["neurons"]]
+    search = searches[name]
+    if search["reason"]:
+        return f"Nothing is attached: {search['reason']}."
+    named = [f"block {block} neuron {neuron}" for block, neuron in search["neurons"]]
     return f"The neurons that write the outliers ({len(named)}): {some(named)}."
 
 
@@ -120,7 +120,7 @@ def classes(probes: pd.DataFrame | None, who: dict) -> list[tuple]:
     """Class probe of CLS, normal and outlier tokens; empty where none was run."""
     if probes is None:
         return []
-    rows = mine(probes, who)
+    rows = of_backbone(probes, who)
     rows = rows[rows["metric"] == "class_top1"]
     return [
         (row["group"], interval(row, " %") if row["value"] == row["value"] else row["unit"])
@@ -154,10 +154,10 @@ def as_text(pairs: pd.DataFrame | None) -> list[tuple]:
         rows = pairs[pairs["metric"] == metric].set_index("group")
         if len(rows):
             low, high = rows.loc["second-first", ["low", "high"]]
-            said = "more" if low > 0 else "less" if high < 0 else "no difference shown"
+            answer = "more" if low > 0 else "less" if high < 0 else "no difference shown"
             cells = [
                 interval(rows.loc[g], f" {unit}".rstrip())
                 for g in ("first", "second", "second-first")
             ]
-            lines.append((words, *cells, said))
+            lines.append((words, *cells, answer))
     return lines

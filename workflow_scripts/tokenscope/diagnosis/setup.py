@@ -49,8 +49,8 @@ class Model:
         """A word for paths: the file's or the id's."""
         path = Path(self.weights)
         common = ("model", "pytorch_model", "checkpoint")
-        word = path.parent.name if path.stem in common else path.stem
-        return re.sub(r"[^A-Za-z0-9_.-]+", "-", word if self.weights else self.timm_id)
+        stem = path.parent.name if path.stem in common else path.stem
+        return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem if self.weights else self.timm_id)
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,13 @@ class Images:
 
         if not Path(path).is_dir():
             raise StudyError(f"there is no folder '{path}' (IMAGES)")
-        found = list(walk(path))
-        if not found:
+        files = list(walk(path))
+        if not files:
             raise StudyError(
                 f"there is no image below '{path}' (looked for {', '.join(sorted(EXTENSIONS))})"
             )
-        first = {name.split("/", 1)[0] for name in found} if all("/" in n for n in found) else ()
-        return cls(path, len(found), len(first) if len(first) > 1 else 0)
+        first = {name.split("/", 1)[0] for name in files} if all("/" in n for n in files) else ()
+        return cls(path, len(files), len(first) if len(first) > 1 else 0)
 
     @property
     def probed(self) -> bool:
@@ -94,16 +94,16 @@ def facts_of(models: list[Model], cache: str) -> list[Architecture]:
         StudyError: timm knows no such architecture, it is no ViT, or two models of one architecture
             want their colours scaled differently.
     """
-    known, found = look_up([m.timm_id for m in models], [TABLE], cache), []
+    known, facts = look_up([m.timm_id for m in models], [TABLE], cache), []
     for model in models:
-        said = huggingface.colours(Path(model.weights).parent) if model.weights else {}
-        found.append(replace(known[model.timm_id], **said))
-    if len(models) > 1 and models[0].timm_id == models[1].timm_id and found[0] != found[1]:
+        colours = huggingface.colours(Path(model.weights).parent) if model.weights else {}
+        facts.append(replace(known[model.timm_id], **colours))
+    if len(models) > 1 and models[0].timm_id == models[1].timm_id and facts[0] != facts[1]:
         raise StudyError(
             f"both are a {models[0].timm_id}, but their folders (preprocessor_config.json) scale "
             "colours differently: diagnose one at a time"
         )
-    return found
+    return facts
 
 
 def rows_of(models: list[Model], facts: list[Architecture]) -> list[dict[str, str]]:

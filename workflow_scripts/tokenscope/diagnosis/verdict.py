@@ -81,8 +81,8 @@ def contrast(
     counts = []
     for mask in (outlier, ~outlier):
         flat = index + (len(order) + 1) * np.arange(len(index))[:, None]
-        found = np.bincount(flat[mask], minlength=len(index) * (len(order) + 1))
-        counts.append(found.reshape(len(index), -1).astype(np.float32))
+        binned = np.bincount(flat[mask], minlength=len(index) * (len(order) + 1))
+        counts.append(binned.reshape(len(index), -1).astype(np.float32))
     point = _auc(*(c.sum(0, dtype=np.float64) for c in counts))
     low, high = bootstrap.interval(_auc(*(bootstrap.sums(c) for c in counts)))
     return float(point), float(low), float(high)

@@ -22,16 +22,16 @@ def norm_summary(norms: np.ndarray, bootstrap: Bootstrap, times: float) -> dict[
     histogram = LogHistogram.of(norms)
     whole, edges = histogram.counts.sum(0, dtype=np.float64), histogram.edges
     resampled = bootstrap.sums(histogram.counts)
-    found = {}
+    summary = {}
     for name, q in QUANTILES.items():
         exact = float(np.quantile(norms, q))
         # Binning shifts a statistic by a hair; the resamples are moved back onto the exact value.
         moved = np.exp(quantile(resampled, edges, q) - quantile(whole, edges, q))
         low, high = bootstrap.interval(exact * moved)
-        found[name] = exact, float(low), float(high)
+        summary[name] = exact, float(low), float(high)
     above = lambda c: 100 * share_above(c, edges, quantile(c, edges, 0.5) + np.log(times))  # noqa: E731
     exact = 100 * float(outlier_mask(norms, times).mean())
     low, high = bootstrap.interval(above(resampled) - above(whole) + exact)
     ends = np.clip([low, high], 0, 100)
-    found[share_metric(times)] = exact, float(ends[0]), float(ends[1])
-    return found
+    summary[share_metric(times)] = exact, float(ends[0]), float(ends[1])
+    return summary

@@ -64,10 +64,10 @@ class Accuracy:
         hits = 100.0 * (ranks <= top)
         self.by_seed = hits.mean(1)
         self.value = float(self.by_seed.mean())
-        again = bootstrap.sums(hits.T) / bootstrap.images
+        resampled = bootstrap.sums(hits.T) / bootstrap.images
         rng = np.random.default_rng([bootstrap.seed, stream])
-        drawn = rng.integers(0, len(ranks), again.shape)
-        self.resampled = np.take_along_axis(again, drawn, 1).mean(1)
+        drawn = rng.integers(0, len(ranks), resampled.shape)
+        self.resampled = np.take_along_axis(resampled, drawn, 1).mean(1)
 
 
 def compare(
