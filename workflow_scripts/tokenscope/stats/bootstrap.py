@@ -1,4 +1,7 @@
-"""Intervals by resampling images: tokens of one image are not independent, images are."""
+"""Intervals by resampling images: tokens of one image are not independent, images are.
+
+The percentile bootstrap of Efron and Tibshirani, "An Introduction to the Bootstrap" (1993).
+"""
 
 import numpy as np
 
