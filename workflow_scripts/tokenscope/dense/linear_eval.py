@@ -117,6 +117,7 @@ class Augmented:
         self.pool = ThreadPoolExecutor(threads)
 
     def draw(self, rng: np.random.Generator) -> list[Pair]:
+        """Crops (image, map) of one step, on the host."""
         seeds = rng.integers(2**32, size=self.task.batch)
         return list(self.pool.map(self._one, seeds))
 
@@ -137,6 +138,7 @@ class Augmented:
         return np.asarray(picture), target
 
     def features(self, drawn: list[Pair]) -> tuple[Tensor, Tensor]:
+        """Tokens of such crops as a map, and targets, on the device."""
         target = np.stack([self.task.supervised(target) for _, target in drawn])
         tokens = self.task.tokens([image for image, _ in drawn])
         return self.task.lay(*tokens), torch.from_numpy(target).to(self.task.device)

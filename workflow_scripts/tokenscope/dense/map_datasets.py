@@ -54,6 +54,7 @@ class Maps:
 
     @property
     def classes(self) -> int:
+        """Number of classes, of label maps only."""
         return self.source["classes"]
 
     def listed(self) -> pd.DataFrame:

@@ -90,6 +90,7 @@ class Reader:
         return pixels
 
     def close(self) -> None:
+        """End the threads; images that wait are not read."""
         self.pool.shutdown(cancel_futures=True)
 
 

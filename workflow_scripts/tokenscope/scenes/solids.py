@@ -18,6 +18,7 @@ Solid = namedtuple("Solid", "kind centre to_local half colours pattern frequency
 
 
 def dot(a, b):
+    """Dot products (N,) of vectors (3, N); either may be (3, 1)."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 

@@ -140,6 +140,7 @@ class Memory:
         self.segments = None if segments is None else torch.from_numpy(segments).long()
 
     def training(self, plan: UpdatePlan, start: int) -> Iterator[Batch]:
+        """The micro-batches of this process, from update ``start`` to the end."""
         for keys in plan.keys(start):
             epoch, place, _ = keys[0]
             index = [image for *_, image in keys]
@@ -150,6 +151,7 @@ class Memory:
             yield Batch(_mirror(self.pixels[index], flip), self.labels[index], segments)
 
     def held(self, index: list[int], size: int) -> Iterator[Batch]:
+        """Images held out, by number, unchanged; ``size`` of them at once."""
         for part in torch.tensor(index, dtype=torch.long).split(size):
             yield Batch(self.pixels[part], self.labels[part])
 
@@ -174,6 +176,7 @@ class Files:
         self.workers = workers
 
     def training(self, plan: UpdatePlan, start: int) -> Iterator[Batch]:
+        """The micro-batches of this process, from update ``start`` to the end."""
         r, size = plan.recipe, self.geometry.size
         given = {"interpolation": self.geometry.interpolation, **r.augment}
         # With use_prefetcher the transform ends in 8-bit pixels: a quarter of the bytes to move.
@@ -182,6 +185,7 @@ class Files:
         return self._load(items, list_of=plan.keys(start))
 
     def held(self, index: list[int], size: int) -> Iterator[Batch]:
+        """Images held out, by number, unchanged; ``size`` of them at once."""
         items = _Plain(self.places, self.labels, self.geometry)
         parts = [index[i : i + size] for i in range(0, len(index), size)]
         return self._load(items, list_of=parts)

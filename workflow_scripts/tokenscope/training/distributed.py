@@ -43,6 +43,7 @@ class World:
         return self.rank == 0
 
     def leave(self) -> None:
+        """End the group of processes, if there is one."""
         if self.size > 1:
             dist.destroy_process_group()
 

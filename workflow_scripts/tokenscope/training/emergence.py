@@ -1,4 +1,8 @@
-"""Emergence in training: quantiles of the norm and share of outliers, by update and block."""
+"""Emergence in training: quantiles of the norm and share of outliers, by update and block.
+
+Darcet et al. "Vision Transformers Need Registers" (https://arxiv.org/abs/2309.16588) ask when in a
+training outliers appear.
+"""
 
 from collections.abc import Iterable
 
