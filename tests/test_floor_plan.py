@@ -2,6 +2,7 @@
 
 import ast
 import re
+from itertools import product
 
 import pytest
 from projects import ROOT
@@ -97,9 +98,10 @@ def index():
         sections(FLOOR_PLAN)["Where a reader of the papers looks"]
     ):
         # Commas part terms, but not those within one ("q, k, v features", "Tables 4, 5").
-        terms = [looked_for] if re.match(r"q, |Tables", looked_for) else looked_for.split(", ")
-        for term in terms:
-            yield term, module.strip("`"), [term, *filter(None, also.split(", "))]
+        terms = looked_for.removeprefix("annotations: ").split(", ")
+        terms = [looked_for] if re.match(r"q, |Tables", looked_for) else terms
+        for term, path in product(terms, re.findall(r"`([^`]+)`", module)):
+            yield term, path, [term, *filter(None, also.split(", "))]
 
 
 def plain(text):
