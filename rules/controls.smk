@@ -22,9 +22,7 @@ rule control:
         runtime=minutes("control"),
     params:
         who=who,
-        store=store_of,
-        root=lambda w: STUDY.image_root(w.dataset),
-        geometry=lambda w: row_of(w).geometry.key,
+        images=images_of,
         patch=lambda w: row_of(w).arch.patch,
         outliers=config["outliers"],
         statistics=config["statistics"],

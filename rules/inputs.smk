@@ -97,10 +97,15 @@ def pixels_of(wildcards):
     return sample if STUDY.streamed(name, geometry) else decoded(name, geometry)[0]
 
 
-def store_of(wildcards):
-    """Path of the decoded images; empty when they are streamed."""
+def images_of(wildcards):
+    """Where a job's images are: the fields of tokenscope.images.readers.ImageInputs."""
     name, geometry = wildcards.dataset, geometry_of(wildcards)
-    return "" if STUDY.streamed(name, geometry) else decoded(name, geometry)[1]
+    return {
+        "sample": PATHS.data(name, "sample.csv"),
+        "root": STUDY.image_root(name),
+        "geometry": geometry.key,
+        "decoded": "" if STUDY.streamed(name, geometry) else decoded(name, geometry)[1],
+    }
 
 
 def receipts_of(wildcards):

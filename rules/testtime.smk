@@ -30,9 +30,7 @@ rule neurons:
         runtime=minutes("neurons"),
     params:
         spec=lambda w: row_of(w).spec,
-        geometry=lambda w: row_of(w).geometry.key,
-        store=store_of,
-        root=lambda w: STUDY.image_root(w.dataset),
+        images=images_of,
         settings=lambda w: STUDY.neuron_search,
         outliers=config["outliers"],
         batch=config["extract"]["batch"],

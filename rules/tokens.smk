@@ -22,9 +22,7 @@ rule extract:
         runtime=minutes("extract"),
     params:
         spec=lambda w: row_of(w).spec,
-        geometry=lambda w: row_of(w).geometry.key,
-        store=store_of,
-        root=lambda w: STUDY.image_root(w.dataset),
+        images=images_of,
         shard=lambda w: STUDY.shard_range(w.dataset, row_of(w), w.shard),
         chunk=lambda w: STUDY.chunk_images(row_of(w)),
         batch=config["extract"]["batch"],
@@ -59,9 +57,7 @@ rule features:
         runtime=minutes("features"),
     params:
         spec=lambda w: heads.spec(row_of(w), w.view),
-        geometry=lambda w: geometry_of(w).key,
-        store=store_of,
-        root=lambda w: STUDY.image_root(w.dataset),
+        images=images_of,
         shard=lambda w: STUDY.shard_range(w.dataset, row_of(w), w.shard),
         chunk=lambda w: STUDY.feature_chunk(row_of(w), w.view),
         batch=config["extract"]["batch"],

@@ -76,9 +76,7 @@ rule snapshots:
         runtime=minutes("snapshots"),
     params:
         spec=lambda w: row_of(w).spec,
-        geometry=lambda w: row_of(w).geometry.key,
-        store=store_of,
-        root=lambda w: STUDY.image_root(w.dataset),
+        images=images_of,
         chunk=lambda w: STUDY.chunk_images(row_of(w)),
         batch=config["extract"]["batch"],
         device=config["device"],

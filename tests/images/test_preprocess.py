@@ -1,14 +1,18 @@
 """Pixels: as timm's evaluation transform, whatever the file is."""
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
+import zarr
 from PIL import Image
 from timm.data import create_transform
 
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.location import ImageLocation
-from tokenscope.images.preprocess import BadImage, decode, load_rgb
-from tokenscope.images.readers import StreamedImages
+from tokenscope.images.preprocess import BadImage, decode, load_rgb, shape
+from tokenscope.images.readers import ImageInputs, StreamedImages
 
 
 @pytest.mark.parametrize("size", [(500, 375), (375, 500), (224, 224), (231, 640), (300, 301)])
@@ -21,8 +25,6 @@ def test_same_pixels_as_timm(size, target, crop):
     )
     theirs = (transform(image) * 255).round().permute(1, 2, 0).numpy().astype(np.uint8)
     geometry = Geometry.evaluation(target, crop, "bicubic")
-    from tokenscope.images.preprocess import shape
-
     assert np.array_equal(shape(image, geometry), theirs)
 
 
@@ -76,12 +78,24 @@ def test_bad_files_are_named(tmp_path):
 
 
 def test_streamed_pixels_equal_decoded_ones(photographs):
-    import pandas as pd
-
     paths = sorted(p.relative_to(photographs).as_posix() for p in photographs.rglob("*.png"))
     geometry = Geometry.evaluation(32, 0.9, "bicubic")
-    source = StreamedImages(str(photographs), pd.DataFrame({"path": paths}), geometry, workers=2)
-    batch = source.read(3, 9)
-    source.close()
+    reader = StreamedImages(str(photographs), pd.DataFrame({"path": paths}), geometry, workers=2)
+    batch = reader.read(3, 9)
+    reader.close()
     direct = np.stack([decode(ImageLocation(photographs / p), geometry) for p in paths[3:9]])
     assert np.array_equal(batch, direct)
+
+
+def test_images_are_read_from_the_decoded_store_where_there_is_one(photographs, tmp_path):
+    geometry = Geometry.evaluation(48, 0.8, "bicubic")
+    sample = tmp_path / "sample.csv"
+    paths = sorted(p.relative_to(photographs).as_posix() for p in photographs.rglob("*.png"))[:2]
+    pd.DataFrame({"image_id": ["NA", "b"], "path": paths}).to_csv(sample, index=False)
+    images = ImageInputs(str(sample), str(photographs), geometry.key)
+    assert images.rows["image_id"].tolist() == ["NA", "b"]  # names, whatever they look like
+    streamed = images.open(workers=1).read(0, 2)
+    zarr.create_array(tmp_path / "store" / "pixels", data=streamed[::-1].copy())
+    decoded = replace(images, decoded=str(tmp_path / "store")).open(workers=1)
+    assert len(decoded) == 2
+    np.testing.assert_array_equal(decoded.read(0, 2), streamed[::-1])

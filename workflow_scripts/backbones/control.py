@@ -1,10 +1,9 @@
 """Compare what the instrument says of a control with what is known from the pixels."""
 
 import numpy as np
-import pandas as pd
 
 from tokenscope.backbones.planted_controls import constant_patches
-from tokenscope.images.readers import open_images
+from tokenscope.images.readers import ImageInputs
 from tokenscope.jobs.job import job, log
 from tokenscope.norms.outlier_rule import outlier_mask
 from tokenscope.norms.token_norms import PatchNorms
@@ -13,26 +12,22 @@ from tokenscope.stores.receipts import read_receipt
 from tokenscope.tables import tidy
 
 
-def main(card, receipts, decoded, sample, root, geometry, patch, measured, who, rules, statistics,
-         output):  # fmt: skip
+def main(card, receipts, images, patch, measured, who, rules, statistics, output):
     """Write tidy rows: planted and measured share, agreement token by token, block, verdict.
-
-    One parameter for each input and param of the rule.
 
     Args:
         card: of the control. receipts: of its token store, one for each shard.
-        decoded: path of the store of decoded images, or empty: then read from ``root``.
-        sample: table of the images. geometry: of the images. patch: side in pixels.
+        images: where they are (:class:`tokenscope.images.readers.ImageInputs`).
+        patch: its side in pixels.
         measured: CSV of what claims 1 and 2 say of the control.
         who: the control and the data set, as columns of tidy rows; its kind says what is expected.
         rules, statistics: the study's sections ``outliers`` and ``statistics``.
         output: CSV to write.
     """
     card, tokens = read_receipt(card), PatchNorms.open(receipts)
-    table = pd.read_csv(sample, keep_default_na=False)
-    source = open_images(decoded, root, table, geometry, 1)
+    reader = images.open(1)
     norms = tokens.norms(-1)
-    truth = np.concatenate([constant_patches(source.read(*r), patch) for r in tokens.ranges])
+    truth = np.concatenate([constant_patches(reader.read(*r), patch) for r in tokens.ranges])
     if who["kind"] == "clean":
         truth = np.zeros_like(truth)  # nothing was planted
     outlier = outlier_mask(norms, rules["times_median"])
@@ -60,7 +55,7 @@ if "snakemake" in globals():
     w, p, i = snakemake.wildcards, snakemake.params, snakemake.input
     with job(snakemake.log[0], f"control {w.dataset} {w.family}/{w.size}/{w.registers}"):
         main(
-            card=i.card, receipts=i.tokens, decoded=p.store, sample=i.sample, root=p.root,
-            geometry=p.geometry, patch=p.patch, measured=i.rows, who=p.who, rules=p.outliers,
-            statistics=p.statistics, output=snakemake.output[0],
+            card=i.card, receipts=i.tokens, images=ImageInputs(**p.images), patch=p.patch,
+            measured=i.rows, who=p.who, rules=p.outliers, statistics=p.statistics,
+            output=snakemake.output[0],
         )  # fmt: skip

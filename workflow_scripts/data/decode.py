@@ -3,10 +3,9 @@
 from functools import partial as bind
 
 import numpy as np
-import pandas as pd
 
 from tokenscope.images.geometry import Geometry
-from tokenscope.images.readers import StreamedImages
+from tokenscope.images.readers import ImageInputs
 from tokenscope.images.workers import forked_pool
 from tokenscope.jobs.job import Progress, job
 from tokenscope.stores.receipts import Stopwatch, fingerprint, write_receipt
@@ -15,48 +14,58 @@ from tokenscope.stores.zarr_store import StoreWriter, Variable
 CHUNK_BYTES = 24e6
 
 
-def main(sample, root, geometry, threads, store, partial, receipt):
-    """Write ``pixels`` (image, row, column, channel) uint8 and the labels as a Zarr group."""
+def main(images, threads, store, partial, receipt):
+    """Write ``pixels`` (image, row, column, channel) uint8 and the labels as a Zarr group.
+
+    Args:
+        images: ImageInputs of the files, without a decoded store.
+        threads: processes that decode.
+        store: folder of the group; partial: of its unfinished work.
+        receipt: JSON file, written last.
+    """
     watch = Stopwatch()
-    table = pd.read_csv(sample, keep_default_na=False)
-    shape = Geometry.parse(geometry)
-    chunk = max(1, min(512, int(CHUNK_BYTES / (3 * shape.size**2))))
+    rows, size = images.rows, Geometry.parse(images.geometry).size
+    chunk = max(1, min(512, int(CHUNK_BYTES / (3 * size**2))))
     writer = StoreWriter(
         store,
         partial,
-        {"pixels": Variable(("row", "column", "channel"), (shape.size, shape.size, 3), "uint8")},
-        len(table),
+        {"pixels": Variable(("row", "column", "channel"), (size, size, 3), "uint8")},
+        len(rows),
         chunk,
-        fingerprint(images=table["sha256"].tolist(), geometry=geometry),
+        fingerprint(images=rows["sha256"].tolist(), geometry=images.geometry),
     )
-    source = StreamedImages(root, table, shape, workers=1)
-    progress, done = Progress(), len(table) - sum(b - a for a, b in writer.missing())
+    reader = images.open(workers=1)
+    progress, done = Progress(), len(rows) - sum(b - a for a, b in writer.missing())
     # Each process decodes a chunk and writes it itself: no pixel travels between processes.
     with forked_pool(threads) as pool:
-        for count in pool.map(bind(_decode, source, writer), writer.missing()):
+        for count in pool.map(bind(_decode, reader, writer), writer.missing()):
             done += count
-            progress(done, len(table))
+            progress(done, len(rows))
     contents = writer.publish(
         {
-            "image_id": (("image",), table["image_id"].to_numpy(str)),
-            "label": (("image",), table["label"].to_numpy(np.int32)),
+            "image_id": (("image",), rows["image_id"].to_numpy(str)),
+            "label": (("image",), rows["label"].to_numpy(np.int32)),
         },
-        {"title": "decoded images", "geometry": geometry, "root": str(root)},
+        {"title": "decoded images", "geometry": images.geometry, "root": str(images.root)},
     )
-    write_receipt(receipt, images=len(table), geometry=geometry, arrays=contents, **watch.facts())
+    write_receipt(
+        receipt, images=len(rows), geometry=images.geometry, arrays=contents, **watch.facts()
+    )
 
 
-def _decode(source, writer, chunk):
+def _decode(reader, writer, chunk):
     start, stop = chunk
-    writer.write(start, {"pixels": source.read(start, stop)})
+    writer.write(start, {"pixels": reader.read(start, stop)})
     return stop - start
 
 
 if "snakemake" in globals():
-    label = f"decode {snakemake.wildcards.dataset} {snakemake.wildcards.geometry}"
-    with job(snakemake.log[0], label, snakemake.threads, snakemake.output):
-        p = snakemake.params
+    w, p, out = snakemake.wildcards, snakemake.params, snakemake.output
+    with job(snakemake.log[0], f"decode {w.dataset} {w.geometry}", snakemake.threads, out):
         main(
-            snakemake.input[0], p.root, snakemake.wildcards.geometry, snakemake.threads,
-            snakemake.output.store, p.partial, snakemake.output.receipt,
-        )  # fmt: skip
+            images=ImageInputs(sample=snakemake.input[0], root=p.root, geometry=w.geometry),
+            threads=snakemake.threads,
+            store=out.store,
+            partial=p.partial,
+            receipt=out.receipt,
+        )

@@ -7,30 +7,28 @@ import gzip
 import json
 
 import numpy as np
-import pandas as pd
 import torch
 
 from tokenscope.backbones.inputs import normalise
 from tokenscope.backbones.loading import open_backbone, pick_device
 from tokenscope.backbones.neuron_search import Outliers, best, score_table, search
-from tokenscope.images.readers import open_images
+from tokenscope.images.readers import ImageInputs
 from tokenscope.jobs.job import Progress, job, log
 from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stores.receipts import read_receipt, weights_of, write_text
 
 
-def main(card, receipts, sample, spec, geometry, decoded, root, settings, rules, batch, device,
-         threads, outputs):  # fmt: skip
-    """Search one backbone; one parameter for each input and param of the rule.
+def main(card, receipts, spec, inputs, settings, rules, batch, device, threads, outputs):
+    """Search one backbone.
 
     Args:
         card: of the backbone. receipts: of its token store, one for each shard.
-        sample: table of the images, in the store's order.
-        spec: of the backbone, as the table of backbones gives it. geometry: of its images.
-        decoded: path of the store of decoded images, or empty: then read from ``root``.
+        spec: of the backbone, as the table of backbones gives it.
+        inputs: where its images are (:class:`tokenscope.images.readers.ImageInputs`), in the
+            store's order.
         settings: the study's search: ``images``, ``seed``, ``contrast``, ``max_neurons``.
         rules: the study's section ``outliers``.
-        batch: images in a batch. threads: that read images.
+        batch: images in a batch. device: ``auto``, ``cuda`` or ``cpu``. threads: that read images.
         outputs: paths for ``found`` (JSON: neurons, why, what was tried) and ``scores`` (CSV).
     """
     card, device = read_receipt(card), pick_device(device)
@@ -51,14 +49,13 @@ def main(card, receipts, sample, spec, geometry, decoded, root, settings, rules,
         log.info("%s", result["reason"])
         return save(result, score_table([], []), outputs)
     chosen = np.sort(np.random.default_rng(settings["seed"]).permutation(len(norms))[:images])
-    table = pd.read_csv(sample, keep_default_na=False)
-    source = open_images(decoded, root, table, geometry, threads)
+    reader = inputs.open(threads)
     scale = [torch.tensor(spec[key], device=device) for key in ("mean", "std")]
 
     def batches(which):
         for i in range(0, len(which), batch):
             at = which[i : i + batch]
-            pixels = np.concatenate([source.read(row, row + 1) for row in chosen[at]])
+            pixels = np.concatenate([reader.read(row, row + 1) for row in chosen[at]])
             yield normalise(torch.from_numpy(pixels).to(device), *scale), at
 
     try:
@@ -67,7 +64,7 @@ def main(card, receipts, sample, spec, geometry, decoded, root, settings, rules,
             outliers, settings, rules["min_share"], Progress("trials"),
         )  # fmt: skip
     finally:
-        source.close()
+        reader.close()
     result["tried"] = search_result.tried
     if search_result.tried:
         result["neurons"], result["random"] = search_result.neurons, search_result.random
@@ -100,7 +97,7 @@ if "snakemake" in globals():
     label = f"neurons {w.dataset} {w.family}/{w.size}/{w.registers}"
     with job(snakemake.log[0], label, snakemake.threads):
         main(
-            card=i.card, receipts=i.tokens, sample=i.sample, spec=p.spec, geometry=p.geometry,
-            decoded=p.store, root=p.root, settings=p.settings, rules=p.outliers, batch=p.batch,
-            device=p.device, threads=snakemake.threads, outputs=dict(out.items()),
+            card=i.card, receipts=i.tokens, spec=p.spec, inputs=ImageInputs(**p.images),
+            settings=p.settings, rules=p.outliers, batch=p.batch, device=p.device,
+            threads=snakemake.threads, outputs=dict(out.items()),
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from tokenscope.extraction.loop import coordinates, variables
 from tokenscope.extraction.run import PassOutputs, run_pass
+from tokenscope.images.readers import ImageInputs
 from tokenscope.jobs.job import job
 
 
@@ -20,8 +21,8 @@ if "snakemake" in globals():
     label = f"extract {w.dataset} {w.family}/{w.size}/{w.registers}"
     with job(snakemake.log[0], label, snakemake.threads, out):
         main(
-            card=i.card, sample=i.sample, spec=p.spec, geometry=p.geometry, decoded=p.store,
-            root=p.root, shard=p.shard, chunk=p.chunk, batch=p.batch, keep=p.keep,
+            card=i.card, spec=p.spec, images=ImageInputs(**p.images), shard=p.shard,
+            chunk=p.chunk, batch=p.batch, keep=p.keep,
             device=p.device, threads=snakemake.threads, store=out.store, partial=p.partial,
             receipt=out.receipt, code=p.code,
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from tokenscope.extraction.run import PassOutputs, run_pass
 from tokenscope.extraction.token_bank import BankReducer, Draw, attributes, coordinates, variables
+from tokenscope.images.readers import ImageInputs
 from tokenscope.jobs.job import job
 from tokenscope.stores.receipts import read_receipt
 
@@ -32,8 +33,8 @@ if "snakemake" in globals():
         main(
             bank=p.bank, cutoffs=i.get("cutoffs"), logits=p.logits,
             cls_blocks=p.cls_blocks,
-            card=i.card, sample=i.sample, spec=p.spec, geometry=p.geometry, decoded=p.store,
-            root=p.root, shard=p.shard, chunk=p.chunk, batch=p.batch,
+            card=i.card, spec=p.spec, images=ImageInputs(**p.images), shard=p.shard,
+            chunk=p.chunk, batch=p.batch,
             device=p.device, threads=snakemake.threads, store=out.store, partial=p.partial,
             receipt=out.receipt, code=p.code,
         )  # fmt: skip

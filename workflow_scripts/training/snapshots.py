@@ -4,12 +4,9 @@ import os
 import shutil
 from pathlib import Path
 
-import pandas as pd
-
 from tokenscope.backbones.loading import open_backbone, pick_device
 from tokenscope.extraction.loop import coordinates, extract, variables
-from tokenscope.images.geometry import Geometry
-from tokenscope.images.readers import DecodedImages, StreamedImages
+from tokenscope.images.readers import ImageInputs
 from tokenscope.jobs.job import StopRequest, job, log
 from tokenscope.stores.receipts import (
     Stopwatch,
@@ -22,32 +19,25 @@ from tokenscope.stores.zarr_store import StoreWriter
 
 
 def main(
-    backbone, snapshots, sample, geometry, decoded, root, chunk, batch, device, threads, partial,
-    code, outputs,
+    backbone, snapshots, images, chunk, batch, device, threads, partial, code, outputs
 ):  # fmt: skip
     """Write one group of norms for each snapshot, named by its number of updates, and a receipt.
-
-    One parameter for each input and param of the rule; spec and card of the backbone stand
-    together, and so do the outputs.
 
     Args:
         backbone: ``spec``, and the path of its ``card``.
         snapshots: folder of weights, named by their number of updates.
-        sample: CSV of the images. geometry: how they become pixels.
-        decoded: store of their pixels, or empty: they are read from ``root``.
+        images: where they are (:class:`tokenscope.images.readers.ImageInputs`).
         chunk, batch: images written and forwarded at once.
         partial: folder of an attempt; the next one goes on from there.
         code: hash of the code, part of the fingerprint of that folder.
         outputs: paths of ``store`` and ``receipt``.
     """
     watch, stop, spec = Stopwatch(), StopRequest(), backbone["spec"]
-    card, shape = read_receipt(backbone["card"]), Geometry.parse(geometry)
-    rows = pd.read_csv(sample, keep_default_na=False)
-    source = DecodedImages(decoded) if decoded else StreamedImages(root, rows, shape, threads)
+    card, rows, reader = read_receipt(backbone["card"]), images.rows, images.open(threads)
     device = pick_device(device)
     mark = fingerprint(
-        weights=card["sha256"], images=rows["sha256"].tolist(), geometry=geometry, chunk=chunk,
-        device=device, spec=spec, code=code,
+        weights=card["sha256"], images=rows["sha256"].tolist(), geometry=images.geometry,
+        chunk=chunk, device=device, spec=spec, code=code,
     )  # fmt: skip
     done = Path(f"{partial}-done-{mark[:12]}")
     files = sorted(Path(snapshots).glob("*.safetensors"))
@@ -66,17 +56,17 @@ def main(
                 chunk, fingerprint(mark=mark, **weights),
             )  # fmt: skip
             extract(
-                model, source.read, writer, spec["mean"], spec["std"], min(batch, chunk), device,
+                model, reader.read, writer, spec["mean"], spec["std"], min(batch, chunk), device,
                 stop=stop,
             )  # fmt: skip
             coords = coordinates(rows, model)
             attrs = {"title": "norms of tokens in training", "backbone": spec["name"],
                      "updates": int(file.stem), "weights_sha256": weights["weights"],
-                     "geometry": geometry, "code": code}  # fmt: skip
+                     "geometry": images.geometry, "code": code}  # fmt: skip
             names = ("image_id", "label", "block", "token_kind")  # those of norms
             writer.publish({name: coords[name] for name in names}, attrs)
     finally:
-        source.close()
+        reader.close()
     store = outputs["store"]
     shutil.rmtree(store, ignore_errors=True)
     Path(store).parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +74,7 @@ def main(
     os.rename(done, store)
     write_receipt(
         outputs["receipt"], name=spec["name"], store=str(store), snapshots=contents,
-        images=len(rows), device=device, geometry=geometry, **watch.facts(),
+        images=len(rows), device=device, geometry=images.geometry, **watch.facts(),
     )  # fmt: skip
 
 
@@ -95,10 +85,7 @@ if "snakemake" in globals():
         main(
             backbone={"spec": p.spec, "card": i.card},
             snapshots=i.snapshots,
-            sample=i.sample,
-            geometry=p.geometry,
-            decoded=p.store,
-            root=p.root,
+            images=ImageInputs(**p.images),
             chunk=p.chunk,
             batch=p.batch,
             device=p.device,

@@ -11,7 +11,7 @@ from tokenscope.backbones.precision import precision_name
 from tokenscope.errors import StudyError
 from tokenscope.extraction.loop import Reduce, extract
 from tokenscope.images.geometry import Geometry
-from tokenscope.images.readers import open_images
+from tokenscope.images.readers import ImageInputs
 from tokenscope.jobs.job import Progress, StopRequest
 from tokenscope.stores.receipts import (
     Stopwatch,
@@ -40,14 +40,13 @@ class PassOutputs:
 def run_pass(
     plan: Callable[[nn.Module, pd.DataFrame], PassOutputs],
     *,
-    card, sample, spec, geometry, decoded, root, shard, chunk, batch, keep, device, threads,
+    card, spec, images: ImageInputs, shard, chunk, batch, keep, device, threads,
     store, partial, receipt, code,
 ) -> None:  # fmt: skip
     """Write one shard's group and its receipt.
 
     Args:
         plan: what to keep, given the opened backbone and the shard's rows of the sample.
-        decoded: store of decoded images; where empty, files below ``root`` are decoded on the way.
         shard: first image and number of images (None: all there are).
         keep: plain values that decide what is kept; a store begun with others is not continued.
 
@@ -56,38 +55,39 @@ def run_pass(
             since the card was written.
     """
     watch, stop = Stopwatch(), StopRequest()
-    card, shape = read_receipt(card), Geometry.parse(geometry)
-    table = pd.read_csv(sample, keep_default_na=False)
-    offset, images = shard[0], shard[1] if shard[1] is not None else len(table)
-    rows = table.iloc[offset : offset + images]
-    if len(rows) != images:
-        raise StudyError(f"the sample has {len(table)} images, this shard needs {offset + images}")
+    card, size = read_receipt(card), Geometry.parse(images.geometry).size
+    total = len(images.rows)
+    offset, count = shard[0], shard[1] if shard[1] is not None else total
+    rows = images.rows.iloc[offset : offset + count]
+    if len(rows) != count:
+        raise StudyError(f"the sample has {total} images, this shard needs {offset + count}")
     # Decoding processes are forked before the model exists.
-    source = open_images(decoded, root, table, geometry, threads)
-    if len(source) != len(table):
-        raise StudyError(f"{decoded} holds {len(source)} images, the sample has {len(table)}")
+    reader = images.open(threads)
+    if len(reader) != total:
+        raise StudyError(f"{images.decoded} holds {len(reader)} images, the sample has {total}")
     device = pick_device(device)
-    model = open_backbone(spec, weights_of(card), shape.size, device)
+    model = open_backbone(spec, weights_of(card), size, device)
     kept = plan(model, rows)
     writer = StoreWriter(
-        store, partial, kept.arrays, images, chunk,
+        store, partial, kept.arrays, count, chunk,
         fingerprint(
-            weights=card["sha256"], images=rows["sha256"].tolist(), geometry=geometry, keep=keep,
+            weights=card["sha256"], images=rows["sha256"].tolist(), geometry=images.geometry,
+            keep=keep,
             chunk=chunk, device=device, spec=spec, code=code,
         ),
     )  # fmt: skip
     try:
         run = extract(
-            model, source.read, writer, spec["mean"], spec["std"], min(batch, chunk), device,
+            model, reader.read, writer, spec["mean"], spec["std"], min(batch, chunk), device,
             offset, stop, Progress(), kept.reduce,
         )  # fmt: skip
     finally:
-        source.close()
+        reader.close()
     facts = watch.facts()
     attrs = {
         "title": kept.title, "backbone": spec["name"],
         "final_norm": type(model.norm).__name__,  # Identity: the model normalises after pooling
-        "timm_id": spec["timm_id"], "weights_sha256": card["sha256"], "geometry": geometry,
+        "timm_id": spec["timm_id"], "weights_sha256": card["sha256"], "geometry": images.geometry,
         "mean": spec["mean"], "std": spec["std"], "device": device, "code": code,
         "precision": precision_name(device),
         "versions": facts["versions"], "protocol": facts["protocol"], **kept.attrs,
@@ -95,7 +95,7 @@ def run_pass(
     contents = writer.publish(kept.coords, attrs)
     write_receipt(
         receipt, name=spec["name"], store=str(store), shard=offset, arrays=contents, device=device,
-        precision=attrs["precision"], geometry=geometry, weights_sha256=card["sha256"],
+        precision=attrs["precision"], geometry=images.geometry, weights_sha256=card["sha256"],
         params=sum(p.numel() for p in model.parameters()),
         **run, **facts,
     )  # fmt: skip

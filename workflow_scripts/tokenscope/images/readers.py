@@ -1,8 +1,9 @@
-"""Where a job takes its pixels from: a decoded store, or the files themselves."""
+"""Data loading: where a job takes its pixels from, a decoded store or the files themselves."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -56,18 +57,32 @@ class StreamedImages:
             self.pool.shutdown(cancel_futures=True)
 
 
-def open_images(
-    decoded: str, root: str, sample: pd.DataFrame, geometry: str, workers: int
-) -> DecodedImages | StreamedImages:
-    """The decoded store where there is one (``decoded`` is its path), the files otherwise."""
-    if decoded:
-        return DecodedImages(decoded)
-    return StreamedImages(root, sample, Geometry.parse(geometry), workers)
+@dataclass(frozen=True)
+class ImageInputs:
+    """Where the images of a job are, in the plain values that a rule hands over.
 
+    Args:
+        sample: CSV file of the images in their order (:mod:`tokenscope.images.sample`).
+        root: folder that the paths of the sample are relative to.
+        geometry: name of what is done to each image (:attr:`Geometry.key`).
+        decoded: store of the decoded images; where empty, files are decoded on the way.
+    """
 
-def chunks(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
-    """Half-open ranges of ``size`` images that cover ``start`` to ``stop``."""
-    return ((i, min(i + size, stop)) for i in range(start, stop, size))
+    sample: str
+    root: str
+    geometry: str
+    decoded: str = ""
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The sample, one row per image."""
+        return pd.read_csv(self.sample, keep_default_na=False)
+
+    def open(self, workers: int) -> DecodedImages | StreamedImages:
+        """A reader of the pixels; ``workers`` processes decode where there is no decoded store."""
+        if self.decoded:
+            return DecodedImages(self.decoded)
+        return StreamedImages(self.root, self.rows, Geometry.parse(self.geometry), workers)
 
 
 def prefetch(read: Callable, ranges: list[tuple[int, int]], ahead: int = 2) -> Iterator[Chunk]:
