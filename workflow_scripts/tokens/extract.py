@@ -1,19 +1,31 @@
 """One pass of a backbone over a data set: norms, attention rows, similarities, tokens."""
 
 from tokenscope.extraction.loop import coordinates, variables
-from tokenscope.extraction.run import PassOutputs, run_pass
+from tokenscope.extraction.run import PassContents, PassFiles, PassInputs, run_pass
 from tokenscope.images.readers import ImageInputs
 from tokenscope.jobs.job import job
 
 
-def main(keep, **arguments):
-    """Write the token group of one shard and its receipt; see tokenscope.extraction.run."""
+def main(inputs, files, keep, batch, device, threads, code):
+    """Write the token group of one shard and its receipt; see tokenscope.extraction.run.
 
-    def plan(model, rows):
+    Args:
+        inputs: PassInputs. files: PassFiles.
+        keep: which of ``tokens``, ``qkv`` and ``logits`` are stored, too.
+        batch: images forwarded at once.
+        device: ``auto``, ``cuda`` or ``cpu``.
+        threads: processes that decode images, where they are not decoded yet.
+        code: hash of the code behind this rule.
+    """
+
+    def contents_of(model, rows):
         arrays = variables(model, model.patch_embed.grid_size, keep)
-        return PassOutputs("tokens of a Vision Transformer", arrays, coordinates(rows, model))
+        return PassContents("tokens of a Vision Transformer", arrays, coordinates(rows, model))
 
-    run_pass(plan, keep=keep, **arguments)
+    run_pass(
+        contents_of, inputs, files,
+        keep=keep, batch=batch, device=device, threads=threads, code=code,
+    )  # fmt: skip
 
 
 if "snakemake" in globals():
@@ -21,8 +33,11 @@ if "snakemake" in globals():
     label = f"extract {w.dataset} {w.family}/{w.size}/{w.registers}"
     with job(snakemake.log[0], label, snakemake.threads, out):
         main(
-            card=i.card, spec=p.spec, images=ImageInputs(**p.images), shard=p.shard,
-            chunk=p.chunk, batch=p.batch, keep=p.keep,
-            device=p.device, threads=snakemake.threads, store=out.store, partial=p.partial,
-            receipt=out.receipt, code=p.code,
-        )  # fmt: skip
+            inputs=PassInputs(i.card, p.spec, ImageInputs(**p.images), p.shard),
+            files=PassFiles(out.store, p.partial, out.receipt, p.chunk),
+            keep=p.keep,
+            batch=p.batch,
+            device=p.device,
+            threads=snakemake.threads,
+            code=p.code,
+        )

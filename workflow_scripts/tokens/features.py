@@ -1,29 +1,40 @@
 """One pass of a backbone over a large data set that keeps little of each image."""
 
-from tokenscope.extraction.run import PassOutputs, run_pass
+from tokenscope.extraction.run import PassContents, PassFiles, PassInputs, run_pass
 from tokenscope.extraction.token_bank import BankReducer, Draw, attributes, coordinates, variables
 from tokenscope.images.readers import ImageInputs
 from tokenscope.jobs.job import job
 from tokenscope.stores.receipts import read_receipt
 
 
-def main(bank, cutoffs, logits, cls_blocks, **arguments):
+def main(inputs, files, bank, cutoffs, logits, cls_blocks, batch, device, threads, code):
     """Write the feature group of one shard and its receipt; see tokenscope.extraction.run.
 
-    ``bank`` has ``tokens`` and ``seed`` of the draw, or is empty where no bank is wanted;
-    ``cutoffs`` is the file with the backbone's own cutoffs. ``cls_blocks`` counts the last blocks
-    whose CLS token is kept.
+    Args:
+        inputs: PassInputs. files: PassFiles.
+        bank: ``tokens`` and ``seed`` of the draw of the token bank; empty where none is wanted.
+        cutoffs: JSON file with the backbone's own cutoffs; None without a bank.
+        logits: whether the classes that the backbone's own head predicts are stored.
+        cls_blocks: how many of the last blocks have their CLS token stored.
+        batch: images forwarded at once.
+        device: ``auto``, ``cuda`` or ``cpu``.
+        threads: processes that decode images, where they are not decoded yet.
+        code: hash of the code behind this rule.
     """
     draw = Draw(read_receipt(cutoffs)["percentile"], **bank) if bank else None
 
-    def plan(model, rows):
+    def contents_of(model, rows):
         ids = rows["image_id"].tolist()
-        return PassOutputs(
+        return PassContents(
             "features of a Vision Transformer", variables(model, draw, logits, cls_blocks),
             coordinates(rows, model, draw), BankReducer(model, ids, draw), attributes(model, draw),
         )  # fmt: skip
 
-    run_pass(plan, keep={"draw": draw, "logits": logits, "cls_blocks": cls_blocks}, **arguments)
+    run_pass(
+        contents_of, inputs, files,
+        keep={"draw": draw, "logits": logits, "cls_blocks": cls_blocks},
+        batch=batch, device=device, threads=threads, code=code,
+    )  # fmt: skip
 
 
 if "snakemake" in globals():
@@ -31,10 +42,14 @@ if "snakemake" in globals():
     label = f"features {w.dataset} {w.family}/{w.size}/{w.registers} {w.view}"
     with job(snakemake.log[0], label, snakemake.threads, out):
         main(
-            bank=p.bank, cutoffs=i.get("cutoffs"), logits=p.logits,
+            inputs=PassInputs(i.card, p.spec, ImageInputs(**p.images), p.shard),
+            files=PassFiles(out.store, p.partial, out.receipt, p.chunk),
+            bank=p.bank,
+            cutoffs=i.get("cutoffs"),
+            logits=p.logits,
             cls_blocks=p.cls_blocks,
-            card=i.card, spec=p.spec, images=ImageInputs(**p.images), shard=p.shard,
-            chunk=p.chunk, batch=p.batch,
-            device=p.device, threads=snakemake.threads, store=out.store, partial=p.partial,
-            receipt=out.receipt, code=p.code,
-        )  # fmt: skip
+            batch=p.batch,
+            device=p.device,
+            threads=snakemake.threads,
+            code=p.code,
+        )

@@ -24,8 +24,43 @@ from tokenscope.stores.zarr_store import StoreWriter, Variable
 
 
 @dataclass(frozen=True)
-class PassOutputs:
-    """What a pass keeps: arrays by image, coordinates, and how they come out of the forward pass.
+class PassInputs:
+    """A backbone and the images that it is run over.
+
+    Args:
+        card: receipt of the backbone's weights.
+        spec: how the backbone is opened (:func:`tokenscope.backbones.loading.open_backbone`), with
+            its ``name``, ``timm_id``, ``mean`` and ``std``.
+        images: the whole sample.
+        shard: first image and number of images (None: all there are).
+    """
+
+    card: str
+    spec: dict
+    images: ImageInputs
+    shard: tuple[int, int | None] = (0, None)
+
+
+@dataclass(frozen=True)
+class PassFiles:
+    """Where the results of a pass go.
+
+    Args:
+        store: folder of the finished group.
+        partial: folder of unfinished work, beside which each attempt has its own.
+        receipt: JSON file, written last.
+        chunk: images of one chunk of the store.
+    """
+
+    store: str
+    partial: str
+    receipt: str
+    chunk: int
+
+
+@dataclass(frozen=True)
+class PassContents:
+    """What a pass stores: arrays by image, coordinates, and how they come out of the forward pass.
 
     ``reduce`` is None where the arrays are those of :class:`tokenscope.backbones.hooks.TokenHooks`.
     """
@@ -38,26 +73,34 @@ class PassOutputs:
 
 
 def run_pass(
-    plan: Callable[[nn.Module, pd.DataFrame], PassOutputs],
+    contents_of: Callable[[nn.Module, pd.DataFrame], PassContents],
+    inputs: PassInputs,
+    files: PassFiles,
     *,
-    card, spec, images: ImageInputs, shard, chunk, batch, keep, device, threads,
-    store, partial, receipt, code,
-) -> None:  # fmt: skip
+    keep: dict,
+    batch: int,
+    device: str,
+    threads: int,
+    code: str,
+) -> None:
     """Write one shard's group and its receipt.
 
     Args:
-        plan: what to keep, given the opened backbone and the shard's rows of the sample.
-        shard: first image and number of images (None: all there are).
-        keep: plain values that decide what is kept; a store begun with others is not continued.
+        contents_of: what to store, given the opened backbone and the shard's rows of the sample.
+        keep: plain values that decide what is stored; a store begun with others is not continued.
+        batch: images forwarded at once, at most a chunk.
+        device: ``auto``, ``cuda`` or ``cpu``.
+        threads: processes that decode images, where they are not decoded yet.
+        code: hash of the code; a store begun by other code is not continued.
 
     Raises:
         StudyError: the sample, the pixels and the shard do not fit together, or the weights changed
             since the card was written.
     """
     watch, stop = Stopwatch(), StopRequest()
-    card, size = read_receipt(card), Geometry.parse(images.geometry).size
-    total = len(images.rows)
-    offset, count = shard[0], shard[1] if shard[1] is not None else total
+    card, spec, images = read_receipt(inputs.card), inputs.spec, inputs.images
+    size, total = Geometry.parse(images.geometry).size, len(images.rows)
+    offset, count = inputs.shard[0], inputs.shard[1] if inputs.shard[1] is not None else total
     rows = images.rows.iloc[offset : offset + count]
     if len(rows) != count:
         raise StudyError(f"the sample has {total} images, this shard needs {offset + count}")
@@ -67,35 +110,34 @@ def run_pass(
         raise StudyError(f"{images.decoded} holds {len(reader)} images, the sample has {total}")
     device = pick_device(device)
     model = open_backbone(spec, weights_of(card), size, device)
-    kept = plan(model, rows)
+    contents = contents_of(model, rows)
     writer = StoreWriter(
-        store, partial, kept.arrays, count, chunk,
+        files.store, files.partial, contents.arrays, count, files.chunk,
         fingerprint(
             weights=card["sha256"], images=rows["sha256"].tolist(), geometry=images.geometry,
-            keep=keep,
-            chunk=chunk, device=device, spec=spec, code=code,
+            keep=keep, chunk=files.chunk, device=device, spec=spec, code=code,
         ),
     )  # fmt: skip
     try:
         run = extract(
-            model, reader.read, writer, spec["mean"], spec["std"], min(batch, chunk), device,
-            offset, stop, Progress(), kept.reduce,
+            model, reader.read, writer, spec["mean"], spec["std"], min(batch, files.chunk), device,
+            offset, stop, Progress(), contents.reduce,
         )  # fmt: skip
     finally:
         reader.close()
     facts = watch.facts()
     attrs = {
-        "title": kept.title, "backbone": spec["name"],
+        "title": contents.title, "backbone": spec["name"],
         "final_norm": type(model.norm).__name__,  # Identity: the model normalises after pooling
         "timm_id": spec["timm_id"], "weights_sha256": card["sha256"], "geometry": images.geometry,
         "mean": spec["mean"], "std": spec["std"], "device": device, "code": code,
         "precision": precision_name(device),
-        "versions": facts["versions"], "protocol": facts["protocol"], **kept.attrs,
+        "versions": facts["versions"], "protocol": facts["protocol"], **contents.attrs,
     }  # fmt: skip
-    contents = writer.publish(kept.coords, attrs)
+    arrays = writer.publish(contents.coords, attrs)
     write_receipt(
-        receipt, name=spec["name"], store=str(store), shard=offset, arrays=contents, device=device,
-        precision=attrs["precision"], geometry=images.geometry, weights_sha256=card["sha256"],
-        params=sum(p.numel() for p in model.parameters()),
+        files.receipt, name=spec["name"], store=str(files.store), shard=offset, arrays=arrays,
+        device=device, precision=attrs["precision"], geometry=images.geometry,
+        weights_sha256=card["sha256"], params=sum(p.numel() for p in model.parameters()),
         **run, **facts,
     )  # fmt: skip
