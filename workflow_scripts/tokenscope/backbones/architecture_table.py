@@ -21,7 +21,7 @@ def describe(timm_id: str) -> Architecture:
     """Facts of one timm id, tag included.
 
     Raises:
-        StudyError: timm has no such id or tag, or the model's blocks cannot be tapped.
+        StudyError: timm has no such id or tag, or the model's blocks take no hooks.
     """
     name, _, tag = timm_id.partition(".")
     if not is_model(name):

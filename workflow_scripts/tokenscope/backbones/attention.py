@@ -1,4 +1,4 @@
-"""Attention maps without slow attention: rows recomputed from the q and k of the fused kernel."""
+"""Attention maps beside the fused attention: rows recomputed from the q and k it was given."""
 
 import torch
 import torch.nn.functional as F

@@ -1,6 +1,6 @@
-"""Everything the claims need from a backbone, out of one forward pass.
+"""Forward hooks that take everything the claims need from a backbone, out of one forward pass.
 
-Hooks reduce each block's output to norms on the device, so that no block's tokens are kept but the
+They reduce each block's output to norms on the device, so that no block's tokens are kept but the
 last one's. The fused attention stays on: of the last block only the rows of the prefix tokens
 (CLS, registers) are recomputed, from the very q and k that the attention was given.
 """
@@ -66,7 +66,7 @@ class TokenHooks:
         patches = output.flatten(1, 2) if output.ndim == 4 else output
         self.cosine = neighbour_cosine(patches, self.grid)
 
-    # The tap sees every torch call while it is active, so it is so only in the last attention.
+    # The mode sees every torch call while it is active, so it is so only in the last attention.
     def _before_attention(self, *_) -> None:
         self.attention_inputs.__enter__()
 

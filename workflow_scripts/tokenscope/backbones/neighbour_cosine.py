@@ -1,4 +1,7 @@
-"""Claim 3's measure: how alike a patch embedding and its neighbours are (protocol: redundancy)."""
+"""Claim 3's measure: how alike a patch embedding and its neighbours are (protocol: redundancy).
+
+As in Darcet et al., "Vision Transformers Need Registers" (https://arxiv.org/abs/2309.16588).
+"""
 
 import torch
 import torch.nn.functional as F

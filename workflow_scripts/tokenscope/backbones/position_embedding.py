@@ -1,7 +1,7 @@
-"""Images at their own size: padded to whole patches, grouped, and a backbone that takes them.
+"""Position-embedding interpolation: a backbone at sizes other than the one it was trained at.
 
-Padding is at the right and below, with zeros after standardisation (the mean colour), as LOST does
-it. Position embeddings are always resampled from the trained ones, never from a resampled copy.
+Embeddings are always resampled from the trained ones, never from a resampled copy: as timm does it,
+or as the code of DINOv2 does it (Oquab et al., https://arxiv.org/abs/2304.07193).
 """
 
 import math

@@ -1,4 +1,7 @@
-"""q, k, v features and output of the last blocks of a backbone, out of one forward pass."""
+"""q, k, v features and output of the last blocks of a backbone, out of one forward pass.
+
+The features among which LOST chooses (Siméoni et al., https://arxiv.org/abs/2109.14279).
+"""
 
 from torch import Tensor, nn
 
@@ -48,7 +51,7 @@ class QkvHooks:
         for hook in self.hooks:
             hook.remove()
 
-    # The tap sees every torch call while it is active, so it is so only inside attentions.
+    # The mode sees every torch call while it is active, so it is so only inside attentions.
     def _before_attention(self, *_) -> None:
         self.attention_inputs.__enter__()
 

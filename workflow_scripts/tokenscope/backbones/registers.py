@@ -1,7 +1,9 @@
 """Registers for any Vision Transformer of timm: new tokens after CLS, all weights kept.
 
-Registers carry no position embedding (Darcet et al., section 2). Where a model's position
-embedding has an entry for CLS, that entry is added to the CLS token first, which changes no sum.
+The tokens of Darcet et al., "Vision Transformers Need Registers"
+(https://arxiv.org/abs/2309.16588); they carry no position embedding (section 2). Where a model's
+position embedding has an entry for CLS, that entry is added to the CLS token first, which changes
+no sum.
 """
 
 import torch

@@ -128,8 +128,8 @@ def extract(
         batch: images forwarded at once; halved when the device runs out of memory.
         stop: asked before each chunk; with a reason, the chunks in flight are finished and the
             job ends with :class:`Interrupted`.
-        reduce: makes the writer's arrays of what the taps show, on the device; by default the
-            arrays are the taps' own.
+        reduce: makes the writer's arrays of what the hooks show, on the device; by default the
+            arrays are the hooks' own.
 
     Returns:
         what the receipt says of the run: images done before and now, the batch size used, and
@@ -183,7 +183,7 @@ class _Forward:
 
     def __init__(self, model, scale, batch, device, wanted, reduce):
         blocks = wanted["cls_blocks"].shape[0] if "cls_blocks" in wanted else 0
-        self.taps = TokenHooks(model, "q" in wanted, "top5" in wanted, blocks)
+        self.hooks = TokenHooks(model, "q" in wanted, "top5" in wanted, blocks)
         self.scale, self.batch, self.device, self.wanted = scale, batch, device, wanted
         self.cuda = device.startswith("cuda")
         self.reduce = reduce or (lambda out, pixels, first: out)
@@ -191,11 +191,11 @@ class _Forward:
             self.up, self.down = torch.cuda.Stream(device), torch.cuda.Stream(device)
 
     def __enter__(self):
-        self.taps.__enter__()
+        self.hooks.__enter__()
         return self
 
     def __exit__(self, *exc):
-        self.taps.__exit__(*exc)
+        self.hooks.__exit__(*exc)
 
     def source(self, pixels: np.ndarray) -> Tensor:
         """Pixels where the device can fetch them by itself; called by the reader."""
@@ -215,7 +215,7 @@ class _Forward:
         for start in range(0, len(pixels), self.batch):
             piece = self._to_device(pixels[start : start + self.batch])
             with autocast(self.device):
-                out = self.taps(normalise(piece, *self.scale))
+                out = self.hooks(normalise(piece, *self.scale))
             if "top5" in self.wanted:
                 k = self.wanted["top5"].shape[0]
                 out["top5"] = out["logits"].topk(k, dim=-1).indices

@@ -1,4 +1,4 @@
-"""How a photograph becomes the square of pixels that a backbone sees."""
+"""The name of a preprocessing: how a photograph becomes the square that a backbone sees."""
 
 import math
 import re

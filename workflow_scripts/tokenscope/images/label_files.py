@@ -1,4 +1,7 @@
-"""Label files beside a flat folder of images, in the forms in which ImageNet's are found."""
+"""Label files beside a flat folder of images, in the forms in which ImageNet labels are found.
+
+The devkit's ground truth (devkit order), ``val.txt``, Kaggle's CSV, and lists of one's own.
+"""
 
 import csv
 import re

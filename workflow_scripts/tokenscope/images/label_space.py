@@ -1,8 +1,9 @@
-"""Class numbers by name: where a classifier's order is known, names decide and numbers are checked.
+"""Class numbers by name: in which order ImageNet labels and those of other sets are numbered.
 
-Data sets number their classes in orders of their own (the ILSVRC devkit's is not timm's), and a
-wrong order gives a plausible-looking zero. A set that says ``classes: imagenet-1k`` therefore takes
-its numbers from timm's list of synsets, by name.
+Where a classifier's order is known, names decide and numbers are checked. Data sets number their
+classes in orders of their own (the devkit order of ILSVRC is not timm's), and a wrong order gives a
+plausible-looking zero. A set that says ``classes: imagenet-1k`` therefore takes its numbers from
+timm's list of synsets, by name.
 """
 
 import re

@@ -1,4 +1,7 @@
-"""From an image file to the uint8 square a backbone sees, in PIL, as timm's evaluation does it."""
+"""Preprocessing: from an image file to the uint8 square a backbone sees, as timm's evaluation.
+
+Decoding, resizing and cropping in PIL; mean and standard deviation come later, on the device.
+"""
 
 import io
 from pathlib import Path

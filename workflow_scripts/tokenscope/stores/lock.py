@@ -1,8 +1,9 @@
-"""Folders of unfinished work that have one owner.
+"""The lock of unfinished work: a folder has one owner, and a successor takes the ownership over.
 
 Two jobs may work on one thing when a node is given up for lost while its job runs on. The folder
 therefore carries its owner in its name, and a successor takes over by renaming it: from then on
-the old job writes into nothing, notices, and ends. The rename is the fence; no clock, no lock.
+the old job writes into nothing, notices, and ends. The rename is the lock; there is no clock and no
+lock file.
 """
 
 import os
