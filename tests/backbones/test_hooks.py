@@ -92,8 +92,8 @@ def test_hooks_leave_nothing_behind():
 def test_constant_grid_has_cosine_one_and_checkerboard_minus_one():
     constant = torch.ones(1, 16, 5)
     cosine = neighbour_cosine(constant, (4, 4))
-    there = cosine[torch.isfinite(cosine)]
-    torch.testing.assert_close(there, torch.ones(48), atol=1e-6, rtol=0)
+    inside = cosine[torch.isfinite(cosine)]
+    torch.testing.assert_close(inside, torch.ones(48), atol=1e-6, rtol=0)
     sign = torch.tensor([[(-1.0) ** (r + c) for c in range(4)] for r in range(4)])
     board = sign.reshape(1, 16, 1) * torch.tensor([1.0, 2.0, 3.0])
     cosine = neighbour_cosine(board, (4, 4))

@@ -69,9 +69,9 @@ def test_tokens_beyond_half_precision_are_refused(model, tmp_path):
 
 
 def test_a_stop_request_ends_after_whole_chunks(model, tmp_path):
-    asked = iter(["", "", "SIGTERM"])
+    reasons = iter(["", "", "SIGTERM"])
     with pytest.raises(Interrupted, match="SIGTERM: ended after 8 of 12 images"):
-        run(model, tmp_path, stop=lambda: next(asked))
+        run(model, tmp_path, stop=lambda: next(reasons))
     facts = run(model, tmp_path)
     assert facts["resumed_images"] == 8
     assert [a["how"] for a in facts["attempts"]] == ["SIGTERM", "finished"]

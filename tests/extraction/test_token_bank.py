@@ -63,7 +63,7 @@ def test_slots_hold_tokens_norms_and_pixels_of_their_patch(model, seen, tmp_path
     cutoff = float(np.quantile(norms, 0.95))
     bank = run(model, tmp_path, cutoff)
     assert bank["slot_kind"].values.tolist() == ["normal"] * 2 + ["outlier"] * 2 + ["lowest"]
-    there = 0
+    outliers = 0
     for i in range(12):
         for slot, kind in enumerate(bank["slot_kind"].values):
             at = int(bank["patch_index"][i, slot])
@@ -71,7 +71,7 @@ def test_slots_hold_tokens_norms_and_pixels_of_their_patch(model, seen, tmp_path
                 assert kind == "outlier" and (norms[i] > cutoff).sum() <= slot - 2
                 assert np.isnan(bank["norm"][i, slot]) and np.isnan(bank["tokens"][i, slot]).all()
                 continue
-            there += kind == "outlier"
+            outliers += kind == "outlier"
             row, column = int(bank["patch_row"][at]), int(bank["patch_column"][at])
             source = PIXELS[i, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
             np.testing.assert_array_equal(bank["pixels"][i, slot].values.reshape(8, 8, 3), source)
@@ -83,7 +83,7 @@ def test_slots_hold_tokens_norms_and_pixels_of_their_patch(model, seen, tmp_path
                 assert at == norms[i].argmin()
             else:
                 assert (norms[i, at] > cutoff) == (kind == "outlier")
-    assert there == sum(min(2, n) for n in (norms > cutoff).sum(1)) > 0
+    assert outliers == sum(min(2, n) for n in (norms > cutoff).sum(1)) > 0
 
 
 def test_everything_else_is_what_the_model_shows(model, seen, tmp_path):
@@ -105,9 +105,9 @@ def test_everything_else_is_what_the_model_shows(model, seen, tmp_path):
 def test_the_draw_knows_nothing_of_shards_batches_and_interruptions(model, tmp_path):
     whole = run(model, tmp_path / "whole", 6.5)
     part = run(model, tmp_path / "part", 6.5, images=range(6, 12), batch=1)
-    asked = iter(["", "SIGTERM"])
+    reasons = iter(["", "SIGTERM"])
     with pytest.raises(Interrupted):
-        run(model, tmp_path / "resumed", 6.5, stop=lambda: next(asked))
+        run(model, tmp_path / "resumed", 6.5, stop=lambda: next(reasons))
     resumed = run(model, tmp_path / "resumed", 6.5)
     for name in ("patch_index", "pixels"):
         np.testing.assert_array_equal(whole[name][6:], part[name])

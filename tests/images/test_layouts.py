@@ -175,8 +175,8 @@ def test_a_corrupt_tar_member_is_named_or_skipped(tmp_path):
         handle.write(b"\0" * 64)
     with pytest.raises(StudyError, match=f"{row['image_id']}: .*val-002.tar at byte .*damaged"):
         drawn(source, tmp_path)
-    kept, _, skipped = drawn(source, tmp_path, bad="skip")
-    assert len(kept) == 11 and [bad["image_id"] for bad in skipped] == [row["image_id"]]
+    sampled, _, skipped = drawn(source, tmp_path, bad="skip")
+    assert len(sampled) == 11 and [bad["image_id"] for bad in skipped] == [row["image_id"]]
 
 
 def test_labels_of_tars_that_contradict_are_refused(tmp_path):
@@ -189,20 +189,20 @@ def test_labels_of_tars_that_contradict_are_refused(tmp_path):
     assert len(index(source | {"synsets": str(order)})) == 12
 
 
-@pytest.mark.parametrize("kept", ["name", "folder", "json", "nothing"])
-def test_tars_whose_labels_are_numbers_need_a_name_from_somewhere(tmp_path, kept):
+@pytest.mark.parametrize("label_in", ["name", "folder", "json", "nothing"])
+def test_tars_whose_labels_are_numbers_need_a_name_from_somewhere(tmp_path, label_in):
     """WordNet ids in file names, folders, or timm's JSON; numbers alone say nothing."""
     for i, (name, wnid, content) in enumerate(layouts.photographs()):
-        key = {"name": f"{wnid}_{i}", "folder": f"{wnid}/{name}"}.get(kept, f"{i:08d}")
+        key = {"name": f"{wnid}_{i}", "folder": f"{wnid}/{name}"}.get(label_in, f"{i:08d}")
         facts = {"label": sorted(layouts.WNIDS).index(wnid)}
-        facts |= {"filename": f"{wnid}/{name}.JPEG"} if kept == "json" else {}
+        facts |= {"filename": f"{wnid}/{name}.JPEG"} if label_in == "json" else {}
         with tarfile.open(tmp_path / "val.tar", "a") as tar:
             for suffix, part in (("jpg", content), ("json", json.dumps(facts).encode())):
                 member = tarfile.TarInfo(f"{key}.{suffix}")
                 member.size = len(part)
                 tar.addfile(member, io.BytesIO(part))
     source = {"type": "webdataset", "path": str(tmp_path / "val.tar")} | IMAGENET
-    if kept == "nothing":
+    if label_in == "nothing":
         with pytest.raises(StudyError, match="numbers of imagenet-1k without names.*synsets"):
             index(source)
     else:

@@ -130,12 +130,12 @@ def test_a_lost_job_moves_nothing_of_its_successor(tmp_path, monkeypatch):
     """It wakes up between the question who owns the store and the rename."""
     lost = writer(tmp_path)
     fill(lost)
-    check, asked = lost._check_owner, []
+    check, looks = lost._check_owner, []
 
     def taken_over_after_the_first_look():
         check()
-        if not asked:
-            asked.append(True)
+        if not looks:
+            looks.append(True)
             writer(tmp_path).publish({}, {})
 
     monkeypatch.setattr(lost, "_check_owner", taken_over_after_the_first_look)
@@ -166,12 +166,14 @@ def test_killed_extraction_resumes_to_identical_bytes(tmp_path):
     assert run(journal, 0).wait() == 0
     assert run(tmp_path / "whole", 0).wait() == 0
     assert contents(journal / "store") == contents(tmp_path / "whole" / "store")
-    again = json.loads((journal / "receipt.json").read_text())
-    once = json.loads((tmp_path / "whole" / "receipt.json").read_text())
-    ends = [[a["how"] for a in receipt.pop("attempts")] for receipt in (again, once)]
+    resumed = json.loads((journal / "receipt.json").read_text())
+    whole = json.loads((tmp_path / "whole" / "receipt.json").read_text())
+    ends = [[a["how"] for a in receipt.pop("attempts")] for receipt in (resumed, whole)]
     assert ends == [["killed", "finished"], ["finished"]]
-    assert 0 < again.pop("resumed_images") < again["images"] and once.pop("resumed_images") == 0
-    assert again == once
+    assert (
+        0 < resumed.pop("resumed_images") < resumed["images"] and whole.pop("resumed_images") == 0
+    )
+    assert resumed == whole
 
 
 def test_weights_are_checked_against_their_card(tmp_path):

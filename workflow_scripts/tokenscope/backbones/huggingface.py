@@ -102,8 +102,8 @@ def architecture(folder: str | Path) -> tuple[str, str]:
     shape = facts["hidden_size"], facts["num_hidden_layers"], facts["patch_size"]
     if timm_id := _twin(kind, facts, shape):
         return timm_id, _weights(folder)
-    said = ", ".join(f"{k} {facts[k]}" for k in _DEFAULTS[kind])
-    raise StudyError(f"'{file}': timm has no {kind} of this shape ({said})")
+    described = ", ".join(f"{k} {facts[k]}" for k in _DEFAULTS[kind])
+    raise StudyError(f"'{file}': timm has no {kind} of this shape ({described})")
 
 
 def _twin(kind: str, facts: dict, shape: tuple) -> str:
@@ -131,8 +131,8 @@ def _weights(folder: Path) -> str:
 def colours(folder: str | Path) -> dict[str, tuple[float, float, float]]:
     """``mean`` and ``std`` that a folder's own preprocessing says; empty where it says nothing."""
     file = Path(folder, "preprocessor_config.json")
-    said = json.loads(file.read_text()) if file.is_file() else {}
-    named = {"mean": said.get("image_mean"), "std": said.get("image_std")}
+    settings = json.loads(file.read_text()) if file.is_file() else {}
+    named = {"mean": settings.get("image_mean"), "std": settings.get("image_std")}
     return {key: tuple(map(float, value)) for key, value in named.items() if value}
 
 
@@ -177,8 +177,10 @@ def _joined(state: dict, name: str) -> dict:
             parts.setdefault(target, {})[part[0]] = value
         else:
             out[target] = value
-    for target, found in parts.items():
-        if set(found) != set("qkv"):
-            raise StudyError(f"{name}: {target} lacks {', '.join(sorted(set('qkv') - set(found)))}")
-        out[target] = torch.cat([found[part] for part in "qkv"])
+    for target, matrices in parts.items():
+        if set(matrices) != set("qkv"):
+            raise StudyError(
+                f"{name}: {target} lacks {', '.join(sorted(set('qkv') - set(matrices)))}"
+            )
+        out[target] = torch.cat([matrices[part] for part in "qkv"])
     return out

@@ -127,8 +127,8 @@ def _mismatch(spec: dict, weights: str | Path, state: dict, own: dict, error: Ex
         detail = f"{len(reasons)} shapes differ, first {key}: file {theirs}, model {ours}"
     else:
         missing, extra = (
-            re.findall(r'"([^"]+)"', "".join(re.findall(rf"{word} key\(s\).*", str(error))))
-            for word in ("Missing", "Unexpected")
+            re.findall(r'"([^"]+)"', "".join(re.findall(rf"{complaint} key\(s\).*", str(error))))
+            for complaint in ("Missing", "Unexpected")
         )
         if not missing and not extra:  # refused before its keys were compared
             missing, extra = sorted(set(own) - set(state)), sorted(set(state) - set(own))

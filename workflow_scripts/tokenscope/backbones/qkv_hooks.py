@@ -12,7 +12,7 @@ FACETS = ("q", "k", "v", "output")
 
 
 class QkvHooks:
-    """Observes a backbone: ``with QkvHooks(model, 4) as observe: found = observe(x)``.
+    """Observes a backbone: ``with QkvHooks(model, 4) as observe: features = observe(x)``.
 
     Args:
         model: a timm VisionTransformer or Eva, in evaluation mode.
@@ -71,11 +71,11 @@ class QkvHooks:
                 f"{len(self.outputs)} outputs seen in {self.count} blocks, not one of each"
             )
         prefix, first = self.model.num_prefix_tokens, len(self.model.blocks) - self.count + 1
-        found = {}
+        features = {}
         for block, (call, output) in enumerate(
             zip(self.attention_inputs.calls, self.outputs, strict=True), first
         ):
             for facet, value in zip("qkv", call[0], strict=False):
-                found[block, facet] = value.transpose(1, 2).flatten(2)[:, prefix:]
-            found[block, "output"] = output[:, prefix:]
-        return found
+                features[block, facet] = value.transpose(1, 2).flatten(2)[:, prefix:]
+            features[block, "output"] = output[:, prefix:]
+        return features

@@ -47,7 +47,7 @@ def variables(
     tokens = len(kinds) + patches
     has_cls = "cls" in kinds
     norm = {"units": "1", "long_name": "L2 norm of a token after a block, before the final norm"}
-    found = {
+    arrays = {
         "norms": Variable(("block", "token"), (depth, tokens), "float32", norm),
         "neighbour_cosine": Variable(
             ("patch", "neighbour"), (patches, 4), "float32",
@@ -58,36 +58,36 @@ def variables(
         ),
     }  # fmt: skip
     if kinds:
-        found["attention"] = Variable(
+        arrays["attention"] = Variable(
             ("query", "patch"), (len(kinds), patches), "float32",
             {"long_name": "attention of prefix tokens to patches, last block, mean over heads"},
         )  # fmt: skip
     if has_cls:
-        found["cls"] = Variable(
+        arrays["cls"] = Variable(
             ("feature",), (width,), "float32", {"long_name": "CLS token, after final norm"}
         )
     if registers := len(kinds) - has_cls:
-        found["registers"] = Variable(
+        arrays["registers"] = Variable(
             ("register", "feature"), (registers, width), "float32",
             {"long_name": "register tokens, after final norm"},
         )  # fmt: skip
     if keep.get("tokens"):
-        found["tokens"] = Variable(
+        arrays["tokens"] = Variable(
             ("token", "feature"), (tokens, width), "float16",
             {"long_name": "tokens after the last block, before the final norm"},
         )  # fmt: skip
     if keep.get("qkv"):
         for name in "qkv":
-            found[name] = Variable(
+            arrays[name] = Variable(
                 ("token", "feature"), (tokens, width), "float16",
                 {"long_name": f"{name} of the last block, heads side by side"},
             )  # fmt: skip
     if keep.get("logits"):
-        found["top5"] = Variable(
+        arrays["top5"] = Variable(
             ("rank",), (min(5, model.num_classes),), "int32",
             {"long_name": "most probable classes of the model's own head"},
         )  # fmt: skip
-    return found
+    return arrays
 
 
 def coordinates(rows: pd.DataFrame, model: nn.Module) -> dict[str, tuple]:
@@ -122,6 +122,8 @@ def extract(
 ) -> dict:
     """Fill every missing chunk of ``writer``.
 
+    Of eleven parameters the last four need not be given for a whole data set in one go.
+
     Args:
         read: uint8 pixels (image, row, column, channel) of a half-open range of the data set.
         offset: position of the store's first image in the data set (a shard's start).
@@ -148,7 +150,7 @@ def extract(
     done = resumed
     progress(done, writer.images)
     with ThreadPoolExecutor(2) as pool, forward:
-        chunks = prefetch(lambda a, b: forward.source(read(offset + a, offset + b)), ranges)
+        chunks = prefetch(lambda a, b: forward.pinned(read(offset + a, offset + b)), ranges)
         for first, last, pixels in chunks:
             if reason := stop():
                 for future in pending:
@@ -197,10 +199,10 @@ class _Forward:
     def __exit__(self, *exc):
         self.hooks.__exit__(*exc)
 
-    def source(self, pixels: np.ndarray) -> Tensor:
+    def pinned(self, pixels: np.ndarray) -> Tensor:
         """Pixels where the device can fetch them by itself; called by the reader."""
-        found = torch.from_numpy(pixels)
-        return found.pin_memory() if self.cuda else found
+        tensor = torch.from_numpy(pixels)
+        return tensor.pin_memory() if self.cuda else tensor
 
     def __call__(self, pixels: Tensor, first: int, progress: Callable[[int], None]) -> tuple:
         return halving_batches(self, lambda: self._run(pixels, first, progress))
@@ -219,9 +221,9 @@ class _Forward:
             if "top5" in self.wanted:
                 k = self.wanted["top5"].shape[0]
                 out["top5"] = out["logits"].topk(k, dim=-1).indices
-            kept = {**self.reduce(out, piece, first + start), LARGEST: out["norms"].amax((1, 2))}
+            results = {**self.reduce(out, piece, first + start), LARGEST: out["norms"].amax((1, 2))}
             stop = start + len(piece)
-            self._to_host({name: kept[name] for name in host}, host, slice(start, stop))
+            self._to_host({name: results[name] for name in host}, host, slice(start, stop))
             progress(stop)
         copied = self.down.record_event() if self.cuda else None
         return host, copied

@@ -96,20 +96,20 @@ class BankReducer:
 
     def __call__(self, out: dict[str, Tensor], pixels: Tensor, first: int) -> dict[str, Tensor]:
         norms = out["norms"][:, -1, self.prefix :]
-        kept = {**out, "prefix": out["tokens"][:, : self.prefix], "patch_norms": norms}
+        results = {**out, "prefix": out["tokens"][:, : self.prefix], "patch_norms": norms}
         if self.draw:
             ids = self.image_ids[first : first + len(pixels)]
             scores = torch.from_numpy(self.draw.scores(ids, norms.shape[1]))
             if norms.is_cuda:  # from pinned memory the device fetches them without a halt
                 scores = scores.pin_memory().to(norms.device, non_blocking=True)
             index = self.draw(norms, scores)
-            there, at = index >= 0, index.clamp(min=0)
-            kept["patch_index"] = index
-            kept["norm"] = torch.where(there, norms.gather(1, at), torch.nan)
+            drawn, at = index >= 0, index.clamp(min=0)
+            results["patch_index"] = index
+            results["norm"] = torch.where(drawn, norms.gather(1, at), torch.nan)
             tokens = _take(out["tokens"][:, self.prefix :], at)
-            kept["tokens"] = torch.where(there[..., None], tokens, torch.nan)
-            kept["pixels"] = _take(patch_pixels(pixels, self.patch), at) * there[..., None]
-        return kept
+            results["tokens"] = torch.where(drawn[..., None], tokens, torch.nan)
+            results["pixels"] = _take(patch_pixels(pixels, self.patch), at) * drawn[..., None]
+        return results
 
 
 def _take(values: Tensor, at: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ def variables(
     def name(text):
         return {"long_name": text}
 
-    found = {
+    arrays = {
         "patch_mean": Variable(
             ("feature",), (width,), "float32", name("mean patch token, after final norm")
         ),
@@ -150,26 +150,26 @@ def variables(
         ),
     }  # fmt: skip
     if kinds:
-        found["prefix"] = Variable(
+        arrays["prefix"] = Variable(
             ("prefix_token", "feature"), (len(kinds), width), "float16",
             name("CLS and register tokens after the last block, before the final norm"),
         )  # fmt: skip
     if "cls" in kinds:
-        found["cls"] = Variable(
+        arrays["cls"] = Variable(
             ("feature",), (width,), "float32", name("CLS token, after final norm")
         )
     if registers:
-        found["registers"] = Variable(
+        arrays["registers"] = Variable(
             ("register", "feature"), (len(registers), width), "float32",
             name("register tokens, after final norm"),
         )  # fmt: skip
     if cls_blocks:
-        found["cls_blocks"] = Variable(
+        arrays["cls_blocks"] = Variable(
             ("last_block", "feature"), (cls_blocks, width), "float32",
             name("CLS token of each of the last blocks, after the final norm"),
         )  # fmt: skip
     if logits:
-        found["top5"] = Variable(
+        arrays["top5"] = Variable(
             ("rank",), (min(5, model.num_classes),), "int32",
             name("most probable classes of the model's own head"),
         )  # fmt: skip
@@ -179,7 +179,7 @@ def variables(
                 f"probes: tokens_per_image is {draw.tokens}, an image has only {patches} patches"
             )
         slots, pixels = len(draw.slots), 3 * model.patch_embed.patch_size[0] ** 2
-        found |= {
+        arrays |= {
             "tokens": Variable(
                 ("slot", "feature"), (slots, width), "float16",
                 name("drawn patch tokens after the last block, before the final norm; NaN: none"),
@@ -193,7 +193,7 @@ def variables(
                 name("decoded pixels of that patch: row, column, channel"),
             ),
         }  # fmt: skip
-    return found
+    return arrays
 
 
 def coordinates(rows: pd.DataFrame, model: nn.Module, draw: Draw | None) -> dict[str, tuple]:
@@ -204,28 +204,28 @@ def coordinates(rows: pd.DataFrame, model: nn.Module, draw: Draw | None) -> dict
     """
     kinds = token_kinds(model)
     grid = np.indices(model.patch_embed.grid_size).reshape(2, -1)
-    found = {
+    coords = {
         "image_id": (("image",), rows["image_id"].to_numpy(str)),
         "label": (("image",), rows["label"].to_numpy(np.int32)),
         "patch_row": (("patch",), grid[0].astype(np.int16)),
         "patch_column": (("patch",), grid[1].astype(np.int16)),
     }
     if kinds:
-        found["prefix_kind"] = (("prefix_token",), np.array(kinds))
+        coords["prefix_kind"] = (("prefix_token",), np.array(kinds))
     if draw:
-        found["slot_kind"] = (("slot",), np.array(draw.slots))
+        coords["slot_kind"] = (("slot",), np.array(draw.slots))
     if isinstance(model.norm, nn.LayerNorm):
         for name in ("weight", "bias"):
             value = getattr(model.norm, name).detach().float().cpu().numpy()
-            found[f"final_norm_{name}"] = (("feature",), value)
-    return found
+            coords[f"final_norm_{name}"] = (("feature",), value)
+    return coords
 
 
 def attributes(model: nn.Module, draw: Draw | None) -> dict:
     """Attributes of a feature group beyond those of every pass."""
-    found = {"grid": list(model.patch_embed.grid_size), "patch": model.patch_embed.patch_size[0]}
+    attrs = {"grid": list(model.patch_embed.grid_size), "patch": model.patch_embed.patch_size[0]}
     if isinstance(model.norm, nn.LayerNorm):
-        found["final_norm_eps"] = model.norm.eps
+        attrs["final_norm_eps"] = model.norm.eps
     if draw:
-        found |= {"cutoff": draw.cutoff, "tokens_per_image": draw.tokens, "draw_seed": draw.seed}
-    return found
+        attrs |= {"cutoff": draw.cutoff, "tokens_per_image": draw.tokens, "draw_seed": draw.seed}
+    return attrs

@@ -123,8 +123,8 @@ def _names(file: str, numbers: list[str], synsets: str | None, devkit: bool) -> 
                 "meta.mat or map_clsloc.txt (config: datasets, synsets)"
             )
         listed = {i + 1: name for i, name in listed.items()}
-    found = {int(n) for n in numbers}
-    if beyond := found - set(listed):
+    used = {int(n) for n in numbers}
+    if beyond := used - set(listed):
         raise StudyError(
             f"{file}: the class numbers {sorted(beyond)[:5]} are not in {synsets}, which has "
             f"{min(listed)} to {max(listed)}: label file and list do not belong together"

@@ -36,13 +36,13 @@ def numbered(
     Raises:
         StudyError: a name the space does not have, or a class of the space without an image.
     """
-    found = sorted(set(names))
+    distinct = sorted(set(names))
     if space not in KNOWN:
-        return {name: (i, name) for i, name in enumerate(found)}
+        return {name: (i, name) for i, name in enumerate(distinct)}
     synsets, lemmas = _timm_list(space)
     number = {wnid: i for i, wnid in enumerate(synsets)}
     chosen = {}
-    for name in found:
+    for name in distinct:
         if name in number:
             chosen[name] = (number[name], name)
         elif len(same := lemmas.get(name, ())) == 1:

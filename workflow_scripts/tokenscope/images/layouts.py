@@ -32,22 +32,22 @@ def files(source: dict, threads: int, progress: Progress) -> pd.DataFrame:
     root, labels = source["path"], source.get("labels", "none")
     if not Path(root).is_dir():
         raise StudyError(f"the image folder '{root}' does not exist (config key: datasets, path)")
-    found = sorted(walk(root))
-    progress(len(found), len(found))
+    paths = sorted(walk(root))
+    progress(len(paths), len(paths))
     if labels == "folders":
-        if loose := [file for file in found if "/" not in file]:
+        if loose := [file for file in paths if "/" not in file]:
             raise StudyError(
                 f"labels: folders, but {len(loose)} images lie directly in '{root}' (e.g. "
                 f"{loose[0]}); move them into class folders or set labels: none"
             )
-        classes = [file.split("/", 1)[0] for file in found]
-        names = [file.split("/", 1)[1] for file in found]
+        classes = [file.split("/", 1)[0] for file in paths]
+        names = [file.split("/", 1)[1] for file in paths]
     elif labels == "none":
-        classes, names = [""] * len(found), found
+        classes, names = [""] * len(paths), paths
     else:
-        classes, names = label_files.ground_truth(labels, found, source.get("synsets")), found
+        classes, names = label_files.ground_truth(labels, paths, source.get("synsets")), paths
     return pd.DataFrame(
-        {"name": names, "path": found, "offset": WHOLE, "bytes": 0, "class_name": classes}
+        {"name": names, "path": paths, "offset": WHOLE, "bytes": 0, "class_name": classes}
     )
 
 
@@ -106,7 +106,7 @@ def shards_of(path: str, suffix: str) -> tuple[str, list[str]]:
             raise StudyError(f"'{path}': {len(lost)} of {len(every)} files are missing: {lost[0]}")
         return root, [os.path.relpath(file, root) for file in every]
     pattern = f"*{suffix}" if root == path else os.path.relpath(path, root)
-    found = [p.relative_to(root).as_posix() for p in Path(root).glob(pattern)]
-    if not found:
+    shards = [p.relative_to(root).as_posix() for p in Path(root).glob(pattern)]
+    if not shards:
         raise StudyError(f"there is no {suffix} file at '{path}' (config key: datasets, path)")
-    return root, sorted(found)
+    return root, sorted(shards)

@@ -68,13 +68,13 @@ def parquet_blobs(path: str, column: str, rows: list[int]) -> Iterator[bytes | N
             first, todo = 0, list(reversed(rows))
             for group in range(file.num_row_groups):
                 size = file.metadata.row_group(group).num_rows
-                mine = []
+                in_group = []
                 while todo and todo[-1] < first + size:
-                    mine.append(todo.pop() - first)
-                if mine:
+                    in_group.append(todo.pop() - first)
+                if in_group:
                     leaf = f"{column}.bytes" if struct else column
                     cells = file.read_row_group(group, columns=[leaf], use_threads=False)[column]
-                    for row in mine:
+                    for row in in_group:
                         cell = cells[row].as_py()
                         yield cell["bytes"] if struct else cell
                 first += size

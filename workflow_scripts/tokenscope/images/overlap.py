@@ -26,13 +26,13 @@ def shared(
 
 def check_classes(train: pd.DataFrame, test: pd.DataFrame, train_name: str, test_name: str) -> None:
     """Raise a StudyError unless a class number means the same in both sets, and all are taught."""
-    taught, asked = (
+    taught, tested = (
         dict(zip(table["label"], table["label_name"], strict=True)) for table in (train, test)
     )
-    for name, labels in ((train_name, taught), (test_name, asked)):
+    for name, labels in ((train_name, taught), (test_name, tested)):
         if min(labels) < 0:
             raise StudyError(f"'{name}' has no labels, so no head can be trained or tested on it")
-    for number, called in sorted(asked.items()):
+    for number, called in sorted(tested.items()):
         if number not in taught:
             raise StudyError(
                 f"class {number} ('{called}') of '{test_name}' has no image in '{train_name}'"

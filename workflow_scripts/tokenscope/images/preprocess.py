@@ -28,7 +28,7 @@ class BadImage(StudyError):
     """A file that is no usable photograph; the message names it and says why."""
 
 
-def load_rgb(source: str | Path | BinaryIO, name: object = None) -> Image.Image:
+def load_rgb(file: str | Path | BinaryIO, name: object = None) -> Image.Image:
     """Decode a file, or the bytes of one called ``name``, to upright 8-bit RGB.
 
     The EXIF orientation is applied; transparency is laid over white; 16-bit grey is scaled by
@@ -38,9 +38,9 @@ def load_rgb(source: str | Path | BinaryIO, name: object = None) -> Image.Image:
     Raises:
         BadImage: missing, empty, truncated or not an image, or a mode without a defined range.
     """
-    path = source if name is None else name
+    path = file if name is None else name
     try:
-        with Image.open(source) as image:
+        with Image.open(file) as image:
             image.load()
             mode = image.mode
             image = ImageOps.exif_transpose(image)

@@ -100,19 +100,19 @@ def _examined(pool, rows, source, packed, round_, have, want, progress) -> pd.Da
 
 
 def _examine(root: str, rows: pd.DataFrame) -> pd.DataFrame:
-    found = locations(root, rows)
+    places = locations(root, rows)
     # Reading waits for the disk: the next image is read while this one is decoded.
     with ThreadPoolExecutor(1) as reader:
-        facts = [_facts(place, content) for place, content in _ahead(reader, found)]
+        facts = [_facts(place, content) for place, content in _ahead(reader, places)]
     return rows.assign(**pd.DataFrame(facts, index=rows.index))
 
 
-def _ahead(reader: ThreadPoolExecutor, found: list[ImageLocation]) -> Iterator[tuple]:
-    coming = [reader.submit(_read, place) for place in found[:2]]
-    for i, place in enumerate(found):
+def _ahead(reader: ThreadPoolExecutor, places: list[ImageLocation]) -> Iterator[tuple]:
+    coming = [reader.submit(_read, place) for place in places[:2]]
+    for i, place in enumerate(places):
         content = coming.pop(0).result()
-        if i + 2 < len(found):
-            coming.append(reader.submit(_read, found[i + 2]))
+        if i + 2 < len(places):
+            coming.append(reader.submit(_read, places[i + 2]))
         yield place, content
 
 
@@ -146,17 +146,17 @@ def _pack(root: str, column: str, packed: Path, round_: int, rows: pd.DataFrame)
     """Copy the images of one parquet file, one after another; later jobs read them in any order."""
     path = rows["path"].iloc[0]
     name = f"{PurePosixPath(path).stem}.{round_}.images"
-    places_, facts, offset = [], [], 0
+    offsets, facts, offset = [], [], 0
     packed.mkdir(parents=True, exist_ok=True)
     with open(packed / name, "wb") as out:
-        source = os.path.join(root, path)
-        blobs = parquet_blobs(source, column, rows["offset"].tolist())
+        parquet = os.path.join(root, path)
+        blobs = parquet_blobs(parquet, column, rows["offset"].tolist())
         for row, content in zip(rows["offset"], blobs, strict=True):
-            fact = _facts(ImageLocation(f"{source} row {row}"), content)
+            fact = _facts(ImageLocation(f"{parquet} row {row}"), content)
             if not fact["problem"]:
                 out.write(content)
             facts.append(fact)
-            places_.append(offset)
+            offsets.append(offset)
             offset += 0 if fact["problem"] else fact["bytes"]
     table = pd.DataFrame(facts, index=rows.index)
-    return rows.assign(**table, path=name, offset=places_)
+    return rows.assign(**table, path=name, offset=offsets)

@@ -63,11 +63,11 @@ def weights_of(card: dict) -> str:
     Raises:
         StudyError: the file is gone or has changed since the card was written.
     """
-    path, again = card["weights"], "delete the backbone's card.json and run again"
+    path, remedy = card["weights"], "delete the backbone's card.json and run again"
     if not Path(path).is_file():
-        raise StudyError(f"{card['name']}: the weights {path} are gone; put them back, or {again}")
+        raise StudyError(f"{card['name']}: the weights {path} are gone; put them back, or {remedy}")
     if sha256_file(path) != card["sha256"]:
-        raise StudyError(f"{card['name']}: the weights {path} have changed; {again}")
+        raise StudyError(f"{card['name']}: the weights {path} have changed; {remedy}")
     return path
 
 
