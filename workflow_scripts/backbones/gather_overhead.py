@@ -15,7 +15,13 @@ NOTE = (
 
 
 def main(rows, published, csv, text):
-    """Write the tidy rows of all backbones, and a page with a line a register count."""
+    """Write the tidy rows of all backbones, and a page with a line a register count.
+
+    Args:
+        rows: CSV files of tidy rows, one per backbone.
+        published: CSV file of the figures of the papers.
+        csv: file of all rows. text: page in Markdown.
+    """
     tables = [tidy.read(path) for path in rows]
     table = pd.concat(tables) if tables else pd.DataFrame(columns=tidy.COLUMNS)
     tidy.write(table, csv)
@@ -28,8 +34,8 @@ def main(rows, published, csv, text):
         header = ["registers", *names, "flops_overhead (published)"]
         lines += ["| " + " | ".join(header) + " |", "|" + "-|" * len(header)]
         for registers, own in group.groupby("registers", sort=False):
-            found = own.set_index(["group", "metric"])
-            cells = [_spoken(found.loc[[q]].iloc[0]) for q in quantities]
+            by_quantity = own.set_index(["group", "metric"])
+            cells = [_spoken(by_quantity.loc[[q]].iloc[0]) for q in quantities]
             theirs = known[(known["registers"] == registers) & (known["size"] == size)]
             cited = "; ".join(f"{p.value:g} % ({p.source})" for p in theirs.itertuples())
             lines.append("| " + " | ".join([registers, *cells, cited]) + " |")
@@ -50,4 +56,9 @@ def _spoken(row):
 if "snakemake" in globals():
     with job(snakemake.log[0], "table overhead"):
         out = snakemake.output
-        main(snakemake.input.rows, snakemake.input.published, out.csv, out.text)
+        main(
+            rows=snakemake.input.rows,
+            published=snakemake.input.published,
+            csv=out.csv,
+            text=out.text,
+        )

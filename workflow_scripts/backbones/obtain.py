@@ -18,6 +18,14 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 def main(spec, weights, folder, download, cache, card):
     """Write ``card.json``: path, checksum and origin of the weights.
 
+    Args:
+        spec: how the backbone is opened.
+        weights: file named in the backbone's row; empty where none is.
+        folder: the study's folder of weights, or None.
+        download: whether the hub may be asked.
+        cache: folder of downloaded weights.
+        card: JSON file.
+
     Raises:
         StudyError: no weights anywhere (the message lists the places), or they do not fit.
     """
@@ -74,7 +82,7 @@ def fetch(spec, weights, folder, cache):
     reason = "the repository holds no weights file"
     for name in ("model.safetensors", "pytorch_model.bin"):
         try:
-            found = hf_hub_download(repo, name)
+            downloaded = hf_hub_download(repo, name)
         except LocalEntryNotFoundError:
             reason = "the hub cannot be reached from here"
             break
@@ -89,7 +97,7 @@ def fetch(spec, weights, folder, cache):
         target = Path(cache, spec["timm_id"] + Path(name).suffix)
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = target.with_name(f".{target.name}.{os.getpid()}")
-        shutil.copyfile(found, aside)
+        shutil.copyfile(downloaded, aside)
         os.replace(aside, target)
         return target
     raise StudyError(missing(spec, weights, folder, cache, reason))
@@ -107,4 +115,11 @@ def missing(spec, weights, folder, cache, reason):
 if "snakemake" in globals():
     w, p = snakemake.wildcards, snakemake.params
     with job(snakemake.log[0], f"obtain {w.family}/{w.size}/{w.registers}"):
-        main(p.spec, p.weights, p.folder, p.download, p.cache, snakemake.output[0])
+        main(
+            spec=p.spec,
+            weights=p.weights,
+            folder=p.folder,
+            download=p.download,
+            cache=p.cache,
+            card=snakemake.output[0],
+        )

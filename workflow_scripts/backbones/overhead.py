@@ -18,9 +18,15 @@ def main(spec, modelled, counts, size, batch, rounds, device, output):
     """Rows for each register count; weights are fresh, which changes no cost.
 
     Args:
+        spec: how the backbone is built.
         modelled: FLOPs of one image by register count, from tokenscope.study.flops.
+        counts: register counts that are compared; the first is what the others are compared with.
+        size: side of an image in pixels.
+        batch: images of one pass.
         rounds: measurements of each count, taken in turn so that a busy machine hits all alike;
             values are medians, intervals run from the smallest to the largest.
+        device: ``auto``, ``cuda`` or ``cpu``.
+        output: CSV file of tidy rows.
     """
     device = pick_device(device)
     facts = {count: _counted(spec, count, size) for count in counts}
@@ -107,4 +113,13 @@ def measure(spec, count, size, batch, device, training):
 if "snakemake" in globals():
     w, p = snakemake.wildcards, snakemake.params
     with job(snakemake.log[0], f"overhead {w.family}/{w.size}", snakemake.threads):
-        main(p.spec, p.modelled, p.counts, p.size, p.batch, p.rounds, p.device, snakemake.output[0])
+        main(
+            spec=p.spec,
+            modelled=p.modelled,
+            counts=p.counts,
+            size=p.size,
+            batch=p.batch,
+            rounds=p.rounds,
+            device=p.device,
+            output=snakemake.output[0],
+        )

@@ -5,10 +5,20 @@ from tokenscope.jobs.job import Progress, job
 
 
 def main(source, threads, output):
-    """Write the manifest of all images of ``source`` as CSV: tokenscope.images.manifest."""
+    """Write the manifest of all images of a data set: tokenscope.images.manifest.
+
+    Args:
+        source: where the data set is and how it is labelled, as :func:`index` takes it.
+        threads: files listed at the same time.
+        output: CSV file, one row per image.
+    """
     index(source, threads, Progress("files")).to_csv(output, index=False)
 
 
 if "snakemake" in globals():
     with job(snakemake.log[0], f"index {snakemake.wildcards.dataset}", snakemake.threads):
-        main(snakemake.params.source, snakemake.threads, snakemake.output[0])
+        main(
+            source=snakemake.params.source,
+            threads=snakemake.threads,
+            output=snakemake.output[0],
+        )

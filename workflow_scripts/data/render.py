@@ -19,9 +19,12 @@ def main(images, seed, size, folder, truth, labels, partial):
     """Write PNG files, their labels, and a Zarr group with masks, depth, flatness and boxes.
 
     Args:
-        images: how many. seed: of the data set. size: pixels along a side.
-        folder: of the PNG files. truth: the Zarr group. labels: CSV of file, label, label_name.
-        partial: folder of an attempt at the Zarr group.
+        images: number of scenes.
+        seed: of all of them; scene i depends on it and on i alone.
+        size: side of a scene in pixels.
+        folder: of the PNG files.
+        truth: folder of the Zarr group; partial: of its unfinished work.
+        labels: CSV file with ``file``, ``label`` and ``label_name``.
     """
     Path(folder).mkdir(parents=True)
     grid = size // PATCH

@@ -13,7 +13,16 @@ from tokenscope.stores.receipts import write_receipt
 def main(manifest, source, images, seed, on_bad_image, threads, output, packed, receipt):
     """Write the sampled rows as CSV and a receipt that counts and names the skipped images.
 
-    ``packed`` holds the images of parquet files, copied out; it stays empty for other layouts.
+    Args:
+        manifest: CSV file of all images of the data set.
+        source: where the data set is, as tokenscope.images.manifest.index takes it.
+        images: how many are drawn, or ``all``.
+        seed: of the draw.
+        on_bad_image: ``fail`` or ``skip``.
+        threads: processes that read and decode.
+        output: CSV file of the sample.
+        packed: folder of the images of parquet files, copied out; stays empty for other layouts.
+        receipt: JSON file, written last.
     """
     table = pd.read_csv(manifest, keep_default_na=False)
     shutil.rmtree(packed, ignore_errors=True)
@@ -32,6 +41,13 @@ if "snakemake" in globals():
     with job(snakemake.log[0], f"sample {snakemake.wildcards.dataset}", snakemake.threads):
         p, out = snakemake.params, snakemake.output
         main(
-            snakemake.input[0], p.source, p.images, p.seed, p.on_bad_image, snakemake.threads,
-            out.sample, out.packed, out.receipt,
-        )  # fmt: skip
+            manifest=snakemake.input[0],
+            source=p.source,
+            images=p.images,
+            seed=p.seed,
+            on_bad_image=p.on_bad_image,
+            threads=snakemake.threads,
+            output=out.sample,
+            packed=out.packed,
+            receipt=out.receipt,
+        )

@@ -9,7 +9,12 @@ from tokenscope.stores.zarr_store import consolidated
 
 
 def main(receipts, output):
-    """Write the root ``zarr.json`` from the stores that the receipts name."""
+    """Write the root ``zarr.json`` from the stores that the receipts name.
+
+    Args:
+        receipts: JSON files, one per group.
+        output: the ``zarr.json`` in the folder above all groups.
+    """
     root = Path(output).parent
     stores = [Path(read_receipt(receipt)["store"]) for receipt in receipts]
     write_text(output, json.dumps(consolidated(root, stores)))
@@ -17,4 +22,4 @@ def main(receipts, output):
 
 if "snakemake" in globals():
     with job(snakemake.log[0], f"index {snakemake.wildcards.hierarchy}.zarr"):
-        main(snakemake.input, snakemake.output[0])
+        main(receipts=snakemake.input, output=snakemake.output[0])

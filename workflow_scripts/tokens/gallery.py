@@ -27,7 +27,25 @@ THUMBNAIL = 192
 
 def main(card, sample, spec, geometries, root, images, ids, device, store, partial, maps, receipt,
          code):  # fmt: skip
-    """Write one group per resolution with tokens, q, k, v, and one small file of maps each."""
+    """Write one group per resolution with tokens, q, k, v, and one small file of maps each.
+
+    One parameter for each input, param and output of the rule.
+
+    Args:
+        card: receipt of the backbone's weights.
+        sample: CSV file from which the images are chosen.
+        spec: how the backbone is opened.
+        geometries: name of the geometry by view, ``native`` and ``high``.
+        root: folder that the paths of the sample are relative to.
+        images: how many are shown, spread evenly over the sample.
+        ids: ids of the images that are shown instead, if any.
+        device: ``auto``, ``cuda`` or ``cpu``.
+        store: folder of the finished groups, one by view.
+        partial: folder of unfinished work.
+        maps: NetCDF file by view.
+        receipt: JSON file, written last.
+        code: hash of the code behind this rule.
+    """
     watch, card = Stopwatch(), read_receipt(card)
     rows = choose(pd.read_csv(sample, keep_default_na=False), images, ids)
     device = pick_device(device)
@@ -36,7 +54,7 @@ def main(card, sample, spec, geometries, root, images, ids, device, store, parti
     for view, key in geometries.items():
         shape = Geometry.parse(key)
         log.info("%d images at %d pixels", len(rows), shape.size)
-        source = StreamedImages(root, rows, shape, workers=1)
+        reader = StreamedImages(root, rows, shape, workers=1)
         model = open_backbone(spec, weights_of(card), shape.size, device)
         arrays = variables(model, model.patch_embed.grid_size, {"tokens": True, "qkv": True})
         writer = StoreWriter(
@@ -46,7 +64,7 @@ def main(card, sample, spec, geometries, root, images, ids, device, store, parti
                 device=device, code=code,
             ),
         )  # fmt: skip
-        extract(model, source.read, writer, spec["mean"], spec["std"], 1, device)
+        extract(model, reader.read, writer, spec["mean"], spec["std"], 1, device)
         attrs = {
             "backbone": spec["name"], "timm_id": spec["timm_id"], "geometry": key,
             "weights_sha256": card["sha256"], "device": device, "code": code,
@@ -72,10 +90,10 @@ def main(card, sample, spec, geometries, root, images, ids, device, store, parti
 def choose(sample, images, ids):
     """The gallery: the images named in the config, or as many spread evenly over the sample."""
     if ids:
-        found = sample.set_index("image_id", drop=False)
-        if absent := [i for i in ids if i not in found.index]:
+        by_id = sample.set_index("image_id", drop=False)
+        if absent := [i for i in ids if i not in by_id.index]:
             raise StudyError(f"gallery: ids: {', '.join(absent)} are not in the sample")
-        return found.loc[ids].reset_index(drop=True)
+        return by_id.loc[ids].reset_index(drop=True)
     places = np.linspace(0, len(sample) - 1, min(images, len(sample))).round().astype(int)
     return sample.iloc[places]
 
@@ -118,6 +136,17 @@ if "snakemake" in globals():
         snakemake.threads, snakemake.output,
     ):  # fmt: skip
         main(
-            i.card, i.sample, p.spec, p.geometries, p.root, p.images, p.ids, p.device, out.store,
-            p.partial, {"native": out.native, "high": out.high}, out.receipt, p.code,
-        )  # fmt: skip
+            card=i.card,
+            sample=i.sample,
+            spec=p.spec,
+            geometries=p.geometries,
+            root=p.root,
+            images=p.images,
+            ids=p.ids,
+            device=p.device,
+            store=out.store,
+            partial=p.partial,
+            maps={"native": out.native, "high": out.high},
+            receipt=out.receipt,
+            code=p.code,
+        )
