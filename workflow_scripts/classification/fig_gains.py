@@ -6,12 +6,13 @@ from tokenscope.figures import style
 from tokenscope.jobs.job import job
 from tokenscope.stats.top_k import sign_of_interval
 from tokenscope.tables import tidy
+from tokenscope.tables.names import gain_over
 from tokenscope.tables.register_gains import BASE, published_gains
 
 WHO = ["family", "size", "registers"]
 QUESTIONS = {
-    "top1_gain_over_r0": "backbone with registers minus the one without, same head",
-    f"top1_gain_over_{BASE}": "same backbone: these features minus [CLS; patch mean]",
+    gain_over("r0"): "backbone with registers minus the one without, same head",
+    gain_over(BASE): "same backbone: these features minus [CLS; patch mean]",
 }
 COLOURS = {1.0: style.GREEN, 0.0: style.VERMILION}  # surely a gain, surely a loss; else grey
 NOTE = (
@@ -40,9 +41,10 @@ def main(claim5, published, dataset, outputs):
 
 def draw(axis, mine, theirs):
     """Lines from top to bottom, a heading for each backbone."""
-    y, ticks, labels = 0.0, [], []
+    y, ticks, labels, headings = 0.0, [], [], set()
     for who, rows in mine.groupby(WHO, sort=False):
         family, size, registers = who
+        headings.add(len(labels))
         ticks.append(y)
         labels.append(f"{family}/{size}/{registers}")
         y += 1
@@ -58,8 +60,8 @@ def draw(axis, mine, theirs):
         y += 0.2
     axis.axvline(0, color="0.5", lw=0.6)
     axis.set_yticks(ticks, labels, fontsize=6)
-    for label in axis.get_yticklabels():
-        label.set_fontweight("bold" if label.get_text().count("/") == 2 else "normal")
+    for number, label in enumerate(axis.get_yticklabels()):
+        label.set_fontweight("bold" if number in headings else "normal")
     axis.tick_params(axis="y", length=0)
     axis.set_ylim(y - 0.5, -0.7)
 

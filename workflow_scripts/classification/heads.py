@@ -15,10 +15,11 @@ from tokenscope.classification.published_heads import open_head
 from tokenscope.errors import StudyError
 from tokenscope.jobs.job import Progress, StopRequest, job, log
 from tokenscope.stats.bootstrap import Bootstrap
-from tokenscope.stats.top_k import TOP, Accuracy, Ranks, group_name
+from tokenscope.stats.top_k import TOP, Accuracy, Ranks
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.stores.zarr_store import open_store
 from tokenscope.tables import tidy
+from tokenscope.tables.names import group_name
 
 PARTS = ["cls", "patch_mean", "registers", "cls_blocks"]
 

@@ -6,6 +6,7 @@ import pandas as pd
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
 from tokenscope.tables import tidy
+from tokenscope.tables.names import guess_name
 from tokenscope.tables.tidy import by_backbone, rows_of
 
 SHOWN = {
@@ -58,14 +59,16 @@ def _panel(axis, table, claim4, metric):
             first + 5.5, 1, group, color=colour, fontsize=6, ha="center", va="bottom",
             transform=axis.get_xaxis_transform(),
         )  # fmt: skip
-        base = "chance" if metric != "pixel_l2_squared" else f"{group}: mean patch"
+        base = "chance" if metric != "pixel_l2_squared" else guess_name(group, "mean patch")
         guess = claim4[(claim4["group"] == base) & (claim4["metric"] == metric)]["value"]
         if len(guess):
             ends = [first + 0.5, first + 10.5]
             axis.plot(ends, [guess.iloc[0]] * 2, color="0.5", lw=0.8, ls=":")
         mine = claim4[(claim4["metric"] == metric) & (claim4["group"] == group)]
-        for row in mine[mine["unit"].str.startswith(tidy.NOT_MEASURED)].itertuples():
-            why = row.unit.split(": ")[-1].replace(" ", "\n")
+        for row in mine.itertuples():
+            if not tidy.is_refused(row.unit):
+                continue
+            why = tidy.why_not_measured(row.unit).replace(" ", "\n")
             axis.text(
                 first + 5.5, 0.5, f"{why}\n({row.n})", fontsize=6, ha="center", va="center",
                 transform=axis.get_xaxis_transform(),

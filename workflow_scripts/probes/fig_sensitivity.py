@@ -38,7 +38,7 @@ def main(rows, published, dataset, outputs):
         for row in mine.itertuples():
             y = names.index(row.group)
             if row.value != row.value:
-                text = f"{row.unit.split(': ', 1)[-1]} ({row.n})"
+                text = f"{tidy.why_not_measured(row.unit) or row.unit} ({row.n})"
                 axis.text(0.02, y, text, fontsize=6, va="center", transform=_left(axis))
                 continue
             ends = [[row.value - row.low], [row.high - row.value]]

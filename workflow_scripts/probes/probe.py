@@ -13,6 +13,7 @@ from tokenscope.probes.token_rows import Bank
 from tokenscope.stats.measurement import of_difference
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.tables import tidy
+from tokenscope.tables.names import guess_name
 
 # Names of the published tables for what a task is scored by: metric, factor, unit.
 METRICS = {
@@ -129,22 +130,19 @@ def baselines(task, answer, bank):
             place = bank.patch_index[choice.image, slots]
             grid = np.indices(bank.grid).reshape(2, -1).T
             apart = np.linalg.norm(grid[:, None] - grid[None], axis=-1)
-            yield (
-                f"{group}: random place", "position_distance", apart.mean(1)[place[test]], "patches"
-            )  # fmt: skip
+            anywhere = apart.mean(1)[place[test]]
+            yield guess_name(group, "random place"), "position_distance", anywhere, "patches"
             commonest = np.bincount(place[kept]).argmax()
             hit = 100.0 * (place[test] == commonest)
-            yield f"{group}: commonest place", "position_top1", hit, "percent"
+            yield guess_name(group, "commonest place"), "position_top1", hit, "percent"
             counts = np.bincount(place[kept], minlength=patches)
-            middle = (apart @ counts).argmin()
-            yield (
-                f"{group}: best one place", "position_distance", apart[middle][place[test]],
-                "patches",
-            )  # fmt: skip
+            from_middle = apart[(apart @ counts).argmin()][place[test]]
+            yield guess_name(group, "best one place"), "position_distance", from_middle, "patches"
         else:
             squared = errors[answer.groups.index(group)]
-            yield f"{group}: mean patch", "pixel_l2_squared", squared, "squared L2 per patch"
-            yield f"{group}: mean patch", "pixel_l2", np.sqrt(squared), "L2 per patch"
+            guess = guess_name(group, "mean patch")
+            yield guess, "pixel_l2_squared", squared, "squared L2 per patch"
+            yield guess, "pixel_l2", np.sqrt(squared), "L2 per patch"
 
 
 def _mean_patch_error(answer):

@@ -1,13 +1,15 @@
 """Gather the measurements of a claim into one table, published figures beside ours."""
 
 import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pandas as pd
 
 from tokenscope.jobs.job import job
 from tokenscope.stats.top_k import sign_of_interval
 from tokenscope.study.register_names import is_control
-from tokenscope.tables import paired, tidy
+from tokenscope.tables import names, paired, tidy
 from tokenscope.tables.captions import NOTES, TITLES
 from tokenscope.tables.formatting import as_text, interval_text
 from tokenscope.tables.probe_tables import HEADER, tables
@@ -19,7 +21,7 @@ def main(rows, claim, provenance, published, csv, text):
     """Write the tidy table, and the same for reading as Markdown with what it rests on."""
     table = pd.concat([tidy.read(path) for path in rows])
     table = table[table["claim"] == claim]
-    if claim == "claim5":  # an own head may have been scored by two rules, on the same images
+    if PAGES[claim].measured_twice:
         table = table.drop_duplicates([*tidy.COLUMNS[:5], "group", "metric"])
     table = table.reset_index(drop=True)
     tidy.write(table, csv)
@@ -30,9 +32,7 @@ def main(rows, claim, provenance, published, csv, text):
 def page(table, claim, provenance, published):
     """The Markdown page of a table."""
     lines = [f"# {TITLES[claim]}", "", *textwrap.wrap(NOTES[claim], 100), ""]
-    lines += verdicts(table, published) if claim == "claim5" else differences(table, published)
-    if claim == "claim4":
-        lines += answers(table, published)
+    lines += PAGES[claim].summary(table, published)
     for (dataset, *who), group in table.groupby(
         ["dataset", "family", "size", "registers"], sort=False
     ):
@@ -47,7 +47,7 @@ def page(table, claim, provenance, published):
         lines.append("")
     if not len(table):
         lines += ["No backbone of this study has a measurement for this table.", ""]
-    lines += reported(published.gains) if claim == "claim5" else []
+    lines += PAGES[claim].addendum(published)
     lines += ["## What this rests on", ""]
     columns = ["timm_id", "origin", "geometry", "precision", "images", "images_skipped"]
     header = ["backbone", "dataset", *columns, "weights"]
@@ -56,7 +56,7 @@ def page(table, claim, provenance, published):
         name = "/".join(str(row[c]) for c in ("family", "size", "registers"))
         cells = [name, row["dataset"], *(str(row[c]) for c in columns), row["weights_sha256"][:12]]
         lines.append("| " + " | ".join(cells) + " |")
-    seeds = " and seeds" if claim in ("claim4", "claim5", "sensitivity") else ""
+    seeds = " and seeds" if PAGES[claim].over_seeds else ""
     note = (
         f"Intervals: percentile bootstrap over images{seeds} (200 resamples for mixtures and "
         "entropies); n: images."
@@ -67,9 +67,9 @@ def page(table, claim, provenance, published):
 
 def verdicts(table, published):
     """The answer of claim 5 in one table: each difference that registers make, and its verdict."""
-    head = table["group"].str.partition("@")[0]
-    by_registers = (table["metric"] == "top1_gain_over_r0") | (
-        (table["metric"] == f"top1_gain_over_{BASE}") & (head == WITH_REGISTERS)
+    head = table["group"].map(lambda group: names.head_and_view(group)[0])
+    by_registers = (table["metric"] == names.gain_over("r0")) | (
+        (table["metric"] == names.gain_over(BASE)) & (head == WITH_REGISTERS)
     )
     if not by_registers.any():
         return []
@@ -79,7 +79,7 @@ def verdicts(table, published):
     for gain in table[by_registers].itertuples():
         who = (gain.family, gain.size, gain.registers)
         cited = published.citations((*who, gain.group, gain.metric))
-        base = gain.metric.removeprefix("top1_gain_over_")
+        base = names.base_of_gain(gain.metric)
         value = f"{gain.value:+.2f} | {gain.low:+.2f} to {gain.high:+.2f} | {cited}"
         said = as_text(sign_of_interval(gain.low, gain.high), "verdict")
         lines.append(
@@ -97,13 +97,13 @@ def answers(table, published):
     return lines
 
 
-def reported(gains):
+def reported(published):
     """What the sources say registers gain, also of backbones that this study has not."""
     header = "source | item | backbone | head | compared with | gain in top-1 (points) | accuracies"
     lines = ["## What was published (without intervals)", "", f"| {header} |", "|" + "-|" * 7]
-    for row in gains.itertuples():
+    for row in published.gains.itertuples():
         who = f"{row.family}/{row.size}/{row.registers}"
-        base = row.metric.removeprefix("top1_gain_over_")
+        base = names.base_of_gain(row.metric)
         head = row.group or "own_head"
         cells = [row.source, row.item, who, head, base, f"{row.value:+.2f}", row.note]
         lines.append(f"| {' | '.join(cells)} |")
@@ -117,14 +117,43 @@ def differences(table, published):
     header = ["backbone", "dataset", "group", "quantity", "minus r0", "interval", "published"]
     lines = ["## Do registers help?", "", f"| {' | '.join([*header, 'registers help'])} |"]
     lines.append("|" + "-|" * (len(header) + 1))
-    for row in table[table["metric"].str.endswith(paired.MINUS)].itertuples():
+    for row in table[table["metric"].map(names.is_minus_r0)].itertuples():
         who = (row.family, row.size, row.registers)
         cited = published.citations((*who, row.group, row.metric), row.dataset)
-        cells = ["/".join(who), row.dataset, row.group, row.metric.removesuffix(paired.MINUS)]
+        cells = ["/".join(who), row.dataset, row.group, names.without_minus_r0(row.metric)]
         cells += [f"{row.value:+.4g} {row.unit}", f"{row.low:+.4g} to {row.high:+.4g}", cited]
         cells.append(as_text(paired.helps(row.metric, row.low, row.high), "verdict"))
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a table's page has besides its rows.
+
+    ``summary`` (of table and published figures) gives the lines before them, ``addendum`` (of
+    published figures) those after. ``over_seeds``: intervals are over seeds as well.
+    ``measured_twice``: two rules may have scored the same on the same images.
+    """
+
+    summary: Callable = lambda table, published: []
+    addendum: Callable = lambda published: []
+    over_seeds: bool = False
+    measured_twice: bool = False
+
+
+PAGES = {
+    "claim1": Page(),
+    "claim2": Page(),
+    "claim3": Page(),
+    "claim4": Page(summary=answers, over_seeds=True),
+    "claim5": Page(summary=verdicts, addendum=reported, over_seeds=True, measured_twice=True),
+    "sensitivity": Page(over_seeds=True),
+    "registers": Page(),
+    "control": Page(),
+    "discovery": Page(summary=differences),
+    "dense": Page(summary=differences),
+}
 
 
 if "snakemake" in globals():

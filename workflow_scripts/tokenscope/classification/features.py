@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tokenscope.errors import StudyError
 from tokenscope.stores.zarr_store import open_store
+from tokenscope.tables.names import parts_of
 
 SLICE = 2048  # images scored at once
 BLOCK = 1 << 16  # training images compared with at once
@@ -27,11 +28,11 @@ class Features:
 
     def sets(self, wanted: tuple[str, ...]) -> list[str]:
         """Those of the wanted sets (``cls+patch_mean``) whose parts this backbone has."""
-        return [name for name in wanted if set(name.split("+")) <= set(self.parts)]
+        return [name for name in wanted if set(parts_of(name)) <= set(self.parts)]
 
     def rows(self, name: str, index: Tensor | slice, device: str) -> Tensor:
         """float32 (..., D + 1) of one set on the device; the last feature is 1, for the bias."""
-        found = [self.parts[part][index].to(device).float() for part in name.split("+")]
+        found = [self.parts[part][index].to(device).float() for part in parts_of(name)]
         one = found[0].new_ones((*found[0].shape[:-1], 1))
         return torch.cat([*found, one], -1)
 

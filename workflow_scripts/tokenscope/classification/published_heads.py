@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tokenscope.errors import StudyError
 from tokenscope.stores.receipts import sha256_file, write_text
+from tokenscope.tables.names import parts_of
 
 ONE_LAYER, SEVERAL = "cls+patch_mean", "cls_blocks+patch_mean"
 
@@ -103,7 +104,7 @@ def open_head(card: dict, features) -> tuple[Tensor, str]:
     if not features.sets((inputs,)):
         raise StudyError(f"{card['name']}: the features have no '{inputs}' for a released head")
     weights = torch.cat([state["weight"].float().T, state["bias"].float()[None]])
-    width = sum(features.parts[part].shape[1] for part in inputs.split("+"))
+    width = sum(features.parts[part].shape[1] for part in parts_of(inputs))
     if weights.shape[0] != width + 1:
         raise StudyError(
             f"{card['name']}: the head {file} takes {weights.shape[0] - 1} features, the backbone "

@@ -7,6 +7,7 @@ import pandas as pd
 
 from tokenscope.report.contents import PlannedTable
 from tokenscope.tables import tidy
+from tokenscope.tables.names import claim_of
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,12 @@ def read(name: str, file: str, planned: PlannedTable) -> Read:
 
     The file counts where it exists; before it does, the measurements it will be made of.
     """
-    claim = {"controls": "control"}.get(name, name)
     if complete := Path(file).exists():
         rows = tidy.read(file)
     else:
         parts = [tidy.read(part) for part in planned.parts if Path(part).exists()]
         rows = pd.concat(parts) if parts else pd.DataFrame(columns=tidy.COLUMNS, dtype=object)
-        rows = rows[rows["claim"] == claim]
+        rows = rows[rows["claim"] == claim_of(name)]
     rows = rows.drop_duplicates([*tidy.COLUMNS[:5], "group", "metric"]).reset_index(drop=True)
     keys = rows["family"] + "/" + rows["size"] + "/" + rows["registers"]
     there = set(zip(rows["dataset"], keys, strict=True))

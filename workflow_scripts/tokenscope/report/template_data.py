@@ -11,6 +11,7 @@ from tokenscope.report.partial_tables import Read
 from tokenscope.study.register_names import is_control
 from tokenscope.tables.captions import NOTES
 from tokenscope.tables.formatting import as_text, interval_text
+from tokenscope.tables.names import claim_of
 from tokenscope.tables.published import Published
 
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
@@ -70,16 +71,12 @@ def table(name: str, shown: dict, read: Read, published: Published) -> dict:
             rows = rows[[any(fnmatchcase(v, p) for p in patterns) for v in rows[column]]]
     shown_rows = [_row(row, published) for row in rows.to_dict("records")]
     return {
-        "name": name, "title": shown.get("title", ""), "note": NOTES.get(_claim(name), ""),
+        "name": name, "title": shown.get("title", ""), "note": NOTES.get(claim_of(name), ""),
         "rows": shown_rows, "published": any(row["published"] for row in shown_rows),
         "more": len(read.rows) - len(rows), "complete": read.complete,
         "planned": len(read.planned), "there": len(read.planned) - len(read.missing),
         "missing": [" on ".join(filter(None, (who, where))) for where, who in read.missing],
     }  # fmt: skip
-
-
-def _claim(name: str) -> str:
-    return {"controls": "control"}.get(name, name)
 
 
 def _row(row: dict, published: Published) -> dict:

@@ -137,7 +137,7 @@ def _number(criterion, mine, rows, dataset, who, group):
         blocks = rows[(rows["who"] == who) & (rows["dataset"] == dataset)]["group"]
         depth = blocks[blocks.str.fullmatch(r"block\d+")].nunique()
         value, low, high, unit = value / depth, low / depth, high / depth, "of the depth"
-    if unit.startswith(tidy.NOT_MEASURED):
+    if tidy.is_refused(unit):
         why = unit
     elif value != value:
         why = "undefined: there is nothing of the kind"

@@ -21,7 +21,7 @@ TOP = {"top1": 1, "top5": 5}
 class Ranks:
     """Ranks of the right class by head (``group``): (seed, image), and the images' ids.
 
-    A group is a head or feature set, with ``@view`` behind it where images were not shown natively.
+    A group is a head or feature set under a view (see :func:`tokenscope.tables.names.group_name`).
     """
 
     ids: np.ndarray
@@ -31,7 +31,7 @@ class Ranks:
         """One row per image, one column per head and seed (``cls+patch_mean#0``)."""
         table = {"image_id": self.ids}
         for group, ranks in self.groups.items():
-            table |= {f"{group}#{seed}": row for seed, row in enumerate(ranks)}
+            table |= {_column(group, seed): row for seed, row in enumerate(ranks)}
         compression = {"method": "gzip", "mtime": 0}
         pd.DataFrame(table).to_csv(path, index=False, compression=compression)
 
@@ -40,14 +40,18 @@ class Ranks:
         table = pd.read_csv(path, keep_default_na=False)
         seeds: dict[str, list] = {}
         for column in table.columns[1:]:
-            seeds.setdefault(column.rpartition("#")[0], []).append(table[column].to_numpy())
+            seeds.setdefault(_group(column), []).append(table[column].to_numpy())
         groups = {group: np.stack(rows) for group, rows in seeds.items()}
         return cls(table["image_id"].to_numpy(str), groups)
 
 
-def group_name(head: str, view: str) -> str:
-    """Name of a head under a view; the native one goes without saying."""
-    return head if view == "native" else f"{head}@{view}"
+def _column(group: str, seed: int) -> str:
+    return f"{group}#{seed}"
+
+
+def _group(column: str) -> str:
+    """The group of a column that :func:`_column` named."""
+    return column.rpartition("#")[0]
 
 
 class Accuracy:

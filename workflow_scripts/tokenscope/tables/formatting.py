@@ -7,7 +7,7 @@ def as_text(value: float, unit: str) -> str:
     """A number as a reader wants it: verdicts in words, percent as a sign."""
     if unit == "verdict":
         return {0.0: "no", 1.0: "yes"}.get(value, "cannot tell")
-    if unit.startswith(tidy.NOT_MEASURED):
+    if tidy.is_refused(unit):
         return unit
     if value != value:
         return "undefined"

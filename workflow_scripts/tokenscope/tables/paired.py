@@ -14,10 +14,9 @@ from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stats.iou import class_iou
 from tokenscope.stats.top_k import sign_of_interval
 from tokenscope.study import register_names
-from tokenscope.tables import tidy
+from tokenscope.tables import names, tidy
 
 AREAS = "areas"  # by class (image, 3, classes): mIoU is no mean over images
-MINUS = "_minus_r0"
 UNITS = {
     "corloc": "points", "seed_in_box": "points", "miou": "points", "pixel_accuracy": "points",
     "rmse": "m", "abs_rel": "ratio", "delta1": "points",
@@ -44,7 +43,7 @@ def read(path: str | Path) -> tuple[np.ndarray, dict[tuple[str, str], np.ndarray
 
 def helps(metric: str, low: float, high: float) -> float:
     """1 if registers surely improve the metric, 0 if they surely harm it, else NaN."""
-    metric = metric.removesuffix(MINUS)
+    metric = names.without_minus_r0(metric)
     return (
         sign_of_interval(-high, -low) if metric in _LESS_IS_BETTER else sign_of_interval(low, high)
     )
@@ -85,7 +84,7 @@ def differences(found: list[tuple[dict, str | Path]], claim: str, statistics: di
             for metric, (value, again) in after.items():
                 low, high = bootstrap.interval(again - before[metric][1])
                 difference = value - before[metric][0]
-                rows.add(claim, group, metric + MINUS, difference, low, high, UNITS[metric])
+                rows.add(claim, group, names.minus_r0(metric), difference, low, high, UNITS[metric])
                 if metric in MAIN:
                     said = helps(metric, low, high)
                     rows.add(claim, group, "registers_help", said, unit="verdict")
@@ -116,5 +115,5 @@ def published(table: pd.DataFrame) -> pd.DataFrame:
     found = []
     for registers in means.columns.difference(["r0"]):
         gain = (means[registers] - means["r0"]).dropna().round(4).reset_index(name="value")
-        found.append(gain.assign(registers=registers, metric=gain["metric"] + MINUS))
+        found.append(gain.assign(registers=registers, metric=gain["metric"].map(names.minus_r0)))
     return pd.concat(found).reindex(columns=table.columns)

@@ -8,12 +8,13 @@ import pandas as pd
 
 from tokenscope.stats.top_k import TOP, Ranks, compare, sign_of_interval
 from tokenscope.study import register_names
-from tokenscope.tables import tidy
+from tokenscope.tables import names, tidy
 
+README_HEADS = {"linear": "published_head", "knn": "knn_cls"}  # DINOv2's README: our heads
 BASE = "cls+patch_mean"  # what the other feature sets of a backbone are compared with
 WITH_REGISTERS = "cls+patch_mean+registers"
 PARTS = {"cls", "patch_mean", "registers"}
-OFFICIAL, TWIN = "@resize256-official", "@resize256"
+RESIZED, OFFICIAL = "resize256", "resize256-official"  # views of tokenscope.study.heads
 
 
 def gains(found: dict[tuple, Ranks], dataset: str, statistics: dict) -> pd.DataFrame:
@@ -33,9 +34,9 @@ def gains(found: dict[tuple, Ranks], dataset: str, statistics: dict) -> pd.DataF
         for base, mine, other in _pairs(registers, found, (family, size)):
             _compared(rows, mine, base, ranks, other, statistics, "r0")
         for group in ranks.groups:
-            head, _, view = group.partition("@")
-            base = f"{BASE}@{view}" if view else BASE
-            if set(head.split("+")) <= PARTS and base in ranks.groups and group != base:
+            head, view = names.head_and_view(group)
+            base = names.group_name(BASE, view)
+            if set(names.parts_of(head)) <= PARTS and base in ranks.groups and group != base:
                 _compared(rows, group, base, ranks, ranks, statistics, BASE)
         tables.append(rows.frame())
     return pd.concat(tables) if tables else pd.DataFrame(columns=tidy.COLUMNS)
@@ -52,18 +53,28 @@ def _pairs(registers: str, found: dict, size: tuple):
         return
     mine = found[(*size, registers)]
     for group in base.groups:
-        # With registers both ways of resampling the position embedding are the same.
-        twin = group.replace(OFFICIAL, TWIN)
-        if twin in mine.groups:
-            yield group, twin, base
+        same_head = _twin(group)
+        if same_head in mine.groups:
+            yield group, same_head, base
+
+
+def _twin(group: str) -> str:
+    """The group to compare with: registers make both ways of resampling positions the same."""
+    head, view = names.head_and_view(group)
+    return names.group_name(head, RESIZED) if view == OFFICIAL else group
+
+
+def _label(base: str, group: str) -> str:
+    """The group that a difference is entered under: the one that says how r0 was resampled."""
+    return base if names.head_and_view(base)[1] == OFFICIAL else group
 
 
 def _compared(rows, group, base, mine, other, statistics, name) -> None:
-    label = base if base.endswith(OFFICIAL) else group
+    label = _label(base, group)
     for metric, top in TOP.items():
         value, low, high = compare(other, mine, base, group, top, statistics)
-        rows.add("claim5", label, f"{metric}_gain_over_{name}", value, low, high, "points")
-        head = group.partition("@")[0]
+        rows.add("claim5", label, names.gain_over(name, metric), value, low, high, "points")
+        head, _ = names.head_and_view(group)
         if metric == "top1" and (name == "r0" or head == WITH_REGISTERS):
             rows.add("claim5", label, "registers_help", sign_of_interval(low, high), unit="verdict")
 
@@ -74,11 +85,13 @@ def as_ours(published: pd.DataFrame) -> pd.DataFrame:
     DINOv2's README reports on 224-pixel crops, with the position embedding resampled by its own
     code, which for backbones with registers is what timm does as well.
     """
-    names = {"linear": "published_head", "knn": "knn_cls"}
-    theirs = (published["source"] == "dinov2-readme") & published["group"].isin(names)
-    view = published["registers"].map(lambda r: OFFICIAL if r == "r0" else TWIN)
-    group = published["group"].replace(names) + view
-    return published.assign(group=published["group"].mask(theirs, group))
+    theirs = (published["source"] == "dinov2-readme") & published["group"].isin(README_HEADS)
+    groups = published["group"].copy()
+    groups[theirs] = [
+        names.group_name(README_HEADS[row.group], OFFICIAL if row.registers == "r0" else RESIZED)
+        for row in published[theirs].itertuples()
+    ]
+    return published.assign(group=groups)
 
 
 def published_gains(published: pd.DataFrame) -> pd.DataFrame:
@@ -90,21 +103,16 @@ def published_gains(published: pd.DataFrame) -> pd.DataFrame:
     found = []
     keys = ["source", "item", "family", "size", "dataset"]
     for _, rows in top.groupby(keys, sort=False, dropna=False):
-        by_group = {
-            (r["registers"], r["group"].replace(OFFICIAL, TWIN)): r for r in rows.to_dict("records")
-        }
+        by_group = {(row["registers"], _twin(row["group"])): row for row in rows.to_dict("records")}
         for (registers, group), row in by_group.items():
-            for base, metric in (
-                (("r0", group), "top1_gain_over_r0"),
-                ((registers, BASE), f"top1_gain_over_{BASE}"),
-            ):
+            for base, name in ((("r0", group), "r0"), ((registers, BASE), BASE)):
                 other = by_group.get(base)
-                sets = metric.endswith("r0") or set(group.split("+")) - {group}
-                if other is not None and other is not row and sets:
-                    label = other["group"] if other["group"].endswith(OFFICIAL) else group
+                comparable = name == "r0" or len(names.parts_of(group)) > 1
+                if other is not None and other is not row and comparable:
                     gain = round(row["value"] - other["value"], 4)
                     between = f"{other['value']:g} to {row['value']:g}"
                     note = f"{between}; {row['note']}" if row["note"] else between
+                    label, metric = _label(other["group"], group), names.gain_over(name)
                     found.append({
                         **row, "group": label, "metric": metric, "value": gain, "unit": "points",
                         "note": note,

@@ -16,6 +16,21 @@ NOT_MEASURED = "not measured"
 PUBLISHED = ["family", "size", "registers", "dataset", "group", "metric"]
 
 
+def _refusal(why: str) -> str:
+    """What stands in the column ``unit`` of a number that cannot be measured."""
+    return f"{NOT_MEASURED}: {why}"
+
+
+def is_refused(unit: str) -> bool:
+    """Whether a number could not be measured, by its unit."""
+    return unit.startswith(NOT_MEASURED)
+
+
+def why_not_measured(unit: str) -> str:
+    """Why a number could not be measured, by its unit; empty where it could."""
+    return unit.partition(": ")[2] if is_refused(unit) else ""
+
+
 class TidyRows:
     """Collects rows of one backbone on one data set.
 
@@ -39,7 +54,7 @@ class TidyRows:
 
     def refuse(self, claim, group, metric, why, count) -> None:
         """A number that cannot be measured: the table says why, and how many tokens there were."""
-        self.add(claim, group, metric, None, unit=f"{NOT_MEASURED}: {why}", n=count)
+        self.add(claim, group, metric, None, unit=_refusal(why), n=count)
 
     def frame(self) -> pd.DataFrame:
         return pd.DataFrame(self.rows, columns=COLUMNS)

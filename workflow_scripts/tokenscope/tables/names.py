@@ -1,0 +1,72 @@
+"""Names of groups and metrics that carry structure: composed and read here, and nowhere else.
+
+========================  =============================================================
+``head@view``             group of claim 5: a head, and how it was shown its images
+``cls+patch_mean``        feature set: parts laid side by side
+``normal: mean patch``    group of claim 4: what a simple guess gives on a group's tokens
+``metric_minus_r0``       difference from the same backbone without registers
+``top1_gain_over_base``   difference of accuracies from a base: ``r0``, or a feature set
+========================  =============================================================
+"""
+
+NATIVE = "native"  # the view that goes without saying
+_MINUS_R0 = "_minus_r0"
+_GAIN_OVER = "_gain_over_"
+# Tables whose rows bear another claim than the table's name.
+_CLAIMS = {"controls": "control"}
+
+
+def claim_of(table: str) -> str:
+    """Column ``claim`` of the rows that a table holds."""
+    return _CLAIMS.get(table, table)
+
+
+def group_name(head: str, view: str) -> str:
+    """Name of a head under a view; the native one goes without saying."""
+    return head if view == NATIVE else f"{head}@{view}"
+
+
+def head_and_view(group: str) -> tuple[str, str]:
+    """What :func:`group_name` made a name of."""
+    head, _, view = group.partition("@")
+    return head, view or NATIVE
+
+
+def parts_of(features: str) -> list[str]:
+    """The parts of a feature set (``cls+patch_mean``); a head's name is its own only part."""
+    return features.split("+")
+
+
+def guess_name(group: str, guess: str) -> str:
+    """Group of the rows that say what a simple guess gives on a group's tokens."""
+    return f"{group}: {guess}"
+
+
+def is_prefix_token(group: str) -> bool:
+    """Whether a group of tokens is CLS or a register, of which an image has one each."""
+    return group == "cls" or group.startswith("reg")
+
+
+def minus_r0(metric: str) -> str:
+    """The metric less that of the same backbone without registers."""
+    return metric + _MINUS_R0
+
+
+def is_minus_r0(metric: str) -> bool:
+    """Whether a metric is a difference from the backbone without registers."""
+    return metric.endswith(_MINUS_R0)
+
+
+def without_minus_r0(metric: str) -> str:
+    """The metric that a difference is of; any other as it is."""
+    return metric.removesuffix(_MINUS_R0)
+
+
+def gain_over(base: str, accuracy: str = "top1") -> str:
+    """The metric of a difference of accuracies from a base."""
+    return f"{accuracy}{_GAIN_OVER}{base}"
+
+
+def base_of_gain(metric: str) -> str:
+    """The base that :func:`gain_over` made a name of."""
+    return metric.partition(_GAIN_OVER)[2]
