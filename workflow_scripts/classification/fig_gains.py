@@ -8,8 +8,8 @@ from tokenscope.stats.top_k import sign_of_interval
 from tokenscope.tables import tidy
 from tokenscope.tables.names import gain_over
 from tokenscope.tables.register_gains import BASE, published_gains
+from tokenscope.tables.tidy import BACKBONE_COLUMNS, rows_of
 
-WHO = ["family", "size", "registers"]
 QUESTIONS = {
     gain_over("r0"): "backbone with registers minus the one without, same head",
     gain_over(BASE): "same backbone: these features minus [CLS; patch mean]",
@@ -30,7 +30,7 @@ def main(claim5, published, dataset, outputs):
         if not len(mine):
             style.blank(files, f"{title}:\nno such pair in this study")
             continue
-        lines = len(mine) + 1.2 * mine[WHO].drop_duplicates().shape[0]
+        lines = len(mine) + 1.2 * mine[BACKBONE_COLUMNS].drop_duplicates().shape[0]
         figure, (axis,) = style.panels(1, width=4.6, height=0.5 + 0.14 * max(4, lines))
         draw(axis, mine, theirs[theirs["metric"] == metric])
         axis.set_xlabel("difference of top-1 (percentage points)")
@@ -42,17 +42,17 @@ def main(claim5, published, dataset, outputs):
 def draw(axis, mine, theirs):
     """Lines from top to bottom, a heading for each backbone."""
     y, ticks, labels, headings = 0.0, [], [], set()
-    for who, rows in mine.groupby(WHO, sort=False):
-        family, size, registers = who
+    for who, rows in mine.groupby(BACKBONE_COLUMNS, sort=False):
+        backbone = dict(zip(BACKBONE_COLUMNS, who, strict=True))
         headings.add(len(labels))
         ticks.append(y)
-        labels.append(f"{family}/{size}/{registers}")
+        labels.append("/".join(who))
         y += 1
         for row in rows.itertuples():
             colour = COLOURS.get(sign_of_interval(row.low, row.high), "0.45")
             axis.plot([row.low, row.high], [y, y], color=colour, lw=1.6, solid_capstyle="butt")
             axis.plot(row.value, y, "o", color=colour, ms=3.5)
-            same = theirs[(theirs[WHO] == list(who)).all(axis=1) & (theirs["group"] == row.group)]
+            same = rows_of(theirs, **backbone, group=row.group)
             axis.plot(same["value"], [y] * len(same), "x", color=style.BLACK, ms=4.5, mew=0.9)
             ticks.append(y)
             labels.append(row.group)

@@ -8,7 +8,7 @@ from tokenscope.figures.backbone import norms_by_block
 from tokenscope.jobs.job import job
 from tokenscope.norms.outlier_rule import share_metric
 from tokenscope.tables import tidy
-from tokenscope.tables.tidy import WHO, by_backbone, rows_of
+from tokenscope.tables.tidy import BACKBONE_COLUMNS, KIND_COLUMNS, by_backbone, rows_of
 
 
 def main(curves, places, claim1, claim2, backbones, dataset, rules, outputs):
@@ -112,9 +112,9 @@ def by_size(claim2, backbones, rules, outputs):
     """Share of outlier tokens at the block with most of them, against the number of parameters."""
     metric = share_metric(rules["times_median"])
     table = claim2[claim2["metric"] == metric].merge(
-        backbones[["family", "size", "registers", "dataset", "params"]]
+        backbones[[*BACKBONE_COLUMNS, "dataset", "params"]]
     )
-    peak = table.loc[table.groupby(WHO)["value"].idxmax()]
+    peak = table.loc[table.groupby(KIND_COLUMNS)["value"].idxmax()]
     figure, axis = style.plt.subplots(figsize=(4.4, 3.0))
     for number, (family, rows) in enumerate(peak.groupby("family", sort=False)):
         for registers, points in rows.groupby(rows["registers"].str.startswith("r0")):

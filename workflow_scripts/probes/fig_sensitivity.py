@@ -5,7 +5,7 @@ import pandas as pd
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
 from tokenscope.tables import tidy
-from tokenscope.tables.tidy import WHO, by_backbone
+from tokenscope.tables.tidy import BACKBONE_COLUMNS, KIND_COLUMNS, by_backbone, rows_of
 
 NOTE = (
     "Class probe, top-1 of outlier tokens minus that of normal tokens of the same images; bars: "
@@ -17,7 +17,8 @@ NOTE = (
 def main(rows, published, dataset, outputs):
     """One panel per backbone, a line per recipe."""
     table = tidy.read(rows).query("dataset == @dataset")
-    trained = table[table["metric"] == "class_tokens_train"].set_index([*WHO, "group"])["value"]
+    trained = rows_of(table, metric="class_tokens_train")
+    trained = trained.set_index([*KIND_COLUMNS, "group"])["value"]
     table = table[table["metric"] == "class_top1_difference"]
     groups = list(by_backbone(table))
     names = list(dict.fromkeys(table["group"]))
@@ -58,9 +59,7 @@ def main(rows, published, dataset, outputs):
 def differences(published):
     """Published outlier-minus-normal class accuracy by (family, size, registers)."""
     rows = published[published["metric"] == "class_top1"]
-    wide = rows.pivot_table(
-        index=["source", "family", "size", "registers"], columns="group", values="value"
-    )
+    wide = rows.pivot_table(index=["source", *BACKBONE_COLUMNS], columns="group", values="value")
     gap = (wide["outlier"] - wide["normal"]).dropna()
     return gap.droplevel("source")
 

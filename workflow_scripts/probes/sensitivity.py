@@ -12,7 +12,7 @@ from tokenscope.backbones.loading import pick_device
 from tokenscope.errors import StudyError
 from tokenscope.jobs.job import StopRequest, job, log
 from tokenscope.probes.logistic_regression import fit_logistic
-from tokenscope.probes.questions import FEW, ask, masks_of, rows_of, set_precision
+from tokenscope.probes.questions import FEW, ask, choose_rows, masks_of, set_precision
 from tokenscope.probes.token_rows import Bank
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.tables import tidy
@@ -31,7 +31,7 @@ def main(receipts, cutoffs, who, settings, statistics, device, output):
         log.info("recipe: %s", name)
         which = change.pop("which", {})
         try:
-            choice, refused = rows_of(bank, "class", settings, **which)
+            choice, refused = choose_rows(bank, "class", settings, **which)
             compared = [g for g in ("normal", "outlier") if g not in refused]
             answer = ask(
                 bank, "class", settings, pick_device(device), stop=stop,

@@ -22,7 +22,7 @@ def main(rows, claim, provenance, published, csv, text):
     table = pd.concat([tidy.read(path) for path in rows])
     table = table[table["claim"] == claim]
     if PAGES[claim].measured_twice:
-        table = table.drop_duplicates([*tidy.COLUMNS[:5], "group", "metric"])
+        table = table.drop_duplicates(tidy.KEY_COLUMNS)
     table = table.reset_index(drop=True)
     tidy.write(table, csv)
     with open(text, "w") as handle:
@@ -33,9 +33,7 @@ def page(table, claim, provenance, published):
     """The Markdown page of a table."""
     lines = [f"# {TITLES[claim]}", "", *textwrap.wrap(NOTES[claim], 100), ""]
     lines += PAGES[claim].summary(table, published)
-    for (dataset, *who), group in table.groupby(
-        ["dataset", "family", "size", "registers"], sort=False
-    ):
+    for (dataset, *who), group in table.groupby(["dataset", *tidy.BACKBONE_COLUMNS], sort=False):
         kind = group["kind"].iloc[0]
         control = " (control)" if is_control(kind) else ""
         lines += [f"## {'/'.join(who)}{control} on {dataset}", ""]
@@ -53,7 +51,7 @@ def page(table, claim, provenance, published):
     header = ["backbone", "dataset", *columns, "weights"]
     lines += ["| " + " | ".join(header) + " |", "|" + "-|" * len(header)]
     for row in provenance.to_dict("records"):
-        name = "/".join(str(row[c]) for c in ("family", "size", "registers"))
+        name = "/".join(str(row[c]) for c in tidy.BACKBONE_COLUMNS)
         cells = [name, row["dataset"], *(str(row[c]) for c in columns), row["weights_sha256"][:12]]
         lines.append("| " + " | ".join(cells) + " |")
     seeds = " and seeds" if PAGES[claim].over_seeds else ""

@@ -6,7 +6,8 @@ import pandas as pd
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
 from tokenscope.tables import tidy
-from tokenscope.training.summary import WHO, stem
+from tokenscope.tables.tidy import BACKBONE_COLUMNS
+from tokenscope.training.summary import stem
 
 
 def main(training, curves, histories, emergence, bases, dataset, times, outputs):
@@ -144,14 +145,16 @@ def register_norms(training, outputs):
     after = after[~after["group"].str.endswith("seeds")]
     names = [
         n
-        for n, rows in after.groupby(WHO, sort=False)
+        for n, rows in after.groupby(BACKBONE_COLUMNS, sort=False)
         if rows["group"].str.match("after: reg").any()
     ]
     if not names:
         return style.blank(outputs, "no backbone trained here has registers")
     figure, axes = style.panels(len(names), columns=4, height=1.5)
     for axis, name in zip(axes, names, strict=True):
-        rows = after[(after[WHO] == list(name)).all(axis=1)].set_index(["group", "metric"])
+        rows = after[(after[BACKBONE_COLUMNS] == list(name)).all(axis=1)].set_index(
+            ["group", "metric"]
+        )
         tokens = rows[rows.index.get_level_values(1) == "norm_mean"]
         labels = [g.removeprefix("after: ") for g in tokens.index.get_level_values(0)]
         ends = [tokens["value"] - tokens["low"], tokens["high"] - tokens["value"]]

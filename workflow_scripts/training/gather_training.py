@@ -5,8 +5,9 @@ import pandas as pd
 from tokenscope.jobs.job import job
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.tables import tidy
+from tokenscope.tables.tidy import BACKBONE_COLUMNS
 from tokenscope.training.page import page
-from tokenscope.training.summary import WHO, named, training_table
+from tokenscope.training.summary import named, training_table
 
 
 def main(backbones, measures, emergence, published, confidence, outputs):
@@ -30,7 +31,10 @@ def main(backbones, measures, emergence, published, confidence, outputs):
     with open(outputs["text"], "w") as handle:
         handle.write(page(table, pd.read_csv(published)))
     curves = [training["history"].assign(**named(training["key"])) for training in trainings]
-    tidy.write(pd.concat(curves) if curves else pd.DataFrame(columns=WHO), outputs["histories"])
+    tidy.write(
+        pd.concat(curves) if curves else pd.DataFrame(columns=BACKBONE_COLUMNS),
+        outputs["histories"],
+    )
     steps = [tidy.read(path) for path in emergence]
     empty = pd.DataFrame(columns=[*tidy.COLUMNS, "step", "block"])
     tidy.write(pd.concat(steps) if steps else empty, outputs["emergence"])

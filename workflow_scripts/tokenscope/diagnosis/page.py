@@ -10,8 +10,8 @@ from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.study.register_names import base
 from tokenscope.tables import tidy
+from tokenscope.tables.tidy import BACKBONE_COLUMNS
 
-WHO = ["family", "size", "registers"]
 PAIRED = {
     "share_last_block": ("tokens over the cutoff, last block", "%"),
     "share_peak_block": ("tokens over the cutoff, block with most", "%"),
@@ -28,7 +28,7 @@ MOVED = {
 
 def of_backbone(table: pd.DataFrame, who: dict) -> pd.DataFrame:
     """The rows of one backbone."""
-    mask = np.logical_and.reduce([table[column] == who[column] for column in WHO])
+    mask = np.logical_and.reduce([table[column] == who[column] for column in BACKBONE_COLUMNS])
     return table[mask]
 
 
@@ -106,7 +106,7 @@ def moved(registers: pd.DataFrame | None, who: dict, rules: dict) -> list[tuple]
 def neurons(files: list[str], who: dict) -> str:
     """What the search for register neurons came to, in a sentence."""
     searches = {search["name"]: search for search in map(read_receipt, files)}
-    name = "/".join(who[column] for column in WHO)
+    name = "/".join(who[column] for column in BACKBONE_COLUMNS)
     if name not in searches:
         return "Not tried: it has registers already, or the study asks for none."
     search = searches[name]

@@ -81,7 +81,7 @@ def groups_of(bank: Bank, task: str) -> list[str]:
     return ["normal", "outlier", *(bank.prefix if task == "class" else [])]
 
 
-def rows_of(bank: Bank, task: str, settings: dict, **which) -> tuple[Choice, dict]:
+def choose_rows(bank: Bank, task: str, settings: dict, **which) -> tuple[Choice, dict]:
     """Rows of a question, and the groups that have too few tokens for it.
 
     Without outliers to compare with, the other groups are probed on all images.
@@ -125,7 +125,7 @@ def ask(
     """
     refused: dict[str, tuple[str, int]] = {}
     if choice is None:
-        choice, refused = rows_of(bank, task, settings)
+        choice, refused = choose_rows(bank, task, settings)
     masks = masks or masks_of(bank, settings)
     answer = Answer(refused=refused)
     problem = _no_question(bank, task, choice, masks)

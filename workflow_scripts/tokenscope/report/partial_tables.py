@@ -31,7 +31,7 @@ def read(name: str, file: str, planned: PlannedTable) -> Read:
         parts = [tidy.read(part) for part in planned.parts if Path(part).exists()]
         rows = pd.concat(parts) if parts else pd.DataFrame(columns=tidy.COLUMNS, dtype=object)
         rows = rows[rows["claim"] == claim_of(name)]
-    rows = rows.drop_duplicates([*tidy.COLUMNS[:5], "group", "metric"]).reset_index(drop=True)
+    rows = rows.drop_duplicates(tidy.KEY_COLUMNS).reset_index(drop=True)
     keys = rows["family"] + "/" + rows["size"] + "/" + rows["registers"]
     there = set(zip(rows["dataset"], keys, strict=True))
     missing = [pair for pair in planned.who if pair not in there]

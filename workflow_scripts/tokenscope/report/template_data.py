@@ -9,6 +9,7 @@ import pandas as pd
 from tokenscope.report import verdicts
 from tokenscope.report.partial_tables import Read
 from tokenscope.study.register_names import is_control
+from tokenscope.tables import tidy
 from tokenscope.tables.captions import NOTES
 from tokenscope.tables.formatting import as_text, interval_text
 from tokenscope.tables.names import claim_of
@@ -80,7 +81,7 @@ def table(name: str, shown: dict, read: Read, published: Published) -> dict:
 
 
 def _row(row: dict, published: Published) -> dict:
-    key = tuple(row[name] for name in ("family", "size", "registers", "group", "metric"))
+    key = tuple(row[name] for name in (*tidy.BACKBONE_COLUMNS, "group", "metric"))
     theirs = published.of(key, row["dataset"])
     value = row["value"]
     gaps = [value - v for v, _, _ in theirs] if value == value else []

@@ -33,7 +33,6 @@ TABLES = {
     ),
     "Table 3: class": (Measure("class", "class_top1", "top-1 / %", 1, "commonest class"),),
 }
-KEY = ["family", "size", "registers", "dataset"]
 HEADER = ("backbone", "measure", "normal", "outlier", "outlier - normal", "CLS, registers",
           "guessing", "tokens a group", "published: normal / outlier / CLS",
           "outliers know")  # fmt: skip
@@ -51,7 +50,7 @@ def tables(table: pd.DataFrame, cite: Callable[[tuple, str], str]) -> list[tuple
     for title, measures in TABLES.items():
         lines = [
             _line(key, rows.set_index(["group", "metric"]), measure, cite)
-            for key, rows in table.groupby(KEY, sort=False)
+            for key, rows in table.groupby([*tidy.BACKBONE_COLUMNS, "dataset"], sort=False)
             for measure in measures
         ]
         titled.append((title, [line for line in lines if line]))

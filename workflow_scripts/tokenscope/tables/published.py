@@ -22,7 +22,7 @@ class Published:
         ours = as_ours(theirs)
         self.gains = published_gains(theirs)
         table = pd.concat([ours, self.gains, paired.published(ours)]).fillna("")
-        keys = tidy.PUBLISHED[:3] + tidy.PUBLISHED[4:]
+        keys = [*tidy.BACKBONE_COLUMNS, "group", "metric"]
         self._known = {key: group for key, group in table.groupby(keys, sort=False)}
 
     def of(self, key: tuple, dataset: str = "") -> list[tuple[float, str, str]]:

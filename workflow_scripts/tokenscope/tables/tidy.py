@@ -7,13 +7,14 @@ import pandas as pd
 
 from tokenscope.errors import StudyError
 
+BACKBONE_COLUMNS = ["family", "size", "registers"]  # what names a backbone
+KIND_COLUMNS = [*BACKBONE_COLUMNS, "kind"]  # with where its registers come from
+KEY_COLUMNS = [*KIND_COLUMNS, "dataset", "group", "metric"]  # what tells the rows of a table apart
 COLUMNS = [
-    "family", "size", "registers", "kind", "dataset", "claim", "group", "metric", "value", "low",
-    "high", "n", "seed", "unit",
+    *KIND_COLUMNS, "dataset", "claim", "group", "metric", "value", "low", "high", "n", "seed",
+    "unit",
 ]  # fmt: skip
-WHO = ["family", "size", "registers", "kind"]
 NOT_MEASURED = "not measured"
-PUBLISHED = ["family", "size", "registers", "dataset", "group", "metric"]
 
 
 def _refusal(why: str) -> str:
@@ -65,7 +66,7 @@ def read(path: str | Path) -> pd.DataFrame:
     table = pd.read_csv(path, keep_default_na=False, na_values=[""])
     if missing := set(COLUMNS) - set(table.columns):
         raise StudyError(f"{path}: the columns {sorted(missing)} are missing")
-    for column in ("family", "size", "registers", "kind", "dataset", "claim", "group", "unit"):
+    for column in (*KIND_COLUMNS, "dataset", "claim", "group", "unit"):
         table[column] = table[column].fillna("")
     return table
 
@@ -78,8 +79,8 @@ def write(table: pd.DataFrame, path: str | Path) -> None:
 
 def by_backbone(table: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
     """Each backbone of a table with its rows, in the table's order."""
-    for key, rows in table.groupby(WHO, sort=False):
-        yield dict(zip(WHO, key, strict=True)), rows
+    for key, rows in table.groupby(KIND_COLUMNS, sort=False):
+        yield dict(zip(KIND_COLUMNS, key, strict=True)), rows
 
 
 def rows_of(table: pd.DataFrame, **where) -> pd.DataFrame:

@@ -4,7 +4,7 @@ import textwrap
 
 import pandas as pd
 
-from tokenscope.training.summary import WHO
+from tokenscope.tables.tidy import BACKBONE_COLUMNS
 
 NOTE = (
     "before: the backbone it was fine-tuned from, on the same images; a training from scratch has "
@@ -30,8 +30,8 @@ def page(table: pd.DataFrame, published: pd.DataFrame) -> str:
         "largest register norm |",
         "|" + "-|" * 10,
     ]
-    for (dataset, *who), group in measured.groupby(["dataset", *WHO], sort=False):
-        own = table[(table[WHO] == who).all(axis=1)].set_index(["group", "metric"])
+    for (dataset, *who), group in measured.groupby(["dataset", *BACKBONE_COLUMNS], sort=False):
+        own = table[(table[BACKBONE_COLUMNS] == who).all(axis=1)].set_index(["group", "metric"])
         seeds = ", over seeds" if group["group"].str.endswith("seeds").any() else ""
         rows = group.set_index(["group", "metric"])
         share = next(m for m in group["metric"] if m.startswith("share_norm_over_") and "x" in m)

@@ -7,15 +7,15 @@ import pandas as pd
 from scipy import stats
 
 from tokenscope.tables import tidy
+from tokenscope.tables.tidy import BACKBONE_COLUMNS, KIND_COLUMNS
 
-WHO = tidy.WHO[:3]  # the parts of a key, family/size/registers
 SETTINGS = ["recipe", "base", "norm_penalty", "frozen_blocks", "epochs", "training_seed"]
 LAST = ("norm_median", "norm_p98", "norm_max", "bimodality_separation", "share_norm_over_")
 
 
 def named(key: str) -> dict[str, str]:
-    """The columns :data:`WHO` of a backbone by its key, ``family/size/registers``."""
-    return dict(zip(WHO, key.split("/"), strict=True))
+    """The columns :data:`BACKBONE_COLUMNS` of a backbone by its key, ``family/size/registers``."""
+    return dict(zip(BACKBONE_COLUMNS, key.split("/"), strict=True))
 
 
 def training_table(
@@ -81,7 +81,7 @@ def over_seeds(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
     Returns:
         rows of two seeds or more; ``n`` counts seeds, ``group`` ends in ``, over seeds``.
     """
-    keys = [*WHO, "kind", "dataset", "claim", "group", "metric", "unit", *SETTINGS[:-1]]
+    keys = [*KIND_COLUMNS, "dataset", "claim", "group", "metric", "unit", *SETTINGS[:-1]]
     named = table.assign(family=table["family"].map(stem))
     rows = []
     for key, group in named.groupby(keys, sort=False, dropna=False):
