@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them, and the published ones of the same quantity."""
+"""Published figures of the quantities in our tables, to stand beside ours."""
 
 from pathlib import Path
 

@@ -1,7 +1,10 @@
-"""Does adding registers help? Differences of accuracies on the same images, with intervals.
+"""Table 4 and Table 5 of the main paper: what registers gain in accuracy, with intervals.
 
-Two questions (claim 5): is a backbone released with registers better than the one without, under
-the same head (Table 4); and do the register tokens help a head that has CLS and patches (Table 5)?
+Main paper: "On the Reproducibility of Vision Transformers Need Registers".
+
+Two questions (claim 5), each on the same images: is a backbone released with registers better than
+the one without, under the same head (Table 4); and do the register tokens help a head that has CLS
+and patches (Table 5)?
 """
 
 import pandas as pd
