@@ -1,4 +1,8 @@
-"""The k-NN classifier (k nearest neighbours) on frozen features, as dinov2/eval/knn.py."""
+"""The k-NN classifier (k nearest neighbours) on frozen features, as dinov2/eval/knn.py.
+
+The protocol of DINO (https://arxiv.org/abs/2104.14294) and DINOv2
+(https://arxiv.org/abs/2304.07193).
+"""
 
 import torch
 from torch import Tensor

@@ -1,9 +1,10 @@
-"""Linear classifiers (heads) on features that a backbone has left behind.
+"""Linear classifiers (heads) on features that a backbone has left behind (main paper, Table 5).
 
 Feature sets, seeds and learning rates have a head each, and all are trained together: rows are
 read once per step, one batched matrix product serves all seeds and rates of a set. Plain SGD with
-momentum over a cosine, as DINOv2 evaluates (dinov2/eval/linear.py) and the main paper retrains
-(Table 5), on features of unaugmented images.
+momentum over a cosine, as DINOv2 evaluates (https://arxiv.org/abs/2304.07193,
+dinov2/eval/linear.py) and the main paper retrains (Table 5 of "On the Reproducibility of Vision
+Transformers Need Registers"), on features of unaugmented images.
 """
 
 import math

@@ -1,4 +1,8 @@
-"""Linear heads that others have published: where their files are, and whether they fit."""
+"""Linear heads that others have published: where their files are, and whether they fit.
+
+Those of DINOv2 (https://arxiv.org/abs/2304.07193, dinov2/hub/classifiers.py) are the heads of
+Table 4 of the main paper.
+"""
 
 import json
 import os

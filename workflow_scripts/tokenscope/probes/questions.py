@@ -1,4 +1,8 @@
-"""Claim 4: what tokens know of their place, their pixels and the image (main paper, Tables 1-3).
+"""Claim 4: what tokens know of their place, their pixels and the class of their image.
+
+The three questions are Table 1 (``position``), Table 2 (``pixels``) and Table 3 (``class``) of the
+main paper, "On the Reproducibility of Vision Transformers Need Registers", and were first put by
+Darcet et al. 2024, "Vision Transformers Need Registers" (https://arxiv.org/abs/2309.16588).
 
 Each question is put to normal and to outlier tokens in equal numbers and from the same images, the
 third also to CLS and registers. What cannot be answered is said in words, never as a number.
@@ -16,7 +20,7 @@ from tokenscope.probes.token_rows import Bank, Choice, Tokens, choose, split
 from tokenscope.probes.trainer import Fit, Recipe, fit, held_out
 from tokenscope.stats.bootstrap import Bootstrap
 
-TASKS = ("position", "pixels", "class")
+TASKS = ("position", "pixels", "class")  # Tables 1, 2 and 3
 FEW, BROKEN = "too few tokens", "tokens are not finite"
 
 

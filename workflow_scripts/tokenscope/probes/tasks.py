@@ -1,5 +1,8 @@
 """The three questions put to a token: where is it, what does its patch look like, which class.
 
+Table 1 (:class:`Position`), Table 2 (:class:`Pixels`) and Table 3 (:class:`Classes`) of the main
+paper, "On the Reproducibility of Vision Transformers Need Registers".
+
 Many linear probes are trained as one (see tokenscope.probes.trainer): K pairs of a group of tokens
 and a seed, each with L learning rates. Shapes: tokens x (K, B, D), weights w (K, D, L * C), outputs
 z (K, B, L, C). Gradients are written out, because autograd would keep several copies of z.
@@ -10,8 +13,6 @@ from torch import Tensor
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-
-
 CACHE = 2**18  # floats of z that a CPU works on at once; more would not stay in its cache
 
 

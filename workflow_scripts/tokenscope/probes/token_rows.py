@@ -1,4 +1,8 @@
-"""Rows of the bank that probes are trained on: who is in them, split by image, read in windows."""
+"""Rows of the bank that probes are trained on: who is in them, split by image, read in windows.
+
+They serve Tables 1 to 3 of the main paper, "On the Reproducibility of Vision Transformers Need
+Registers": normal and outlier tokens in equal numbers, for Table 3 also CLS and registers.
+"""
 
 import hashlib
 from collections.abc import Iterator

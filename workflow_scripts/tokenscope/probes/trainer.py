@@ -1,4 +1,6 @@
-"""Linear probes, many trained as one.
+"""Linear probes, many trained as one: the trainer behind Tables 1 to 3 of the main paper.
+
+Main paper: "On the Reproducibility of Vision Transformers Need Registers".
 
 Every group of tokens, seed and learning rate has a probe of its own; all are rows of one stack of
 weights and take each step together: the tokens are read once, one batched matrix product serves
