@@ -21,6 +21,9 @@ PARTS = ("tables", "figures/data", "receipts/sample")
 def main(config):
     """Write ``<results>/<study>.tar.gz`` and print what is in it.
 
+    Args:
+        config: path of the study's config.
+
     Returns:
         path of the archive.
 

@@ -22,7 +22,14 @@ NOTE = (
 
 
 def main(claim5, published, dataset, outputs):
-    """One figure per question (``outputs`` is a list of files for each), one line per head."""
+    """One figure per question, one line per head.
+
+    Args:
+        claim5: table of tidy rows.
+        published: ``config/published.csv``.
+        dataset: the test set shown.
+        outputs: for each of :data:`QUESTIONS` the files of its figure, one a format.
+    """
     rows = tidy.read(claim5).query("dataset == @dataset")
     theirs = published_gains(pd.read_csv(published))
     for (metric, title), files in zip(QUESTIONS.items(), outputs, strict=True):
@@ -69,4 +76,7 @@ def draw(axis, mine, theirs):
 if "snakemake" in globals():
     i, w, out = snakemake.input, snakemake.wildcards, snakemake.output
     with job(snakemake.log[0], f"figure gains {w.dataset}"):
-        main(i.claim5, i.published, w.dataset, [out.table4, out.table5])
+        main(
+            claim5=i.claim5, published=i.published, dataset=w.dataset,
+            outputs=[out.table4, out.table5],
+        )  # fmt: skip

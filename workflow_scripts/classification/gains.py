@@ -8,7 +8,18 @@ from tokenscope.tables.register_gains import gains
 
 
 def main(files, backbones, dataset, statistics, output):
-    """``backbones``: family, size and registers of each file of ranks; views of one are joined."""
+    """Write the tidy rows of all differences; the views of a backbone are joined first.
+
+    Args:
+        files: ranks of each backbone under each view.
+        backbones: family, size and registers of each file.
+        dataset: the test set.
+        statistics: the section of that name of the config.
+        output: path of the table.
+
+    Raises:
+        StudyError: two views of a backbone were not tested on the same images.
+    """
     found = {}
     for file, key in zip(files, backbones, strict=True):
         ranks, before = Ranks.read(file), found.get(tuple(key))
@@ -23,4 +34,7 @@ def main(files, backbones, dataset, statistics, output):
 if "snakemake" in globals():
     with job(snakemake.log[0], "gains"):
         p = snakemake.params
-        main(snakemake.input, p.backbones, p.dataset, p.statistics, snakemake.output[0])
+        main(
+            files=snakemake.input, backbones=p.backbones, dataset=p.dataset,
+            statistics=p.statistics, output=snakemake.output[0],
+        )  # fmt: skip

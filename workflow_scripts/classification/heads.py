@@ -28,13 +28,22 @@ def main(test, trained, splits, released, own, who, view, settings, statistics, 
          rows_file, ranks_file):  # fmt: skip
     """Write tidy rows and the rank of the right class of each test image.
 
+    One parameter for each input, wildcard, param and output of the rule, but that ``released``
+    pairs the cards with their groups.
+
     Args:
         test, trained: receipts of the feature stores; ``trained`` is empty where no head is to be
             trained here.
         splits: receipt that names the training images to leave out; None without training.
         released: cards of published heads, a list of ``(group, card)``.
         own: whether the head the backbone came with is scored.
+        who: family, size, registers, kind and data set, as columns of every row.
+        view: how the images are shown, of :data:`tokenscope.study.heads.VIEWS`.
         settings: the section ``heads`` of the study.
+        statistics: the section of that name.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        partial: file for the state of an interrupted run.
+        rows_file, ranks_file: paths of the two outputs.
     """
     device = pick_device(device)
     if device == "cuda":
@@ -135,7 +144,8 @@ if "snakemake" in globals():
         snakemake.log[0], f"heads {w.family}/{w.size}/{w.registers} {w.view}", snakemake.threads
     ):
         main(
-            i.test, i.get("trained", []), i.get("splits"),
-            list(zip(p.groups, i.get("released", []), strict=True)), p.own, p.who, w.view,
-            p.settings, p.statistics, p.device, p.partial, out.rows, out.ranks,
+            test=i.test, trained=i.get("trained", []), splits=i.get("splits"),
+            released=list(zip(p.groups, i.get("released", []), strict=True)), own=p.own, who=p.who,
+            view=w.view, settings=p.settings, statistics=p.statistics, device=p.device,
+            partial=p.partial, rows_file=out.rows, ranks_file=out.ranks,
         )  # fmt: skip

@@ -8,7 +8,14 @@ from tokenscope.stores.receipts import write_receipt
 
 
 def main(train, test, names, duplicates, receipt):
-    """Write the receipt; with ``duplicates: drop`` it lists training images to leave out."""
+    """Write the receipt; with ``duplicates: drop`` it lists training images to leave out.
+
+    Args:
+        train, test: samples of both data sets.
+        names: of both.
+        duplicates: what is done about images that are in both, as in the section ``heads``.
+        receipt: path of the receipt.
+    """
     train, test = (pd.read_csv(path, keep_default_na=False) for path in (train, test))
     check_classes(train, test, *names)
     dropped = shared(train, test, *names, duplicates)
@@ -21,4 +28,7 @@ def main(train, test, names, duplicates, receipt):
 if "snakemake" in globals():
     i, p = snakemake.input, snakemake.params
     with job(snakemake.log[0], "splits"):
-        main(i.train, i.test, p.names, p.duplicates, snakemake.output[0])
+        main(
+            train=i.train, test=i.test, names=p.names, duplicates=p.duplicates,
+            receipt=snakemake.output[0],
+        )  # fmt: skip

@@ -18,9 +18,11 @@ def main(curves, claim3, dataset, settings, density, ratio):
     """Two figures of one data set: the densities (Fig 3), and the ratio of shares as a curve.
 
     Args:
-        curves, claim3: CSV of all backbones: densities, and the table of claim 3.
-        dataset: whose rows are drawn. settings: the study's section ``redundancy``.
-        density, ratio: files of the two figures.
+        curves: CSV of densities by cosine similarity (rule cosine_curves).
+        claim3: table of tidy rows.
+        dataset: the data set shown.
+        settings: the section ``redundancy`` of the config.
+        density, ratio: files of each figure, one a format.
     """
     curves = pd.read_csv(curves).query("dataset == @dataset and pooling == 'pair'")
     curves = curves[curves["rule"] == "percentile"]
@@ -80,8 +82,7 @@ def ratios(groups, claim3, settings, outputs):
 if "snakemake" in globals():
     i, out, w = snakemake.input, snakemake.output, snakemake.wildcards
     with job(snakemake.log[0], f"figure 3 {w.dataset}"):
-        p = snakemake.params
         main(
-            curves=i.curves, claim3=i.claim3, dataset=w.dataset, settings=p.redundancy,
-            density=out.density, ratio=out.ratio,
+            curves=i.curves, claim3=i.claim3, dataset=w.dataset,
+            settings=snakemake.params.redundancy, density=out.density, ratio=out.ratio,
         )  # fmt: skip

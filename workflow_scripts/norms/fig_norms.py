@@ -15,9 +15,12 @@ def main(curves, places, claim1, claim2, backbones, dataset, rules, outputs):
     """Five figures of one data set.
 
     Args:
-        curves, places, claim1, claim2, backbones: CSV of all backbones.
-        dataset: whose rows are drawn. rules: the study's section ``outliers``.
-        outputs: files by figure: ``last``, ``blocks``, ``depth``, ``size``, ``places``.
+        curves, places: CSV of densities by block, and of outliers by place (rule norm_curves).
+        claim1, claim2: tables of tidy rows.
+        backbones: CSV with the number of parameters of each backbone.
+        dataset: the data set shown.
+        rules: the section ``outliers`` of the config.
+        outputs: files of each figure by name: last, blocks, depth, size, places.
     """
     tables = [pd.read_csv(curves), pd.read_csv(places), tidy.read(claim1), tidy.read(claim2)]
     curves, places, claim1, claim2 = (t[t["dataset"] == dataset] for t in tables)

@@ -18,7 +18,14 @@ NOTE = (
 
 
 def main(places, claim4, dataset, outputs):
-    """One row of maps per backbone: both errors, for normal and for outlier tokens."""
+    """One row of maps per backbone: both errors, for normal and for outlier tokens.
+
+    Args:
+        places: CSV with the mean error of each group at each place of the grid (rule probe_curves).
+        claim4: table of tidy rows.
+        dataset: the data set shown.
+        outputs: files of the figure, one a format.
+    """
     places = pd.read_csv(places)
     claim4 = tidy.read(claim4).query("dataset == @dataset")
     groups = list(by_backbone(claim4))
@@ -66,4 +73,4 @@ def _maps(figure, axes, table, label):
 if "snakemake" in globals():
     i, w = snakemake.input, snakemake.wildcards
     with job(snakemake.log[0], f"figure error maps {w.dataset}"):
-        main(i.places, i.claim4, w.dataset, list(snakemake.output))
+        main(places=i.places, claim4=i.claim4, dataset=w.dataset, outputs=list(snakemake.output))

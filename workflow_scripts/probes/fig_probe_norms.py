@@ -24,7 +24,14 @@ NOTE = (
 
 
 def main(norms, claim4, dataset, outputs):
-    """A column of panels per backbone: position, pixels and class."""
+    """A column of panels per backbone: position, pixels and class.
+
+    Args:
+        norms: CSV with the scores by tenths of the norm (rule probe_curves).
+        claim4: table of tidy rows.
+        dataset: the data set shown.
+        outputs: files of the figure, one a format.
+    """
     norms = pd.read_csv(norms)
     claim4 = tidy.read(claim4).query("dataset == @dataset")
     groups = list(by_backbone(claim4))
@@ -81,4 +88,4 @@ def _panel(axis, table, claim4, metric):
 if "snakemake" in globals():
     i, w = snakemake.input, snakemake.wildcards
     with job(snakemake.log[0], f"figure probes by norm {w.dataset}"):
-        main(i.norms, i.claim4, w.dataset, list(snakemake.output))
+        main(norms=i.norms, claim4=i.claim4, dataset=w.dataset, outputs=list(snakemake.output))

@@ -15,7 +15,14 @@ NOTE = (
 
 
 def main(rows, published, dataset, outputs):
-    """One panel per backbone, a line per recipe."""
+    """One panel per backbone, a line per recipe.
+
+    Args:
+        rows: table of tidy rows, ``sensitivity.csv``.
+        published: ``config/published.csv``.
+        dataset: the data set shown.
+        outputs: files of the figure, one a format.
+    """
     table = tidy.read(rows).query("dataset == @dataset")
     trained = rows_of(table, metric="class_tokens_train")
     trained = trained.set_index([*KIND_COLUMNS, "group"])["value"]
@@ -72,4 +79,4 @@ def _left(axis):
 if "snakemake" in globals():
     i, w = snakemake.input, snakemake.wildcards
     with job(snakemake.log[0], f"figure sensitivity {w.dataset}"):
-        main(i.rows, i.published, w.dataset, list(snakemake.output))
+        main(rows=i.rows, published=i.published, dataset=w.dataset, outputs=list(snakemake.output))

@@ -32,7 +32,17 @@ CURVES = {
 
 
 def main(receipts, who, settings, statistics, device, partial, outputs):
-    """Ask all questions; write tidy ``rows``, and ``places`` and ``norms`` for the figures."""
+    """Ask all questions; write tidy ``rows``, and ``places`` and ``norms`` for the figures.
+
+    Args:
+        receipts: of the bank's shards, in order.
+        who: family, size, registers, kind and data set, as columns of every row.
+        settings: the section ``probes`` of the config.
+        statistics: the section of that name.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        partial: folder for the states of an interrupted run.
+        outputs: paths of the three tables by name.
+    """
     set_precision()
     stop = StopRequest()
     bank = Bank([read_receipt(receipt)["store"] for receipt in receipts])
@@ -210,6 +220,7 @@ if "snakemake" in globals():
     label = f"probe {w.dataset} {w.family}/{w.size}/{w.registers}"
     with job(snakemake.log[0], label, snakemake.threads):
         main(
-            snakemake.input.receipts, p.who, p.settings, p.statistics, p.device, p.partial,
-            dict(snakemake.output.items()),
+            receipts=snakemake.input.receipts, who=p.who, settings=p.settings,
+            statistics=p.statistics, device=p.device, partial=p.partial,
+            outputs=dict(snakemake.output.items()),
         )  # fmt: skip

@@ -22,7 +22,17 @@ NAMES = ("base recipe", "features not standardised", "tokens after the final nor
 
 
 def main(receipts, cutoffs, who, settings, statistics, device, output):
-    """Train the class probes of normal and outlier tokens under each recipe; write tidy rows."""
+    """Train the class probes of normal and outlier tokens under each recipe; write tidy rows.
+
+    Args:
+        receipts: of the bank's shards, in order.
+        cutoffs: JSON with the norms above which a token is an outlier (rule norms).
+        who: family, size, registers, kind and data set, as columns of every row.
+        settings: the section ``probes`` of the config, ``sensitivity`` included.
+        statistics: the section of that name.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        output: path of the table.
+    """
     set_precision()
     stop = StopRequest()
     bank = Bank([read_receipt(receipt)["store"] for receipt in receipts])
@@ -91,4 +101,7 @@ if "snakemake" in globals():
     w, p, i = snakemake.wildcards, snakemake.params, snakemake.input
     label = f"sensitivity {w.dataset} {w.family}/{w.size}/{w.registers}"
     with job(snakemake.log[0], label, snakemake.threads):
-        main(i.receipts, i.cutoffs, p.who, p.settings, p.statistics, p.device, snakemake.output[0])
+        main(
+            receipts=i.receipts, cutoffs=i.cutoffs, who=p.who, settings=p.settings,
+            statistics=p.statistics, device=p.device, output=snakemake.output[0],
+        )  # fmt: skip

@@ -29,14 +29,21 @@ def main(results, config, plan, sizes, figures_mb, published, files, explorers, 
          output, code):  # fmt: skip
     """Render the report of a study, complete or not.
 
+    One parameter for each input and param of the rule, but that ``results`` and ``templates`` stand
+    for what is read below them where it is there.
+
     Args:
         results: folder of the study; tables and figures that are not there are said to be missing.
         config: the study's config, shown as it is; ``report`` names sections and verdicts.
         plan: by table, what it is planned to hold and the files it is joined from.
         sizes: parameters by backbone.
         figures_mb: what embedded figures may take together; others are linked.
-        files: by section, its figures.
+        published: ``config/published.csv``.
+        files: by section, its figures and their captions.
         explorers, samples: files of the norm explorer, and receipts of the samples.
+        templates: folder of the page's template, styles and scripts.
+        output: path of the page.
+        code: the hash of the code, printed on the page.
     """
     root, published = Path(results), Published(published)
     read = {}
@@ -175,6 +182,8 @@ if "snakemake" in globals():
     i, p, out = snakemake.input, snakemake.params, Path(snakemake.output[0])
     with job(snakemake.log[0], "report"):
         main(
-            out.parents[1], p.config, p.plan, p.sizes, p.figures_mb, i.published, p.figures,
-            i.explorer, i.samples, Path(i.templates[0]).parent, out, p.code,
+            results=out.parents[1], config=p.config, plan=p.plan, sizes=p.sizes,
+            figures_mb=p.figures_mb, published=i.published, files=p.figures,
+            explorers=i.explorer, samples=i.samples, templates=Path(i.templates[0]).parent,
+            output=out, code=p.code,
         )  # fmt: skip

@@ -18,7 +18,15 @@ from tokenscope.tables.register_gains import BASE, WITH_REGISTERS
 
 
 def main(rows, claim, provenance, published, csv, text):
-    """Write the tidy table, and the same for reading as Markdown with what it rests on."""
+    """Write the tidy table, and the same for reading as Markdown with what it rests on.
+
+    Args:
+        rows: files of tidy rows, one a backbone.
+        claim: whose rows are taken, one of :data:`PAGES`.
+        provenance: CSV of the backbones, weights and images behind the rows.
+        published: ``config/published.csv``.
+        csv, text: paths of the table and of its page.
+    """
     table = pd.concat([tidy.read(path) for path in rows])
     table = table[table["claim"] == claim]
     if PAGES[claim].measured_twice:
@@ -157,4 +165,7 @@ PAGES = {
 if "snakemake" in globals():
     with job(snakemake.log[0], f"table {snakemake.output.csv.rsplit('/', 1)[1]}"):
         i, out = snakemake.input, snakemake.output
-        main(i.rows, snakemake.params.claim, i.provenance, i.published, out.csv, out.text)
+        main(
+            rows=i.rows, claim=snakemake.params.claim, provenance=i.provenance,
+            published=i.published, csv=out.csv, text=out.text,
+        )  # fmt: skip

@@ -6,7 +6,11 @@ from tokenscope.jobs.job import job
 
 
 def main(groups):
-    """``groups`` maps an output path to the CSV files that go into it."""
+    """Write each joined file, rows in the order of the files.
+
+    Args:
+        groups: by output path, the CSV files that go into it.
+    """
     for output, files in groups.items():
         tables = [t for t in map(pd.read_csv, files) if len(t)]
         joined = pd.concat(tables) if tables else pd.read_csv(files[0])
@@ -15,4 +19,4 @@ def main(groups):
 
 if "snakemake" in globals():
     with job(snakemake.log[0], "join curves"):
-        main({out: snakemake.input[name] for name, out in snakemake.output.items()})
+        main(groups={out: snakemake.input[name] for name, out in snakemake.output.items()})

@@ -5,7 +5,15 @@ from tokenscope.tables import paired, tidy
 
 
 def main(files, who, claim, statistics, output):
-    """``who``: the tidy columns of each file of values by image."""
+    """Write the tidy rows of all differences.
+
+    Args:
+        files: values by image, as :func:`tokenscope.tables.paired.write` writes them.
+        who: family, size, registers, kind and data set of each file.
+        claim: column ``claim`` of the rows.
+        statistics: the section of that name of the config.
+        output: path of the table.
+    """
     found = list(zip(who, files, strict=True))
     tidy.write(paired.differences(found, claim, statistics), output)
 
@@ -13,4 +21,7 @@ def main(files, who, claim, statistics, output):
 if "snakemake" in globals():
     p = snakemake.params
     with job(snakemake.log[0], f"pairs {p.claim}"):
-        main(snakemake.input, p.who, p.claim, p.statistics, snakemake.output[0])
+        main(
+            files=snakemake.input, who=p.who, claim=p.claim, statistics=p.statistics,
+            output=snakemake.output[0],
+        )  # fmt: skip

@@ -7,7 +7,14 @@ from tokenscope.stores.receipts import read_receipt
 
 
 def main(cards, receipts, samples, output):
-    """Join cards, extraction receipts and sample receipts into ``tables/backbones.csv``."""
+    """Join cards, extraction receipts and sample receipts into ``tables/backbones.csv``.
+
+    Args:
+        cards: of the backbones.
+        receipts: of all shards of all passes.
+        samples: receipts of the samples, one a data set.
+        output: path of the table.
+    """
     cards = {card["name"]: card for card in map(read_receipt, cards)}
     sampled = {path.rsplit("/", 1)[1].removesuffix(".json"): read_receipt(path) for path in samples}
     rows = {}
@@ -37,4 +44,4 @@ def main(cards, receipts, samples, output):
 if "snakemake" in globals():
     with job(snakemake.log[0], "provenance"):
         i = snakemake.input
-        main(i.cards, i.receipts, i.samples, snakemake.output[0])
+        main(cards=i.cards, receipts=i.receipts, samples=i.samples, output=snakemake.output[0])

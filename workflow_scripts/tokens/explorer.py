@@ -21,6 +21,12 @@ def main(tails, maps, who, output):
     Each patch of the images is given as the highest rung of the ladder
     (tokenscope.norms.exceedance) that its norm is above, counted from the block's first rung, so
     that a threshold selects exactly the patches above it.
+
+    Args:
+        tails: JSON with the counts above each rung, block by block (rule norms).
+        maps: maps of the gallery (NetCDF).
+        who: family, size, registers, kind and data set.
+        output: path of the file.
     """
     with open(tails) as handle:
         facts = json.load(handle)
@@ -54,4 +60,4 @@ def jpeg(pixels):
 if "snakemake" in globals():
     w, i = snakemake.wildcards, snakemake.input
     with job(snakemake.log[0], f"explorer {w.dataset} {w.family}/{w.size}/{w.registers}"):
-        main(i.tails, i.maps, snakemake.params.who, snakemake.output[0])
+        main(tails=i.tails, maps=i.maps, who=snakemake.params.who, output=snakemake.output[0])

@@ -10,7 +10,13 @@ COLUMNS, IMAGES = 12, 2
 
 
 def main(file, outputs, limit=3.0):
-    """Two gallery images, each with one map a block, norms in medians of that block."""
+    """Two gallery images, each with one map a block, norms in medians of that block.
+
+    Args:
+        file: maps of the gallery (NetCDF).
+        outputs: files of the figure, one a format.
+        limit: norm in medians from which on patches are marked.
+    """
     data = xr.open_dataset(file, engine="scipy").load()
     blocks, images = data.sizes["block"], min(IMAGES, data.sizes["image"])
     columns = min(COLUMNS, blocks)
@@ -39,4 +45,4 @@ def main(file, outputs, limit=3.0):
 if "snakemake" in globals():
     w = snakemake.wildcards
     with job(snakemake.log[0], f"figure 7 {w.family}/{w.size}/{w.registers}"):
-        main(snakemake.input[0], snakemake.output)
+        main(file=snakemake.input[0], outputs=snakemake.output)

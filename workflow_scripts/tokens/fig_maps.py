@@ -9,7 +9,14 @@ from tokenscope.jobs.job import job
 
 
 def main(files, layers, outputs, limit=3.0):
-    """Photographs on top, then a row of maps for each backbone and layer, on common scales."""
+    """Photographs on top, then a row of maps for each backbone and layer, on common scales.
+
+    Args:
+        files: maps of the gallery (NetCDF), one a backbone.
+        layers: ``attention``, ``feature`` or both.
+        outputs: files of the figure, one a format.
+        limit: norm in medians from which on patches are marked.
+    """
     maps = [xr.open_dataset(file, engine="scipy").load() for file in files]
     rows = [(data, layer) for data in maps for layer in layers]
     images = maps[0].sizes["image"]
@@ -57,4 +64,4 @@ def _label(axis, data, layer, several):
 if "snakemake" in globals():
     w = snakemake.wildcards
     with job(snakemake.log[0], f"figure {w.figure} {w.family}"):
-        main(snakemake.input, snakemake.params.layers, snakemake.output)
+        main(files=snakemake.input, layers=snakemake.params.layers, outputs=snakemake.output)

@@ -11,7 +11,13 @@ IMAGES = 2
 
 
 def main(files, outputs, limit=3.0):
-    """A row a backbone: photograph and four maps, for two gallery images, on one scale."""
+    """A row a backbone: photograph and four maps, for two gallery images, on one scale.
+
+    Args:
+        files: maps of the gallery (NetCDF), one a backbone.
+        outputs: files of the figure, one a format.
+        limit: norm in medians from which on patches are marked.
+    """
     maps = [xr.open_dataset(file, engine="scipy").load() for file in files]
     images = min(IMAGES, maps[0].sizes["image"])
     wide = len(FACETS) + 1
@@ -42,4 +48,4 @@ def main(files, outputs, limit=3.0):
 
 if "snakemake" in globals():
     with job(snakemake.log[0], f"figure 6 {snakemake.wildcards.family}"):
-        main(snakemake.input, snakemake.output)
+        main(files=snakemake.input, outputs=snakemake.output)
