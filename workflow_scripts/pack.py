@@ -35,18 +35,18 @@ def main(config):
         raise StudyError(f"the config {file} does not exist")
     study = yaml.safe_load(file.read_text())
     results = Path(study["results"])
-    found = {part: _files(results / part) for part in PARTS}
-    if not any(found.values()):
+    packed = {part: _files(results / part) for part in PARTS}
+    if not any(packed.values()):
         raise StudyError(f"{results} holds no tables and no figure data: run the study first")
-    found["configs"] = _configs(file, study)
+    packed["configs"] = _configs(file, study)
     archive = results / f"{study['study']}.tar.gz"
     aside = Path(f"{archive}.partial")
     # Snakemake goes by times: they are kept to less than a second.
     with tarfile.open(aside, "w:gz", compresslevel=6, format=tarfile.PAX_FORMAT) as tar:
-        for name in (name for files in found.values() for name in files):
+        for name in (name for files in packed.values() for name in files):
             tar.add(name)
     aside.replace(archive)
-    for part, files in found.items():
+    for part, files in packed.items():
         size = sum(name.stat().st_size for name in files) / 1e6
         print(f"{part:16} {len(files):5} files {size:9.2f} MB")
     print(f"{archive}: {archive.stat().st_size / 1e6:.2f} MB")

@@ -12,7 +12,7 @@ from tables.gather import verdicts
 
 from tokenscope.classification.features import Features
 from tokenscope.classification.knn import knn_ranks
-from tokenscope.classification.linear import Recipe, _rank, _Training, ranks, train
+from tokenscope.classification.linear import Recipe, _Training, rank_of, ranks, train
 from tokenscope.errors import StudyError
 from tokenscope.images.overlap import check_classes, shared
 from tokenscope.jobs.job import Interrupted
@@ -45,20 +45,20 @@ def test_heads_in_a_stack_are_torch_heads_alone():
     """Every head equals a torch.nn.Linear trained by torch.optim.SGD on the same batches."""
     features = clouds(150)
     heads = train(features, 5, RECIPE)
-    again = _Training(features, 5, RECIPE, "cpu")
+    untrained = _Training(features, 5, RECIPE, "cpu")
     for name, head in heads.items():
         for seed in range(2):
             linear = torch.nn.Linear(head.weights.shape[1] - 1, 5)
-            begin = again.weights[name][seed, :, :5]
+            begin = untrained.weights[name][seed, :, :5]
             linear.weight.data, linear.bias.data = begin[:-1].T.clone(), begin[-1].clone()
             rate = RECIPE.learning_rates[head.rate] * 32 / 256
             optimizer = torch.optim.SGD(linear.parameters(), rate, momentum=0.9)
-            total = 3 * again.steps
+            total = 3 * untrained.steps
             for epoch in range(3):
-                order = again.order(seed, epoch)
-                for step in range(again.steps):
+                order = untrained.order(seed, epoch)
+                for step in range(untrained.steps):
                     rows = order[32 * step : 32 * (step + 1)]
-                    done = (epoch * again.steps + step) / total
+                    done = (epoch * untrained.steps + step) / total
                     optimizer.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * done))
                     x = features.rows(name, rows, "cpu")[:, :-1]
                     loss = torch.nn.functional.cross_entropy(linear(x), features.labels[rows])
@@ -84,14 +84,14 @@ def test_registers_that_know_more_help_and_noise_does_not():
     recipe = Recipe(("cls", "cls+patch_mean", "cls+patch_mean+registers"), (0.05, 0.5), 8, 64)
     features, test = clouds(800, spread=3), clouds(600, seed=1, spread=3)
     heads = train(features, 5, recipe)
-    found = {name: ranks(test, name, head.weights, "cpu").numpy() for name, head in heads.items()}
-    rows = gains({("f", "s", "r4"): Ranks(test.ids, found)}, "d", STATISTICS)
+    by_head = {name: ranks(test, name, head.weights, "cpu").numpy() for name, head in heads.items()}
+    rows = gains({("f", "s", "r4"): Ranks(test.ids, by_head)}, "d", STATISTICS)
     rows = rows.set_index(["group", "metric"])
     gain = rows.loc[("cls+patch_mean+registers", "top1_gain_over_cls+patch_mean")]
     assert gain["low"] > 0 and gain["unit"] == "points"
     assert rows.loc[("cls+patch_mean+registers", "registers_help"), "value"] == 1
     assert rows.loc[("cls", "top1_gain_over_cls+patch_mean"), "high"] < 0
-    same = {g: r for g, r in found.items() if g == "cls"}
+    same = {g: r for g, r in by_head.items() if g == "cls"}
     pair = {("f", "s", r): Ranks(test.ids, same) for r in ("r0", "r4")}
     rows = gains(pair, "d", STATISTICS).set_index("metric")
     assert rows.loc["top1_gain_over_r0", "value"] == 0
@@ -111,11 +111,11 @@ def test_a_linear_head_is_as_good_as_logistic_regression():
 
 def test_neighbours_vote_as_scikit_learn_counts():
     features, test = clouds(400, spread=2), clouds(100, seed=1, spread=2)
-    mine = knn_ranks(features, test, "cls", 5, k=7, temperature=0.1)[0]
+    ranked = knn_ranks(features, test, "cls", 5, k=7, temperature=0.1)[0]
     theirs = KNeighborsClassifier(
         7, weights=lambda d: np.exp((1 - d) / 0.1), metric="cosine", algorithm="brute"
     ).fit(features.parts["cls"], features.labels)
-    assert np.array_equal(mine == 1, theirs.predict(test.parts["cls"]) == test.labels.numpy())
+    assert np.array_equal(ranked == 1, theirs.predict(test.parts["cls"]) == test.labels.numpy())
 
 
 def test_neighbours_in_blocks_are_the_same(monkeypatch):
@@ -130,7 +130,7 @@ def test_ranks_never_flatter():
     labels = torch.tensor([1, 1, 1, 1])
     nan = float("nan")
     scores = torch.tensor([[0.0, 2, 1], [3, 2, 1], [5, 5, 5], [nan, nan, nan]])
-    assert _rank(scores, labels).tolist() == [1, 2, 3, 3]
+    assert rank_of(scores, labels).tolist() == [1, 2, 3, 3]
 
 
 def test_diverging_heads_are_never_chosen():
@@ -160,29 +160,31 @@ def test_ranks_survive_their_file(tmp_path):
 def test_gains_pair_the_official_view_with_its_twin():
     ids = np.arange(200).astype(str)
     good, bad = np.ones((1, 200), int), np.tile([1, 2], 100)[None]
-    found = {
+    by_backbone = {
         ("dinov2", "small", "r0"): Ranks(ids, {"published_head@resize256-official": bad}),
         ("dinov2", "small", "r4"): Ranks(ids, {"published_head@resize256": good}),
     }
-    rows = gains(found, "d", STATISTICS).set_index("metric")
+    rows = gains(by_backbone, "d", STATISTICS).set_index("metric")
     assert rows.loc["top1_gain_over_r0", "value"] == 50
     assert rows.loc["top1_gain_over_r0", "group"] == "published_head@resize256-official"
     assert rows.loc["registers_help", "value"] == 1
-    found["dinov2", "small", "r4"] = Ranks(ids[::-1], {"published_head@resize256": good})
+    by_backbone["dinov2", "small", "r4"] = Ranks(ids[::-1], {"published_head@resize256": good})
     with pytest.raises(StudyError, match="not tested on the same images"):
-        gains(found, "d", STATISTICS)
+        gains(by_backbone, "d", STATISTICS)
 
 
 def test_published_gains_are_those_of_the_papers():
-    found = published_gains(pd.read_csv("config/published.csv"))
-    table4 = found[(found["item"] == "table4")].set_index("size")
+    published = published_gains(pd.read_csv("config/published.csv"))
+    table4 = published[(published["item"] == "table4")].set_index("size")
     assert table4.loc["small", "value"] == 0.5 and table4.loc["giant", "value"] == 0.39
     assert (table4["metric"] == "top1_gain_over_r0").all()
     assert table4.loc["giant", "note"] == "86.9 to 87.29"
-    readme = found[found["source"] == "dinov2-readme"].set_index(["size", "group"])["value"]
+    readme = published[published["source"] == "dinov2-readme"].set_index(["size", "group"])["value"]
     assert readme["small", "published_head@resize256-official"] == -0.2
     assert readme["large", "knn_cls@resize256-official"] == 0.3
-    table5 = found[(found["item"] == "table5") & (found["group"] == "cls+patch_mean+registers")]
+    table5 = published[
+        (published["item"] == "table5") & (published["group"] == "cls+patch_mean+registers")
+    ]
     assert table5.set_index("size")["value"].to_dict() == pytest.approx(
         {"small": -0.16, "base": -0.15, "large": 0.12}
     )
@@ -190,10 +192,10 @@ def test_published_gains_are_those_of_the_papers():
 
 def test_published_figures_stand_beside_the_view_they_were_taken_with():
     rows = as_ours(pd.read_csv("config/published.csv").query("source == 'dinov2-readme'"))
-    found = rows[rows["metric"] == "top1"].set_index(["size", "registers", "group"])["value"]
-    assert found["small", "r0", "published_head@resize256-official"] == 81.1
-    assert found["small", "r4", "published_head@resize256"] == 80.9
-    assert found["giant", "r4", "knn_cls@resize256"] == 83.7
+    top1 = rows[rows["metric"] == "top1"].set_index(["size", "registers", "group"])["value"]
+    assert top1["small", "r0", "published_head@resize256-official"] == 81.1
+    assert top1["small", "r4", "published_head@resize256"] == 80.9
+    assert top1["giant", "r4", "knn_cls@resize256"] == 83.7
 
 
 def test_a_difference_of_nothing_is_no_gain():
@@ -209,13 +211,13 @@ def test_the_page_gives_a_verdict_to_differences_that_registers_make_and_no_othe
     """r0 with r4 under one head, and register tokens in a head; not [mean] with [CLS; mean]."""
     ids, good, bad = np.arange(200).astype(str), np.ones((1, 200), int), np.full((1, 200), 7)
     sets = {"cls+patch_mean": good, "patch_mean": bad}
-    found = {
+    by_backbone = {
         ("f", "s", "r0"): Ranks(ids, sets),
         ("f", "s", "r4"): Ranks(ids, {**sets, "cls+patch_mean+registers": good}),
     }
-    lines = verdicts(gains(found, "d", STATISTICS), Published("config/published.csv"))[4:-1]
-    said = {tuple(line.split(" | ")[2:4]): line.split(" | ")[-1] for line in lines}
-    assert said == {
+    lines = verdicts(gains(by_backbone, "d", STATISTICS), Published("config/published.csv"))[4:-1]
+    by_head = {tuple(line.split(" | ")[2:4]): line.split(" | ")[-1] for line in lines}
+    assert by_head == {
         ("cls+patch_mean", "r0"): "cannot tell |", ("patch_mean", "r0"): "cannot tell |",
         ("cls+patch_mean+registers", "cls+patch_mean"): "cannot tell |",
     }  # fmt: skip

@@ -83,18 +83,18 @@ def features(vit, folder, classes, tmp_path):
 def test_a_head_on_tiny_imagenet_is_as_good_as_logistic_regression(real_data, vit, tmp_path):
     folder = real_data / "data" / "tiny-imagenet"
     taught, train_table = features(vit, folder / "train", 10, tmp_path)
-    asked, test_table = features(vit, folder / "val", 10, tmp_path)
+    tested, test_table = features(vit, folder / "val", 10, tmp_path)
     check_classes(train_table, test_table, "train", "val")
     assert shared(train_table, test_table, "train", "val", "fail") == []
     recipe = Recipe(("cls",), (0.01, 0.03, 0.1, 0.3), 20, 32, validation=0.15)
     head = train(taught, 10, recipe)["cls"]
-    bootstrap = Bootstrap.of(len(asked), {"resamples": 1000, "seed": 0, "confidence": 0.95})
-    found = Accuracy(ranks(asked, "cls", head.weights, "cpu").numpy(), 1, bootstrap)
-    low, high = bootstrap.interval(found.resampled)
+    bootstrap = Bootstrap.of(len(tested), {"resamples": 1000, "seed": 0, "confidence": 0.95})
+    measured = Accuracy(ranks(tested, "cls", head.weights, "cpu").numpy(), 1, bootstrap)
+    low, high = bootstrap.interval(measured.resampled)
     scaler = StandardScaler().fit(taught.parts["cls"])
     theirs = LogisticRegression(C=0.1, max_iter=1000)
     theirs.fit(scaler.transform(taught.parts["cls"]), taught.labels)
-    accuracy = 100 * theirs.score(scaler.transform(asked.parts["cls"]), asked.labels)
-    assert low <= accuracy <= high, (low, found.value, high, accuracy)
-    assert found.value > 50  # ten classes; chance is 10 %
+    accuracy = 100 * theirs.score(scaler.transform(tested.parts["cls"]), tested.labels)
+    assert low <= accuracy <= high, (low, measured.value, high, accuracy)
+    assert measured.value > 50  # ten classes; chance is 10 %
     assert np.isfinite(head.validation.numpy()).all() and isinstance(test_table, pd.DataFrame)

@@ -119,10 +119,10 @@ def test_windows_read_anew_find_the_same(banks):
 def test_an_interrupted_run_goes_on_to_the_same_numbers(banks, tmp_path, task):
     settings = SETTINGS | {"epochs": 5}
     whole = ask(banks["paper"], task, settings, "cpu")
-    asked = iter(["", "", "SIGTERM"])
+    calls = iter(["", "", "SIGTERM"])
     state = str(tmp_path / "state.pt")
     with pytest.raises(Interrupted, match="ended after 3 of 5 epochs"):
-        ask(banks["paper"], task, settings, "cpu", partial=state, stop=lambda: next(asked))
+        ask(banks["paper"], task, settings, "cpu", partial=state, stop=lambda: next(calls))
     resumed = ask(banks["paper"], task, settings, "cpu", partial=state)
     assert torch.equal(whole.trained.weights, resumed.trained.weights)
     for name in whole.scores:
@@ -134,13 +134,13 @@ def test_unfinished_work_on_other_tokens_is_not_gone_on_with(banks, tmp_path):
     """As many rows, another backbone, other windows: the old state would spoil the numbers."""
     settings, state = SETTINGS | {"epochs": 4}, str(tmp_path / "state.pt")
     windows = settings | {"memory_gb": 1e-4}
-    for bank, mine in (("reverse", settings), ("paper", windows)):
+    for bank, own in (("reverse", settings), ("paper", windows)):
         stop = iter(["", "SIGTERM"]).__next__
         with pytest.raises(Interrupted):
             ask(banks["paper"], "position", settings, "cpu", partial=state, stop=stop)
-        fresh = ask(banks[bank], "position", mine, "cpu")
-        again = ask(banks[bank], "position", mine, "cpu", partial=state)
-        assert torch.equal(fresh.trained.weights, again.trained.weights)
+        fresh = ask(banks[bank], "position", own, "cpu")
+        resumed = ask(banks[bank], "position", own, "cpu", partial=state)
+        assert torch.equal(fresh.trained.weights, resumed.trained.weights)
 
 
 def refusals(bank, task, **settings):
@@ -165,8 +165,10 @@ def test_what_cannot_be_answered_is_said(world, tmp_path):
     assert not answer.groups and {why for why, _ in refused.values()} == {"only one class"}
     bank.label = np.full(400, -1)
     assert refusals(bank, "class")[1]["cls"][0] == "images without labels"
-    one = World(images=1)
-    answer, refused = refusals(one.bank(tmp_path / "one", one.local(), one.local()), "position")
+    single = World(images=1)
+    answer, refused = refusals(
+        single.bank(tmp_path / "one", single.local(), single.local()), "position"
+    )
     assert not answer.groups and refused["normal"] == ("too few tokens", 1)
 
 
@@ -255,21 +257,21 @@ def _last(data, task, recipe):
 
 def test_patience_stops_a_probe_and_keeps_its_best():
     data = Plain(classes, 5)  # nothing to learn: validation soon gets no better
-    found = fit(data, Classes(5), Recipe((0.3,), epochs=30, patience=2, batch=10))
-    assert (found.epoch < 30).all() and (found.epoch >= 1).all()
-    again = fit(data, Classes(5), Recipe((0.3,), epochs=30, patience=2, batch=10))
-    assert torch.equal(found.weights, again.weights)
+    first = fit(data, Classes(5), Recipe((0.3,), epochs=30, patience=2, batch=10))
+    assert (first.epoch < 30).all() and (first.epoch >= 1).all()
+    second = fit(data, Classes(5), Recipe((0.3,), epochs=30, patience=2, batch=10))
+    assert torch.equal(first.weights, second.weights)
 
 
 def test_logistic_regression_agrees_with_scikit_learn():
     data = Plain(classes, 3, groups=1, seeds=1)
     data.window.tokens[..., -1] = 1
-    found = fit_logistic(data, Classes(3), Recipe((1.0,)), penalties=[0.05, 2.0])
+    fitted = fit_logistic(data, Classes(3), Recipe((1.0,)), penalties=[0.05, 2.0])
     rows = data.train[0]
     for c, penalty in enumerate((0.05, 2.0)):
         theirs = LogisticRegression(C=penalty, tol=1e-8, max_iter=1000)
         theirs.fit(data.window.tokens[0, rows, :-1], data.window.target[0, rows])
-        np.testing.assert_allclose(found.weights[0, 0, c, :-1].T, theirs.coef_, atol=2e-3)
+        np.testing.assert_allclose(fitted.weights[0, 0, c, :-1].T, theirs.coef_, atol=2e-3)
 
 
 def test_logistic_recipe_answers_like_the_others(banks):

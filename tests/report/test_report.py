@@ -24,14 +24,14 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def browser():
     """Headless Chromium; where there is none, the tests of this file that need it are skipped."""
-    found = os.environ.get("TOKENSCOPE_BROWSER") or next(
+    program = os.environ.get("TOKENSCOPE_BROWSER") or next(
         filter(None, map(shutil.which, BROWSERS)), ""
     )
-    if not found:
+    if not program:
         pytest.skip("no Chromium: apt-get install chromium, or set TOKENSCOPE_BROWSER to a browser")
     api = pytest.importorskip("playwright.sync_api")
     with api.sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        chromium = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield chromium
         chromium.close()
 
@@ -66,10 +66,10 @@ def test_every_number_is_that_of_its_table(opened, made):
         "rows => rows.map(row => [...row.cells].map(c => [c.textContent, c.dataset.value,"
         " c.dataset.high]))"
     )
-    found = {tuple(c[0] for c in row[:4]): row[4:] for row in cells}
-    assert len(found) == len(table)
+    shown = {tuple(c[0] for c in row[:4]): row[4:] for row in cells}
+    assert len(shown) == len(table)
     for row in table.fillna({"unit": ""}).itertuples():
-        value, interval, *_, n = found[
+        value, interval, *_, n = shown[
             (f"{row.family}/{row.size}/{row.registers}", row.dataset, row.group, row.metric)
         ]
         assert value[0] == as_text(row.value, row.unit)

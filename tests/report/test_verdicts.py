@@ -45,8 +45,8 @@ def gap(key, value, low, high, *unit):
 def test_an_interval_decides_on_which_side_it_lies(low, high, above, below):
     table = {"claim4": rows(gap("a/b/r0", 0.5, low, high))}
     for side, expected in (("above", above), ("below", below)):
-        [one] = judge(BASE | {"holds": {side: 0}}, table, [("d", "a/b/r0")])
-        assert one.verdict == expected
+        [judgement] = judge(BASE | {"holds": {side: 0}}, table, [("d", "a/b/r0")])
+        assert judgement.verdict == expected
 
 
 def test_what_is_missing_is_not_run_and_what_is_refused_cannot_tell():
@@ -70,7 +70,7 @@ def test_one_contradiction_settles_a_statement_about_all():
     assert list(total.counts.values()) == [1, 2, 1, 1]
     some = overall(BASE | {"quantifier": "some"}, judged)
     assert some.verdict == "supported" and some.decided_by.who == "a/b/r0"
-    undecided = [one for one in judged if one.who in ("a/b/r0", "a/e/r0")]
+    undecided = [judgement for judgement in judged if judgement.who in ("a/b/r0", "a/e/r0")]
     assert overall(BASE, undecided).verdict == "cannot tell"
     weakest = overall(BASE | {"holds": {"below": 0}}, judge(
         BASE | {"holds": {"below": 0}}, table, planned[1:3]))  # fmt: skip
@@ -82,8 +82,13 @@ def test_difference_of_groups_takes_the_extremes_of_both_intervals():
     criterion = BASE | {"groups": ["after"], "minus": {"group": "before"}}
     table = {"claim4": rows(("a/b/r4", "before", "class_top1", 10, 9, 11),
                             ("a/b/r4", "after", "class_top1", 14, 12, 16))}  # fmt: skip
-    [one] = judge(criterion, table, [("d", "a/b/r4")])
-    assert (one.value, one.low, one.high, one.verdict) == (4, 1, 7, "supported")
+    [judgement] = judge(criterion, table, [("d", "a/b/r4")])
+    assert (judgement.value, judgement.low, judgement.high, judgement.verdict) == (
+        4,
+        1,
+        7,
+        "supported",
+    )
 
 
 def test_share_of_depth_and_exceptions():
@@ -91,13 +96,13 @@ def test_share_of_depth_and_exceptions():
                         "holds": {"above": 0.3333}}  # fmt: skip
     blocks = [("a/b/r0", f"block{i:02d}", "norm_median", 1, 1, 1) for i in range(1, 11)]
     table = {"claim4": rows(("a/b/r0", "depth", "onset_block", 5, 4, 6), *blocks)}
-    [one] = judge(criterion, table, [("d", "a/b/r0")])
-    assert (one.value, one.low, one.verdict) == (0.5, 0.4, "supported")
+    [judgement] = judge(criterion, table, [("d", "a/b/r0")])
+    assert (judgement.value, judgement.low, judgement.verdict) == (0.5, 0.4, "supported")
     case = {"table": "claim1", "group": "peak_block", "metric": "has_artifacts", "answer": "no",
             "why": "no outliers"}  # fmt: skip
     known = {"claim1": rows(("a/b/r0", "peak_block", "has_artifacts", 0, NAN, NAN, "verdict"))}
-    [one] = judge(criterion | {"unless": [case]}, table | known, [("d", "a/b/r0")])
-    assert (one.verdict, one.why) == ("cannot tell", "no outliers")
+    [judgement] = judge(criterion | {"unless": [case]}, table | known, [("d", "a/b/r0")])
+    assert (judgement.verdict, judgement.why) == ("cannot tell", "no outliers")
 
 
 @pytest.mark.parametrize(
@@ -114,17 +119,19 @@ def test_order_by_size(answers, expected):
         (f"a/{size}/r0", "outlier-normal", "has_artifacts", answer, NAN, NAN, "verdict")
         for size, answer in zip("bcd", answers, strict=True)
     ))}  # fmt: skip
-    [one] = judge(criterion, table, [("d", key) for key in sizes], sizes)
-    assert one.verdict == expected and one.who == "a"
+    [judgement] = judge(criterion, table, [("d", key) for key in sizes], sizes)
+    assert judgement.verdict == expected and judgement.who == "a"
 
 
 def test_criteria_and_sections_of_the_project_are_sound():
     criteria = contents.load("config/verdicts.yaml", "verdicts.schema.yaml")
-    names = [one["id"] for group in criteria.values() for one in group]
+    names = [criterion["id"] for group in criteria.values() for criterion in group]
     assert len(names) == len(set(names))
     known = {section["id"] for section in contents.sections("config/report.yaml")}
     assert set(criteria) <= known
-    position = next(one for one in criteria["claim4"] if one["id"] == "claim4-position")
+    position = next(
+        criterion for criterion in criteria["claim4"] if criterion["id"] == "claim4-position"
+    )
     assert concerns(position, "dinov2/giant/r0") and not concerns(position, "dinov2/giant/r4")
 
 

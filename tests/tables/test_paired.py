@@ -29,12 +29,12 @@ def test_a_constant_difference_has_no_width_and_less_error_helps(tmp_path):
     after = {**before, ("linear", "rmse"): rmse - 0.25}
     rows = paired.differences(pair(tmp_path, before, after), "dense", STATISTICS)
     assert set(rows["registers"]) == {"r4"} and set(rows["kind"]) == {"trained"}
-    found = rows.set_index(["group", "metric"])
-    error = found.loc["linear", "rmse_minus_r0"]
+    by_metric = rows.set_index(["group", "metric"])
+    error = by_metric.loc["linear", "rmse_minus_r0"]
     assert error[["value", "low", "high"]].tolist() == pytest.approx([-0.25] * 3, abs=1e-6)
-    assert found.loc[("linear", "registers_help"), "value"] == 1
-    assert found.loc[("lost", "corloc_minus_r0"), "value"] == 0
-    assert np.isnan(found.loc[("lost", "registers_help"), "value"])  # cannot tell
+    assert by_metric.loc[("linear", "registers_help"), "value"] == 1
+    assert by_metric.loc[("lost", "corloc_minus_r0"), "value"] == 0
+    assert np.isnan(by_metric.loc[("lost", "registers_help"), "value"])  # cannot tell
     assert (rows["metric"] == "registers_help").sum() == 2  # seed_in_box decides nothing
     assert paired.helps("corloc_minus_r0", -3, -1) == 0 == paired.helps("rmse", 0.1, 0.2)
 
@@ -45,10 +45,10 @@ def test_miou_is_of_summed_areas(tmp_path):
     half = np.stack([true // 2, true, true], 1)  # of 2: shared 1, together 3
     before, after = {("linear", paired.AREAS): half}, {("linear", paired.AREAS): perfect}
     rows = paired.differences(pair(tmp_path, before, after), "dense", STATISTICS)
-    found = rows.set_index("metric")["value"]
-    assert found["miou_minus_r0"] == pytest.approx(100 - 100 / 3, abs=1e-4)
-    assert found["pixel_accuracy_minus_r0"] == pytest.approx(50, abs=1e-4)
-    assert found["registers_help"] == 1
+    values = rows.set_index("metric")["value"]
+    assert values["miou_minus_r0"] == pytest.approx(100 - 100 / 3, abs=1e-4)
+    assert values["pixel_accuracy_minus_r0"] == pytest.approx(50, abs=1e-4)
+    assert values["registers_help"] == 1
 
 
 def test_other_images_are_refused_and_no_twin_is_no_row(tmp_path):
@@ -61,9 +61,9 @@ def test_other_images_are_refused_and_no_twin_is_no_row(tmp_path):
 
 def test_published_differences_average_runs():
     table = pd.read_csv("config/published.csv")
-    found = paired.published(table).set_index(["source", "family", "dataset", "metric"])["value"]
-    assert found["darcet-2024", "dinov2", "voc07", "corloc_minus_r0"] == pytest.approx(20.1)
-    assert found["tmlr-4353", "dinov2", "ade20k", "miou_minus_r0"] == pytest.approx(1.88)
+    values = paired.published(table).set_index(["source", "family", "dataset", "metric"])["value"]
+    assert values["darcet-2024", "dinov2", "voc07", "corloc_minus_r0"] == pytest.approx(20.1)
+    assert values["tmlr-4353", "dinov2", "ade20k", "miou_minus_r0"] == pytest.approx(1.88)
 
 
 def judged(criterion, folder, before, after):
@@ -73,8 +73,8 @@ def judged(criterion, folder, before, after):
     claim = criterion.partition("-")[0]
     files = pair(folder, before, after, ids=[f"{i:03}" for i in range(200)])
     rows = paired.differences(files, claim, STATISTICS)
-    [one] = judge(written, {claim: rows}, [("d", "f/s/r0"), ("d", "f/s/r4")])
-    return one
+    [judgement] = judge(written, {claim: rows}, [("d", "f/s/r0"), ("d", "f/s/r4")])
+    return judgement
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,10 @@ def test_images_decide_where_the_two_intervals_overlap(found, expected, tmp_path
     """Ten images of 200 more or fewer: intervals of the two are +- 7 points, of the gain +- 3."""
     before, after = (100.0 * (np.arange(200) < n) for n in (100, found))
     key = ("lost", "corloc")
-    one = judged("discovery-registers", tmp_path, {key: before}, {key: after})
-    assert (one.who, one.verdict) == ("f/s/r4", expected)
-    assert one.value == pytest.approx((found - 100) / 2)
+    judgement = judged("discovery-registers", tmp_path, {key: before}, {key: after})
+    assert (judgement.who, judgement.verdict) == ("f/s/r4", expected)
+    assert judgement.value == pytest.approx((found - 100) / 2)
     # Errors: less is better, however much images differ among themselves.
     rmse, key = RNG.random(200), ("linear", "rmse")
-    one = judged("dense-depth", tmp_path, {key: rmse}, {key: rmse - (found - 100) / 1000})
-    assert one.verdict == expected
+    judgement = judged("dense-depth", tmp_path, {key: rmse}, {key: rmse - (found - 100) / 1000})
+    assert judgement.verdict == expected

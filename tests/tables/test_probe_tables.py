@@ -37,9 +37,9 @@ def probed(world, folder, normal, outlier, absent=()):
 
 def lines(rows):
     """Cells of Tables 1-3 by measure."""
-    found = tables(rows, lambda key, dataset: f"{key[3]} {key[4]} of a paper")
-    cells = [line for _, lines in found for line in lines]
-    return {(c[1], i): c for i, c in enumerate(cells)}, " ".join(title for title, _ in found)
+    titled = tables(rows, lambda key, dataset: f"{key[3]} {key[4]} of a paper")
+    cells = [line for _, lines in titled for line in lines]
+    return {(c[1], i): c for i, c in enumerate(cells)}, " ".join(title for title, _ in titled)
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +72,9 @@ def test_places_that_can_be_guessed_give_no_verdict(world, tmp_path):
     world = World()
     world.place[:, 1] = world.rng.choice([0, 3, 12, 15], 400)
     cells, _ = lines(probed(world, tmp_path, world.local(), world.local()))
-    said = [cell[-1] for cell in cells.values()]
-    assert said[:2] == ["confounded: outlier tokens crowd in few places"] * 2
-    assert "confounded" not in "".join(said[2:])
+    verdicts = [cell[-1] for cell in cells.values()]
+    assert verdicts[:2] == ["confounded: outlier tokens crowd in few places"] * 2
+    assert "confounded" not in "".join(verdicts[2:])
 
 
 @pytest.mark.parametrize(

@@ -33,23 +33,23 @@ def main(claim5, published, dataset, outputs):
     rows = tidy.read(claim5).query("dataset == @dataset")
     theirs = published_gains(pd.read_csv(published))
     for (metric, title), files in zip(QUESTIONS.items(), outputs, strict=True):
-        mine = rows[rows["metric"] == metric]
-        if not len(mine):
+        gains = rows[rows["metric"] == metric]
+        if not len(gains):
             style.blank(files, f"{title}:\nno such pair in this study")
             continue
-        lines = len(mine) + 1.2 * mine[BACKBONE_COLUMNS].drop_duplicates().shape[0]
+        lines = len(gains) + 1.2 * gains[BACKBONE_COLUMNS].drop_duplicates().shape[0]
         figure, (axis,) = style.panels(1, width=4.6, height=0.5 + 0.14 * max(4, lines))
-        draw(axis, mine, theirs[theirs["metric"] == metric])
+        draw(axis, gains, theirs[theirs["metric"] == metric])
         axis.set_xlabel("difference of top-1 (percentage points)")
-        note = NOTE.format(images=int(mine["n"].max()), dataset=dataset)
+        note = NOTE.format(images=int(gains["n"].max()), dataset=dataset)
         style.note(figure, f"{title}; {note}")
         style.save(figure, files)
 
 
-def draw(axis, mine, theirs):
+def draw(axis, gains, published):
     """Lines from top to bottom, a heading for each backbone."""
     y, ticks, labels, headings = 0.0, [], [], set()
-    for who, rows in mine.groupby(BACKBONE_COLUMNS, sort=False):
+    for who, rows in gains.groupby(BACKBONE_COLUMNS, sort=False):
         backbone = dict(zip(BACKBONE_COLUMNS, who, strict=True))
         headings.add(len(labels))
         ticks.append(y)
@@ -59,7 +59,7 @@ def draw(axis, mine, theirs):
             colour = COLOURS.get(sign_of_interval(row.low, row.high), "0.45")
             axis.plot([row.low, row.high], [y, y], color=colour, lw=1.6, solid_capstyle="butt")
             axis.plot(row.value, y, "o", color=colour, ms=3.5)
-            same = rows_of(theirs, **backbone, group=row.group)
+            same = rows_of(published, **backbone, group=row.group)
             axis.plot(same["value"], [y] * len(same), "x", color=style.BLACK, ms=4.5, mew=0.9)
             ticks.append(y)
             labels.append(row.group)

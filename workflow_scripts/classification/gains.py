@@ -20,15 +20,15 @@ def main(files, backbones, dataset, statistics, output):
     Raises:
         StudyError: two views of a backbone were not tested on the same images.
     """
-    found = {}
+    by_backbone = {}
     for file, key in zip(files, backbones, strict=True):
-        ranks, before = Ranks.read(file), found.get(tuple(key))
+        ranks, before = Ranks.read(file), by_backbone.get(tuple(key))
         if before is not None:
             if (before.ids != ranks.ids).any():
                 raise StudyError(f"{file}: its images are not those of the other views")
             ranks = Ranks(ranks.ids, {**before.groups, **ranks.groups})
-        found[tuple(key)] = ranks
-    tidy.write(gains(found, dataset, statistics), output)
+        by_backbone[tuple(key)] = ranks
+    tidy.write(gains(by_backbone, dataset, statistics), output)
 
 
 if "snakemake" in globals():

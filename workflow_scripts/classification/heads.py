@@ -50,16 +50,16 @@ def main(test, trained, splits, released, own, who, view, settings, statistics, 
         torch.set_float32_matmul_precision("high")  # TF32: features have 11 bits of their own
     stores = [read_receipt(path)["store"] for path in test]
     tested = read(stores, PARTS, settings["memory_gb"])
-    found: dict[str, np.ndarray] = {}
+    by_head: dict[str, np.ndarray] = {}
     rows = tidy.TidyRows(who, len(tested), statistics["seed"])
     if own:
-        found["own_head"] = own_ranks(stores, tested.labels.numpy())
+        by_head["own_head"] = own_ranks(stores, tested.labels.numpy())
     for group, card in released:
         weights, inputs = open_head(read_receipt(card), tested)
-        found[group] = ranks(tested, inputs, weights[None], device).numpy()
+        by_head[group] = ranks(tested, inputs, weights[None], device).numpy()
     if trained:
-        learn(found, rows, tested, trained, splits, settings, view, device, partial)
-    named = {group_name(head, view): values for head, values in found.items()}
+        learn(by_head, rows, tested, trained, splits, settings, view, device, partial)
+    named = {group_name(head, view): values for head, values in by_head.items()}
     bootstrap = Bootstrap.of(len(tested), statistics)
     for group, values in named.items():
         for metric, top in TOP.items():
@@ -78,7 +78,7 @@ def main(test, trained, splits, released, own, who, view, settings, statistics, 
     Ranks(tested.ids, named).write(ranks_file)
 
 
-def learn(found, rows, tested, trained, splits, settings, view, device, partial):
+def learn(by_head, rows, tested, trained, splits, settings, view, device, partial):
     """Train heads on the training set's features; adds to ``found`` and ``rows``."""
     features = read([read_receipt(path)["store"] for path in trained], PARTS[:3],
                     settings["memory_gb"], place(device, trained))  # fmt: skip
@@ -95,7 +95,7 @@ def learn(found, rows, tested, trained, splits, settings, view, device, partial)
     stop = StopRequest()
     heads = train(features, classes, recipe, device, partial, stop, Progress("epochs"))
     for name, head in heads.items():
-        found[name] = ranks(tested, name, head.weights, device).numpy()
+        by_head[name] = ranks(tested, name, head.weights, device).numpy()
         group = group_name(name, view)
         rate = head.rates[head.rate]
         best = head.validation[:, head.rate].mean()
@@ -107,7 +107,7 @@ def learn(found, rows, tested, trained, splits, settings, view, device, partial)
     k, temperature = settings["neighbours"], settings["temperature"]
     for name in features.sets(("cls", "patch_mean")):
         votes = knn_ranks(features, tested, name, classes, k, temperature, device)
-        found[f"knn_{name}"] = votes.numpy()
+        by_head[f"knn_{name}"] = votes.numpy()
 
 
 def place(device, receipts):

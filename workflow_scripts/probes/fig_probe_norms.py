@@ -71,8 +71,8 @@ def _panel(axis, table, claim4, metric):
         if len(guess):
             ends = [first + 0.5, first + 10.5]
             axis.plot(ends, [guess.iloc[0]] * 2, color="0.5", lw=0.8, ls=":")
-        mine = claim4[(claim4["metric"] == metric) & (claim4["group"] == group)]
-        for row in mine.itertuples():
+        own = claim4[(claim4["metric"] == metric) & (claim4["group"] == group)]
+        for row in own.itertuples():
             if not tidy.is_refused(row.unit):
                 continue
             why = tidy.why_not_measured(row.unit).replace(" ", "\n")

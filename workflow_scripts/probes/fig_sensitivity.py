@@ -35,7 +35,7 @@ def main(rows, published, dataset, outputs):
         1, count, figsize=(max(4.4, 2.3 * count + 1.6), 0.24 * len(names) + 1.5), squeeze=False,
         sharey=True,
     )  # fmt: skip
-    for axis, (who, mine) in zip(axes[0], groups, strict=False):
+    for axis, (who, recipes) in zip(axes[0], groups, strict=False):
         key = tuple(who.values())
         axis.axvline(0, color="0.7", lw=0.6)
         same = theirs[[k == key[:3] for k in theirs.index]]
@@ -43,7 +43,7 @@ def main(rows, published, dataset, outputs):
             axis.axvline(value, color="0.6", lw=0.7, ls=":")
         for value in same.to_numpy():
             axis.axvline(value, color=style.BLUE, lw=1)
-        for row in mine.itertuples():
+        for row in recipes.itertuples():
             y = names.index(row.group)
             if row.value != row.value:
                 text = f"{tidy.why_not_measured(row.unit) or row.unit} ({row.n})"

@@ -100,11 +100,11 @@ def report(rows, task, answer, bank, settings, statistics):
 
 def _compare(rows, metric, unit, scores, bootstrap):
     """Each group's mean of (image, seed) sums over (image,) counts, and outlier minus normal."""
-    found = {g: bootstrap.over_seeds(*sums) for g, sums in scores.items()}
-    for group, (value, low, high, _) in found.items():
+    means = {g: bootstrap.over_seeds(*sums) for g, sums in scores.items()}
+    for group, (value, low, high, _) in means.items():
         rows.add("claim4", group, metric, value, low, high, unit, bootstrap.images)
-    if {"normal", "outlier"} <= set(found):
-        (normal, *_, before), (outlier, *_, after) = found["normal"], found["outlier"]
+    if {"normal", "outlier"} <= set(means):
+        (normal, *_, before), (outlier, *_, after) = means["normal"], means["outlier"]
         ends = bootstrap.interval(after - before)
         rows.add(
             "claim4", "outlier-normal", metric, outlier - normal, *ends, of_difference(unit),
@@ -124,10 +124,10 @@ def _explained(answer):
 
 def baselines(task, answer, bank):
     """Chance and simplest guesses on the same test rows: group, metric, value by row, unit."""
-    choice, test, kept = answer.tokens.choice, answer.test, ~answer.test
+    choice, test, not_test = answer.tokens.choice, answer.test, ~answer.test
     if task == "class":
         label = answer.tokens.class_number
-        commonest = np.bincount(label[kept]).argmax()
+        commonest = np.bincount(label[not_test]).argmax()
         yield "chance", "class_top1", 100 / len(answer.tokens.classes), "percent"
         yield "commonest class", "class_top1", 100.0 * (label[test] == commonest), "percent"
         return
@@ -142,10 +142,10 @@ def baselines(task, answer, bank):
             apart = np.linalg.norm(grid[:, None] - grid[None], axis=-1)
             anywhere = apart.mean(1)[place[test]]
             yield guess_name(group, "random place"), "position_distance", anywhere, "patches"
-            commonest = np.bincount(place[kept]).argmax()
+            commonest = np.bincount(place[not_test]).argmax()
             hit = 100.0 * (place[test] == commonest)
             yield guess_name(group, "commonest place"), "position_top1", hit, "percent"
-            counts = np.bincount(place[kept], minlength=patches)
+            counts = np.bincount(place[not_test], minlength=patches)
             from_middle = apart[(apart @ counts).argmin()][place[test]]
             yield guess_name(group, "best one place"), "position_distance", from_middle, "patches"
         else:

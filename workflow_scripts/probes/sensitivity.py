@@ -79,14 +79,14 @@ def variations(bank, settings, cutoffs):
 
 def _report(rows, name, answer, statistics):
     bootstrap, count = answer.bootstrap(statistics), answer.count()
-    again, point = {}, {}
+    resampled, point = {}, {}
     for group in answer.groups:
         sums = 100 * answer.per_image("top1", group)
-        point[group], low, high, again[group] = bootstrap.over_seeds(sums, count)
+        point[group], low, high, resampled[group] = bootstrap.over_seeds(sums, count)
         metric = f"class_top1_{group}"
         rows.add("sensitivity", name, metric, point[group], low, high, "percent", bootstrap.images)
     gap = point["outlier"] - point["normal"]
-    ends = bootstrap.interval(again["outlier"] - again["normal"])
+    ends = bootstrap.interval(resampled["outlier"] - resampled["normal"])
     rows.add("sensitivity", name, "class_top1_difference", gap, *ends, "points", bootstrap.images)
     trained = answer.rows["train"]
     rows.add("sensitivity", name, "class_tokens_train", trained, unit="tokens", n=bootstrap.images)

@@ -115,16 +115,16 @@ def _page(root, name):
 
 def _trusted(controls):
     """Whether the controls passed: yes, no, or not run."""
-    said = {row["verdict"] for row in controls}
+    verdicts = {row["verdict"] for row in controls}
     return {frozenset([SUPPORTED]): "yes", frozenset([NOT_RUN]): "not run"}.get(
-        frozenset(said), "no"
+        frozenset(verdicts), "no"
     )
 
 
 def _coverage(read):
-    there = {name: (len(r.planned) - len(r.missing), len(r.planned)) for name, r in read.items()}
-    total = [sum(column) for column in zip(*there.values(), strict=True)]
-    return {"tables": there, "there": total[0], "planned": total[1]}
+    counts = {name: (len(r.planned) - len(r.missing), len(r.planned)) for name, r in read.items()}
+    total = [sum(column) for column in zip(*counts.values(), strict=True)]
+    return {"tables": counts, "there": total[0], "planned": total[1]}
 
 
 def _rows(path):
@@ -139,7 +139,7 @@ def _explorer(files):
     """Data of the norm explorer; pictures that backbones share are kept once."""
     backbones = [json.loads(Path(path).read_text()) for path in files]
     pictures = {}
-    for image in (image for one in backbones for image in one["gallery"]):
+    for image in (image for backbone in backbones for image in backbone["gallery"]):
         image["src"] = pictures.setdefault(image["src"], len(pictures))
     return {"backbones": backbones, "pictures": list(pictures)}
 
@@ -150,12 +150,12 @@ def _accounting(root):
     if not path.exists():
         return {}
     jobs = pd.read_csv(path)
-    found = {"attempts": len(jobs), "ended": jobs["state"].value_counts().to_dict()}
+    summary = {"attempts": len(jobs), "ended": jobs["state"].value_counts().to_dict()}
     for key in ("claim", "rule"):
         sums = jobs.groupby(key, sort=True)[SUMS].sum()
         counts = jobs[key].value_counts()
-        found[key] = [(name, int(counts[name]), *row) for name, *row in sums.itertuples()]
-    return found | {"all": [float(jobs[name].sum()) for name in SUMS]}
+        summary[key] = [(name, int(counts[name]), *row) for name, *row in sums.itertuples()]
+    return summary | {"all": [float(jobs[name].sum()) for name in SUMS]}
 
 
 def _provenance(root):
@@ -165,17 +165,17 @@ def _provenance(root):
 
 
 def _skipped(samples):
-    found = []
+    rows = []
     for path in samples:
         receipt = read_receipt(path)
         name = Path(path).stem
-        found += [(name, bad["image_id"], bad["problem"]) for bad in receipt["skipped"]]
-    return found
+        rows += [(name, bad["image_id"], bad["problem"]) for bad in receipt["skipped"]]
+    return rows
 
 
 def _versions():
-    found = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {"python": platform.python_version(), **found}
+    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), **packages}
 
 
 if "snakemake" in globals():

@@ -87,9 +87,9 @@ def verdicts(table, published):
         cited = published.citations((*who, gain.group, gain.metric))
         base = names.base_of_gain(gain.metric)
         value = f"{gain.value:+.2f} | {gain.low:+.2f} to {gain.high:+.2f} | {cited}"
-        said = as_text(sign_of_interval(gain.low, gain.high), "verdict")
+        verdict = as_text(sign_of_interval(gain.low, gain.high), "verdict")
         lines.append(
-            f"| {'/'.join(who)} | {gain.dataset} | {gain.group} | {base} | {value} | {said} |"
+            f"| {'/'.join(who)} | {gain.dataset} | {gain.group} | {base} | {value} | {verdict} |"
         )
     return [*lines, ""]
 
@@ -97,8 +97,8 @@ def verdicts(table, published):
 def answers(table, published):
     """Tables 1 to 3 of the main paper: a line per backbone and measure."""
     header, lines = [f"| {' | '.join(HEADER)} |", "|" + "-|" * len(HEADER)], []
-    for title, found in tables(table, published.citations):
-        rows = (f"| {' | '.join(cells)} |" for cells in found)
+    for title, cells_by_line in tables(table, published.citations):
+        rows = (f"| {' | '.join(cells)} |" for cells in cells_by_line)
         lines += [f"## {title}", "", *header, *rows, ""]
     return lines
 

@@ -14,8 +14,8 @@ def main(files, who, claim, statistics, output):
         statistics: the section of that name of the config.
         output: path of the table.
     """
-    found = list(zip(who, files, strict=True))
-    tidy.write(paired.differences(found, claim, statistics), output)
+    measured = list(zip(who, files, strict=True))
+    tidy.write(paired.differences(measured, claim, statistics), output)
 
 
 if "snakemake" in globals():

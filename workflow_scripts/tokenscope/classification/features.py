@@ -32,9 +32,9 @@ class Features:
 
     def rows(self, name: str, index: Tensor | slice, device: str) -> Tensor:
         """float32 (..., D + 1) of one set on the device; the last feature is 1, for the bias."""
-        found = [self.parts[part][index].to(device).float() for part in parts_of(name)]
-        one = found[0].new_ones((*found[0].shape[:-1], 1))
-        return torch.cat([*found, one], -1)
+        parts = [self.parts[part][index].to(device).float() for part in parts_of(name)]
+        bias = parts[0].new_ones((*parts[0].shape[:-1], 1))
+        return torch.cat([*parts, bias], -1)
 
     def without(self, ids: set[str]) -> "Features":
         """The same but for some images."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tokenscope.classification.features import BLOCK, SLICE, Features
-from tokenscope.classification.linear import _rank
+from tokenscope.classification.linear import rank_of
 
 
 @torch.no_grad()
@@ -26,8 +26,8 @@ def knn_ranks(
     Cosine similarity, votes weighted by exp(similarity / temperature), as DINO and DINOv2 report it
     (dinov2/eval/knn.py). Classes without a vote rank last.
     """
-    k, found = min(k, len(train)), []
-    here = next(iter(train.parts.values())).device
+    k, ranked = min(k, len(train)), []
+    stored_on = next(iter(train.parts.values())).device
     labels = train.labels.to(device)
     for start in range(0, len(test), SLICE):
         part = slice(start, start + SLICE)
@@ -35,15 +35,15 @@ def knn_ranks(
         best = query.new_full((len(query), 0), 0)
         nearest = torch.zeros_like(best, dtype=torch.long)
         for a in range(0, len(train), BLOCK):
-            index = torch.arange(a, min(a + BLOCK, len(train)), device=here)
+            index = torch.arange(a, min(a + BLOCK, len(train)), device=stored_on)
             similar = query @ _unit(train.rows(name, index, device)).T
             similar, at = similar.topk(min(k, similar.shape[1]), 1)
             best, order = torch.cat([best, similar], 1).topk(k, 1) if a else (similar, None)
             nearest = at if order is None else torch.cat([nearest, at + a], 1).gather(1, order)
         votes = query.new_zeros(len(query), classes)
         votes.scatter_add_(1, labels[nearest], ((best - 1) / temperature).exp())
-        found.append(_rank(votes, test.labels[part].to(device)).cpu())
-    return torch.cat(found)[None]
+        ranked.append(rank_of(votes, test.labels[part].to(device)).cpu())
+    return torch.cat(ranked)[None]
 
 
 def _unit(rows: Tensor) -> Tensor:

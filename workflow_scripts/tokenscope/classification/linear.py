@@ -81,9 +81,9 @@ def train(
     )  # fmt: skip
     saved = Checkpoint(partial, name)
     saved.train(training, recipe.epochs, stop, progress)
-    found = {name: training.result(name) for name in training.sets}
+    heads = {name: training.result(name) for name in training.sets}
     saved.remove()
-    return found
+    return heads
 
 
 class _Training:
@@ -95,9 +95,9 @@ class _Training:
         self.sets = features.sets(recipe.features)
         order = torch.randperm(len(features), generator=_generator(recipe.seed))
         held = max(1, round(recipe.validation * len(features)))
-        self.held, self.kept = order[:held], order[held:]
-        self.batch = min(recipe.batch, len(self.kept))
-        self.steps = len(self.kept) // max(1, self.batch)
+        self.held_out, self.trained_on = order[:held], order[held:]
+        self.batch = min(recipe.batch, len(self.trained_on))
+        self.steps = len(self.trained_on) // max(1, self.batch)
         if self.steps < 1:
             raise StudyError(f"{len(features)} training images are too few to train a head")
         scale = self.batch / 256
@@ -132,11 +132,11 @@ class _Training:
     def order(self, seed: int, epoch: int) -> Tensor:
         """The rows a seed sees in an epoch, in its order."""
         generator = _generator(self.recipe.seed, 1 + seed, 1 + epoch)
-        return self.kept[torch.randperm(len(self.kept), generator=generator)]
+        return self.trained_on[torch.randperm(len(self.trained_on), generator=generator)]
 
     def _step(self, batch: Tensor, factor: float) -> None:
-        here = next(iter(self.features.parts.values())).device
-        index, target = batch.to(here), self.targets[batch.to(self.device)]
+        stored_on = next(iter(self.features.parts.values())).device
+        index, target = batch.to(stored_on), self.targets[batch.to(self.device)]
         for name, weights in self.weights.items():
             x = self.features.rows(name, index, self.device)
             gradient = self.gradients[name]
@@ -147,8 +147,8 @@ class _Training:
     def result(self, name: str) -> Trained:
         shape = (self.recipe.seeds, -1, self.rates, self.task.outputs)
         weights = self.weights[name].view(shape).transpose(1, 2)
-        found = ranks(self.features, name, weights.flatten(0, 1), self.device, self.held)
-        hit = (found == 1).float().mean(1).view(self.recipe.seeds, self.rates)
+        by_rate = ranks(self.features, name, weights.flatten(0, 1), self.device, self.held_out)
+        hit = (by_rate == 1).float().mean(1).view(self.recipe.seeds, self.rates)
         if not torch.isfinite(weights).flatten(2).all(2).any():
             raise StudyError(f"heads on {name} diverge at every learning rate: set smaller ones")
         best = Trained(weights, 100 * hit, self.recipe.learning_rates)
@@ -164,9 +164,9 @@ class _Training:
 
     def load(self, state: dict) -> None:
         self.epoch = state["epoch"]
-        for mine, saved in ((self.weights, state["weights"]), (self.momenta, state["momenta"])):
+        for own, saved in ((self.weights, state["weights"]), (self.momenta, state["momenta"])):
             for name, value in saved.items():
-                mine[name].copy_(value)
+                own[name].copy_(value)
 
 
 def _generator(*numbers: int) -> torch.Generator:
@@ -184,15 +184,15 @@ def ranks(
         index: which images; all by default.
     """
     index = torch.arange(len(features)) if index is None else index
-    here, found = next(iter(features.parts.values())).device, []
+    stored_on, ranked = next(iter(features.parts.values())).device, []
     for part in index.split(SLICE):
-        x = features.rows(name, part.to(here), device)
+        x = features.rows(name, part.to(stored_on), device)
         z = x @ weights.to(device)
-        found.append(_rank(z, features.labels[part].to(device)).cpu())
-    return torch.cat(found, 1)
+        ranked.append(rank_of(z, features.labels[part].to(device)).cpu())
+    return torch.cat(ranked, 1)
 
 
-def _rank(scores: Tensor, labels: Tensor) -> Tensor:
+def rank_of(scores: Tensor, labels: Tensor) -> Tensor:
     """Rank of the right class by (..., image, class) scores; last where they are no numbers."""
     right = labels.expand(scores.shape[:-1])[..., None]
     rank = (scores >= scores.gather(-1, right)).sum(-1)

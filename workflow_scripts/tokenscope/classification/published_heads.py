@@ -47,16 +47,16 @@ def locate(head: dict, folder: str | None, cache: str, download: bool) -> tuple[
             origin = "network"
     if not file.is_file():
         raise StudyError(f"{head['key']}: the head {file} does not exist (column 'source')")
-    found, note = sha256_file(file), file.with_suffix(".json")
+    checksum, note = sha256_file(file), file.with_suffix(".json")
     first = json.loads(note.read_text())["sha256"] if note.is_file() else ""
     for wanted, whose in ((head["sha256"], "the table of heads"), (first, str(note))):
-        if wanted and found != wanted:
+        if wanted and checksum != wanted:
             raise StudyError(
-                f"{head['key']}: {file} has the checksum {found[:16]}..., {whose} says "
+                f"{head['key']}: {file} has the checksum {checksum[:16]}..., {whose} says "
                 f"{wanted[:16]}...: delete the file to obtain it again"
             )
     if origin == "network":
-        write_text(note, json.dumps({"source": source, "sha256": found}, indent=1))
+        write_text(note, json.dumps({"source": source, "sha256": checksum}, indent=1))
     return file, origin
 
 

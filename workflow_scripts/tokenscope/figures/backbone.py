@@ -43,42 +43,42 @@ class BackboneFigures:
         return int(self.curves["block"].max())
 
 
-def overview(sitters: list[BackboneFigures], rules: dict):
+def overview(backbones: list[BackboneFigures], rules: dict):
     """A line a backbone: a photograph and its two maps, norms by block, outliers by place."""
-    figure = style.plt.figure(figsize=(7.4, 2.05 * len(sitters)))
-    parts = figure.subfigures(len(sitters), 1, squeeze=False)[:, 0]
+    figure = style.plt.figure(figsize=(7.4, 2.05 * len(backbones)))
+    parts = figure.subfigures(len(backbones), 1, squeeze=False)[:, 0]
     # The same photograph in every line: the one in which the first backbone has most outliers.
-    over = relative_norm(sitters[0].maps) > rules["times_median"]
+    over = relative_norm(backbones[0].maps) > rules["times_median"]
     image = int(over.mean((1, 2)).argmax())
-    for part, one in zip(parts, sitters, strict=True):
+    for part, backbone in zip(parts, backbones, strict=True):
         line = part.subplots(1, 5, width_ratios=[1, 1, 1, 1.55, 1.2])
-        _maps(line[:3], one, image, rules)
-        onset = one.verdict["evidence"]["onset"]
-        norms_by_block(line[3], one.curves, onset, rules["times_median"])
+        _maps(line[:3], backbone, image, rules)
+        onset = backbone.verdict["evidence"]["onset"]
+        norms_by_block(line[3], backbone.curves, onset, rules["times_median"])
         line[3].set(xlabel="block", ylabel="norm", title="norms of all patches")
         line[3].margins(y=0.06)
-        outlier_places(part, line[4], one, rules)
-        part.suptitle(f"{one.name}\n{one.verdict['sentence']}", fontsize=8, weight="bold")
+        outlier_places(part, line[4], backbone, rules)
+        part.suptitle(f"{backbone.name}\n{backbone.verdict['sentence']}", fontsize=8, weight="bold")
     return figure
 
 
-def _maps(line, one: BackboneFigures, image: int, rules: dict) -> None:
+def _maps(line, backbone: BackboneFigures, image: int, rules: dict) -> None:
     """Photograph, attention and norms of one gallery image."""
-    style.picture(line[0], one.maps["pixels"].values[image].astype(np.uint8))
+    style.picture(line[0], backbone.maps["pixels"].values[image].astype(np.uint8))
     line[0].set_title("image")
-    _attention(line[1], one, image)
+    _attention(line[1], backbone, image)
     line[1].set_title("CLS attention")
     scale = style.norm_scale(rules["times_median"])
-    style.picture(line[2], relative_norm(one.maps)[image], norm=scale, cmap=style.cmap())
+    style.picture(line[2], relative_norm(backbone.maps)[image], norm=scale, cmap=style.cmap())
     line[2].set_title("feature norm")
 
 
-def _attention(axis, one: BackboneFigures, image: int) -> None:
-    if not has_cls(one.maps):
+def _attention(axis, backbone: BackboneFigures, image: int) -> None:
+    if not has_cls(backbone.maps):
         axis.axis("off")
         axis.text(0.5, 0.5, "no CLS token", ha="center", va="center", fontsize=7)
         return
-    values = relative_attention(one.maps)
+    values = relative_attention(backbone.maps)
     style.picture(axis, values[image], norm=style.attention_scale(values), cmap=style.cmap("magma"))
 
 
@@ -102,25 +102,25 @@ def norms_by_block(axis, curves: pd.DataFrame, onset: float, times: float):
     return shown
 
 
-def outlier_places(figure, axis, one: BackboneFigures, rules: dict) -> None:
+def outlier_places(figure, axis, backbone: BackboneFigures, rules: dict) -> None:
     """How often each place of the patch grid holds an outlier, in percent of the images."""
-    grid = one.places.pivot(index="row", columns="column", values="times_median").values
+    grid = backbone.places.pivot(index="row", columns="column", values="times_median").values
     shown = style.picture(axis, grid, cmap="magma", vmin=0, vmax=max(1.0, float(grid.max())))
     axis.set_title("outlier here")
     bar = figure.colorbar(shown, ax=axis, aspect=15, shrink=0.8, label="% of images")
     bar.outline.set_visible(False)
 
 
-def share_by_block(one: list[BackboneFigures], rules: dict):
+def share_by_block(backbones: list[BackboneFigures], rules: dict):
     """Share of tokens over the cutoff after each block, a line a backbone, with intervals."""
     figure, axis = style.plt.subplots(figsize=(3.6, 2.2))
     metric = f"share_norm_over_{rules['times_median']:g}x_median"
-    for number, sitter in enumerate(one):
-        rows = sitter.rows
+    for number, backbone in enumerate(backbones):
+        rows = backbone.rows
         line = rows[(rows["metric"] == metric) & rows["group"].str.fullmatch(r"block\d+")]
         blocks = np.arange(1, len(line) + 1)
         colour = style.PALETTE[number]
-        axis.plot(blocks, line["value"], color=colour, marker=".", ms=4, label=sitter.name)
+        axis.plot(blocks, line["value"], color=colour, marker=".", ms=4, label=backbone.name)
         axis.fill_between(blocks, line["low"], line["high"], color=colour, alpha=0.2, lw=0)
     axis.axhline(rules["min_share"], color="0.5", lw=0.6, ls=":")
     axis.set_yscale("symlog", linthresh=rules["min_share"])
@@ -129,51 +129,51 @@ def share_by_block(one: list[BackboneFigures], rules: dict):
     )
     axis.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
     axis.xaxis.get_major_locator().set_params(integer=True)
-    if len(one) > 1:
+    if len(backbones) > 1:
         axis.legend()
     return figure
 
 
-def last_block(one: list[BackboneFigures], rules: dict):
+def last_block(backbones: list[BackboneFigures], rules: dict):
     """Density of the norms after the last block with its interval, and the cutoffs."""
     figure, axis = style.plt.subplots(figsize=(3.6, 2.2))
-    for number, sitter in enumerate(one):
-        rows, colour = sitter.curves, style.PALETTE[number]
-        rows = rows[rows["block"] == sitter.depth]
+    for number, backbone in enumerate(backbones):
+        rows, colour = backbone.curves, style.PALETTE[number]
+        rows = rows[rows["block"] == backbone.depth]
         x = rows["norm"] / rows["median"].iloc[0]
         axis.fill_between(x, rows["low"], rows["high"], color=colour, alpha=0.25, lw=0, step="mid")
-        axis.step(x, rows["density"], color=colour, where="mid", label=sitter.name)
+        axis.step(x, rows["density"], color=colour, where="mid", label=backbone.name)
     axis.axvline(rules["times_median"], color=style.OUTLIER, lw=0.8)
     axis.set(
         xscale="log", yscale="log", ylim=(1e-3, 60), xlabel="norm / median, last block",
         ylabel="density over log10 norm",
     )  # fmt: skip
     style.plain_log(axis.xaxis)
-    if len(one) > 1:
+    if len(backbones) > 1:
         axis.legend()
     return figure
 
 
-def gallery(one: BackboneFigures, rules: dict):
+def gallery(backbone: BackboneFigures, rules: dict):
     """Every gallery image with its attention and feature map, on common scales."""
-    images = one.maps.sizes["image"]
+    images = backbone.maps.sizes["image"]
     columns = min(ACROSS, images)
     lines = -(-images // columns)
-    kinds = ["attention", "feature"] if has_cls(one.maps) else ["feature"]
+    kinds = ["attention", "feature"] if has_cls(backbone.maps) else ["feature"]
     figure, axes = style.plt.subplots(
         lines * (len(kinds) + 1), columns, squeeze=False,
         figsize=(max(5.0, 1.2 * columns + 0.4), 1.2 * lines * (len(kinds) + 1) + 0.5),
     )  # fmt: skip
     for axis in axes.flat:
         axis.axis("off")
-    norms, shown = relative_norm(one.maps), {}
+    norms, shown = relative_norm(backbone.maps), {}
     for image in range(images):
         column, top = image % columns, image // columns * (len(kinds) + 1)
-        style.picture(axes[top, column], one.maps["pixels"].values[image].astype(np.uint8))
+        style.picture(axes[top, column], backbone.maps["pixels"].values[image].astype(np.uint8))
         for below, kind in enumerate(kinds, start=1):
             axis = axes[top + below, column]
             axis.axis("on")
-            values = relative_attention(one.maps) if kind == "attention" else norms
+            values = relative_attention(backbone.maps) if kind == "attention" else norms
             scale = (
                 style.attention_scale(values) if kind == "attention"
                 else style.norm_scale(rules["times_median"])

@@ -47,11 +47,11 @@ def fit_logistic(
                 done += 1
                 progress(done, total)
             for window in data.windows():
-                one = Window(
+                of_group = Window(
                     window.tokens[group : group + 1], window.target[group : group + 1], window.start
                 )
                 stack = weights[group, seed].transpose(0, 1)[None]
-                for part in evaluate(one, data.validation[seed], stack, task):
+                for part in evaluate(of_group, data.validation[seed], stack, task):
                     score[group, seed] += part[task.criterion].sum(1)[0].cpu()
             score[group, seed] /= data.validation[seed].sum()
     return Fit(weights, score, torch.zeros_like(score), score.mean(1).argmax(1))
@@ -64,16 +64,16 @@ def _minimise(data: Data, group: int, train: Tensor, classes: int, penalty: floa
         [w], max_iter=ITERATIONS, history_size=10, line_search_fn="strong_wolfe",
         tolerance_grad=1e-6, tolerance_change=1e-10,
     )  # fmt: skip
-    kept = []  # held once where all rows are one window
+    held = []  # held once where all rows are one window
     if len(data.spans) == 1:
-        kept = [_rows(next(iter(data.windows())), group, train)]
+        held = [_rows(next(iter(data.windows())), group, train)]
 
     def loss() -> Tensor:
         search.zero_grad()
         value = w[:-1].square().sum() / (2 * penalty * count)
         value.backward()
         total = value.detach()
-        for x, y in kept or (_rows(window, group, train) for window in data.windows()):
+        for x, y in held or (_rows(window, group, train) for window in data.windows()):
             part = F.cross_entropy(x @ w, y, reduction="sum") / count
             part.backward()
             total = total + part.detach()

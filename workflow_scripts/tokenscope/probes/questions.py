@@ -206,14 +206,14 @@ def confounding(
     rng = np.random.default_rng([bootstrap.seed, len(place)])
     uniform = rng.multinomial(len(place), np.full(patches, 1 / patches), size=200)
     reached = _entropy(uniform).mean()
-    mine = _entropy(np.bincount(place, minlength=patches))
-    again = np.array([
+    entropy = _entropy(np.bincount(place, minlength=patches))
+    resampled = np.array([
         _entropy(np.bincount(place, weights=weights[image], minlength=patches))
         for weights in bootstrap.counts[:200]
     ])  # fmt: skip
     # A resample repeats tokens, which costs entropy: moved back onto the value of all tokens.
-    low, high = bootstrap.interval(again - again.mean() + mine)
-    return float(mine / reached), float(low / reached), float(high / reached)
+    low, high = bootstrap.interval(resampled - resampled.mean() + entropy)
+    return float(entropy / reached), float(low / reached), float(high / reached)
 
 
 def _entropy(counts: np.ndarray) -> np.ndarray:

@@ -93,11 +93,11 @@ def choose(
         cutoff: norm that divides drawn tokens into normal and outlier; by default the bank's own.
         normal: kind of slot that normal tokens are taken from, ``normal`` or ``lowest``.
     """
-    there = bank.patch_index >= 0
+    stored = bank.patch_index >= 0
     kind = bank.slot_kind
-    masks = {"normal": there & (kind == normal), "outlier": there & (kind == "outlier")}
+    masks = {"normal": stored & (kind == normal), "outlier": stored & (kind == "outlier")}
     if cutoff is not None:
-        drawn = there & (kind != "lowest")
+        drawn = stored & (kind != "lowest")
         above = np.nan_to_num(bank.norm) > cutoff
         masks = {"normal": drawn & ~above, "outlier": drawn & above}
     wanted = {g: masks[g] for g in groups if g in masks}
@@ -127,8 +127,8 @@ def split(images: int, shares: list[float], seeds: int, seed: int) -> tuple[np.n
     held = round(shares[1] * images)
     validation = np.zeros((seeds, images), bool)
     for s in range(seeds):
-        mine = np.random.default_rng([seed, images, s]).permutation(rest)
-        validation[s, mine[:held]] = True
+        shuffled = np.random.default_rng([seed, images, s]).permutation(rest)
+        validation[s, shuffled[:held]] = True
     return ~validation & ~test, validation, test
 
 
@@ -197,9 +197,9 @@ class Tokens:
             tokens = self._raw[..., :-1]
             bad = ~torch.isfinite(tokens).flatten(1).all(1)
             self.broken += [g for g, b in zip(self.groups, bad, strict=True) if b]
-            mine = tokens[:, ~self.test[span]]
-            total += mine.sum(1, keepdim=True, dtype=torch.float64)
-            squares += mine.double().square().sum(1, keepdim=True)
+            not_test = tokens[:, ~self.test[span]]
+            total += not_test.sum(1, keepdim=True, dtype=torch.float64)
+            squares += not_test.double().square().sum(1, keepdim=True)
         if len(self.spans) > 1:
             self._raw = None
         count = max(1, int((~self.test).sum()))
@@ -215,10 +215,10 @@ class Tokens:
     def digest(self) -> str:
         """Hash of the rows: sums of their tokens by feature, images, slots and split."""
         arrays = [*self._sums, self.train, self.validation, self.test, self.choice.image]
-        found = hashlib.sha256(f"{self.groups} {self.target}".encode())
+        hashed = hashlib.sha256(f"{self.groups} {self.target}".encode())
         for array in [*arrays, *self.choice.slots.values()]:
-            found.update(np.ascontiguousarray(array).tobytes())
-        return found.hexdigest()
+            hashed.update(np.ascontiguousarray(array).tobytes())
+        return hashed.hexdigest()
 
     def _tokens(self, span: slice) -> Tensor:
         """float32 (group, row, D + 1) of some rows, read in pieces."""

@@ -172,8 +172,8 @@ class _Training:
         for seed, mask in enumerate(self.data.train[:, window.rows]):
             key = _mix(self.recipe.seed, seed, self.epoch, number)
             generator = torch.Generator().manual_seed(key)
-            mine = mask.nonzero().flatten()
-            rows.append(mine[torch.randperm(len(mine), generator=generator)[:count]])
+            own = mask.nonzero().flatten()
+            rows.append(own[torch.randperm(len(own), generator=generator)[:count]])
         return torch.stack(rows)
 
     def _step(self, window: Window, rows: Tensor, done: int) -> None:
@@ -229,8 +229,8 @@ class _Training:
         self.optimizer.load_state_dict(state.pop("optimizer"))
         torch.mul(self.scaled, self.unit, out=self.weights)
         for name, value in state.items():
-            here = isinstance(value, Tensor) and name == "best_weights"
-            setattr(self, name, value.to(self.data.device) if here else value)
+            on_device = isinstance(value, Tensor) and name == "best_weights"
+            setattr(self, name, value.to(self.data.device) if on_device else value)
 
     def result(self) -> Fit:
         if not torch.isfinite(self.best).any(2).all():
@@ -272,12 +272,12 @@ def evaluate(window: Window, mask: Tensor, weights: Tensor, task) -> Iterator[di
 def held_out(data: Data, task, weights: Tensor) -> dict[str, Tensor]:
     """Scores (group, seed, row) of the test rows for chosen weights (group, seed, D, C)."""
     stacked = weights.transpose(1, 2)
-    found: dict[str, list[Tensor]] = {}
+    scores: dict[str, list[Tensor]] = {}
     for window in data.windows():
         for part in evaluate(window, data.test, stacked, task):
             for name, value in part.items():
-                found.setdefault(name, []).append(value.transpose(1, 2).cpu())
-    return {name: torch.cat(values, 2) for name, values in found.items()}
+                scores.setdefault(name, []).append(value.transpose(1, 2).cpu())
+    return {name: torch.cat(values, 2) for name, values in scores.items()}
 
 
 def _mix(*numbers: int) -> int:

@@ -33,6 +33,6 @@ def read(name: str, file: str, planned: PlannedTable) -> Read:
         rows = rows[rows["claim"] == claim_of(name)]
     rows = rows.drop_duplicates(tidy.KEY_COLUMNS).reset_index(drop=True)
     keys = rows["family"] + "/" + rows["size"] + "/" + rows["registers"]
-    there = set(zip(rows["dataset"], keys, strict=True))
-    missing = [pair for pair in planned.who if pair not in there]
+    measured = set(zip(rows["dataset"], keys, strict=True))
+    missing = [pair for pair in planned.who if pair not in measured]
     return Read(rows, planned.who, missing, complete)

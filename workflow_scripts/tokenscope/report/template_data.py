@@ -20,8 +20,8 @@ MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 
 def verdict_rows(criteria: list[dict], read: dict[str, Read], params: dict) -> list[dict]:
     """Criteria of a section with their verdicts, overall and by backbone."""
-    tables = {name: one.rows for name, one in read.items()}
-    found = []
+    tables = {name: table.rows for name, table in read.items()}
+    rows = []
     for criterion in criteria:
         judged = []
         if criterion["table"] in read:
@@ -29,23 +29,23 @@ def verdict_rows(criteria: list[dict], read: dict[str, Read], params: dict) -> l
             judged = verdicts.judge(criterion, tables, planned, params)
         total = verdicts.overall(criterion, judged)
         by = total.decided_by
-        found.append({
+        rows.append({
             **criterion, "verdict": total.verdict, "counts": total.counts,
             "planned": len(judged), "number": decided(by) if by else "", "by": by,
             "bound": bound(criterion), "judged": [{"one": j, "number": decided(j)} for j in judged],
         })  # fmt: skip
-    return found
+    return rows
 
 
-def decided(one: verdicts.Judged) -> str:
+def decided(judged: verdicts.Judged) -> str:
     """The number that decided, with its interval, or the answer, or why there is none."""
-    if one.value != one.value and one.why:
-        return one.why
-    if one.unit == "verdict":
-        return f"has the answer: {as_text(one.value, one.unit)}"
-    number = as_text(one.value, one.unit)
-    number += f" [{interval_text(one.low, one.high)}]" if one.low < one.high else ""
-    return f"{number}; {one.why}" if one.why else number
+    if judged.value != judged.value and judged.why:
+        return judged.why
+    if judged.unit == "verdict":
+        return f"has the answer: {as_text(judged.value, judged.unit)}"
+    number = as_text(judged.value, judged.unit)
+    number += f" [{interval_text(judged.low, judged.high)}]" if judged.low < judged.high else ""
+    return f"{number}; {judged.why}" if judged.why else number
 
 
 def bound(criterion: dict) -> str:

@@ -74,23 +74,23 @@ def judge(
         for name, rows in tables.items()
     }
     rows = tables[criterion["table"]]
-    there = set(zip(rows["dataset"], rows["who"], strict=True))
+    measured = set(zip(rows["dataset"], rows["who"], strict=True))
     about = [(d, who) for d, who in planned if concerns(criterion, who)]
-    mine = rows[[fnmatchcase(metric, criterion["metric"]) for metric in rows["metric"]]]
+    own_metric = rows[[fnmatchcase(metric, criterion["metric"]) for metric in rows["metric"]]]
     if "order" in criterion["holds"]:
-        return _by_size(criterion, mine, there, about, params or {})
+        return _by_size(criterion, own_metric, measured, about, params or {})
     judged = []
     for dataset, who in about:
-        if (dataset, who) not in there:
+        if (dataset, who) not in measured:
             judged.append(Judged(who, dataset, NOT_RUN, why="no measurement yet"))
             continue
-        own = mine[(mine["who"] == who) & (mine["dataset"] == dataset)]
+        own = own_metric[(own_metric["who"] == who) & (own_metric["dataset"] == dataset)]
         groups = own["group"].unique()
         for group in (g for g in groups if any(fnmatchcase(g, p) for p in criterion["groups"])):
-            number = _number(criterion, mine, rows, dataset, who, group)
+            number = _number(criterion, own_metric, rows, dataset, who, group)
             if number is not None:
-                one = _judge(criterion, who, dataset, group, number)
-                judged.append(_excepted(criterion, tables, one))
+                judgement = _judge(criterion, who, dataset, group, number)
+                judged.append(_excepted(criterion, tables, judgement))
     return judged
 
 
@@ -116,19 +116,19 @@ def overall(criterion: dict, judged: list[Judged]) -> Overall:
     return Overall(last, counts, min(run, key=lambda j: j.margin))  # all say so: the least clear
 
 
-def _number(criterion, mine, rows, dataset, who, group):
+def _number(criterion, own_metric, rows, dataset, who, group):
     """Value, low, high, unit, and why there is none; None where there is nothing to compare with.
 
     A difference of two rows takes the extremes of both intervals, since the tables do not hold
     what the two have in common: its interval is wider than the true one.
     """
-    row = _row(mine, dataset, who, group)
+    row = _row(own_metric, dataset, who, group)
     value, low, high = row["value"], row["low"], row["high"]
     unit, why = row["unit"], ""
     if criterion.get("exact") and low != low:
         low = high = value
     if minus := criterion.get("minus"):
-        other = _row(mine, dataset, who, minus["group"])
+        other = _row(own_metric, dataset, who, minus["group"])
         if other is None:
             return None
         value, low, high = value - other["value"], low - other["high"], high - other["low"]
@@ -145,8 +145,8 @@ def _number(criterion, mine, rows, dataset, who, group):
 
 
 def _row(rows, dataset, who, group):
-    found = rows[(rows["who"] == who) & (rows["dataset"] == dataset) & (rows["group"] == group)]
-    return found.iloc[0] if len(found) else None
+    matching = rows[(rows["who"] == who) & (rows["dataset"] == dataset) & (rows["group"] == group)]
+    return matching.iloc[0] if len(matching) else None
 
 
 def _judge(criterion, who, dataset, group, number) -> Judged:
@@ -178,16 +178,16 @@ def _excepted(criterion, tables, judged: Judged) -> Judged:
         rows = tables.get(case["table"])
         if rows is None:
             continue
-        found = rows[
+        answers = rows[
             (rows["who"] == judged.who) & (rows["group"] == case["group"])
             & (rows["metric"] == case["metric"])
         ]["value"]  # fmt: skip
-        if (found.map(ANSWERS) == case["answer"]).any():
+        if (answers.map(ANSWERS) == case["answer"]).any():
             return replace(judged, verdict=UNDECIDED, why=case["why"], margin=0.0)
     return judged
 
 
-def _by_size(criterion, mine, there, about, params) -> list[Judged]:
+def _by_size(criterion, own_metric, measured, about, params) -> list[Judged]:
     """Within a family, from small to large: first all no, then all yes."""
     families: dict[tuple, list[str]] = {}
     for dataset, who in about:
@@ -196,15 +196,15 @@ def _by_size(criterion, mine, there, about, params) -> list[Judged]:
     for (dataset, family), members in families.items():
         if len(members) < 2:
             continue
-        run = [who for who in members if (dataset, who) in there]
+        run = [who for who in members if (dataset, who) in measured]
         if not run:
             judged.append(Judged(family, dataset, NOT_RUN, why="no measurement yet"))
             continue
         answers = []
         for who in sorted(run, key=lambda who: params.get(who, 0)):
-            row = _row(mine, dataset, who, criterion["groups"][0])
+            row = _row(own_metric, dataset, who, criterion["groups"][0])
             answers.append((who.split("/")[1], NAN if row is None else float(row["value"])))
-        said = ", ".join(f"{size} {ANSWERS.get(a, '?')}" for size, a in answers)
+        in_order = ", ".join(f"{size} {ANSWERS.get(a, '?')}" for size, a in answers)
         known = [answer for _, answer in answers if answer == answer]
         complete = len(known) == len(members)
         if known != sorted(known) or (complete and all(known)):
@@ -213,5 +213,5 @@ def _by_size(criterion, mine, there, about, params) -> list[Judged]:
             verdict = SUPPORTED
         else:
             verdict = UNDECIDED
-        judged.append(Judged(family, dataset, verdict, why=f"small to large: {said}"))
+        judged.append(Judged(family, dataset, verdict, why=f"small to large: {in_order}"))
     return judged

@@ -49,11 +49,13 @@ def helps(metric: str, low: float, high: float) -> float:
     )
 
 
-def differences(found: list[tuple[dict, str | Path]], claim: str, statistics: dict) -> pd.DataFrame:
+def differences(
+    measured: list[tuple[dict, str | Path]], claim: str, statistics: dict
+) -> pd.DataFrame:
     """Tidy rows ``<metric>_minus_r0`` of every backbone that has a twin without registers.
 
     Args:
-        found: who (family, size, registers, kind, dataset) and file of each measurement.
+        measured: who (family, size, registers, kind, dataset) and file of each measurement.
 
     ``registers_help`` answers by the group's main metric (:data:`MAIN`).
 
@@ -61,9 +63,9 @@ def differences(found: list[tuple[dict, str | Path]], claim: str, statistics: di
         StudyError: the two were not tested on the same images.
     """
     keys = ("dataset", "family", "size", "registers")
-    files = {tuple(who[key] for key in keys): path for who, path in found}
+    files = {tuple(who[key] for key in keys): path for who, path in measured}
     tables = [pd.DataFrame(columns=tidy.COLUMNS)]
-    for who, path in found:
+    for who, path in measured:
         base = files.get((*(who[key] for key in keys[:3]), register_names.base(who["registers"])))
         if (
             base is None
@@ -71,23 +73,23 @@ def differences(found: list[tuple[dict, str | Path]], claim: str, statistics: di
             or register_names.base(who["registers"]) == who["registers"]
         ):
             continue
-        (ids, mine), (others, theirs) = read(path), read(base)
+        (ids, own), (others, of_base) = read(path), read(base)
         if not np.array_equal(ids, others):
             raise StudyError(f"{path} and {base} do not hold the same images")
         bootstrap = Bootstrap.of(len(ids), statistics)
         rows = tidy.TidyRows(who, len(ids), statistics["seed"])
-        for group, name in mine:
-            if (group, name) not in theirs:
+        for group, name in own:
+            if (group, name) not in of_base:
                 continue
-            after = estimates(bootstrap, name, mine[group, name])
-            before = estimates(bootstrap, name, theirs[group, name])
-            for metric, (value, again) in after.items():
-                low, high = bootstrap.interval(again - before[metric][1])
+            after = estimates(bootstrap, name, own[group, name])
+            before = estimates(bootstrap, name, of_base[group, name])
+            for metric, (value, resampled) in after.items():
+                low, high = bootstrap.interval(resampled - before[metric][1])
                 difference = value - before[metric][0]
                 rows.add(claim, group, names.minus_r0(metric), difference, low, high, UNITS[metric])
                 if metric in MAIN:
-                    said = helps(metric, low, high)
-                    rows.add(claim, group, "registers_help", said, unit="verdict")
+                    verdict = helps(metric, low, high)
+                    rows.add(claim, group, "registers_help", verdict, unit="verdict")
         tables.append(rows.frame())
     tables = [table for table in tables if len(table)] or tables
     return pd.concat(tables, ignore_index=True)
@@ -96,14 +98,14 @@ def differences(found: list[tuple[dict, str | Path]], claim: str, statistics: di
 def estimates(bootstrap: Bootstrap, name: str, values: np.ndarray) -> dict[str, tuple]:
     """Point and resamples of a mean over images; of mIoU and pixel accuracy (%) from areas."""
     if name != AREAS:
-        point, _, _, again = bootstrap.ratio(values, np.ones(len(values)))
-        return {name: (point, again)}
+        point, _, _, draws = bootstrap.ratio(values, np.ones(len(values)))
+        return {name: (point, draws)}
     iou, resampled = class_iou(values.sum(0)), class_iou(bootstrap.sums(values))
     right, counted = values[:, 0].sum(1), values[:, 2].sum(1)
-    accuracy, _, _, again = bootstrap.ratio(100 * right, counted)
+    accuracy, _, _, draws = bootstrap.ratio(100 * right, counted)
     return {
         "miou": (100 * np.nanmean(iou), 100 * np.nanmean(resampled, 1)),
-        "pixel_accuracy": (accuracy, again),
+        "pixel_accuracy": (accuracy, draws),
     }
 
 
@@ -112,8 +114,8 @@ def published(table: pd.DataFrame) -> pd.DataFrame:
     keys = ["source", "family", "size", "dataset", "group", "metric"]
     ours = table[table["metric"].isin(MAIN)]
     means = ours.groupby([*keys, "registers"], sort=False)["value"].mean().unstack("registers")
-    found = []
+    gains = []
     for registers in means.columns.difference(["r0"]):
         gain = (means[registers] - means["r0"]).dropna().round(4).reset_index(name="value")
-        found.append(gain.assign(registers=registers, metric=gain["metric"].map(names.minus_r0)))
-    return pd.concat(found).reindex(columns=table.columns)
+        gains.append(gain.assign(registers=registers, metric=gain["metric"].map(names.minus_r0)))
+    return pd.concat(gains).reindex(columns=table.columns)

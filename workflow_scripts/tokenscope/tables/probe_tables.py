@@ -93,8 +93,8 @@ def _verdict(rows, gap, sign, place) -> str:
         if (group, "position_confounded") in rows.index:
             value = rows.loc[(group, "position_confounded")].value
             if value != 0:
-                said = "confounded" if value == 1 else "perhaps confounded"
-                return f"{said}: {group} tokens crowd in few places"
+                certainty = "confounded" if value == 1 else "perhaps confounded"
+                return f"{certainty}: {group} tokens crowd in few places"
     if gap.low > 0 or gap.high < 0:
         return "more" if gap.value * sign > 0 else "less"
     return "cannot tell"

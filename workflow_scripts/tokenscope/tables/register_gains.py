@@ -20,22 +20,22 @@ PARTS = {"cls", "patch_mean", "registers"}
 RESIZED, OFFICIAL = "resize256", "resize256-official"  # views of tokenscope.study.heads
 
 
-def gains(found: dict[tuple, Ranks], dataset: str, statistics: dict) -> pd.DataFrame:
+def gains(by_backbone: dict[tuple, Ranks], dataset: str, statistics: dict) -> pd.DataFrame:
     """Tidy rows: ``top1_gain_over_r0`` and ``top1_gain_over_cls+patch_mean``, and the verdicts.
 
     Args:
-        found: by family, size, registers: all groups of a backbone, of all views.
+        by_backbone: by family, size, registers: all groups of a backbone, of all views.
 
     A verdict ``registers_help`` is yes or no where the interval of the top-1 difference lies on one
     side of zero, and "cannot tell" where it does not.
     """
     tables = []
-    for (family, size, registers), ranks in found.items():
+    for (family, size, registers), ranks in by_backbone.items():
         who = {"family": family, "size": size, "registers": registers, "dataset": dataset}
         who["kind"] = register_names.kind(registers)
         rows = tidy.TidyRows(who, len(ranks.ids), statistics["seed"])
-        for base, mine, other in _pairs(registers, found, (family, size)):
-            _compared(rows, mine, base, ranks, other, statistics, "r0")
+        for base, own, other in _pairs(registers, by_backbone, (family, size)):
+            _compared(rows, own, base, ranks, other, statistics, "r0")
         for group in ranks.groups:
             head, view = names.head_and_view(group)
             base = names.group_name(BASE, view)
@@ -49,15 +49,15 @@ def _count(registers: str) -> int:
     return int(register_names.REGISTERS.fullmatch(registers)["count"])
 
 
-def _pairs(registers: str, found: dict, size: tuple):
+def _pairs(registers: str, by_backbone: dict, size: tuple):
     """``(base group, group, base ranks)`` of the same head in the same size without registers."""
-    base = found.get((*size, register_names.base(registers)))
+    base = by_backbone.get((*size, register_names.base(registers)))
     if not _count(registers) or base is None:
         return
-    mine = found[(*size, registers)]
+    own = by_backbone[(*size, registers)]
     for group in base.groups:
         same_head = _twin(group)
-        if same_head in mine.groups:
+        if same_head in own.groups:
             yield group, same_head, base
 
 
@@ -72,10 +72,10 @@ def _label(base: str, group: str) -> str:
     return base if names.head_and_view(base)[1] == OFFICIAL else group
 
 
-def _compared(rows, group, base, mine, other, statistics, name) -> None:
+def _compared(rows, group, base, ranks, base_ranks, statistics, name) -> None:
     label = _label(base, group)
     for metric, top in TOP.items():
-        value, low, high = compare(other, mine, base, group, top, statistics)
+        value, low, high = compare(base_ranks, ranks, base, group, top, statistics)
         rows.add("claim5", label, names.gain_over(name, metric), value, low, high, "points")
         head, _ = names.head_and_view(group)
         if metric == "top1" and (name == "r0" or head == WITH_REGISTERS):
@@ -103,7 +103,7 @@ def published_gains(published: pd.DataFrame) -> pd.DataFrame:
     The note of a row says between which accuracies the difference is.
     """
     top = as_ours(published[published["metric"] == "top1"]).fillna({"group": "", "note": ""})
-    found = []
+    differences = []
     keys = ["source", "item", "family", "size", "dataset"]
     for _, rows in top.groupby(keys, sort=False, dropna=False):
         by_group = {(row["registers"], _twin(row["group"])): row for row in rows.to_dict("records")}
@@ -116,8 +116,8 @@ def published_gains(published: pd.DataFrame) -> pd.DataFrame:
                     between = f"{other['value']:g} to {row['value']:g}"
                     note = f"{between}; {row['note']}" if row["note"] else between
                     label, metric = _label(other["group"], group), names.gain_over(name)
-                    found.append({
+                    differences.append({
                         **row, "group": label, "metric": metric, "value": gain, "unit": "points",
                         "note": note,
                     })  # fmt: skip
-    return pd.DataFrame(found, columns=published.columns)
+    return pd.DataFrame(differences, columns=published.columns)
