@@ -12,6 +12,7 @@ from tokenscope.cost.carbon import Site, paper_rows
 from tokenscope.jobs.job import job, log
 from tokenscope.jobs.records import RUN
 from tokenscope.stores.receipts import write_text
+from tokenscope.tables.tidy import backbone_names
 
 NOTE = (
     "Each attempt of each job. Hours: by Slurm's accounting (elapsed x allocation) where it is "
@@ -65,9 +66,7 @@ def page(rows, site, problem):
         missing = "Attempts that were killed are missing here."
         lines += [f"No Slurm accounting: {problem}. {missing}", ""]
     named = rows.assign(
-        backbone=(rows["family"] + "/" + rows["size"] + "/" + rows["registers"]).where(
-            rows["registers"] != "", "none"
-        ),
+        backbone=backbone_names(rows).where(rows["registers"] != "", "none"),
         ended=rows["state"].where(~rows["state"].isin(["finished", "COMPLETED"]), "finished"),
     )
     for title, keys in (

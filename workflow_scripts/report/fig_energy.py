@@ -6,6 +6,7 @@ import pandas as pd
 from tokenscope.cost.accounting import DONE
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
+from tokenscope.tables.tidy import backbone_names
 
 WORK = {"new": style.BLUE, "reused": style.SKY, "spent": style.YELLOW}
 PARTS = {"gpu_kwh": ("GPU", style.VERMILION), "cpu_kwh": ("CPU", style.SKY)}
@@ -24,9 +25,7 @@ def main(jobs, site, energy, forecast, images):
     rows = pd.read_csv(jobs, keep_default_na=False, na_values=[""])
     for column in ("family", "size", "registers", "gpu_method", "cpu_method"):
         rows[column] = rows[column].fillna("")
-    rows["backbone"] = (rows["family"] + "/" + rows["size"] + "/" + rows["registers"]).where(
-        rows["registers"] != "", "no backbone"
-    )
+    rows["backbone"] = backbone_names(rows).where(rows["registers"] != "", "no backbone")
     energies(rows, energy)
     forecasts(rows, forecast)
     by_backbone(rows, site, images)

@@ -137,14 +137,14 @@ def ask(
         answer.refused |= {g: (problem, len(choice.image)) for g in choice.slots}
         choice = choice.only([])
     if not choice.slots:
-        return _said(answer, task)
+        return _log_refusals(answer, task)
     options = (task, masks, device, settings["memory_gb"], final_norm, standardise)
     tokens = Tokens(bank, choice, *options)
     if tokens.broken:
         answer.refused |= {g: (BROKEN, len(choice.image)) for g in tokens.broken}
         choice = choice.only([g for g in choice.slots if g not in tokens.broken])
         if not choice.slots:
-            return _said(answer, task)
+            return _log_refusals(answer, task)
         tokens = Tokens(bank, choice, *options)
     question = {
         "position": lambda: Position(bank.grid, device),
@@ -160,7 +160,7 @@ def ask(
     answer.trained = trainer(tokens, question, recipe_of(settings), partial=partial, **run)
     scores = held_out(tokens, question, answer.trained.chosen)
     answer.scores = {name: value.numpy() for name, value in scores.items()}
-    return _said(answer, task)
+    return _log_refusals(answer, task)
 
 
 def mean_patch(tokens: Tokens) -> torch.Tensor:
@@ -184,7 +184,8 @@ def _no_question(bank: Bank, task: str, choice: Choice, masks) -> str:
     return ""
 
 
-def _said(answer: Answer, task: str) -> Answer:
+def _log_refusals(answer: Answer, task: str) -> Answer:
+    """The answer, once the log says which groups have none and why."""
     for group, (why, count) in answer.refused.items():
         log.info("%s probe of %s: %s (%d)", task, group, why, count)
     return answer

@@ -32,7 +32,7 @@ def read(name: str, file: str, planned: PlannedTable) -> Read:
         rows = pd.concat(parts) if parts else pd.DataFrame(columns=tidy.COLUMNS, dtype=object)
         rows = rows[rows["claim"] == claim_of(name)]
     rows = rows.drop_duplicates(tidy.KEY_COLUMNS).reset_index(drop=True)
-    keys = rows["family"] + "/" + rows["size"] + "/" + rows["registers"]
+    keys = tidy.backbone_names(rows)
     measured = set(zip(rows["dataset"], keys, strict=True))
     missing = [pair for pair in planned.who if pair not in measured]
     return Read(rows, planned.who, missing, complete)

@@ -69,10 +69,7 @@ def judge(
 
     Where a backbone has rows but none of this quantity, the criterion does not apply to it.
     """
-    tables = {
-        name: rows.assign(who=rows["family"] + "/" + rows["size"] + "/" + rows["registers"])
-        for name, rows in tables.items()
-    }
+    tables = {name: rows.assign(who=tidy.backbone_names(rows)) for name, rows in tables.items()}
     rows = tables[criterion["table"]]
     measured = set(zip(rows["dataset"], rows["who"], strict=True))
     about = [(d, who) for d, who in planned if concerns(criterion, who)]

@@ -77,6 +77,11 @@ def write(table: pd.DataFrame, path: str | Path) -> None:
     table.to_csv(path, index=False, float_format="%.7g")
 
 
+def backbone_names(table: pd.DataFrame) -> pd.Series:
+    """``family/size/registers`` of each row."""
+    return table["family"] + "/" + table["size"] + "/" + table["registers"]
+
+
 def by_backbone(table: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
     """Each backbone of a table with its rows, in the table's order."""
     for key, rows in table.groupby(KIND_COLUMNS, sort=False):
