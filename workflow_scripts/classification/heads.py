@@ -87,10 +87,10 @@ def learn(by_head, rows, tested, trained, splits, settings, view, device, partia
     for metric, count in (("images", len(features)), ("images_left_out", len(left_out))):
         rows.add("claim5", "training", metric, count, unit="images", n=len(features))
     classes = int(max(features.labels.max(), tested.labels.max())) + 1
+    numbers = ("epochs", "batch", "momentum", "validation", "seeds", "seed")
     recipe = Recipe(
-        tuple(settings["features"]), tuple(settings["learning_rates"]), settings["epochs"],
-        settings["batch"], settings["momentum"], settings["validation"], settings["seeds"],
-        settings["seed"],
+        features=tuple(settings["features"]), learning_rates=tuple(settings["learning_rates"]),
+        **{name: settings[name] for name in numbers},
     )  # fmt: skip
     stop = StopRequest()
     heads = train(features, classes, recipe, device, partial, stop, Progress("epochs"))

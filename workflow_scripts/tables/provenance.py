@@ -1,5 +1,7 @@
 """What every table rests on, one row per backbone and data set."""
 
+from pathlib import Path
+
 import pandas as pd
 
 from tokenscope.jobs.job import job
@@ -16,11 +18,11 @@ def main(cards, receipts, samples, output):
         output: path of the table.
     """
     cards = {card["name"]: card for card in map(read_receipt, cards)}
-    sampled = {path.rsplit("/", 1)[1].removesuffix(".json"): read_receipt(path) for path in samples}
+    sampled = {Path(path).stem: read_receipt(path) for path in samples}
     rows = {}
     for path in receipts:
         receipt = read_receipt(path)
-        dataset = path.split("/receipts/")[1].split("/")[1]
+        dataset = _dataset(path)
         card, sample = cards[receipt["name"]], sampled[dataset]
         family, size, registers = receipt["name"].split("/")
         row = rows.setdefault(
@@ -39,6 +41,11 @@ def main(cards, receipts, samples, output):
         row["images"] += receipt["images"]
         row["seconds"] += receipt["seconds"]
     pd.DataFrame(rows.values()).to_csv(output, index=False)
+
+
+def _dataset(receipt):
+    """The data set of ``.../receipts/<pass>/<dataset>/...``."""
+    return receipt.split("/receipts/")[1].split("/")[1]
 
 
 if "snakemake" in globals():

@@ -138,14 +138,17 @@ def ask(
         choice = choice.only([])
     if not choice.slots:
         return _log_refusals(answer, task)
-    options = (task, masks, device, settings["memory_gb"], final_norm, standardise)
-    tokens = Tokens(bank, choice, *options)
+    shown = {
+        "target": task, "masks": masks, "device": device, "memory_gb": settings["memory_gb"],
+        "final_norm": final_norm, "standardise": standardise,
+    }  # fmt: skip
+    tokens = Tokens(bank, choice, **shown)
     if tokens.broken:
         answer.refused |= {g: (BROKEN, len(choice.image)) for g in tokens.broken}
         choice = choice.only([g for g in choice.slots if g not in tokens.broken])
         if not choice.slots:
             return _log_refusals(answer, task)
-        tokens = Tokens(bank, choice, *options)
+        tokens = Tokens(bank, choice, **shown)
     question = {
         "position": lambda: Position(bank.grid, device),
         "pixels": lambda: Pixels(3 * bank.patch**2, device, mean_patch(tokens)),
