@@ -162,7 +162,7 @@ def test_views_of_a_study():
     datasets = {"val": {"images": 9}, "train": {"images": 9}}
     study = SimpleNamespace(
         config={"heads": settings, "analyse": ["val"]}, datasets=datasets,
-        chosen=list(rows.values()), paths=Paths("results"), classes=lambda name: "imagenet-1k",
+        backbones=list(rows.values()), paths=Paths("results"), classes=lambda name: "imagenet-1k",
         shards=lambda name, row: ["0000"],
     )  # fmt: skip
     study.token_receipts = partial(Study.token_receipts, study)

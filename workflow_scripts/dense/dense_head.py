@@ -55,6 +55,9 @@ def main(
         partial: folder of an attempt; the next one goes on from there.
         code: hash of the code, part of the fingerprint of that folder.
         outputs: paths of ``rows``, ``classes``, ``maps`` (npz), ``by_image`` (npz), ``receipt``.
+        statistics: section of the config, see :meth:`Bootstrap.of`.
+        device: ``auto``, ``cuda`` or ``cpu``.
+        threads: cores of the job.
     """
     watch, spec, card = Stopwatch(), backbone["spec"], read_receipt(backbone["card"])
     source, facts = dataset["source"], read_receipt(dataset["facts"])

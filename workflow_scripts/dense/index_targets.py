@@ -11,6 +11,7 @@ def main(source, threads, output, receipt):
     Args:
         source: the set's entry in the config, see tokenscope.dense.map_datasets.
         output: path of the CSV. receipt: path of the JSON.
+        threads: cores of the job.
     """
     table, constant = Maps(source).index(threads)
     splits = table["split"].value_counts().to_dict()

@@ -13,6 +13,8 @@ def main(receipts, who, images, statistics, rows_file, by_image):
         receipts: of rule extract, one a shard.
         images: how many to measure, spread evenly.
         rows_file: tidy rows (CSV). by_image: the roughness of each image (npz).
+        who: backbone and data set, as in tidy rows.
+        statistics: section of the config, see :meth:`Bootstrap.of`.
     """
     ids, measured = roughness_by_image(PatchNorms.open(receipts), images)
     tidy.write(roughness_rows(measured, who, statistics), rows_file)

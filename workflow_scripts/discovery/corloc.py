@@ -18,6 +18,8 @@ def main(receipt, boxes, listed, who, held_out, seed, shown, statistics, outputs
         held_out: share of the images that choose the setting. seed: of their draw.
         shown: how many images the figure shows.
         outputs: paths of ``rows``, ``settings``, ``chosen`` (JSON) and ``by_image``.
+        who: backbone and data set, as in tidy rows.
+        statistics: section of the config, see :meth:`Bootstrap.of`.
     """
     with open_store(read_receipt(receipt)["store"]) as store:
         store.load()

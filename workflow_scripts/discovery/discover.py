@@ -31,6 +31,8 @@ def main(backbone, images, root, sweep, batch, device, threads, partial, code, o
         partial: folder of an attempt; the next one goes on from there.
         code: hash of the code, part of the fingerprint of that folder.
         outputs: paths of ``store`` and ``receipt``.
+        device: ``auto``, ``cuda`` or ``cpu``.
+        threads: cores of the job.
     """
     watch, stop = Stopwatch(), StopRequest()
     spec, card = backbone["spec"], read_receipt(backbone["card"])

@@ -26,6 +26,7 @@ def main(backbone, images, boxes, chosen, root, candidates, device, output):
         chosen: setting and images (JSON) of rule corloc.
         candidates: patches of lowest degree, see tokenscope.discovery.lost.
         output: NetCDF.
+        device: ``auto``, ``cuda`` or ``cpu``.
     """
     spec, card = backbone["spec"], read_receipt(backbone["card"])
     chosen, device = read_receipt(chosen), pick_device(device)

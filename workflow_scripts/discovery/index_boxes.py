@@ -11,6 +11,7 @@ def main(source, threads, outputs):
     Args:
         source: the set's entry in the config, see tokenscope.discovery.box_datasets.
         outputs: paths of ``images``, ``boxes`` and ``receipt``.
+        threads: cores of the job.
     """
     images, boxes, left_out = index(source, threads)
     for what, number in left_out.items():

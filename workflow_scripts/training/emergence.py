@@ -16,6 +16,7 @@ def main(receipt, who, outliers, statistics, output):
         receipt: of rule snapshots.
         who: backbone and data set, as in tidy rows.
         outliers, statistics: sections of the config.
+        output: CSV to write.
     """
     receipt = read_receipt(receipt)
     snapshots = (

@@ -49,6 +49,7 @@ def main(spec, base, recipe, images, device, workers, partial, outputs, code):
         partial: folder of an attempt; the next one goes on from there.
         code: hash of the code, part of the fingerprint of that folder.
         outputs: paths of ``card``, ``weights``, ``history``, ``snapshots``.
+        device: ``auto``, ``cuda`` or ``cpu``.
     """
     watch, stop, recipe = Stopwatch(), StopRequest(margin=120), Training(**recipe)
     world = World.join(pick_device(device))

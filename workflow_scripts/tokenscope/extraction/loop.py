@@ -122,7 +122,8 @@ def extract(
 ) -> dict:
     """Fill every missing chunk of ``writer``.
 
-    Of eleven parameters the last four need not be given for a whole data set in one go.
+    Eleven parameters, because the loop is told everything: it knows neither files nor configs. The
+    last four need not be given for a whole data set in one go.
 
     Args:
         read: uint8 pixels (image, row, column, channel) of a half-open range of the data set.
