@@ -5,10 +5,10 @@ import pytest
 import timm
 import torch
 
-from tokenscope.backbones.hooks import TokenHooks
-from tokenscope.backbones.inputs import normalise
 from tokenscope.backbones.planted_controls import constant_patches, plant, verify
 from tokenscope.errors import StudyError
+from tokenscope.forward.hooks import TokenHooks
+from tokenscope.forward.inputs import normalise
 
 MEAN = STD = (0.5, 0.5, 0.5)
 

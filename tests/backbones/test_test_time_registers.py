@@ -8,7 +8,6 @@ import timm
 import torch
 from registers import attach as attach_script
 
-from tokenscope.backbones.hooks import TokenHooks
 from tokenscope.backbones.registers import add_registers
 from tokenscope.backbones.test_time_registers import (
     Scores,
@@ -20,6 +19,7 @@ from tokenscope.backbones.test_time_registers import (
     second_layer,
 )
 from tokenscope.errors import StudyError
+from tokenscope.forward.hooks import TokenHooks
 from tokenscope.study.register_names import base, kind
 
 

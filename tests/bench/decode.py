@@ -17,9 +17,9 @@ from torchvision.datasets import ImageFolder
 
 from bench.harness import interleave, scratch
 from bench.shapes import normal, open_random, pixels
-from tokenscope.backbones.precision import autocast
+from tokenscope.datasets.manifest import index
+from tokenscope.forward.precision import autocast
 from tokenscope.images.geometry import Geometry
-from tokenscope.images.manifest import index
 from tokenscope.images.preprocess import shape
 from tokenscope.images.readers import DecodedImages, StreamedImages
 from tokenscope.stores.zarr_store import StoreWriter, Variable

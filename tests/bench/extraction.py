@@ -15,9 +15,9 @@ import torch
 
 from bench.harness import interleave, scratch, sync
 from bench.shapes import flops, normal, open_random, peak_flops, pixels, shapes
-from tokenscope.backbones.hooks import TokenHooks
-from tokenscope.backbones.precision import autocast
 from tokenscope.extraction.loop import extract, variables
+from tokenscope.forward.hooks import TokenHooks
+from tokenscope.forward.precision import autocast
 from tokenscope.images.readers import DecodedImages
 from tokenscope.stores.zarr_store import StoreWriter, Variable
 

@@ -17,10 +17,10 @@ from scipy import ndimage
 
 from bench.harness import interleave
 from bench.shapes import open_random
-from tokenscope.backbones.inputs import batch, padded
 from tokenscope.backbones.position_embedding import AnySize
 from tokenscope.discovery.lost import components, expand, settings
 from tokenscope.discovery.sweep import Discoverer
+from tokenscope.forward.inputs import batch, padded
 
 BIASES = [0.0, -0.1, -0.2, -0.3, -0.4, 0.1]
 IMAGES, HEIGHT, WIDTH, PATCH = 16, 320, 480, 16

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.harness import sync
-from tokenscope.backbones.inputs import normalise
+from tokenscope.forward.inputs import normalise
 
 # Vendor's peaks of dense matrix products in bfloat16, FLOP/s.
 PEAKS = {"H100": 989.4e12, "H200": 989.4e12, "A100": 312e12}

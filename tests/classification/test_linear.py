@@ -13,8 +13,8 @@ from tables.gather import verdicts
 from tokenscope.classification.features import Features
 from tokenscope.classification.knn import knn_ranks
 from tokenscope.classification.linear import Recipe, _Training, rank_of, ranks, train
+from tokenscope.datasets.overlap import check_classes, shared
 from tokenscope.errors import StudyError
-from tokenscope.images.overlap import check_classes, shared
 from tokenscope.jobs.job import Interrupted
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stats.top_k import Accuracy, Ranks, compare

@@ -11,13 +11,13 @@ import timm
 import torch
 from timm.layers import resample_abs_pos_embed
 
-from tokenscope.backbones.hooks import TokenHooks
 from tokenscope.backbones.loading import open_backbone
 from tokenscope.backbones.position_embedding import resample_as_dinov2
 from tokenscope.classification.features import Features
 from tokenscope.classification.linear import ranks
 from tokenscope.classification.published_heads import check_head, locate, open_head
 from tokenscope.errors import StudyError
+from tokenscope.forward.hooks import TokenHooks
 from tokenscope.stores.receipts import sha256_file
 from tokenscope.study.heads import Heads, ReleasedHead, geometry, spec
 from tokenscope.study.paths import Paths

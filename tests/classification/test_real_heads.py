@@ -9,17 +9,17 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from tokenscope.backbones.hooks import TokenHooks
-from tokenscope.backbones.inputs import normalise
 from tokenscope.backbones.loading import open_backbone
 from tokenscope.classification.features import Features
 from tokenscope.classification.linear import Recipe, ranks, train
+from tokenscope.datasets.manifest import index
+from tokenscope.datasets.overlap import check_classes, shared
+from tokenscope.datasets.sample import sample
 from tokenscope.extraction.loop import extract
+from tokenscope.forward.hooks import TokenHooks
+from tokenscope.forward.inputs import normalise
 from tokenscope.images.geometry import Geometry
-from tokenscope.images.manifest import index
-from tokenscope.images.overlap import check_classes, shared
 from tokenscope.images.readers import StreamedImages
-from tokenscope.images.sample import sample
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stats.top_k import Accuracy
 from tokenscope.stores.zarr_store import StoreWriter, Variable, open_store

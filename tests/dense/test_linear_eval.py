@@ -10,9 +10,7 @@ from dense import fig_dense
 from PIL import Image
 from sklearn import metrics
 
-from tokenscope.backbones.inputs import batch
 from tokenscope.backbones.position_embedding import AnySize
-from tokenscope.backbones.qkv_hooks import QkvHooks
 from tokenscope.dense.crops import FrozenBackbone, windows
 from tokenscope.dense.heads import DepthHead, SegmentationHead, expected_depth, scale_invariant
 from tokenscope.dense.linear_eval import Cached, predict, train
@@ -20,6 +18,8 @@ from tokenscope.dense.map_datasets import IGNORE, Maps
 from tokenscope.dense.metrics import areas, depth_errors, eigen_crop
 from tokenscope.dense.smoothness import roughness
 from tokenscope.errors import StudyError
+from tokenscope.forward.inputs import batch
+from tokenscope.forward.qkv_hooks import QkvHooks
 from tokenscope.jobs.job import Interrupted
 from tokenscope.stats.iou import class_iou
 from tokenscope.stores.checkpoint import Checkpoint

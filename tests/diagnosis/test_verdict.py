@@ -11,10 +11,10 @@ from diagnosis import diagnosis
 from norms import norms
 from PIL import Image
 
-from tokenscope.backbones.hooks import TokenHooks
-from tokenscope.backbones.inputs import normalise
 from tokenscope.backbones.loading import open_backbone
 from tokenscope.diagnosis.verdict import Evidence, contrast, judge, place_share, places
+from tokenscope.forward.hooks import TokenHooks
+from tokenscope.forward.inputs import normalise
 from tokenscope.stats.bootstrap import Bootstrap
 
 RULES = {

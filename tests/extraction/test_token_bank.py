@@ -6,8 +6,6 @@ import pytest
 import timm
 import torch
 
-from tokenscope.backbones.hooks import TokenHooks
-from tokenscope.backbones.inputs import normalise
 from tokenscope.errors import StudyError
 from tokenscope.extraction.loop import extract
 from tokenscope.extraction.token_bank import (
@@ -18,6 +16,8 @@ from tokenscope.extraction.token_bank import (
     patch_pixels,
     variables,
 )
+from tokenscope.forward.hooks import TokenHooks
+from tokenscope.forward.inputs import normalise
 from tokenscope.jobs.job import Interrupted
 from tokenscope.stores.zarr_store import StoreWriter, open_store
 

@@ -75,7 +75,7 @@ def test_a_parameter_reruns_what_depends_on_it(study, edited):
 
 def test_comments_rerun_nothing(study, edited):
     edited(
-        "workflow_scripts/tokenscope/backbones/hooks.py",
+        "workflow_scripts/tokenscope/forward/hooks.py",
         "import torch\n",
         "# a remark\nimport torch\n",
     )

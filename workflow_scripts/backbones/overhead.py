@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tokenscope.backbones.loading import create, pick_device
-from tokenscope.backbones.precision import autocast
+from tokenscope.forward.precision import autocast
 from tokenscope.jobs.job import job, log
 from tokenscope.tables import tidy
 

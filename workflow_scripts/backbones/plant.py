@@ -5,9 +5,9 @@ from dataclasses import asdict
 import torch
 from safetensors.torch import save_file
 
-from tokenscope.backbones.inputs import normalise
 from tokenscope.backbones.loading import open_backbone
 from tokenscope.backbones.planted_controls import plant, verify
+from tokenscope.forward.inputs import normalise
 from tokenscope.jobs.job import job, log
 from tokenscope.stores.receipts import read_receipt, sha256_file, weights_of, write_receipt
 from tokenscope.stores.zarr_store import open_store

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from tokenscope.images.overlap import check_classes, shared
+from tokenscope.datasets.overlap import check_classes, shared
 from tokenscope.jobs.job import job, log
 from tokenscope.stores.receipts import write_receipt
 

@@ -1,11 +1,11 @@
 """List the images of a data set with their labels, whatever layout it lies in."""
 
-from tokenscope.images.manifest import index
+from tokenscope.datasets.manifest import index
 from tokenscope.jobs.job import Progress, job
 
 
 def main(source, threads, output):
-    """Write the manifest of all images of a data set: tokenscope.images.manifest.
+    """Write the manifest of all images of a data set: tokenscope.datasets.manifest.
 
     Args:
         source: where the data set is and how it is labelled, as :func:`index` takes it.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tokenscope.images.sample import sample
+from tokenscope.datasets.sample import sample
 from tokenscope.jobs.job import Progress, job, log
 from tokenscope.stores.receipts import write_receipt
 
@@ -15,7 +15,7 @@ def main(manifest, source, images, seed, on_bad_image, threads, output, packed, 
 
     Args:
         manifest: CSV file of all images of the data set.
-        source: where the data set is, as tokenscope.images.manifest.index takes it.
+        source: where the data set is, as tokenscope.datasets.manifest.index takes it.
         images: how many are drawn, or ``all``.
         seed: of the draw.
         on_bad_image: ``fail`` or ``skip``.

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from tokenscope.backbones.loading import open_backbone, pick_device
-from tokenscope.backbones.precision import precision_name
 from tokenscope.dense.crops import FrozenBackbone
 from tokenscope.dense.heads import HEADS
 from tokenscope.dense.linear_eval import (
@@ -22,6 +21,7 @@ from tokenscope.dense.linear_eval import (
 )
 from tokenscope.dense.map_datasets import Maps
 from tokenscope.dense.scores import HeadScores, cropped
+from tokenscope.forward.precision import precision_name
 from tokenscope.jobs.job import Interrupted, Progress, StopRequest, job, log
 from tokenscope.stores.checkpoint import Checkpoint
 from tokenscope.stores.receipts import (

@@ -3,9 +3,9 @@
 import pandas as pd
 
 from tokenscope.backbones.loading import open_backbone, pick_device
-from tokenscope.backbones.precision import precision_name
 from tokenscope.discovery import lost
 from tokenscope.discovery.sweep import Discoverer, Reader, by_size, coordinates, discover, variables
+from tokenscope.forward.precision import precision_name
 from tokenscope.jobs.job import Progress, StopRequest, job, log
 from tokenscope.stores.receipts import (
     Stopwatch,

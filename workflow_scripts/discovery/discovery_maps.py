@@ -7,12 +7,12 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from tokenscope.backbones.inputs import batch, padded
 from tokenscope.backbones.loading import open_backbone, pick_device
-from tokenscope.backbones.precision import autocast
 from tokenscope.discovery.box_datasets import CORNERS
 from tokenscope.discovery.lost import Setting, components, expand, to_pixels
 from tokenscope.discovery.sweep import Discoverer, Reader
+from tokenscope.forward.inputs import batch, padded
+from tokenscope.forward.precision import autocast
 from tokenscope.jobs.job import job
 from tokenscope.stores.receipts import read_receipt, weights_of
 

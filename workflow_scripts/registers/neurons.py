@@ -9,9 +9,9 @@ import json
 import numpy as np
 import torch
 
-from tokenscope.backbones.inputs import normalise
 from tokenscope.backbones.loading import open_backbone, pick_device
 from tokenscope.backbones.neuron_search import Outliers, best, score_table, search
+from tokenscope.forward.inputs import normalise
 from tokenscope.images.readers import ImageInputs
 from tokenscope.jobs.job import Progress, job, log
 from tokenscope.norms.token_norms import PatchNorms

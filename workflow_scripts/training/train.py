@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 
 from tokenscope.backbones.loading import create, open_backbone, pick_device
-from tokenscope.backbones.precision import precision_name
 from tokenscope.backbones.registers import add_registers, freeze
 from tokenscope.errors import StudyError, Superseded
+from tokenscope.forward.precision import precision_name
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.location import locations
 from tokenscope.jobs.job import Interrupted, StopRequest, job, log

@@ -12,8 +12,8 @@ import timm
 import torch
 from timm.models import get_pretrained_cfg, is_model
 
-from tokenscope.backbones.tokens import refuse_unsupported
 from tokenscope.errors import StudyError, closest
+from tokenscope.forward.tokens import refuse_unsupported
 from tokenscope.study.architecture import Architecture
 
 

@@ -18,8 +18,8 @@ from tokenscope.backbones.huggingface import official
 from tokenscope.backbones.position_embedding import resample_as_dinov2
 from tokenscope.backbones.registers import add_registers
 from tokenscope.backbones.test_time_registers import attach
-from tokenscope.backbones.tokens import refuse_unsupported
 from tokenscope.errors import StudyError, some
+from tokenscope.forward.tokens import refuse_unsupported
 from tokenscope.stores.receipts import weights_of
 
 logging.getLogger("timm").setLevel(logging.ERROR)

@@ -20,8 +20,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from tokenscope.backbones.hooks import TokenHooks
-from tokenscope.backbones.precision import autocast
 from tokenscope.backbones.test_time_registers import (
     Scores,
     attach,
@@ -30,6 +28,8 @@ from tokenscope.backbones.test_time_registers import (
     rank,
     score,
 )
+from tokenscope.forward.hooks import TokenHooks
+from tokenscope.forward.precision import autocast
 from tokenscope.norms.outlier_rule import cutoff, outlier_mask
 from tokenscope.norms.outliers import first_block
 

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tokenscope.backbones.hooks import TokenHooks
-from tokenscope.backbones.inputs import normalise
 from tokenscope.errors import StudyError
+from tokenscope.forward.hooks import TokenHooks
+from tokenscope.forward.inputs import normalise
 from tokenscope.norms.outlier_rule import cutoff, outlier_mask
 
 FILTERS = 6

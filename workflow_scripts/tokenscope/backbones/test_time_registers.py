@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tokenscope.backbones.precision import autocast
 from tokenscope.backbones.registers import add_registers
 from tokenscope.errors import StudyError
+from tokenscope.forward.precision import autocast
 
 LEAVES = ("zero", "median")
 

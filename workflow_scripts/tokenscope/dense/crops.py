@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from tokenscope.backbones.inputs import batch, padded
 from tokenscope.backbones.position_embedding import AnySize
-from tokenscope.backbones.precision import autocast
+from tokenscope.forward.inputs import batch, padded
+from tokenscope.forward.precision import autocast
 
 Pair = tuple[np.ndarray, np.ndarray]
 

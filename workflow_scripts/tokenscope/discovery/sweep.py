@@ -15,12 +15,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from tokenscope.backbones.inputs import batch, padded
-from tokenscope.backbones.out_of_memory import halving_batches
 from tokenscope.backbones.position_embedding import AnySize
-from tokenscope.backbones.precision import autocast
-from tokenscope.backbones.qkv_hooks import QkvHooks
 from tokenscope.discovery.lost import Setting, components, expand, to_pixels
+from tokenscope.forward.inputs import batch, padded
+from tokenscope.forward.out_of_memory import halving_batches
+from tokenscope.forward.precision import autocast
+from tokenscope.forward.qkv_hooks import QkvHooks
 from tokenscope.images.preprocess import BadImage, load_rgb
 from tokenscope.images.readers import prefetch
 from tokenscope.jobs.job import Interrupted

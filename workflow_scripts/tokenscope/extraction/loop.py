@@ -14,13 +14,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from tokenscope.backbones.hooks import TokenHooks
-from tokenscope.backbones.inputs import normalise
-from tokenscope.backbones.neighbour_cosine import NEIGHBOURS
-from tokenscope.backbones.out_of_memory import halving_batches
-from tokenscope.backbones.precision import autocast
-from tokenscope.backbones.tokens import token_kinds
 from tokenscope.errors import StudyError
+from tokenscope.forward.hooks import TokenHooks
+from tokenscope.forward.inputs import normalise
+from tokenscope.forward.neighbour_cosine import NEIGHBOURS
+from tokenscope.forward.out_of_memory import halving_batches
+from tokenscope.forward.precision import autocast
+from tokenscope.forward.tokens import token_kinds
 from tokenscope.images.readers import prefetch
 from tokenscope.jobs.job import Interrupted, log
 from tokenscope.stores.zarr_store import StoreWriter, Variable

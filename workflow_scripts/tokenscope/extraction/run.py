@@ -7,9 +7,9 @@ import pandas as pd
 from torch import nn
 
 from tokenscope.backbones.loading import open_backbone, pick_device
-from tokenscope.backbones.precision import precision_name
 from tokenscope.errors import StudyError
 from tokenscope.extraction.loop import Reduce, extract
+from tokenscope.forward.precision import precision_name
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.readers import ImageInputs
 from tokenscope.jobs.job import Progress, StopRequest
@@ -62,7 +62,7 @@ class PassFiles:
 class PassContents:
     """What a pass stores: arrays by image, coordinates, and how they come out of the forward pass.
 
-    ``reduce`` is None where the arrays are those of :class:`tokenscope.backbones.hooks.TokenHooks`.
+    ``reduce`` is None where the arrays are those of :class:`tokenscope.forward.hooks.TokenHooks`.
     """
 
     title: str

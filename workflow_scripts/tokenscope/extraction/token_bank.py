@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from tokenscope.backbones.tokens import token_kinds
 from tokenscope.errors import StudyError
+from tokenscope.forward.tokens import token_kinds
 from tokenscope.stores.zarr_store import Variable
 
 ABSENT = -1

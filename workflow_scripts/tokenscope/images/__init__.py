@@ -1,6 +1,5 @@
-"""From files as they lie on a cluster to the uint8 squares that a backbone sees.
+"""From the bytes of an image to the uint8 square that a backbone sees.
 
-In the order of the data: ``layouts`` (what lies where), ``manifest`` (index), ``sample`` (a seeded
-choice, every image checked), ``preprocess`` with ``geometry`` (decoding as timm's evaluation does),
-``readers`` (what a job reads). Labels: ``label_files``, ``label_space``.
+``location`` says where the bytes are, ``geometry`` names what is done to them and ``preprocess``
+does it, as timm's evaluation transform; ``readers`` give a job its pixels, ``workers`` decode them.
 """

@@ -62,7 +62,7 @@ class ImageInputs:
     """Where the images of a job are, in the plain values that a rule hands over.
 
     Args:
-        sample: CSV file of the images in their order (:mod:`tokenscope.images.sample`).
+        sample: CSV file of the images in their order (:mod:`tokenscope.datasets.sample`).
         root: folder that the paths of the sample are relative to.
         geometry: name of what is done to each image (:attr:`Geometry.key`).
         decoded: store of the decoded images; where empty, files are decoded on the way.

@@ -211,7 +211,7 @@ class Study:
         }  # fmt: skip
 
     def layout(self, name: str) -> dict:
-        """Type, path, labels of a data set on disk, as tokenscope.images.manifest takes them."""
+        """Type, path, labels of a data set on disk, as tokenscope.datasets.manifest takes them."""
         dataset = self.datasets[name]
         if dataset["type"] == "scenes":
             path, labels = (self.paths.data(name, file) for file in ("images", "labels.csv"))

@@ -16,9 +16,9 @@ from timm.scheduler import create_scheduler_v2
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from tokenscope.backbones.inputs import normalise
-from tokenscope.backbones.precision import autocast
 from tokenscope.errors import StudyError
+from tokenscope.forward.inputs import normalise
+from tokenscope.forward.precision import autocast
 from tokenscope.study.recipes import Training, penalty_weight
 from tokenscope.training.batches import (
     FORWARD,

@@ -5,13 +5,13 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from tokenscope.datasets import label_files
+from tokenscope.datasets.label_space import check_numbers, numbered
+from tokenscope.datasets.layouts import EXTENSIONS, files
+from tokenscope.datasets.parquet import parquet
+from tokenscope.datasets.webdataset import tars
 from tokenscope.errors import StudyError
-from tokenscope.images import label_files
-from tokenscope.images.label_space import check_numbers, numbered
-from tokenscope.images.layouts import EXTENSIONS, files
 from tokenscope.images.location import WHOLE
-from tokenscope.images.parquet import parquet
-from tokenscope.images.webdataset import tars
 
 LAYOUTS = {"imagefolder": files, "webdataset": tars, "parquet": parquet}
 COLUMNS = ["image_id", "path", "offset", "bytes", "label", "label_name"]
@@ -28,7 +28,8 @@ def index(
     CSV list, or without classes, keep their paths; a list keeps its order.
 
     Args:
-        source: ``type`` (a key of :data:`tokenscope.images.manifest.LAYOUTS`) and ``path``; further
+        source: ``type`` (a key of :data:`tokenscope.datasets.manifest.LAYOUTS`) and ``path``;
+        further
             ``labels`` (``folders``, ``none``, or a file of labels), ``columns`` of a CSV or parquet
             file, ``synsets`` (the list that class numbers refer to), ``classes`` (the label space)
             and ``subset`` (whether a known label space may lack classes).

@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 from timm.data import ImageNetInfo, create_transform
 
+from tokenscope.datasets.label_space import lemma, numbered
+from tokenscope.datasets.manifest import index
+from tokenscope.datasets.sample import sample
 from tokenscope.errors import StudyError
 from tokenscope.images.geometry import Geometry
-from tokenscope.images.label_space import lemma, numbered
 from tokenscope.images.location import folder_of
-from tokenscope.images.manifest import index
 from tokenscope.images.readers import StreamedImages
-from tokenscope.images.sample import sample
 
 IMAGENET = {"classes": "imagenet-1k", "subset": True}
 

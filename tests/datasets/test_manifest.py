@@ -5,9 +5,9 @@ from functools import partial
 import pandas as pd
 import pytest
 
+from tokenscope.datasets.manifest import index
+from tokenscope.datasets.sample import sample
 from tokenscope.errors import StudyError
-from tokenscope.images.manifest import index
-from tokenscope.images.sample import sample
 
 
 def folder(path, labels="folders", **more):

@@ -5,8 +5,8 @@ The features among which LOST chooses (Siméoni et al., https://arxiv.org/abs/21
 
 from torch import Tensor, nn
 
-from tokenscope.backbones.attention import AttentionInputs
 from tokenscope.errors import StudyError
+from tokenscope.forward.attention import AttentionInputs
 
 FACETS = ("q", "k", "v", "output")
 

@@ -6,8 +6,8 @@ from pathlib import PurePosixPath
 import numpy as np
 import pandas as pd
 
+from tokenscope.datasets.layouts import Progress, shards_of, with_classes
 from tokenscope.errors import StudyError
-from tokenscope.images.layouts import Progress, shards_of, with_classes
 
 
 def parquet(source: dict, threads: int, progress: Progress) -> pd.DataFrame:

@@ -4,12 +4,12 @@ import pytest
 import timm
 import torch
 
-from tokenscope.backbones.attention import attention_rows
-from tokenscope.backbones.hooks import TokenHooks
-from tokenscope.backbones.inputs import normalise
-from tokenscope.backbones.neighbour_cosine import neighbour_cosine
-from tokenscope.backbones.tokens import refuse_unsupported, token_kinds
 from tokenscope.errors import StudyError
+from tokenscope.forward.attention import attention_rows
+from tokenscope.forward.hooks import TokenHooks
+from tokenscope.forward.inputs import normalise
+from tokenscope.forward.neighbour_cosine import neighbour_cosine
+from tokenscope.forward.tokens import refuse_unsupported, token_kinds
 
 # One of each class of the zoo, at reduced depth: CLS with and without position, LayerScale,
 # registers, SwiGLU, norm before the blocks, no CLS with norm after pooling, rotary embedding.

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from tokenscope.datasets import label_files
+from tokenscope.datasets.label_space import WNID, named, synset_list
 from tokenscope.errors import StudyError
-from tokenscope.images import label_files
-from tokenscope.images.label_space import WNID, named, synset_list
 from tokenscope.images.location import WHOLE, folder_of
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".jp2"}

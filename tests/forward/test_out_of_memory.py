@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tokenscope.backbones.out_of_memory import halving_batches
 from tokenscope.errors import StudyError
+from tokenscope.forward.out_of_memory import halving_batches
 
 
 def device(room, owner, sizes):

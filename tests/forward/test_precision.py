@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tokenscope.backbones.precision import autocast, precision_name
+from tokenscope.forward.precision import autocast, precision_name
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", torch.device("cuda", 1)])

@@ -8,9 +8,9 @@ last one's. The fused attention stays on: of the last block only the rows of the
 import torch
 from torch import Tensor, nn
 
-from tokenscope.backbones.attention import AttentionInputs, attention_rows
-from tokenscope.backbones.neighbour_cosine import neighbour_cosine
 from tokenscope.errors import StudyError
+from tokenscope.forward.attention import AttentionInputs, attention_rows
+from tokenscope.forward.neighbour_cosine import neighbour_cosine
 
 
 class TokenHooks:

@@ -7,8 +7,8 @@ import csv
 import re
 from pathlib import Path, PurePosixPath
 
+from tokenscope.datasets.label_space import WNID, synset_list
 from tokenscope.errors import StudyError
-from tokenscope.images.label_space import WNID, synset_list
 
 _NUMBER = re.compile(r"(\d+)\D*$")
 

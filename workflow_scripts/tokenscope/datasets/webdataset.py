@@ -7,8 +7,8 @@ from functools import partial
 
 import pandas as pd
 
+from tokenscope.datasets.layouts import EXTENSIONS, WNID_IN_NAME, Progress, shards_of, with_classes
 from tokenscope.errors import StudyError
-from tokenscope.images.layouts import EXTENSIONS, WNID_IN_NAME, Progress, shards_of, with_classes
 from tokenscope.images.workers import forked_pool
 
 # The fields of a tar's JSON in which exports keep a class, most telling first.
