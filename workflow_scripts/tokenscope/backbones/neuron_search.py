@@ -57,8 +57,8 @@ class Outliers:
         """By the outlier rule on (image, block, patch) norms."""
         mask = outlier_mask(norms, times)
         shares = 100 * mask.mean((0, 2))
-        peak, onset = int(shares.argmax()), first_block(shares, min_share)
-        onset = None if np.isnan(onset) else int(onset)
+        peak, first = int(shares.argmax()), first_block(shares, min_share)
+        onset = None if np.isnan(first) else int(first)
         return cls(cutoff(norms, times), peak + 1, float(shares.max()), onset, mask[:, peak])
 
 
@@ -137,7 +137,7 @@ def worst_share(
     Args:
         batches: normalised images, and their numbers.
     """
-    over, images = 0.0, 0
+    over, images = np.zeros(len(cutoffs)), 0
     with TokenHooks(model) as observe:
         for x, _ in batches:
             with autocast(x.device):

@@ -62,8 +62,9 @@ def compare(
     """
     rows = list(_outliers(backbone, base, times, bootstrap))
     if backbone.hits is not None:
-        hits = 100 * backbone.hits, base and 100 * base.hits
-        rows += _with_difference("own_head", "top1", *hits, "percent", bootstrap)
+        before = None if base is None or base.hits is None else 100 * base.hits
+        top1 = 100 * backbone.hits
+        rows += _with_difference("own_head", "top1", top1, before, "percent", bootstrap)
     return rows
 
 
@@ -73,14 +74,16 @@ def _outliers(
     """Shares over the cutoffs of the backbone itself, and over those of its base."""
     metric = share_metric(times)
     share = backbone.share_over(cutoff(backbone.patches, times))[:, -1]
-    bar = base and cutoff(base.patches, times)
-    before = base and base.share_over(bar)
-    yield from _with_difference(
-        "last_block", metric, share, base and before[:, -1], "percent", bootstrap
-    )
-    if base:
+    largest = max_over_median(backbone.patches[:, -1])
+    if base is None:
+        yield Measurement.mean("last_block", metric, share, bootstrap, "percent")
+    else:
         # A moved median moves the own cutoff: the base's cutoffs are the same bar for both.
-        after = backbone.share_over(bar)
+        bar = cutoff(base.patches, times)
+        before, after = base.share_over(bar), backbone.share_over(bar)
+        yield from _with_difference(
+            "last_block", metric, share, before[:, -1], "percent", bootstrap
+        )
         peak = int(before.mean(0).argmax())
         yield from _with_difference(
             "peak_block_of_base", f"{metric}_of_base", after[:, peak], before[:, peak], "percent",
@@ -88,12 +91,16 @@ def _outliers(
         )  # fmt: skip
         outlier = base.patches[:, -1] > bar[-1]
         if "cls" in backbone.maps and "cls" in base.maps and outlier.any():
-            maps = [b.maps["cls"] for b in (backbone, base)]
-            shares = [100 * (m * outlier).sum(1) / m.sum(1) for m in maps]
+            own, other = (
+                100 * (m * outlier).sum(1) / m.sum(1)
+                for m in (backbone.maps["cls"], base.maps["cls"])
+            )
             metric = "attention_share_where_base_has_outliers"
-            yield from _with_difference("cls", metric, *shares, "percent", bootstrap)
-    largest = [b and max_over_median(b.patches[:, -1]) for b in (backbone, base)]
-    yield from _with_difference("last_block", "norm_max_over_median", *largest, "", bootstrap)
+            yield from _with_difference("cls", metric, own, other, "percent", bootstrap)
+    yield from _with_difference(
+        "last_block", "norm_max_over_median", largest,
+        None if base is None else max_over_median(base.patches[:, -1]), "", bootstrap,
+    )  # fmt: skip
 
 
 def _with_difference(

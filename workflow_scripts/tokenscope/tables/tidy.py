@@ -37,10 +37,11 @@ class TidyRows:
 
     Args:
         who: ``family``, ``size``, ``registers``, ``kind``, ``dataset``.
-        n: images behind each number. ``seed`` is that of the resampling.
+        n: images behind each number. ``seed`` is that of the resampling; empty
+            where nothing was resampled.
     """
 
-    def __init__(self, who: dict, n: int, seed: int):
+    def __init__(self, who: dict, n: int, seed: int | str):
         self.who, self.n, self.seed = who, n, seed
         self.rows: list[dict] = []
 

@@ -31,8 +31,9 @@ def emergence_table(
         for block in range(norms.shape[1]):
             rows = tidy.TidyRows(who, len(norms), statistics["seed"])
             group = f"step{name}/block{block + 1:02d}"
-            for metric, ends in norm_summary(norms[:, block], bootstrap, times).items():
+            summary = norm_summary(norms[:, block], bootstrap, times)
+            for metric, (value, low, high) in summary.items():
                 unit = "percent" if "share" in metric else ""
-                rows.add("training", group, metric, *ends, unit=unit)
+                rows.add("training", group, metric, value, low, high, unit)
             tables.append(rows.frame().assign(step=int(name), block=block + 1))
     return pd.concat(tables[1:] or tables)
