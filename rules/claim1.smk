@@ -14,6 +14,7 @@ rule fig_maps:
         ENV
     params:
         layers=lambda w: MAPS[w.figure]["layers"],
+        times=config["outliers"]["times_median"],
         code=code("tokens/fig_maps.py"),
     script:
         "../workflow_scripts/tokens/fig_maps.py"
@@ -29,6 +30,7 @@ rule fig_qkv:
     conda:
         ENV
     params:
+        times=config["outliers"]["times_median"],
         code=code("tokens/fig_qkv.py"),
     script:
         "../workflow_scripts/tokens/fig_qkv.py"
@@ -44,6 +46,7 @@ rule fig_blocks:
     conda:
         ENV
     params:
+        times=config["outliers"]["times_median"],
         code=code("tokens/fig_blocks.py"),
     script:
         "../workflow_scripts/tokens/fig_blocks.py"

@@ -33,7 +33,8 @@ def test_the_library_works_as_its_page_shows(tmp_path, monkeypatch):
     assert got["boxes"].shape == (40, 4)
     assert 0 <= got["linear_top1"] <= 1
     assert got["knn_top1"] == 1  # each image is its own nearest neighbour
-    table = got["tidy"].read(Path("norms.csv"))
+    table = got["tidy"].read(Path("claims.csv"))
+    assert set(table["claim"]) == {"claim1", "claim2", "claim3"}
     median = table[table["metric"] == "norm_median"].iloc[0]
     assert median["low"] <= median["value"] <= median["high"]
 

@@ -45,7 +45,7 @@ def test_constant_patches_by_hand(pixels):
 def test_outliers_are_the_constant_patches(base, pixels):
     x = normalise(torch.from_numpy(pixels), torch.tensor(MEAN), torch.tensor(STD))
     clean, planted, where = plant(base, 3, 8.0, x, seed=0)
-    facts = verify(clean, planted, pixels, MEAN, STD)
+    facts = verify(clean, planted, pixels, MEAN, STD, 3)
     assert facts["planted_share"] == pytest.approx(2.0)
     with torch.no_grad(), TokenHooks(planted) as observe:
         norms = observe(x)["norms"][:, :, 1:].numpy()
@@ -67,6 +67,6 @@ def test_a_base_with_outliers_is_refused(base, pixels):
     x = normalise(torch.from_numpy(pixels), torch.tensor(MEAN), torch.tensor(STD))
     _, planted, _ = plant(base, 3, 8.0, x, seed=0)
     with pytest.raises(StudyError, match="grew outliers of its own"):
-        verify(planted, planted, pixels, MEAN, STD)
+        verify(planted, planted, pixels, MEAN, STD, 3)
     with pytest.raises(StudyError, match="must lie in 2-4"):
         plant(base, 1, 8.0, x, seed=0)

@@ -9,13 +9,13 @@ from tokenscope.jobs.job import job
 COLUMNS, IMAGES = 12, 2
 
 
-def main(file, outputs, limit=3.0):
+def main(file, outputs, times):
     """Two gallery images, each with one map a block, norms in medians of that block.
 
     Args:
         file: maps of the gallery (NetCDF).
         outputs: files of the figure, one a format.
-        limit: norm in medians from which on patches are marked.
+        times: the outlier rule's multiple of the median: patches above it are marked.
     """
     data = xr.open_dataset(file, engine="scipy").load()
     blocks, images = data.sizes["block"], min(IMAGES, data.sizes["image"])
@@ -34,10 +34,10 @@ def main(file, outputs, limit=3.0):
             axis = axes[i * lines + block // columns, 1 + block % columns]
             shown = style.picture(
                 axis, norms[i, block] / np.median(norms[:, block]),
-                norm=style.norm_scale(limit), cmap=style.cmap(),
+                norm=style.norm_scale(times), cmap=style.cmap(),
             )  # fmt: skip
             axis.set_title(f"block {block + 1}", fontsize=7)
-    style.norm_bar(figure, shown, axes, limit)
+    style.norm_bar(figure, shown, axes, times)
     figure.suptitle(style.short(data.attrs["backbone"]).replace("\n", " "))
     style.save(figure, outputs)
 
@@ -45,4 +45,4 @@ def main(file, outputs, limit=3.0):
 if "snakemake" in globals():
     w = snakemake.wildcards
     with job(snakemake.log[0], f"figure 7 {w.family}/{w.size}/{w.registers}"):
-        main(file=snakemake.input[0], outputs=snakemake.output)
+        main(file=snakemake.input[0], outputs=snakemake.output, times=snakemake.params.times)

@@ -8,19 +8,19 @@ from tokenscope.figures.gallery_maps import has_cls, relative_attention, relativ
 from tokenscope.jobs.job import job
 
 
-def main(files, layers, outputs, limit=3.0):
+def main(files, layers, outputs, times):
     """Photographs on top, then a row of maps for each backbone and layer, on common scales.
 
     Args:
         files: maps of the gallery (NetCDF), one a backbone.
         layers: ``attention``, ``feature`` or both.
         outputs: files of the figure, one a format.
-        limit: norm in medians from which on patches are marked.
+        times: the outlier rule's multiple of the median: patches above it are marked.
     """
     maps = [xr.open_dataset(file, engine="scipy").load() for file in files]
     rows = [(data, layer) for data in maps for layer in layers]
     images = maps[0].sizes["image"]
-    scale = {"feature": style.norm_scale(limit)}
+    scale = {"feature": style.norm_scale(times)}
     seen = [relative_attention(data) for data in maps if has_cls(data)]
     scale["attention"] = style.attention_scale(np.concatenate([s.ravel() for s in seen] or [[1]]))
     figure, axes = style.plt.subplots(
@@ -47,7 +47,7 @@ def main(files, layers, outputs, limit=3.0):
         below = axes[:, slice(None) if len(shown) == 1 else slice(number * half, images)]
         below = below[:, :half] if len(shown) > 1 and number == 0 else below
         if layer == "feature":
-            style.norm_bar(figure, image, below, limit)
+            style.norm_bar(figure, image, below, times)
         else:
             style.scale_bar(figure, image, below, "CLS attention / uniform  (blue: over the scale)")
     style.save(figure, outputs)
@@ -64,4 +64,7 @@ def _label(axis, data, layer, several):
 if "snakemake" in globals():
     w = snakemake.wildcards
     with job(snakemake.log[0], f"figure {w.figure} {w.family}"):
-        main(files=snakemake.input, layers=snakemake.params.layers, outputs=snakemake.output)
+        main(
+            files=snakemake.input, layers=snakemake.params.layers, outputs=snakemake.output,
+            times=snakemake.params.times,
+        )  # fmt: skip

@@ -10,13 +10,13 @@ FACETS = {"q_norm": "query", "k_norm": "key", "v_norm": "value", "norms": "outpu
 IMAGES = 2
 
 
-def main(files, outputs, limit=3.0):
+def main(files, outputs, times):
     """A row a backbone: photograph and four maps, for two gallery images, on one scale.
 
     Args:
         files: maps of the gallery (NetCDF), one a backbone.
         outputs: files of the figure, one a format.
-        limit: norm in medians from which on patches are marked.
+        times: the outlier rule's multiple of the median: patches above it are marked.
     """
     maps = [xr.open_dataset(file, engine="scipy").load() for file in files]
     images = min(IMAGES, maps[0].sizes["image"])
@@ -37,15 +37,15 @@ def main(files, outputs, limit=3.0):
                 values = values[:, -1] if name == "norms" else values
                 axis = line[i * wide + n]
                 shown = style.picture(
-                    axis, values[i] / np.median(values), norm=style.norm_scale(limit),
+                    axis, values[i] / np.median(values), norm=style.norm_scale(times),
                     cmap=style.cmap(),
                 )  # fmt: skip
                 if data is maps[0]:
                     axis.set_title(label)
-    style.norm_bar(figure, shown, axes, limit)
+    style.norm_bar(figure, shown, axes, times)
     style.save(figure, outputs)
 
 
 if "snakemake" in globals():
     with job(snakemake.log[0], f"figure 6 {snakemake.wildcards.family}"):
-        main(files=snakemake.input, outputs=snakemake.output)
+        main(files=snakemake.input, outputs=snakemake.output, times=snakemake.params.times)

@@ -5,6 +5,7 @@ import pandas as pd
 
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
+from tokenscope.norms.outlier_rule import share_metric
 from tokenscope.tables import tidy
 from tokenscope.tables.tidy import BACKBONE_COLUMNS
 from tokenscope.training.summary import stem
@@ -74,7 +75,7 @@ def before_after(curves, bases, times, sample, outputs):
 def against_registers(training, times, sample, outputs):
     """Top-1 and outlier share against the number of registers, a line a setting."""
     wanted = [("after: own_head", "top1", "top-1 (%)"),
-              ("after: last_block", f"share_norm_over_{times:g}x_median",
+              ("after: last_block", share_metric(times),
                f"tokens over {times:g} x median (%)")]  # fmt: skip
     figure, axes = style.plt.subplots(1, 2, figsize=(6.4, 2.6))
     notes = set()
@@ -181,7 +182,7 @@ def over_steps(emergence, times, sample, outputs):
         2, len(names), figsize=(max(4.4, 2.1 * len(names) + 0.6), 4.0), squeeze=False, sharex=True,
         sharey="row",
     )  # fmt: skip
-    share, blocks = f"share_norm_over_{times:g}x_median", emergence["block"].max()
+    share, blocks = share_metric(times), emergence["block"].max()
     colours = style.plt.get_cmap("viridis", blocks)
     for column, name in enumerate(names):
         rows = emergence[_key(emergence) == name]

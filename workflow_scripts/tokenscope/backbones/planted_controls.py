@@ -161,7 +161,7 @@ def verify(
     pixels: np.ndarray,
     mean: tuple[float, ...],
     std: tuple[float, ...],
-    times_median: float = 3.0,
+    times_median: float,
 ) -> dict:
     """Refuse controls whose answer is not what it should be, on images they will not be judged by.
 

@@ -10,6 +10,7 @@ from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.study.register_names import base
 from tokenscope.tables import tidy
+from tokenscope.tables.names import minus_r0
 from tokenscope.tables.tidy import BACKBONE_COLUMNS
 
 PAIRED = {
@@ -91,7 +92,7 @@ def moved(registers: pd.DataFrame | None, who: dict, rules: dict) -> list[tuple]
         cells = []
         for name in (made[0], made[0].replace("testtime", "random")):
             rows = kin[(kin["registers"] == name) & (kin["group"] != "outlier")]
-            both = [rows[rows["metric"] == m] for m in (metric, f"{metric}_minus_r0")]
+            both = [rows[rows["metric"] == m] for m in (metric, minus_r0(metric))]
             if any(len(r) != 1 for r in both):
                 break
             value, change = (r.iloc[0] for r in both)

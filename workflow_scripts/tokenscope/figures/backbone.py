@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from tokenscope.figures import style
 from tokenscope.figures.gallery_maps import has_cls, relative_attention, relative_norm
+from tokenscope.norms.outlier_rule import share_metric
 
 ACROSS = 6  # gallery images in one line
 
@@ -114,7 +115,7 @@ def outlier_places(figure, axis, backbone: BackboneFigures, rules: dict) -> None
 def share_by_block(backbones: list[BackboneFigures], rules: dict):
     """Share of tokens over the cutoff after each block, a line a backbone, with intervals."""
     figure, axis = style.plt.subplots(figsize=(3.6, 2.2))
-    metric = f"share_norm_over_{rules['times_median']:g}x_median"
+    metric = share_metric(rules["times_median"])
     for number, backbone in enumerate(backbones):
         rows = backbone.rows
         line = rows[(rows["metric"] == metric) & rows["group"].str.fullmatch(r"block\d+")]

@@ -37,7 +37,7 @@ def cmap(name: str = "viridis"):
     return matplotlib.colormaps[name].with_extremes(over=over, bad="#dddddd")
 
 
-def norm_scale(limit: float = 3.0) -> LogNorm:
+def norm_scale(limit: float) -> LogNorm:
     """Norms as multiples of the median: what is over the outlier rule's limit is clipped."""
     return LogNorm(1 / limit, limit)
 
@@ -63,7 +63,7 @@ def short(name: str) -> str:
     return f"{family}\n{size} {registers}{control}"
 
 
-def norm_bar(figure, shown, axes, limit: float = 3.0) -> None:
+def norm_bar(figure, shown, axes, limit: float) -> None:
     """The bar of maps drawn on :func:`norm_scale`, below them."""
     bar = scale_bar(
         figure, shown, axes, f"norm / median of these images  (orange-red: over {limit:g})"

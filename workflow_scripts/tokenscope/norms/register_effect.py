@@ -16,6 +16,7 @@ from tokenscope.norms.outlier_rule import cutoff, max_over_median, share_metric
 from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stats.measurement import Measurement, of_difference
+from tokenscope.tables.names import minus_r0
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _with_difference(
     yield Measurement.mean(group, metric, values, bootstrap, unit)
     if before is not None:
         change, unit = values - before, of_difference(unit)
-        yield Measurement.mean(group, f"{metric}_minus_r0", change, bootstrap, unit)
+        yield Measurement.mean(group, minus_r0(metric), change, bootstrap, unit)
 
 
 def registers(
