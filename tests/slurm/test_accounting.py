@@ -8,7 +8,7 @@ import os
 import signal
 
 import pytest
-from test_slurm import SWITCH, cluster_in, extraction, local, unfinished  # noqa: F401
+from runs import SWITCH, cluster_in, extraction, unfinished
 
 pytestmark = [
     pytest.mark.slurm,
@@ -25,7 +25,7 @@ def cores(tres):
     return int(dict(part.split("=") for part in tres.split(","))["cpu"])
 
 
-def test_the_sum_over_jobs_is_sacct_s(local, tmp_path_factory, tmp_path):  # noqa: F811
+def test_the_sum_over_jobs_is_sacct_s(local, tmp_path_factory, tmp_path):
     """One extraction is killed before it can record anything; its retry succeeds."""
     cluster = cluster_in(tmp_path_factory.mktemp("sacct"), accounting=True)
     try:

@@ -3,259 +3,36 @@
 TOKENSCOPE_SLURM_TESTS=1 pytest tests/slurm      # about 15 minutes on two cores
 """
 
-import contextlib
 import csv
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from statistics import median
 
 import pytest
-import yaml
-from cluster import MissingSlurm, start
 from PIL import Image
+from runs import (
+    RECEIPT,
+    RESUME,
+    STORE,
+    SWITCH,
+    TARGETS,
+    cluster_in,
+    copy,
+    extraction,
+    frozen,
+    newest,
+    processes,
+    until,
+)
 
-ROOT = Path(__file__).parents[2]
-SWITCH = "TOKENSCOPE_SLURM_TESTS"
 pytestmark = [
     pytest.mark.slurm,
     pytest.mark.skipif(os.environ.get(SWITCH) != "1", reason=f"takes minutes; set {SWITCH}=1"),
 ]
-
-# The mini study with chunks of one image, so that an extraction lasts long enough to be hit.
-STUDY = {"extract": {"batch": 1, "chunk_mb": 0.001}}
-# What is left out where an extraction is all that matters.
-MORE = (
-    "probes", "heads", "discovery", "dense", "training", "overhead", "testtime", "diagnose",
-)  # fmt: skip
-IMAGES = 200
-# A profile that polls quickly. The nodes pretend GPUs, so jobs ask for them as on a real cluster.
-QUICK = {
-    "jobs": 6,
-    "latency-wait": 5,
-    "max-status-checks-per-second": 5,
-    "slurm-init-seconds-before-status-checks": 3,
-    "slurm-status-command": "squeue",
-}
-RULES = {"decode": {"runtime": 30}}  # the partition of the test cluster ends after an hour
-VICTIM = "control/tiny/r0-planted"  # the backbone whose extraction is disturbed
-RECEIPT = f"receipts/extract/scenes/{VICTIM}/0000.json"
-MEASURES = f"measures/norms/scenes/{VICTIM}.csv"  # missing, they ask for the extraction
-STORE = f"tokens.zarr/scenes/{VICTIM}/0000"
-TARGETS = ("results/mini/tables/claim1.csv", "results/mini/tables/controls.csv")
-RESUME = ROOT / "workflow_scripts" / "resume.py"
-HOST_COLUMNS = {"seconds", "host", "slurm_job_id"}
-
-
-class Project:
-    """A copy of the project in a folder of its own, whose profile ``slurm`` polls quickly."""
-
-    def __init__(self, folder, env, whole=False):
-        self.dir, self.env = folder, env
-        self.results = folder / "results" / "mini"
-        self.log = folder / "snakemake.out"
-        self.study = yaml.safe_load((ROOT / "tests" / "study" / "mini.yaml").read_text()) | STUDY
-        if not whole:
-            self.study["datasets"]["scenes"]["images"] = IMAGES
-            self.study["backbones"] = [b for b in self.study["backbones"] if "tuned" not in b]
-            self.study = {key: value for key, value in self.study.items() if key not in MORE}
-
-    def write_study(self):
-        (self.dir / "study.yaml").write_text(yaml.safe_dump(self.study))
-
-    def profile(self, rules=None, **values):
-        """Write the profile anew: the project's own, then QUICK, then these values."""
-        file = self.dir / "profiles" / "slurm" / "profile.v9+.yaml"
-        settings = yaml.safe_load((ROOT / file.relative_to(self.dir)).read_text())
-        asked = {rule: own | {"gpu": 1} for rule, own in settings["set-resources"].items()}
-        for rule, resources in (*RULES.items(), *(rules or {}).items()):
-            asked[rule] = asked.get(rule, {}) | resources
-        settings["set-resources"] = asked
-        file.write_text(yaml.safe_dump(settings | QUICK | values))
-
-    def start(self, *targets, profile="slurm", seconds=420):
-        """Start Snakemake in a session of its own."""
-        command = ["timeout", "-s", "INT", "-k", "60", str(seconds), sys.executable, "-m"]
-        command += ["snakemake", *targets, "--profile", profile, "--configfile", "study.yaml"]
-        with self.log.open("w") as out:
-            return subprocess.Popen(
-                command, cwd=self.dir, env=self.env, stdout=out, stderr=out, start_new_session=True
-            )
-
-    def finish(self, process, succeeds=True):
-        """Wait for Snakemake to end as expected, and return what it printed."""
-        process.wait(1800)
-        text = self.log.read_text()
-        assert (process.returncode == 0) == succeeds, text[-6000:]
-        return text
-
-    def run(self, *targets, succeeds=True, **settings):
-        return self.finish(self.start(*targets, **settings), succeeds)
-
-    def refused(self, *targets, seconds=60):
-        """What is printed when a run cannot succeed: soon, and without a traceback."""
-        begun = time.monotonic()
-        text = self.run(*targets, succeeds=False)
-        assert time.monotonic() - begun < seconds, text[-3000:]
-        assert "Traceback" not in text
-        return text
-
-    def tables(self):
-        """Contents of all tables; of what they rest on without what differs between machines."""
-        files = (self.results / "tables").glob("*.csv")
-        # What it took, and how fast this machine is, differs.
-        names = ("accounting.csv", "carbon_paper.csv", "overhead.csv", "training_histories.csv")
-        tables = {f.name: f.read_text() for f in files if f.name not in names}
-        for name in tables:
-            if name.startswith(("backbones", "bank")):
-                rows = csv.DictReader(tables[name].splitlines())
-                tables[name] = [
-                    {k: v for k, v in row.items() if k not in HOST_COLUMNS} for row in rows
-                ]
-        return tables
-
-    def stores(self):
-        """Shape, type and checksum of each array of each token store, from the receipts."""
-        files = (self.results / "receipts" / "extract").rglob("*.json")
-        found = {f.relative_to(self.results): json.loads(f.read_text()) for f in files}
-        return {str(name): receipt["arrays"] for name, receipt in found.items()}
-
-    def receipt(self):
-        return json.loads((self.results / RECEIPT).read_text())
-
-    def log_of_extraction(self):
-        """What the disturbed extraction and its successors said."""
-        return (self.results / "logs" / "extract" / "scenes" / VICTIM / "0000.log").read_text()
-
-    def agrees_with(self, other):
-        """The same tables and stores, every store whole, and nothing left of unfinished work."""
-        assert self.tables() == other.tables()
-        assert self.stores() == other.stores()
-        for name, array in self.receipt()["arrays"].items():
-            chunks = (self.results / STORE / name / "c").rglob("*")
-            assert sum(f.is_file() for f in chunks) == array["shape"][0], name
-        assert not [f for f in (self.results / "partial").rglob("*") if f.is_file()]
-
-
-def until(condition, seconds, what):
-    """Return the first true value of a condition."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
-    return value
-
-
-def processes(folder, word):
-    """Processes that run in a folder with a word in their command line."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            here = os.readlink(process / "cwd") == str(folder)
-            if here and word in (process / "cmdline").read_text():
-                found.append(int(process.name))
-    return found
-
-
-def extraction(project, chunks=3):
-    """Wait until the extraction has written a few chunks; return its process id."""
-    journal = "partial/tokens/**/journal/*.json"
-    until(lambda: len([*project.results.glob(journal)]) >= chunks, 120, "chunks")
-    return until(lambda: processes(project.dir, "extract.py"), 5, "the process")[0]
-
-
-def frozen(project):
-    """Stop the extraction in the middle, as if its node hung; return its process id."""
-    pid = extraction(project)
-    os.kill(pid, signal.SIGSTOP)
-    return pid
-
-
-def extractions(cluster):
-    """Slurm's view of extractions, oldest first: job, state, node, memory, folder, comment."""
-    jobs = cluster.squeue("%i|%T|%N|%m|%Z|%k")
-    return sorted((j for j in jobs if j[-1].startswith("rule_extract")), key=lambda j: int(j[0]))
-
-
-def newest(cluster, project, state, seconds=120):
-    """The last job that extracts for a project, once it is in a state."""
-
-    def look():
-        jobs = [j for j in extractions(cluster) if j[-2] == str(project.dir)]
-        return jobs and jobs[-1][1] == state and jobs[-1]
-
-    return until(look, seconds, f"an extraction {state}")
-
-
-def copy(folder, env, whole=False):
-    """A new copy of the project's files as they are now, with its study and quick profile."""
-    files = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout.split("\0")
-    for name in filter(None, files):
-        if os.path.lexists(ROOT / name):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
-    (folder / ".venv").symlink_to(ROOT / ".venv")
-    project = Project(folder, env, whole)
-    project.write_study()
-    project.profile()
-    return project
-
-
-def cluster_in(folder, accounting=False):
-    """A running cluster, or the reason why there is none."""
-    try:
-        return start(folder, accounting)
-    except MissingSlurm as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory):
-    cluster = cluster_in(tmp_path_factory.mktemp("slurm"))
-    yield cluster
-    cluster.stop()
-
-
-@pytest.fixture(scope="session")
-def local(tmp_path_factory):
-    """The study done on this machine, without Slurm."""
-    project = copy(tmp_path_factory.mktemp("local"), os.environ.copy())
-    project.run("all", profile="profiles/local", seconds=600)
-    return project
-
-
-def unfinished(local, folder, env):
-    """A copy of the finished study with one extraction yet to be done."""
-    shutil.copytree(local.dir, folder, symlinks=True)
-    project = Project(folder, env)
-    project.profile()
-    shutil.rmtree(project.results / STORE)
-    for file in (RECEIPT, MEASURES, "tables/claim1.csv", "tables/controls.csv"):
-        (project.results / file).unlink()
-    return project
-
-
-@pytest.fixture
-def project(local, cluster, tmp_path):
-    """An unfinished study, and the cluster in order."""
-    project = unfinished(local, tmp_path / "project", cluster.env)
-    yield project
-    for pid in processes(project.dir, "snakemake"):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    for job, state, *_ in cluster.squeue():
-        if state in ("PENDING", "RUNNING"):
-            cluster.run("scancel", job)
-    for node in ("n1", "n2", "n3"):
-        if not cluster.alive(node):
-            cluster.start_node(node)
 
 
 def test_whole_study(cluster, tmp_path, capsys):
