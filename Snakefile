@@ -75,5 +75,5 @@ rule all:
         rules.carbon.input,
         rules.report.output,
         PATHS.table("backbones"),
-        f"{RESULTS}/tokens.zarr/zarr.json",
-        f"{RESULTS}/gallery.zarr/zarr.json",
+        PATHS.index("tokens"),
+        PATHS.index("gallery"),

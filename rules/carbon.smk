@@ -23,13 +23,8 @@ MEASURING = [
 # Gathered when the measurements are: figures drawn at the same moment are in the next one.
 rule accounting:
     input:
-        tables=[
-            path
-            for rule in MEASURING
-            for path in rule.input
-            if path.startswith(f"{RESULTS}/tables/")
-        ],
-        indexes=expand(f"{RESULTS}/{{name}}.zarr/zarr.json", name=["tokens", "gallery"]),
+        tables=[path for rule in MEASURING for path in rule.input if PATHS.is_table(path)],
+        indexes=[PATHS.index(name) for name in ("tokens", "gallery")],
         published="config/published.csv",
     output:
         jobs=table_file("accounting"),
@@ -41,7 +36,7 @@ rule accounting:
     conda:
         ENV
     params:
-        folder=f"{RESULTS}/accounting",
+        folder=PATHS.accounting(),
         site=vars(SITE),
         code=code("report/accounting.py"),
     script:

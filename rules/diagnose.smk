@@ -65,7 +65,7 @@ rule diagnosis_page:
         style="workflow_scripts/templates/style.css",
         template="workflow_scripts/templates/diagnosis.html",
     output:
-        page=f"{RESULTS}/diagnosis.html",
+        page=PATHS.page(),
         table=PATHS.table("diagnosis"),
     log:
         f"{RESULTS}/logs/diagnosis_page/diagnosis.log",
@@ -76,7 +76,7 @@ rule diagnosis_page:
         backbones=[STUDY.who(row, SEEN) for row in STUDY.diagnosed],
         outliers=config["outliers"],
         statistics=config["statistics"],
-        folder=f"{RESULTS}/accounting",
+        folder=PATHS.accounting(),
         site=vars(SITE),
         code=code("diagnosis/diagnosis_page.py"),
     script:
@@ -105,4 +105,4 @@ rule fig_diagnosis:
 
 rule diagnose:
     input:
-        f"{RESULTS}/diagnosis.html" if STUDY.diagnosed else [],
+        PATHS.page() if STUDY.diagnosed else [],

@@ -122,7 +122,7 @@ rule consolidate:
             else over(PATHS.receipt("gallery", "{dataset}", BACKBONE))
         ),
     output:
-        f"{RESULTS}/{{hierarchy}}.zarr/zarr.json",
+        PATHS.index("{hierarchy}"),
     log:
         f"{RESULTS}/logs/consolidate/{{hierarchy}}.log",
     wildcard_constraints:

@@ -18,6 +18,7 @@ import yaml
 
 from tokenscope.diagnosis import setup
 from tokenscope.errors import StudyError
+from tokenscope.study.paths import Paths
 
 CACHE = "results/weights"
 
@@ -85,7 +86,7 @@ def main(arguments=None) -> int:
         return status
     for file in sorted(results.glob(f"figures/data/diagnosis/{setup.DATASET}/*/*/*.json")):
         print(f"{file.parent.name}: {json.loads(file.read_text())['sentence']}")
-    print(f"The page: {results}/diagnosis.html")
+    print(f"The page: {Paths(str(results)).page()}")
     return 0
 
 

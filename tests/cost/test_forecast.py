@@ -209,11 +209,11 @@ def test_implausible_sums_are_remarked_upon():
 
 
 def test_claims_by_rule_and_table():
-    assert claim_of("redundancy", "redundancy/x") == "claim3"
-    assert claim_of("gather", "gather/claim1") == "claim1"
-    assert claim_of("gather", "gather/sensitivity") == "claim4"
-    assert claim_of("extract", "extract/x") == "shared"
-    assert claim_of("of_other_code", "of_other_code/x") == "unknown" == claim_of("", "")
+    assert claim_of("redundancy", {"dataset": "x"}) == "claim3"
+    assert claim_of("gather", {"table": "claim1"}) == "claim1"
+    assert claim_of("gather", {"table": "sensitivity"}) == "claim4"
+    assert claim_of("extract", {"shard": "0000"}) == "shared"
+    assert claim_of("of_other_code", {}) == "unknown" == claim_of("gather")
 
 
 def test_every_rule_has_a_claim_wherever_it_stands():

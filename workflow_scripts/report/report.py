@@ -16,6 +16,7 @@ from tokenscope.report import contents, partial_tables, template_data
 from tokenscope.report.contents import PlannedTable
 from tokenscope.report.verdicts import NOT_RUN, SUPPORTED, VERDICTS
 from tokenscope.stores.receipts import read_receipt, write_text
+from tokenscope.study.paths import Paths
 from tokenscope.tables import probe_tables
 from tokenscope.tables.published import Published
 
@@ -45,11 +46,11 @@ def main(results, config, plan, sizes, figures_mb, published, files, explorers, 
         output: path of the page.
         code: the hash of the code, printed on the page.
     """
-    root, published = Path(results), Published(published)
+    root, paths, published = Path(results), Paths(results), Published(published)
     read = {}
     for name, (who, parts) in plan.items():
         planned = PlannedTable([tuple(pair) for pair in who], parts)
-        read[name] = partial_tables.read(name, root / f"tables/{name}.csv", planned)
+        read[name] = partial_tables.read(name, Path(paths.table(name)), planned)
     criteria = contents.load(config["report"]["verdicts"], "verdicts.schema.yaml")
     sections = contents.sections(config["report"]["sections"])
     if unknown := set(criteria) - {section["id"] for section in sections}:
@@ -83,8 +84,8 @@ def main(results, config, plan, sizes, figures_mb, published, files, explorers, 
         study=config["study"], sections=pages, verdicts=VERDICTS, answer=probe_tables.HEADER,
         trusted=_trusted(pages[0]["verdicts"]), coverage=_coverage(read),
         explorer=_explorer(explorers),
-        accounting=_accounting(root), carbon=_rows(root / "tables/carbon_paper.csv"),
-        provenance=_provenance(root), skipped=_skipped(samples), code=code,
+        accounting=_accounting(paths), carbon=_rows(Path(paths.table("carbon_paper"))),
+        provenance=_provenance(paths), skipped=_skipped(samples), code=code,
         config=yaml.safe_dump(config, sort_keys=False), versions=_versions(),
         charts=vl_convert.javascript_bundle(CHARTS) if explorers else "",
     )  # fmt: skip
@@ -144,9 +145,9 @@ def _explorer(files):
     return {"backbones": backbones, "pictures": list(pictures)}
 
 
-def _accounting(root):
+def _accounting(paths):
     """Sums over jobs, by claim and by rule, and how attempts ended."""
-    path = root / "tables/accounting.csv"
+    path = Path(paths.table("accounting"))
     if not path.exists():
         return {}
     jobs = pd.read_csv(path)
@@ -158,10 +159,10 @@ def _accounting(root):
     return summary | {"all": [float(jobs[name].sum()) for name in SUMS]}
 
 
-def _provenance(root):
+def _provenance(paths):
     """Backbones, weights and images behind each kind of table."""
     names = ("backbones", "bank", "backbones_discovery", "backbones_dense")
-    return [(name, _rows(root / f"tables/{name}.csv")) for name in names]
+    return [(name, _rows(Path(paths.table(name)))) for name in names]
 
 
 def _skipped(samples):

@@ -175,7 +175,7 @@ def table(attempts: list[dict], site: Site, run: str, expected: dict[str, dict])
         w = a["wildcards"]
         rows.append({
             **{k: a[k] for k in COLUMNS if k in a},
-            "claim": claim_of(a["rule"], a["job"]),
+            "claim": claim_of(a["rule"], a["wildcards"]),
             **{k: w.get(k, "") for k in ("family", "size", "registers", "dataset")},
             "work": work, "started": pd.Timestamp(a["started"], unit="s").isoformat("T", "seconds"),
             "gpu_hours": a["gpus"] * hours, "core_hours": a["cores"] * hours,

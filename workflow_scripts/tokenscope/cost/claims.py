@@ -4,6 +4,8 @@ A table of its own, because neither the file a rule stands in nor the name of it
 reliably: files are cut and renamed. A test holds it against the rules.
 """
 
+from collections.abc import Mapping
+
 # Claim -> the rules that nothing else needs; targets of that name ask for all of a claim.
 RULES = {
     "claim1": ("fig_maps", "fig_qkv", "fig_blocks"),
@@ -33,7 +35,7 @@ RULES = {
         "fig_energy",
     ),
 }  # fmt: skip
-# What one rule makes for several claims: by the table, the last word of the job's name.
+# What one rule makes for several claims: by its wildcard ``table``.
 TABLES = {
     "gather": {
         **{f"claim{n}": f"claim{n}" for n in range(1, 6)},
@@ -44,12 +46,12 @@ _CLAIMS = {rule: claim for claim, rules in RULES.items() for rule in rules}
 TARGETS = [claim for claim in RULES if claim != "shared"]
 
 
-def claim_of(rule: str, job: str = "") -> str:
+def claim_of(rule: str, wildcards: Mapping[str, str] | None = None) -> str:
     """The claim a job belongs to; ``shared`` by several, ``unknown`` for a rule of other code.
 
     Args:
-        job: its name (``gather/claim1``), for rules that serve one claim with each table.
+        wildcards: of the job; ``table`` decides for rules that serve one claim with each table.
     """
     if rule in TABLES:
-        return TABLES[rule].get(job.rpartition("/")[2], "unknown")
+        return TABLES[rule].get((wildcards or {}).get("table", ""), "unknown")
     return _CLAIMS.get(rule, "unknown")

@@ -47,7 +47,7 @@ class Task:
 
     @property
     def claim(self) -> str:
-        return claim_of(self.rule, self.name)
+        return claim_of(self.rule, self.wildcards)
 
 
 def read_plan(workflow, study: Study) -> tuple[list[Task], Calibration, bool]:

@@ -197,29 +197,32 @@ def block_norms(norms: np.ndarray, bootstrap: Bootstrap, rules: dict) -> BlockNo
 
     medians = quantile(resampled, edges, 0.5)
     log_median = quantile(whole, edges, 0.5)
+    percentile = f"p{rules['percentile']:g}"
+    over_percentile, over_absolute = (
+        f"share_norm_over_{what}" for what in (percentile, f"{absolute:g}")
+    )
     exact = {
         "norm_median": median,
-        f"norm_p{rules['percentile']:g}": cut,
+        f"norm_{percentile}": cut,
         "norm_max": norms.max(),
-        f"share_norm_over_p{rules['percentile']:g}": 100 * (norms > cut).mean(),
-        f"share_norm_over_{absolute:g}": 100 * (norms > absolute).mean(),
+        over_percentile: 100 * (norms > cut).mean(),
+        over_absolute: 100 * (norms > absolute).mean(),
         share_metric(times): 100 * outlier_mask(norms, times).mean(),
         "bimodality_separation": float(point.separation),
         "bimodality_upper_share": 100 * float(point.upper_share),
     }
-    names = list(exact)
 
     def binned(counts, log_med, fit):
         # The cutoff of the percentile rule is the study's, so its share varies with the images.
-        above = [np.full(counts.shape[:-1], np.log(c)) for c in (cut, absolute)]
+        log_cut, log_absolute = (np.full(counts.shape[:-1], np.log(c)) for c in (cut, absolute))
         return {
-            names[0]: np.exp(log_med),
-            names[1]: np.exp(quantile(counts, edges, q)),
-            names[3]: 100 * share_above(counts, edges, above[0]),
-            names[4]: 100 * share_above(counts, edges, above[1]),
-            names[5]: 100 * share_above(counts, edges, log_med + np.log(times)),
-            names[6]: fit.separation,
-            names[7]: 100 * fit.upper_share,
+            "norm_median": np.exp(log_med),
+            f"norm_{percentile}": np.exp(quantile(counts, edges, q)),
+            over_percentile: 100 * share_above(counts, edges, log_cut),
+            over_absolute: 100 * share_above(counts, edges, log_absolute),
+            share_metric(times): 100 * share_above(counts, edges, log_med + np.log(times)),
+            "bimodality_separation": fit.separation,
+            "bimodality_upper_share": 100 * fit.upper_share,
         }
 
     at_point = binned(whole, log_median, point)

@@ -54,9 +54,25 @@ class Paths:
         """A table of all backbones."""
         return f"{self.results}/tables/{name}.{ending}"
 
+    def is_table(self, path: str) -> bool:
+        """Whether a path is that of a table."""
+        return path.startswith(f"{self.results}/tables/")
+
     def figure(self, name: str, ending: str = "png") -> str:
         """A figure by its name in ``config/report.yaml``, which may hold folders."""
         return f"{self.results}/figures/{name}.{ending}"
+
+    def page(self) -> str:
+        """The page of a diagnosis."""
+        return f"{self.results}/diagnosis.html"
+
+    def index(self, hierarchy: str) -> str:
+        """Consolidated metadata of all groups of a kind: ``tokens``, ``gallery``."""
+        return f"{self.results}/{hierarchy}.zarr/zarr.json"
+
+    def accounting(self) -> str:
+        """Folder of what jobs took and what was forecast; see :mod:`tokenscope.jobs.records`."""
+        return f"{self.results}/accounting"
 
     def figure_data(self, *place: str) -> str:
         """What a figure is drawn from beside tables; the last word is a file with its ending."""
