@@ -1,4 +1,4 @@
-"""Label files beside a flat folder of images, in the forms in which ImageNet labels are found.
+"""ImageNet labels of a flat folder: label files beside it, in the forms in which they are found.
 
 The devkit's ground truth (devkit order), ``val.txt``, Kaggle's CSV, and lists of one's own.
 """

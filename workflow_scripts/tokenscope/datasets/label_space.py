@@ -1,4 +1,4 @@
-"""Class numbers by name: in which order ImageNet labels and those of other sets are numbered.
+"""Class numbers by name, since they come in devkit order, in timm's and in those of other sets.
 
 Where a classifier's order is known, names decide and numbers are checked. Data sets number their
 classes in orders of their own (the devkit order of ILSVRC is not timm's), and a wrong order gives a

@@ -1,4 +1,4 @@
-"""The outlier rule: a patch is an outlier if its norm is over a multiple of the median norm.
+"""The outlier rule: outliers are the patches whose norm is over a multiple of the median norm.
 
 Darcet et al., "Vision Transformers Need Registers" (https://arxiv.org/abs/2309.16588), section 2.1,
 choose outliers by an absolute cutoff (150) that they read off one backbone's distribution. A

@@ -1,4 +1,4 @@
-"""Claim 3: do outliers sit where neighbouring patches look alike?
+"""Claim 3, by the neighbour cosine: do outliers sit where neighbouring patches look alike?
 
 Darcet et al., "Vision Transformers Need Registers" (https://arxiv.org/abs/2309.16588), section 2.2:
 the cosine similarity of a patch with its 4 neighbours right after the patch embedding, without

@@ -1,4 +1,4 @@
-"""Intersection over union of classes, without torch: tables import it too."""
+"""IoU of classes (intersection over union), without torch: tables import it too."""
 
 import numpy as np
 

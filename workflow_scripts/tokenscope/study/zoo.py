@@ -1,4 +1,4 @@
-"""The zoo: which backbones exist, as rows of a table.
+"""The model zoo: which backbones exist, as rows of a table.
 
 A row of ``config/backbones.csv`` names a backbone (family, size, registers) and where its weights
 come from; a row is all a user adds.
