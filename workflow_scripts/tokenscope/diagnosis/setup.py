@@ -1,4 +1,4 @@
-"""The front door: what the section ``diagnose`` asks for, and the study `make diagnose` writes.
+"""The front door: from a backbone and a folder of images to the study that `make diagnose` runs.
 
 Nothing heavy is imported here.
 """

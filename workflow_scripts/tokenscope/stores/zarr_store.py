@@ -1,4 +1,4 @@
-"""Zarr stores that are complete or absent, and the receipts that say so.
+"""Zarr stores that are complete or absent: written aside, resumed, moved into place by one rename.
 
 A store is written chunk by chunk into a ``partial`` folder beside the results, each finished chunk
 of images noted in a journal with the checksums of its arrays. When the journal is full the store
