@@ -1,5 +1,8 @@
 """Smoothness of token maps: how far they are from their median-filtered selves.
 
+Registers make feature maps smoother, say Darcet et al., "Vision Transformers Need Registers"
+(https://arxiv.org/abs/2309.16588). Here that is a number:
+
 Roughness of a map T (row, column, feature) is sum |T - M|^2 / sum |T - mean T|^2 over an image,
 with M the median of each feature over 3 x 3 patches (edges repeated). 0: the median changes
 nothing; 1: the median explains as little as one constant vector. Isolated artifacts raise it.

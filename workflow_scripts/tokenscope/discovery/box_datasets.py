@@ -1,11 +1,12 @@
 """VOC, COCO and other data sets with boxes, in the layouts they are published in.
 
-A box is left, top, right, bottom in pixels, from 0, half-open. As LOST does it: VOC's corners,
-inclusive from 1, lose 1 at left and top; COCO's x, y, width, height become rounded corners; crowds
-do not count; objects marked difficult or truncated count unless ``hard: drop`` is set. A box may
-stick out of its image by one pixel (rounding) and is clipped; one that sticks out further belongs
-to another image and is refused. A box without area is dropped and counted. An image without a box
-is kept in the list and left out of CorLoc, since nothing can be found in it.
+A box is left, top, right, bottom in pixels, from 0, half-open. As LOST does it (Siméoni et al.,
+https://arxiv.org/abs/2109.14279): VOC's corners, inclusive from 1, lose 1 at left and top; COCO's
+x, y, width, height become rounded corners; crowds do not count; objects marked difficult or
+truncated count unless ``hard: drop`` is set. A box may stick out of its image by one pixel
+(rounding) and is clipped; one that sticks out further belongs to another image and is refused. A
+box without area is dropped and counted. An image without a box is kept in the list and left out of
+CorLoc, since nothing can be found in it.
 """
 
 import csv

@@ -1,5 +1,6 @@
 """Train a Vision Transformer: timm's optimiser, schedule, losses and augmentation, one loop.
 
+Recipes after DeiT III (Touvron et al., https://arxiv.org/abs/2204.07118) are in ``config/recipes``.
 The loop knows neither files nor jobs: pixels come from a source of
 :mod:`tokenscope.training.batches`, and the caller keeps checkpoints and snapshots.
 """
