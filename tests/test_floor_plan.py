@@ -5,6 +5,7 @@ import re
 from itertools import product
 
 import pytest
+from packages import floors
 from projects import ROOT
 
 SCRIPTS = ROOT / "workflow_scripts"
@@ -65,6 +66,12 @@ def test_the_floor_plan_names_every_package_once():
     rows = table(sections(FLOOR_PLAN)["Library, in the order of the data"])
     packages = sorted(f"`{f.parent.name}/`" for f in LIBRARY.glob("*/__init__.py"))
     assert sorted(row[0] for row in rows) == packages
+
+
+def test_the_floor_plan_names_the_floors_in_order():
+    text = sections(FLOOR_PLAN)["Library, in the order of the data"]
+    _beside, *lines = re.findall(r"^    (.+)$", text, re.M)
+    assert [set(line.split(", ")) for line in lines] == floors()
 
 
 def test_the_table_of_the_readme_holds_cell_by_cell():

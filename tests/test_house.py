@@ -2,25 +2,15 @@
 
 import ast
 import re
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from packages import LIBRARY, MODULES, PACKAGES, floors, imports
 
 SCRIPTS = Path("workflow_scripts")
-LIBRARY = SCRIPTS / "tokenscope"
-PACKAGES = sorted(file.parent.name for file in LIBRARY.glob("*/__init__.py"))
-MODULES = sorted(LIBRARY.rglob("*.py"))
 CODE = sorted(SCRIPTS.rglob("*.py"))
 # A function of more parameters says why, by one of these words in its docstring.
 MOST_PARAMETERS, REASON = 10, re.compile(r"parameters?\b.*\b(for each|because)|because", re.S)
-
-
-def imports(file):
-    """(module, names) of each import of our own package."""
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tokenscope"):
-            yield node.module, [alias.name for alias in node.names]
 
 
 def test_every_package_introduces_itself_and_does_nothing_else():
@@ -31,20 +21,7 @@ def test_every_package_introduces_itself_and_does_nothing_else():
 
 
 def test_no_circle_between_packages():
-    needs = defaultdict(set)
-    for file in MODULES:
-        for module, names in imports(file):
-            parts = module.split(".")
-            package = parts[1] if len(parts) > 1 else names[0]
-            if package in PACKAGES and file.parent.name in PACKAGES:
-                needs[file.parent.name].add(package)
-    floors, left = [], {package: needs[package] - {package} for package in PACKAGES}
-    while left:
-        ground = {package for package, below in left.items() if not below & set(left)}
-        assert ground, f"these packages need each other in a circle: {left}"
-        floors.append(ground)
-        left = {package: below for package, below in left.items() if package not in ground}
-    assert len(floors) > 3
+    assert len(floors()) > 3
 
 
 @pytest.mark.parametrize("package", PACKAGES)
