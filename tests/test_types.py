@@ -1,10 +1,10 @@
-"""The lists of modules that the type checker excuses may only become shorter."""
+"""Modules that the type checker excuses exist, and are no more than they were."""
 
 import tomllib
 
 from projects import ROOT
 
-LONGEST = {"strict_optional": 18, "ignore_errors": 38}
+LONGEST = {"strict_optional": 18, "ignore_errors": 31}
 
 
 def test_excused_modules_exist_and_become_fewer():

@@ -53,14 +53,13 @@ def _read(file: Path) -> Source:
 
 
 def _describe(node: ast.AST, file: Path, text: list[str], imports: list[Import]) -> None:
-    kind = type(node)
-    if kind is ast.Expr and type(node.value) is ast.Constant:
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return  # a docstring, or as idle as one
-    if kind in (ast.Import, ast.ImportFrom) and (own := _own(node, file)):
+    if isinstance(node, ast.Import | ast.ImportFrom) and (own := _own(node, file)):
         imports.extend(own)
         return
-    text.append(kind.__name__)
-    for name in kind._fields:
+    text.append(type(node).__name__)
+    for name in node._fields:
         value = getattr(node, name)
         for item in value if type(value) is list else (value,):
             if isinstance(item, ast.AST):
@@ -79,10 +78,14 @@ def _own(node: ast.Import | ast.ImportFrom, file: Path) -> list[Import]:
     where = f"{file}, line {node.lineno}"
     if isinstance(node, ast.Import):
         own = [alias for alias in node.names if alias.name.partition(".")[0] == PACKAGE.name]
-        if any(alias.asname is None for alias in own):
+        local_names = [alias.asname for alias in own if alias.asname]
+        if len(local_names) < len(own):
             raise ImportsNothing(f"{where}: write 'from {PACKAGE.name} import ...'")
-        return [Import(_module(a.name, where), "", a.asname, where) for a in own]
-    if node.level:
+        return [
+            Import(_module(alias.name, where), "", local, where)
+            for alias, local in zip(own, local_names, strict=True)
+        ]
+    if node.level or not node.module:
         raise ImportsNothing(f"{where}: name the module from {PACKAGE.name} on")
     if node.module.partition(".")[0] != PACKAGE.name:
         return []
@@ -193,9 +196,9 @@ def code_hash(*files: Path) -> str:
     Raises:
         ImportsNothing: an import of our own package that resolves to nothing, or runs in a circle.
     """
-    found = set()
+    digests: set[str] = set()
     for file in map(Path, files):
         own = file.is_relative_to(PACKAGE)
         behind = [file] if own else [taken.module for taken in _resolved(file)]
-        found.update(_digest(module) for module in behind if not _watches(module))
-    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()[:12]
+        digests.update(_digest(module) for module in behind if not _watches(module))
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()[:12]

@@ -33,6 +33,7 @@ class HeadScores:
 
     def add(self, group: str, predicted: np.ndarray, target: np.ndarray) -> None:
         """Count the next image of a group: its predicted and true map, of one size."""
+        counts: np.ndarray | dict[str, float]
         if self.maps.depth:
             counts = depth_errors(predicted, target)
         else:
@@ -131,14 +132,16 @@ def _depth(rows: TidyRows, bootstrap: Bootstrap, by_group: dict[str, list]) -> N
     for group, images in by_group.items():
         table = pd.DataFrame(images)
         for metric, unit in ERRORS.items():
-            *ends, resampled = bootstrap.ratio(table[metric].to_numpy(), np.ones(len(table)))
-            rows.add("dense", group, metric, *ends, unit)
+            values = table[metric].to_numpy()
+            mean, low, high, resampled = bootstrap.ratio(values, np.ones(len(values)))
+            rows.add("dense", group, metric, mean, low, high, unit)
             if metric == "rmse":
-                rmse[group] = ends[0], resampled
+                rmse[group] = mean, resampled
         mean, low, high, _ = bootstrap.ratio(
             table["squared"].to_numpy(), table["pixels"].to_numpy(float)
         )
-        rows.add("dense", group, "rmse_pooled", *np.sqrt([mean, low, high]), "m")
+        mean, low, high = np.sqrt([mean, low, high])
+        rows.add("dense", group, "rmse_pooled", mean, low, high, "m")
     (linear, resampled), (constant, guessed) = rmse["linear"], rmse["constant"]
     rows.add(
         "dense", "linear-constant", "rmse", linear - constant,

@@ -158,17 +158,22 @@ def pick(hits: np.ndarray, settings: list[Setting], allowed: Callable[[Setting],
 
 def restrictions(settings: list[Setting]) -> dict[str, Callable[[Setting], bool]]:
     """Choices with one hand tied, by the name of their rows."""
-    allowed = {}
+    allowed: dict[str, Callable[[Setting], bool]] = {}
     for facet in dict.fromkeys(s.facet for s in settings):
-        allowed[f"only_{facet}"] = lambda s, x=facet: s.facet == x
+        allowed[f"only_{facet}"] = _having("facet", facet)
     for block in dict.fromkeys(s.block for s in settings):
-        allowed[f"only_block_{block}"] = lambda s, x=block: s.block == x
+        allowed[f"only_block_{block}"] = _having("block", block)
     for normalised in dict.fromkeys(s.normalised for s in settings):
         name = "only_normalised" if normalised else "only_as_they_are"
-        allowed[name] = lambda s, x=normalised: s.normalised == x
+        allowed[name] = _having("normalised", normalised)
     if any(s.bias == 0 for s in settings):
-        allowed["only_unbiased"] = lambda s: s.bias == 0
+        allowed["only_unbiased"] = _having("bias", 0)
     return allowed
+
+
+def _having(name: str, value: object) -> Callable[[Setting], bool]:
+    """Whether a setting has this value of an attribute."""
+    return lambda setting: getattr(setting, name) == value
 
 
 def _describe(rows: TidyRows, setting: Setting) -> None:

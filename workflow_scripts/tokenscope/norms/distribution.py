@@ -77,10 +77,12 @@ def claim2(blocks: list[BlockNorms], bootstrap: Bootstrap, rules: dict) -> list[
     shares = np.array([block.value[metric] for block in blocks])
     resampled = np.stack([block.resampled[metric] for block in blocks], axis=-1)
     ends = bootstrap.interval(first_block(resampled, least))
-    peak = shares.argmax() + 1 if shares.max() >= least else float("nan")
+    peak = int(shares.argmax()) + 1 if shares.max() >= least else float("nan")
     return [
         *(m for b, block in enumerate(blocks) for m in _of_block(f"block{b + 1:02d}", block)),
-        Measurement("depth", "onset_block", first_block(shares, least), *ends, "block, from 1"),
+        Measurement(
+            "depth", "onset_block", float(first_block(shares, least)), *ends, "block, from 1"
+        ),
         Measurement("depth", "peak_block", peak, unit="block, from 1"),
         Measurement("depth", "peak_share", shares.max(), unit="percent"),
     ]

@@ -26,7 +26,7 @@ def spread(outlier: np.ndarray, bootstrap: Bootstrap) -> list[Measurement]:
         outlier: (image, patch) mask.
     """
     counts, total = outlier.astype(np.float32), int(outlier.sum())
-    value = position_entropy(counts.sum(0)) if total else float("nan")
+    value = float(position_entropy(counts.sum(0))) if total else float("nan")
     low, high = bootstrap.interval(position_entropy(bootstrap.sums(counts)))
     return [
         Measurement("outlier", "tokens", total, unit="tokens"),

@@ -11,8 +11,6 @@ Similarities are (image, patch, neighbour), NaN where a border patch has no neig
 over a patch's neighbours in their place, the last axis is 1.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 
@@ -48,7 +46,7 @@ def compare(
     metric = f"neighbour_cosine{suffix}_mean"
     rows, mean, resampled = [], {}, {}
     for group, mask in masks.items():
-        sums = _sums(cosine, mask, lambda v: v)
+        sums = _sums(cosine, mask, cosine)
         mean[group], low, high, resampled[group] = bootstrap.ratio(*sums)
         rows.append(Measurement(group, metric, mean[group], low, high))
     ends = bootstrap.interval(resampled["outlier"] - resampled["normal"])
@@ -56,7 +54,7 @@ def compare(
     for number, similarity in enumerate(similarities):
         metric, share = f"neighbour_cosine{suffix}_share_over_{similarity:g}", {}
         for group, mask in masks.items():
-            above, pairs = _sums(cosine, mask, lambda v, s=similarity: v > s)
+            above, pairs = _sums(cosine, mask, cosine > similarity)
             share[group], low, high, resampled[group] = bootstrap.ratio(100.0 * above, pairs)
             rows.append(Measurement(group, metric, share[group], low, high, "percent"))
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -70,11 +68,11 @@ def compare(
 
 
 def _sums(
-    cosine: np.ndarray, mask: np.ndarray, of: Callable[[np.ndarray], np.ndarray]
+    cosine: np.ndarray, mask: np.ndarray, values: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Per image: sum of ``of(cosine)`` over the neighbours that exist of the masked patches."""
+    """Per image: sum of ``values`` over the neighbours that exist of the masked patches."""
     counted = np.isfinite(cosine) & mask[:, :, None]
-    return np.where(counted, of(cosine), 0).sum((1, 2)), counted.sum((1, 2))
+    return np.where(counted, values, 0).sum((1, 2)), counted.sum((1, 2))
 
 
 def curves(cosine: np.ndarray, outlier: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:

@@ -3,7 +3,11 @@
 The percentile bootstrap of Efron and Tibshirani, "An Introduction to the Bootstrap" (1993).
 """
 
+from typing import Any
+
 import numpy as np
+
+Estimate = Any  # a number where each image gave one, an array where it gave several
 
 
 class Bootstrap:
@@ -37,7 +41,7 @@ class Bootstrap:
         flat = per_image.reshape(self.images, -1).astype(np.float32)
         return (self.counts @ flat).reshape(-1, *per_image.shape[1:])
 
-    def interval(self, resampled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def interval(self, resampled: np.ndarray) -> tuple[Estimate, Estimate]:
         """Low and high end from the statistic's values by resample; NaN resamples do not count."""
         if np.isnan(resampled).all():
             nan = np.full(resampled.shape[1:], np.nan)[()]  # a number where numbers were resampled
@@ -45,7 +49,9 @@ class Bootstrap:
         low, high = np.nanquantile(resampled, self.tails, axis=0)
         return low, high
 
-    def ratio(self, above: np.ndarray, below: np.ndarray) -> tuple[np.ndarray, ...]:
+    def ratio(
+        self, above: np.ndarray, below: np.ndarray
+    ) -> tuple[Estimate, Estimate, Estimate, np.ndarray]:
         """``sum(above) / sum(below)`` over images, with its interval and its resamples.
 
         Returns:
@@ -56,7 +62,9 @@ class Bootstrap:
             resampled = self.sums(above) / self.sums(below)
         return point, *self.interval(resampled), resampled
 
-    def over_seeds(self, above: np.ndarray, below: np.ndarray) -> tuple[np.ndarray, ...]:
+    def over_seeds(
+        self, above: np.ndarray, below: np.ndarray
+    ) -> tuple[Estimate, Estimate, Estimate, np.ndarray]:
         """Ratio of sums for what several seeds measured on the same images; resamples both levels.
 
         Args:
