@@ -35,7 +35,7 @@ rule diagnosis:
 
 
 SEEN = config.get("diagnose", {}).get("dataset", "none")
-SITTERS = {
+DIAGNOSIS_FILES = {
     "verdicts": probed(PATHS.figure_data("diagnosis", SEEN, f"{BACKBONE}.json"), STUDY.diagnosed),
     "maps": probed(PATHS.figure_data("maps", SEEN, BACKBONE, "native.nc"), STUDY.diagnosed),
 }
@@ -43,7 +43,7 @@ SITTERS = {
 
 rule diagnosis_page:
     input:
-        **SITTERS,
+        **DIAGNOSIS_FILES,
         rows=TABLES["diagnosis"].parts,
         images=probed(
             PATHS.measure("diagnosis", SEEN, BACKBONE, ending="images.csv"), STUDY.diagnosed
@@ -86,7 +86,7 @@ rule diagnosis_page:
 # The picture of its page, from what is packed.
 rule fig_diagnosis:
     input:
-        **SITTERS,
+        **DIAGNOSIS_FILES,
         curves=rules.norm_curves.output.curves,
         places=rules.norm_curves.output.places,
     output:

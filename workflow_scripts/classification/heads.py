@@ -79,9 +79,9 @@ def main(test, trained, splits, released, own, who, view, settings, statistics, 
 
 
 def learn(by_head, rows, tested, trained, splits, settings, view, device, partial):
-    """Train heads on the training set's features; adds to ``found`` and ``rows``."""
+    """Train heads on the training set's features; adds to ``by_head`` and ``rows``."""
     features = read([read_receipt(path)["store"] for path in trained], PARTS[:3],
-                    settings["memory_gb"], place(device, trained))  # fmt: skip
+                    settings["memory_gb"], device_for(device, trained))  # fmt: skip
     left_out = set(read_receipt(splits)["dropped"])
     features = features.without(left_out) if left_out else features
     for metric, count in (("images", len(features)), ("images_left_out", len(left_out))):
@@ -110,7 +110,7 @@ def learn(by_head, rows, tested, trained, splits, settings, view, device, partia
         by_head[f"knn_{name}"] = votes.numpy()
 
 
-def place(device, receipts):
+def device_for(device, receipts):
     """Where training features are kept: on the GPU where they take less than half of it."""
     if device != "cuda":
         return "cpu"

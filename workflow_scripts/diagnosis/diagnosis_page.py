@@ -37,22 +37,22 @@ def main(files, backbones, study, rules, statistics, folder, site, outputs):
         name: pd.concat([tidy.read(f) for f in files[name]]) if files[name] else None
         for name in ("rows", "norms", "registers", "probes")
     }
-    sitters = [sitter(who, place, files, tables) for place, who in enumerate(backbones)]
+    figures = [read_figures(who, place, files, tables) for place, who in enumerate(backbones)]
     images = [pd.read_csv(file) for file in files["images"]]
     pairs = page.paired(*images, backbones[1], statistics) if len(images) > 1 else None
     table = pd.concat([tables["rows"], *([pairs] if pairs is not None else [])])
     tidy.write(table, outputs["table"])
-    rests = pd.read_csv(files["backbones"][0])
-    for backbone in sitters:
+    provenance = pd.read_csv(files["backbones"][0])
+    for backbone in figures:
         log.info("%s: %s", backbone.name, backbone.verdict["sentence"])
     render(
         files["template"], outputs["page"], style=Path(files["style"]).read_text(), study=study,
         rules=rules, criterion={"images": MIN_IMAGES, "place": PREDICTED, "alike": ALIKE,
                                 "probed": PROBED_IMAGES},
         confidence=statistics["confidence"],
-        overview=picture(overview(sitters, rules), "maps and norms at a glance", "png", 150),
-        shares=picture(share_by_block(sitters, rules), "share of outlier tokens by block"),
-        norms=picture(last_block(sitters, rules), "norms after the last block"),
+        overview=picture(overview(figures, rules), "maps and norms at a glance", "png", 150),
+        shares=picture(share_by_block(figures, rules), "share of outlier tokens by block"),
+        norms=picture(last_block(figures, rules), "norms after the last block"),
         backbones=[
             {"name": backbone.name, "verdict": backbone.verdict,
              "decided": page.decided(backbone, rules), "rules": page.by_rule(backbone),
@@ -61,14 +61,14 @@ def main(files, backbones, study, rules, statistics, folder, site, outputs):
              "registers": page.moved(tables["registers"], who, rules),
              "found": page.neurons(files["neurons"], who),
              "classes": page.classes(tables["probes"], who),
-             "rests": rest(rests, who)}
-            for backbone, who in zip(sitters, backbones, strict=True)
+             "rests": provenance_of(provenance, who)}
+            for backbone, who in zip(figures, backbones, strict=True)
         ],
-        pairs=page.as_text(pairs), cost=cost(folder, site, rests, backbones),
+        pairs=page.as_text(pairs), cost=cost(folder, site, provenance, backbones),
     )  # fmt: skip
 
 
-def sitter(who, place, files, tables):
+def read_figures(who, place, files, tables):
     """One backbone's small files, read."""
     curves, places = (pd.read_csv(files[kind][place]) for kind in ("curves", "places"))
     return BackboneFigures.of(
@@ -77,22 +77,22 @@ def sitter(who, place, files, tables):
     )  # fmt: skip
 
 
-def rest(rests, who):
+def provenance_of(provenance, who):
     """What the numbers of a backbone rest on."""
-    row = page.of_backbone(rests, who).iloc[0]
+    row = page.of_backbone(provenance, who).iloc[0]
     keys = ("timm_id", "origin", "weights_sha256", "geometry", "params", "device", "precision",
             "images", "images_skipped", "timm", "torch")  # fmt: skip
     return [(key, row[key]) for key in keys]
 
 
-def cost(folder, site, rests, whos):
+def cost(folder, site, provenance, backbones):
     """Extraction by backbone and all jobs together: seconds, images a second, Wh, g CO2."""
     attempts, _ = collect(Path(folder))
     spent = accounting(attempts, Site(**site), run="", expected={})
     lines = []
-    for who in whos:
+    for who in backbones:
         seen, own = (
-            page.of_backbone(rests, who).iloc[0],
+            page.of_backbone(provenance, who).iloc[0],
             page.of_backbone(spent[spent["rule"] == "extract"], who),
         )
         name = f"extraction, {name_of(who)}"

@@ -19,11 +19,11 @@ def main(verdicts, maps, curves, places, backbones, rules, outputs):
         outputs: files of the figure.
     """
     tables = pd.read_csv(curves), pd.read_csv(places)
-    sitters = []
+    figures = []
     for who, verdict, file in zip(backbones, verdicts, maps, strict=True):
         own = (of_backbone(table[table["dataset"] == who["dataset"]], who) for table in tables)
-        sitters.append(BackboneFigures.of(name_of(who), verdict, *own, file))
-    style.save(overview(sitters, rules), outputs)
+        figures.append(BackboneFigures.of(name_of(who), verdict, *own, file))
+    style.save(overview(figures, rules), outputs)
 
 
 if "snakemake" in globals():

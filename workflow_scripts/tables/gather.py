@@ -94,7 +94,7 @@ def verdicts(table, published):
     return [*lines, ""]
 
 
-def answers(table, published):
+def claim4_tables(table, published):
     """Tables 1 to 3 of the main paper: a line per backbone and measure."""
     header, lines = [f"| {' | '.join(HEADER)} |", "|" + "-|" * len(HEADER)], []
     for title, cells_by_line in tables(table, published.citations):
@@ -152,7 +152,7 @@ PAGES = {
     "claim1": Page(),
     "claim2": Page(),
     "claim3": Page(),
-    "claim4": Page(summary=answers, over_seeds=True),
+    "claim4": Page(summary=claim4_tables, over_seeds=True),
     "claim5": Page(summary=verdicts, addendum=reported, over_seeds=True, measured_twice=True),
     "sensitivity": Page(over_seeds=True),
     "registers": Page(),

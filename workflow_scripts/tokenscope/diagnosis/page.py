@@ -82,8 +82,10 @@ def moved(registers: pd.DataFrame | None, who: dict, rules: dict) -> list[tuple]
     """What registers added at test time change: quantity, before, after, random neurons."""
     if registers is None:
         return []
-    kin = registers[(registers["family"] == who["family"]) & (registers["size"] == who["size"])]
-    made = kin[kin["registers"].str.contains("testtime")]["registers"].unique()
+    same_size = registers[
+        (registers["family"] == who["family"]) & (registers["size"] == who["size"])
+    ]
+    made = same_size[same_size["registers"].str.contains("testtime")]["registers"].unique()
     if not len(made) or base(made[0]) != who["registers"]:
         return []
     lines = []
@@ -91,7 +93,7 @@ def moved(registers: pd.DataFrame | None, who: dict, rules: dict) -> list[tuple]
         metric = pattern.format(f"{rules['times_median']:g}")
         cells = []
         for name in (made[0], made[0].replace("testtime", "random")):
-            rows = kin[(kin["registers"] == name) & (kin["group"] != "outlier")]
+            rows = same_size[(same_size["registers"] == name) & (same_size["group"] != "outlier")]
             both = [rows[rows["metric"] == m] for m in (metric, minus_r0(metric))]
             if any(len(r) != 1 for r in both):
                 break

@@ -134,13 +134,13 @@ def _voc(source: dict, left_out: dict) -> Iterable[Listed]:
         try:
             tree = ElementTree.parse(file)
             boxes = []
-            for thing in tree.iter("object"):
-                hard = any(thing.findtext(mark) == "1" for mark in ("difficult", "truncated"))
+            for element in tree.iter("object"):
+                hard = any(element.findtext(mark) == "1" for mark in ("difficult", "truncated"))
                 if hard and source.get("hard", "keep") == "drop":
                     left_out["hard_objects"] += 1
                     continue
                 corners = [
-                    float(thing.find("bndbox").find(corner).text)
+                    float(element.find("bndbox").find(corner).text)
                     for corner in ("xmin", "ymin", "xmax", "ymax")
                 ]
                 boxes.append((corners[0] - 1, corners[1] - 1, *corners[2:]))
@@ -160,12 +160,12 @@ def _coco(source: dict, left_out: dict) -> Iterable[Listed]:
         content = json.loads(file.read_text())
         pictures = {row["id"]: row for row in content["images"]}
         boxes = defaultdict(list)
-        for thing in content["annotations"]:
-            if thing.get("iscrowd"):
-                left_out["crowds"] += thing["image_id"] in pictures
+        for annotation in content["annotations"]:
+            if annotation.get("iscrowd"):
+                left_out["crowds"] += annotation["image_id"] in pictures
                 continue
-            x, y, width, height = thing["bbox"]
-            boxes[thing["image_id"]].append(
+            x, y, width, height = annotation["bbox"]
+            boxes[annotation["image_id"]].append(
                 tuple(float(round(v)) for v in (x, y, x + width, y + height))
             )
     except FileNotFoundError:

@@ -137,10 +137,10 @@ class Discoverer:
         self.sized.set(*size)
         x = batch(images, size, self.mean, self.std)
         with autocast(self.device):
-            found = self.facets(x)
+            facets = self.facets(x)
         mask, seed, degree = [], [], []
         for key, ways in self.groups:
-            out = expand(found[key], ways, self.candidates)
+            out = expand(facets[key], ways, self.candidates)
             mask.append(out.mask)
             seed.append(out.seed)
             degree.append(out.degree.gather(2, out.seed[:, :, None])[:, :, 0])
