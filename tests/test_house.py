@@ -77,6 +77,7 @@ def test_a_script_calls_its_main_by_keyword_and_says_what_it_takes(file):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "main"
     ]
     assert calls and not any(call.args for call in calls)
-    said = ast.get_docstring(main) or ""
+    docstring = ast.get_docstring(main) or ""
     for argument in [*main.args.args, *main.args.kwonlyargs]:
-        assert re.search(rf"\b{argument.arg}\b", said), f"{file}: main does not say {argument.arg}"
+        name = argument.arg
+        assert re.search(rf"\b{name}\b", docstring), f"{file}: main does not say {name}"

@@ -170,12 +170,12 @@ def test_random_weights_without_mlp_are_refused():
 
 def test_attached_backbone_without_outliers_says_so(tmp_path):
     """What neurons.py found decides; the card of a backbone without outliers adds nothing."""
-    found, base_card = tmp_path / "found.json", tmp_path / "base.json"
+    search, base_card = tmp_path / "found.json", tmp_path / "base.json"
     content = {"name": "a/b/r0", "neurons": [], "random": [], "reason": "no outliers: nothing"}
-    found.write_text(json.dumps(content))
+    search.write_text(json.dumps(content))
     base_card.write_text(json.dumps({"weights": "w", "sha256": "s", "origin": "row"}))
     card, added = tmp_path / "card.json", tmp_path / "registers.json"
     spec = {"name": "a/b/r1-testtime", "timm_id": "vit"}
-    attach_script.main(found, base_card, spec, 1, "testtime", "zero", card, added)
+    attach_script.main(search, base_card, spec, 1, "testtime", "zero", card, added)
     assert json.loads(added.read_text())["registers"] == 0
     assert json.loads(card.read_text())["reason"].startswith("no outliers")

@@ -71,14 +71,14 @@ def main(report, device):
             continue
         rounds = report.rounds if scale == "1" else 1
         with scratch() as folder:
-            found = one_scale(Path(folder), copies, shards, rounds)
-        jobs = found["ours"][0].jobs
+            runs_of = one_scale(Path(folder), copies, shards, rounds)
+        jobs = runs_of["ours"][0].jobs
         setting = f"{scale} x: {jobs:,} jobs"
-        cpu = {name: [run.cpu for run in runs] for name, runs in found.items()}
+        cpu = {name: [run.cpu for run in runs] for name, runs in runs_of.items()}
         report.add(setting, "s", cpu, "floor", {"ours": "<= 1.5"})
         with_all = {name: cpu[name] for name in ("floor with all a job needs", "ours")}
         report.add(setting, "s again", with_all, "floor with all a job needs", {"ours": "<= 1.5"})
-        memory = {name: [run.memory_mb for run in runs] for name, runs in found.items()}
+        memory = {name: [run.memory_mb for run in runs] for name, runs in runs_of.items()}
         report.add(setting, "MB", memory, "floor")
         for name, seconds in cpu.items():
             slope.setdefault(name, []).append((jobs, min(seconds)))
@@ -94,7 +94,7 @@ def one_scale(folder: Path, copies: int, shards: int, rounds: int) -> dict[str, 
     """Dry runs of the study and of both floors, in turns; the study first says how many jobs."""
     config = folder / "study.yaml"
     config.write_text(yaml.safe_dump(larger(folder, copies, shards)))
-    found = {"ours": [], **{name: [] for name in FLOORS}}
+    runs_of = {"ours": [], **{name: [] for name in FLOORS}}
     for name, text in FLOORS.items():
         place = folder / name.replace(" ", "-")
         place.mkdir()
@@ -103,14 +103,14 @@ def one_scale(folder: Path, copies: int, shards: int, rounds: int) -> dict[str, 
         (place / "environment.yaml").write_text((ROOT / "envs" / "tokenscope.yaml").read_text())
     profile = str(ROOT / "profiles" / "slurm")
     for _ in range(rounds):
-        found["ours"].append(
+        runs_of["ours"].append(
             dry_run(ROOT, ["--profile", profile, "--configfile", str(config), "--", "all"])
         )
-        many = found["ours"][0].jobs
+        many = runs_of["ours"][0].jobs
         for name in FLOORS:
             flags = ["--profile", profile, "--config", f"many={many}"]
-            found[name].append(dry_run(folder / name.replace(" ", "-"), flags))
-    return dict(sorted(found.items(), key=lambda item: item[0] == "ours"))
+            runs_of[name].append(dry_run(folder / name.replace(" ", "-"), flags))
+    return dict(sorted(runs_of.items(), key=lambda item: item[0] == "ours"))
 
 
 def dry_run(folder: Path, flags: list[str]) -> Run:
@@ -119,12 +119,12 @@ def dry_run(folder: Path, flags: list[str]) -> Run:
     command = [snakemake, "-n", "--quiet", "all", *flags]
     watch = [sys.executable, str(Path(__file__).with_name("usage.py")), *command]
     done = subprocess.run(watch, cwd=folder, check=True, stdout=subprocess.PIPE)
-    found = json.loads(done.stdout)
-    if found["code"]:
-        sys.exit(f"{' '.join(command)} failed:\n{found['said']}")
-    jobs = re.search(r"of ([\d,]+) jobs to do", found["said"])
+    usage = json.loads(done.stdout)
+    if usage["code"]:
+        sys.exit(f"{' '.join(command)} failed:\n{usage['said']}")
+    jobs = re.search(r"of ([\d,]+) jobs to do", usage["said"])
     count = int(jobs[1].replace(",", "")) if jobs else 0
-    return Run(count, found["cpu"], found["wall"], found["mb"])
+    return Run(count, usage["cpu"], usage["wall"], usage["mb"])
 
 
 def larger(folder: Path, copies: int, shards: int) -> dict:

@@ -61,8 +61,8 @@ def one_shape(report, device, name, model, store, batch, folder):
         writer = StoreWriter(place / "store", place / "partial", arrays, images, 2 * batch, "x")
         with busy:
             extract(model, store.read, writer, HALVES, HALVES, batch, device)
-        found = writer.publish({}, {})
-        written["bytes"] = sum(_bytes(facts) for facts in found.values())
+        receipt_arrays = writer.publish({}, {})
+        written["bytes"] = sum(_bytes(facts) for facts in receipt_arrays.values())
 
     def watched(work, key):
         def run():

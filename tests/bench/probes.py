@@ -97,7 +97,7 @@ def one_size(report, device, name, width, grid, patch, classes, rows, batch):
         "class": (Classes(classes), classes, ()),
     }
     recipe = Recipe(RATES, epochs=EPOCHS, patience=EPOCHS, batch=batch)
-    found = []
+    timings = []
     for question, (task, values, shape) in questions.items():
         target = torch.randint(values, (GROUPS, rows, *shape), generator=generator)
         target = target.to(torch.uint8 if shape else torch.int64).to(device)
@@ -120,14 +120,14 @@ def one_size(report, device, name, width, grid, patch, classes, rows, batch):
         times = interleave(works, max(2, report.rounds // 2), device)
         setting = f"{question}, {name}"
         report.rates(setting, "probes/s", PROBES, times, "plain")
-        found.append(times)
+        timings.append(times)
         alone = interleave({"one alone": lambda f=in_turn, p=parts: f(p[:1])}, 3, device)
         alone["together"] = times["together"]
         seconds = {k: t.wall[:2] for k, t in alone.items()}
         limit = {"together": "<= 2"} if device == "cuda" else None
         report.add(setting, "seconds", seconds, "one alone", limit)
-    works = {name: summed([times[name] for times in found]) for name in found[0]}
-    setting, amount = f"all three, {name}", PROBES * len(found)
+    works = {name: summed([times[name] for times in timings]) for name in timings[0]}
+    setting, amount = f"all three, {name}", PROBES * len(timings)
     report.rates(setting, "probes/s", amount, works, "plain", {"together": ">= 10"})
     del works["plain"]
     report.rates(setting, "probes/s", amount, works, "in turn", {"together": ">= 3"})

@@ -19,10 +19,10 @@ def main(command: list[str]) -> None:
         wall = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
-        said = out.read()[-4000:]
+        output = out.read()[-4000:]
     cpu = usage.ru_utime + usage.ru_stime
     facts = {"code": process.returncode, "cpu": cpu, "wall": wall, "mb": usage.ru_maxrss / 1000}
-    print(json.dumps({**facts, "said": said}))
+    print(json.dumps({**facts, "said": output}))
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ def run(*arguments):
 
 
 def test_images(photographs):
-    found = setup.Images.of(str(photographs))
-    assert (found.files, found.classes, found.probed) == (12, 2, False)
+    folder = setup.Images.of(str(photographs))
+    assert (folder.files, folder.classes, folder.probed) == (12, 2, False)
     (photographs / "loose.png").touch()
     assert setup.Images.of(str(photographs)).classes == 0
     (photographs / "empty").mkdir()
@@ -99,9 +99,9 @@ def test_class_folders_are_probed(photographs, tmp_path, monkeypatch):
 
 
 def test_no_vit(photographs):
-    said = run("--model", "resnet18.a1_in1k", "--images", str(photographs))
-    assert "resnet18.a1_in1k is a ResNet, no Vision Transformer" in said
-    assert len(said.splitlines()) == 1
+    message = run("--model", "resnet18.a1_in1k", "--images", str(photographs))
+    assert "resnet18.a1_in1k is a ResNet, no Vision Transformer" in message
+    assert len(message.splitlines()) == 1
 
 
 def test_what_failed_is_repeated_in_a_sentence(tmp_path):

@@ -45,11 +45,11 @@ def diagnose(name, images, *more, ok=True):
     )  # fmt: skip
     print(f"{name}: {time.monotonic() - start:.0f} s, status {done.returncode}")
     assert (done.returncode == 0) == ok, done.stderr[-3000:]
-    said = [line for line in done.stderr.splitlines() if line.startswith("diagnose: ")]
+    messages = [line for line in done.stderr.splitlines() if line.startswith("diagnose: ")]
     if not ok:
-        assert len(said) == 1, said
-        print(f"  {said[0]}")
-        return said[0]
+        assert len(messages) == 1, messages
+        print(f"  {messages[0]}")
+        return messages[0]
     files = (ROOT / "results" / f"diagnose-{name}").glob("figures/data/diagnosis/*/mine/*/*.json")
     sentence = json.loads(next(files).read_text())["sentence"]
     print(f"  {sentence}")

@@ -164,9 +164,9 @@ def test_rapl_counts_packages_over_their_wrap_and_by_share(tmp_path, monkeypatch
     meter = CpuMeter(tmp_path, stat)
     rapl(tmp_path, 300_000_000), rapl(tmp_path, 200_000_100, package=1)  # 400 + 200 J
     stat.write_text(f"cpu {12 * os.sysconf('SC_CLK_TCK')} 0 0 99 0 0 0 0 0 0\n")
-    found = meter.stop()
-    assert found["joules"] == pytest.approx(600 * 3 / 12)
-    assert found["method"] == "RAPL by share of busy time"
+    measured = meter.stop()
+    assert measured["joules"] == pytest.approx(600 * 3 / 12)
+    assert measured["method"] == "RAPL by share of busy time"
     assert CpuMeter(tmp_path / "absent").stop()["method"] == "formula (no RAPL)"
 
 
@@ -268,8 +268,8 @@ def test_new_reused_and_spent_work(tmp_path):
           record("norms", run="r1", started=15.0, gpus=[]))  # fmt: skip
     attempts, word = collect(tmp_path, ask=None)
     rows = table(attempts, Site.of(PRESETS), "r2", {})
-    found = rows.set_index(["job", "attempt"])["work"].to_dict()
-    assert found == {
+    work = rows.set_index(["job", "attempt"])["work"].to_dict()
+    assert work == {
         ("train/a", 1): "spent", ("train/a", 2): "new",
         ("norms/a", 1): "spent", ("norms/a", 2): "reused",
     }  # fmt: skip

@@ -67,9 +67,9 @@ def test_densities_integrate_to_one(norms):
 
 
 def test_cutoffs_and_tails_agree_with_the_rule(norms, blocks):
-    found = cutoffs(norms[:, -1], blocks[-1], RULES)
-    assert found["times_median"] == pytest.approx(3 * found["median"])
-    assert (norms[:, -1] > np.float32(found["times_median"])).sum() == 50
+    cuts = cutoffs(norms[:, -1], blocks[-1], RULES)
+    assert cuts["times_median"] == pytest.approx(3 * cuts["median"])
+    assert (norms[:, -1] > np.float32(cuts["times_median"])).sum() == 50
     ladders = tails(norms, 3)
     assert ladders["tokens"] == 2000 and len(ladders["blocks"]) == 4
     assert [b["above"][STEPS - b["first"]] for b in ladders["blocks"][2:]] == [50, 50]

@@ -89,9 +89,9 @@ def test_mixture_finds_outliers_beyond_its_percentile():
     bulk = np.exp(np.r_[rng.normal(2.05, 0.2, 5500), rng.normal(1.5, 0.3, 160)])
     norms = np.r_[bulk, rng.normal(63.5, 0.2, 340)].reshape(60, 100)
     histogram = LogHistogram.of(norms)
-    found = fit_mixture(histogram.counts.reshape(60, -1, 8).sum((0, 2)),
-                        histogram.centres.reshape(-1, 8).mean(1))  # fmt: skip
-    assert found.upper_share == pytest.approx(340 / 6000, rel=0.01) and found.separation > 10
+    fit = fit_mixture(histogram.counts.reshape(60, -1, 8).sum((0, 2)),
+                      histogram.centres.reshape(-1, 8).mean(1))  # fmt: skip
+    assert fit.upper_share == pytest.approx(340 / 6000, rel=0.01) and fit.separation > 10
 
 
 def test_bootstrap_of_a_mean_has_the_textbook_width():

@@ -375,19 +375,19 @@ def _stat(pid: int) -> tuple[int, int]:
 def _kill_jobs(homes: set[str]) -> None:
     """Kill what jobs started on these nodes, again and again until nothing is left."""
     deadline = time.monotonic() + 30
-    while found := _job_processes(homes):
-        for pid in found:
+    while pids := _job_processes(homes):
+        for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if time.monotonic() > deadline:
-            raise ClusterError(f"processes of jobs do not end: {found}")
+            raise ClusterError(f"processes of jobs do not end: {pids}")
         time.sleep(0.05)
 
 
 def _job_processes(homes: set[str]) -> set[int]:
     """Find the step daemons of nodes, the processes with their mark, and all children of both."""
     marks = {f"{MARK}={home}".encode() for home in homes}
-    parents, found = {}, set()
+    parents, pids = {}, set()
     for process in Path("/proc").glob("[0-9]*"):
         pid = int(process.name)
         parent, started = _stat(pid)
@@ -397,10 +397,10 @@ def _job_processes(homes: set[str]) -> set[int]:
                 step = (process / "comm").read_text() == "slurmstepd\n"
                 marked = marks & set((process / "environ").read_bytes().split(b"\0"))
                 if marked or (step and os.readlink(process / "cwd") in homes):
-                    found.add(pid)
-    while new := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= new
-    return found
+                    pids.add(pid)
+    while new := {pid for pid, parent in parents.items() if parent in pids} - pids:
+        pids |= new
+    return pids
 
 
 def main() -> None:

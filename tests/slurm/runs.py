@@ -112,8 +112,8 @@ class Project:
     def stores(self):
         """Shape, type and checksum of each array of each token store, from the receipts."""
         files = (self.results / "receipts" / "extract").rglob("*.json")
-        found = {f.relative_to(self.results): json.loads(f.read_text()) for f in files}
-        return {str(name): receipt["arrays"] for name, receipt in found.items()}
+        receipts = {f.relative_to(self.results): json.loads(f.read_text()) for f in files}
+        return {str(name): receipt["arrays"] for name, receipt in receipts.items()}
 
     def receipt(self):
         return json.loads((self.results / RECEIPT).read_text())
@@ -143,13 +143,13 @@ def until(condition, seconds, what):
 
 def processes(folder, word):
     """Processes that run in a folder with a word in their command line."""
-    found = []
+    pids = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             here = os.readlink(process / "cwd") == str(folder)
             if here and word in (process / "cmdline").read_text():
-                found.append(int(process.name))
-    return found
+                pids.append(int(process.name))
+    return pids
 
 
 def extraction(project, chunks=3):

@@ -78,16 +78,16 @@ def judged(criterion, folder, before, after):
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"), [(110, "supported"), (90, "contradicted"), (100, "cannot tell")]
+    ("hits", "expected"), [(110, "supported"), (90, "contradicted"), (100, "cannot tell")]
 )
-def test_images_decide_where_the_two_intervals_overlap(found, expected, tmp_path):
+def test_images_decide_where_the_two_intervals_overlap(hits, expected, tmp_path):
     """Ten images of 200 more or fewer: intervals of the two are +- 7 points, of the gain +- 3."""
-    before, after = (100.0 * (np.arange(200) < n) for n in (100, found))
+    before, after = (100.0 * (np.arange(200) < n) for n in (100, hits))
     key = ("lost", "corloc")
     judgement = judged("discovery-registers", tmp_path, {key: before}, {key: after})
     assert (judgement.who, judgement.verdict) == ("f/s/r4", expected)
-    assert judgement.value == pytest.approx((found - 100) / 2)
+    assert judgement.value == pytest.approx((hits - 100) / 2)
     # Errors: less is better, however much images differ among themselves.
     rmse, key = RNG.random(200), ("linear", "rmse")
-    judgement = judged("dense-depth", tmp_path, {key: rmse}, {key: rmse - (found - 100) / 1000})
+    judgement = judged("dense-depth", tmp_path, {key: rmse}, {key: rmse - (hits - 100) / 1000})
     assert judgement.verdict == expected

@@ -18,26 +18,26 @@ def test_controls_give_back_what_was_planted(study):
         assert value(rows, group="verdict", metric="passed")["value"] == 1
         assert value(rows, group="difference", metric="tokens")["value"] == 0
         planted = value(rows, group="planted", metric="share")
-        found = value(rows, group="measured", metric="share")
-        assert found["low"] <= planted["value"] <= found["high"]
+        measured = value(rows, group="measured", metric="share")
+        assert measured["low"] <= planted["value"] <= measured["high"]
         onset = value(rows, group="measured", metric="onset_block")["value"]
         assert onset == block if block else pd.isna(onset)
-    assert planted["value"] == 0 == found["high"]
+    assert planted["value"] == 0 == measured["high"]
 
 
 def test_diagnosis_of_the_controls(study):
     """Planted: content, from the planted block. Clean: none. One page that needs no other file."""
-    said = {}
+    sentences = {}
     for name in ("r0-planted", "r0-clean"):
         file = study / RESULTS / "figures/data/diagnosis/scenes/control/tiny" / f"{name}.json"
-        said[name] = json.loads(file.read_text())["sentence"]
-    assert said["r0-planted"].startswith(
+        sentences[name] = json.loads(file.read_text())["sentence"]
+    assert sentences["r0-planted"].startswith(
         "has artifacts: yes; content, not position: where neighbouring patches are alike; "
         "from block 4;"
     )
-    assert said["r0-clean"].startswith("has artifacts: no")
+    assert sentences["r0-clean"].startswith("has artifacts: no")
     page = (study / RESULTS / "diagnosis.html").read_text()
-    assert all(sentence in page for sentence in said.values())
+    assert all(sentence in page for sentence in sentences.values())
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     rows = table(study, "diagnosis")
     pair = value(rows, group="second-first", metric="share_last_block")
@@ -103,8 +103,8 @@ def test_discovery_and_dense_tasks(study):
     assert len(rows[rows["metric"] == "corloc"]) >= 9
     rows = table(study, "dense")
     labels = rows[rows["dataset"] == "scenes-labels"]
-    found = value(labels, group="linear-constant", metric="miou")
-    assert found["low"] > 0
+    measured = value(labels, group="linear-constant", metric="miou")
+    assert measured["low"] > 0
     assert value(labels, group="linear", metric="features_cached")["value"] == 1
     assert {"rmse", "abs_rel", "delta1"} <= set(rows[rows["dataset"] == "scenes-depth"]["metric"])
     rough = rows["metric"].str.fullmatch("roughness_(tokens|directions|norms)")
@@ -114,12 +114,12 @@ def test_discovery_and_dense_tasks(study):
 
 
 def test_registers_at_test_time_take_the_planted_outliers(study):
-    found = json.loads(
+    search = json.loads(
         (study / RESULTS / "measures/neurons/scenes" / f"{PLANTED}.json").read_text()
     )
     planted = json.loads((study / RESULTS / "backbones" / PLANTED / "card.json").read_text())
     where = planted["planted"]
-    assert found["neurons"] == [[where["block"], where["neuron"]]] and found["overlap"] == 1
+    assert search["neurons"] == [[where["block"], where["neuron"]]] and search["overlap"] == 1
     rows = table(study, "registers")
     metric = "share_norm_over_3x_median"
     before = value(rows, registers="r0-planted", group="last_block", metric=metric)["value"]

@@ -16,8 +16,8 @@ def test_every_figure_is_there_in_all_formats(study):
     figures = study / RESULTS / "figures" / "scenes"
     drawn = sorted(p.relative_to(figures).with_suffix("") for p in figures.rglob("*.png"))
     for kind in ("pdf", "svg"):
-        found = sorted(p.relative_to(figures).with_suffix("") for p in figures.rglob(f"*.{kind}"))
-        assert drawn == found
+        files = sorted(p.relative_to(figures).with_suffix("") for p in figures.rglob(f"*.{kind}"))
+        assert drawn == files
     kinds = {path.parts[0] for path in drawn}
     assert kinds >= {
         "fig1_attention", "fig2_features", "fig3_cosine", "fig3_ratio", "fig4_norms", "fig6_qkv",
@@ -32,8 +32,8 @@ def test_report_of_the_study(study):
     page = (study / RESULTS / "report/index.html").read_text()
     assert len(page) < 15e6 and "Complete: all" in page and "The controls passed." in page
     assert "Not drawn yet" not in page and "are there; missing:" not in page
-    for said in ("Table 1: position", "Table 2: pixels", "Table 3: class", "../diagnosis.html"):
-        assert page.count(f">{said}<") + page.count(f'"{said}"') == 1
+    for link in ("Table 1: position", "Table 2: pixels", "Table 3: class", "../diagnosis.html"):
+        assert page.count(f">{link}<") + page.count(f'"{link}"') == 1
     verdict = dict(re.findall(r'<tr data-criterion="([^"]+)" data-verdict="([^"]+)"', page))
     assert verdict["controls"] == verdict["registers-testtime"] == "supported"
     planted = value(
@@ -58,8 +58,8 @@ def test_report_of_snakemake_itself(study, tmp_path):
     with zipfile.ZipFile(archive) as content:
         [page] = [name for name in content.namelist() if name.endswith(".html")]
         text = content.read(page).decode()
-    for said in ("Claim 3: outliers sit where", "Cosine similarity to neighbours", "claim3.csv"):
-        assert said in text
+    for words in ("Claim 3: outliers sit where", "Cosine similarity to neighbours", "claim3.csv"):
+        assert words in text
 
 
 def test_figures_and_report_from_packed_files(study, tmp_path):

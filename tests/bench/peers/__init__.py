@@ -30,19 +30,19 @@ def main(report, device):
         if device == "cpu" and size != 224 or name[7:9] in ("-L", "-G"):
             continue
         place = 0 if device == "cpu" else 1 + (size == 518)
-        found = {program: [] for program in IMAGES}
+        facts_of = {program: [] for program in IMAGES}
         with scratch() as folder:
             np.save(
                 Path(folder, "images.npy"), pixels(max(c[place] for c in IMAGES.values()), size)
             )
             for round_ in range(report.rounds):
                 for program in list(IMAGES)[:: -1 if round_ % 2 else 1]:
-                    found[program].append(run(program, name, folder, IMAGES[program][place]))
+                    facts_of[program].append(run(program, name, folder, IMAGES[program][place]))
         speeds = {
-            program: [f["images_per_second"] for f in all_] for program, all_ in found.items()
+            program: [f["images_per_second"] for f in all_] for program, all_ in facts_of.items()
         }
         report.add(name, "images/s", speeds, "loop", {"ours": SPEED[device]})
-        memory = {program: [f["mb_per_image"] for f in all_] for program, all_ in found.items()}
+        memory = {program: [f["mb_per_image"] for f in all_] for program, all_ in facts_of.items()}
         del memory["bare"]
         report.add(name, "MB per image", memory, "loop", {"ours": "<= 0.1"})
 

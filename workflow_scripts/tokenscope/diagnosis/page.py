@@ -82,9 +82,7 @@ def moved(registers: pd.DataFrame | None, who: dict, rules: dict) -> list[tuple]
     """What registers added at test time change: quantity, before, after, random neurons."""
     if registers is None:
         return []
-    same_size = registers[
-        (registers["family"] == who["family"]) & (registers["size"] == who["size"])
-    ]
+    same_size = tidy.rows_of(registers, family=who["family"], size=who["size"])
     made = same_size[same_size["registers"].str.contains("testtime")]["registers"].unique()
     if not len(made) or base(made[0]) != who["registers"]:
         return []
