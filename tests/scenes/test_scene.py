@@ -6,6 +6,7 @@ from PIL import Image
 
 from tokenscope.scenes import scene as module
 from tokenscope.scenes import shading, solids
+from tokenscope.scenes.file_names import file_name, scene_number
 from tokenscope.scenes.scene import CLASSES, SEGMENTS, flatness, render
 
 
@@ -172,3 +173,8 @@ def test_flatness_in_known_cases():
     np.testing.assert_allclose(flatness(image, 4), expected)
     with pytest.raises(ValueError, match="no multiple"):
         flatness(image, 3)
+
+
+def test_the_file_of_a_scene_says_its_number():
+    assert file_name(12) == "000012.png"
+    assert [scene_number(file_name(i)) for i in (0, 12, 1_234_567)] == [0, 12, 1_234_567]

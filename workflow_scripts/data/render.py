@@ -7,6 +7,7 @@ import pandas as pd
 from PIL import Image
 
 from tokenscope.jobs.job import Progress, job
+from tokenscope.scenes.file_names import file_name
 from tokenscope.scenes.scene import CLASSES, SEGMENTS, flatness, render
 from tokenscope.stores.receipts import fingerprint
 from tokenscope.stores.zarr_store import StoreWriter, Variable
@@ -60,7 +61,7 @@ def main(images, seed, size, folder, truth, labels, partial):
         last = min(first + CHUNK, images)
         rendered = [render(seed, i, size) for i in range(first, last)]
         for i, scene in enumerate(rendered, start=first):
-            name = f"{i:06d}.png"
+            name = file_name(i)
             Image.fromarray(scene.image).save(Path(folder) / name, compress_level=1)
             label_name = CLASSES[scene.label]
             rows.append({"file": name, "label": scene.label, "label_name": label_name})

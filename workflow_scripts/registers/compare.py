@@ -10,6 +10,7 @@ from tokenscope.jobs.job import job
 from tokenscope.norms.attention_maps import object_share
 from tokenscope.norms.register_effect import BackboneTokens, compare, registers
 from tokenscope.norms.token_norms import PatchNorms
+from tokenscope.scenes.file_names import scene_number
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stores.zarr_store import open_store
 from tokenscope.tables import tidy
@@ -46,7 +47,7 @@ def main(backbones, rules, statistics, objects, output):
 
 def objects_in(truth, store, patches):
     """Share of each patch that an object covers (image, patch); images are named by number."""
-    numbers = [int(name.removesuffix(".png")) for name in store.image_ids.tolist()]
+    numbers = [scene_number(name) for name in store.image_ids.tolist()]
     return object_share(open_store(truth)["instance"].values[numbers], patches)
 
 

@@ -16,6 +16,7 @@ from tokenscope.forward.precision import precision_name
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.location import locations
 from tokenscope.jobs.job import Interrupted, StopRequest, job, log
+from tokenscope.scenes.file_names import scene_number
 from tokenscope.stores.checkpoint import TrainingCheckpoint, save_weights
 from tokenscope.stores.receipts import (
     Stopwatch,
@@ -144,7 +145,7 @@ def pixels(images, model, workers):
     data = open_store(images["store"]).load()
     segments = None
     if images.get("truth"):
-        numbers = [int(name.removesuffix(".png")) for name in data["image_id"].values]
+        numbers = [scene_number(name) for name in data["image_id"].values]
         maps = open_store(images["truth"])["segmentation"].values[numbers]
         grid = model.patch_embed.grid_size
         segments = patch_segments(maps, grid).reshape(-1, *grid).astype(np.int64)

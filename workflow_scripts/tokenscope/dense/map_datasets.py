@@ -20,6 +20,7 @@ from PIL import Image
 
 from tokenscope.errors import StudyError
 from tokenscope.images.preprocess import load_rgb
+from tokenscope.scenes.file_names import file_name
 from tokenscope.stores.receipts import sha256_file
 from tokenscope.stores.zarr_store import open_store
 
@@ -172,7 +173,7 @@ class Maps:
 
     def _scenes(self) -> Iterator[tuple]:
         count = self._truth.sizes["image"]
-        rows = [(f"{i:06d}", f"{i:06d}.png", str(i)) for i in range(count)]
+        rows = [(f"{i:06d}", file_name(i), str(i)) for i in range(count)]
         yield from self._tail(rows)
 
     def _pairs(self) -> Iterator[tuple]:

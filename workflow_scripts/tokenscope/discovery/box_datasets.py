@@ -22,6 +22,7 @@ import pandas as pd
 from PIL import Image
 
 from tokenscope.errors import StudyError
+from tokenscope.scenes.file_names import file_name
 from tokenscope.stores.receipts import sha256_file
 from tokenscope.stores.zarr_store import open_store
 
@@ -227,7 +228,7 @@ def _scenes(source: dict, left_out: dict) -> Iterable[Listed]:
         side = truth.sizes["column"]
         for i in range(truth.sizes["image"]):
             boxes = [tuple(map(float, box)) for box in corners[of == i]]
-            yield Listed(path=f"{i:06d}.png", boxes=boxes, size=(side, side))
+            yield Listed(path=file_name(i), boxes=boxes, size=(side, side))
 
 
 LAYOUTS: dict[str, Callable] = {

@@ -1,4 +1,5 @@
 """The embedded data set: small rendered scenes with exact labels, boxes and depth.
 
-``scene`` draws one, from ``solids`` and their light (``shading``).
+``scene`` draws one, from ``solids`` and their light (``shading``); ``file_names`` says what
+its file is called.
 """
