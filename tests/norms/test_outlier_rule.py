@@ -2,7 +2,13 @@
 
 import numpy as np
 
-from tokenscope.norms.outlier_rule import cutoff, max_over_median, outlier_mask
+from tokenscope.norms.outlier_rule import (
+    cutoff,
+    is_share_metric,
+    max_over_median,
+    outlier_mask,
+    share_metric,
+)
 
 
 def test_each_block_has_its_own_cutoff_over_all_images():
@@ -25,3 +31,9 @@ def test_the_median_is_over_images_not_of_one():
 
 def test_largest_norm_in_medians_of_the_image():
     assert max_over_median(np.array([[1, 2, 6.0], [4, 4, 4]])).tolist() == [3, 1]
+
+
+def test_the_name_of_its_share_is_known_from_other_shares():
+    assert all(is_share_metric(share_metric(times)) for times in (3, 2.5, 1e6))
+    others = ("p98", "150", "3x_median_minus_r0", "3x_median_of_base")
+    assert not any(is_share_metric(f"share_norm_over_{name}") for name in others)

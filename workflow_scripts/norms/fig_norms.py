@@ -6,7 +6,7 @@ import pandas as pd
 from tokenscope.figures import style
 from tokenscope.figures.backbone import norms_by_block
 from tokenscope.jobs.job import job
-from tokenscope.norms.outlier_rule import share_metric
+from tokenscope.norms.outlier_rule import cutoff_of_median, share_metric
 from tokenscope.tables import tidy
 from tokenscope.tables.tidy import BACKBONE_COLUMNS, KIND_COLUMNS, by_backbone, rows_of
 
@@ -51,7 +51,7 @@ def last_block(curves, claim1, rules, outputs):
         )
         axis.stairs(rows["density"], edges, baseline=None, color=style.BLUE)
         axis.axvline(median, color="0.5", lw=0.8, ls=":")
-        axis.axvline(times * median, color=style.OUTLIER, lw=0.8)
+        axis.axvline(cutoff_of_median(median, times), color=style.OUTLIER, lw=0.8)
         share = _of(claim1, who, "last_block", share_metric(times))
         verdict = _of(claim1, who, "last_block", "has_artifacts")["value"]
         words = {0.0: "no artifacts", 1.0: "artifacts"}.get(verdict, "undecided")

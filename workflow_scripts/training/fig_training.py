@@ -5,7 +5,7 @@ import pandas as pd
 
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
-from tokenscope.norms.outlier_rule import share_metric
+from tokenscope.norms.outlier_rule import cutoff_of_median, share_metric
 from tokenscope.tables import tidy
 from tokenscope.tables.tidy import BACKBONE_COLUMNS
 from tokenscope.training.summary import stem
@@ -56,7 +56,8 @@ def before_after(curves, bases, times, sample, outputs):
                               color=colour, alpha=0.3, lw=0, step="mid")  # fmt: skip
             axis.step(rows["norm"], rows["density"].clip(1e-4), color=colour, where="mid",
                       label=label, lw=1)  # fmt: skip
-            axis.axvline(times * rows["median"].iloc[0], color=colour, lw=0.8, ls="--")
+            cutoff = cutoff_of_median(rows["median"].iloc[0], times)
+            axis.axvline(cutoff, color=colour, lw=0.8, ls="--")
         axis.set(xscale="log", yscale="log", ylim=(1e-3, 60))
         family, size, registers = key.split("/")
         axis.set_title(f"{family}\n{size} {registers}", fontsize=6.5)

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from tokenscope.figures import style
 from tokenscope.figures.gallery_maps import has_cls, relative_attention, relative_norm
-from tokenscope.norms.outlier_rule import share_metric
+from tokenscope.norms.outlier_rule import cutoff_of_median, share_metric
 
 ACROSS = 6  # gallery images in one line
 
@@ -94,7 +94,7 @@ def norms_by_block(axis, curves: pd.DataFrame, onset: float, times: float):
         cmap="viridis", shading="nearest", rasterized=True,
     )  # fmt: skip
     medians = curves.groupby("block")["median"].first()
-    axis.plot(medians.index, times * medians, color=style.OUTLIER, lw=1)
+    axis.plot(medians.index, cutoff_of_median(medians, times), color=style.OUTLIER, lw=1)
     if np.isfinite(onset):
         axis.axvline(onset - 0.5, color="0.5", lw=0.8, ls="--")
     axis.set(yscale="log")

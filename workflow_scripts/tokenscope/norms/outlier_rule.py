@@ -9,7 +9,11 @@ This module has nothing but the rule: what depends on it alone is not made anew 
 intervals are found changes.
 """
 
+import re
+
 import numpy as np
+
+SHARE_OVER = "share_norm_over_"  # how shares of outliers begin, by this rule and those beside it
 
 
 def cutoff(norms: np.ndarray, times: float) -> np.ndarray:
@@ -22,7 +26,12 @@ def cutoff(norms: np.ndarray, times: float) -> np.ndarray:
     Returns:
         (...): one cutoff for each block, in the precision of the norms.
     """
-    return times * np.median(norms, axis=(0, -1))
+    return cutoff_of_median(np.median(norms, axis=(0, -1)), times)
+
+
+def cutoff_of_median(median, times: float):
+    """The :func:`cutoff` where the median is known: a number, or an array or column of them."""
+    return times * median
 
 
 def outlier_mask(norms: np.ndarray, times: float) -> np.ndarray:
@@ -32,7 +41,12 @@ def outlier_mask(norms: np.ndarray, times: float) -> np.ndarray:
 
 def share_metric(times: float) -> str:
     """What tables call the share of tokens over the :func:`cutoff`."""
-    return f"share_norm_over_{times:g}x_median"
+    return f"{SHARE_OVER}{times:g}x_median"
+
+
+def is_share_metric(metric: str) -> bool:
+    """Whether :func:`share_metric` made this name, of whatever multiple."""
+    return re.fullmatch(rf"{SHARE_OVER}[^_]+x_median", metric) is not None
 
 
 def max_over_median(norms: np.ndarray) -> np.ndarray:

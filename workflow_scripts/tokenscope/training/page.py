@@ -4,6 +4,7 @@ import textwrap
 
 import pandas as pd
 
+from tokenscope.norms.outlier_rule import is_share_metric
 from tokenscope.tables.tidy import BACKBONE_COLUMNS
 
 NOTE = (
@@ -34,7 +35,7 @@ def page(table: pd.DataFrame, published: pd.DataFrame) -> str:
         own = table[(table[BACKBONE_COLUMNS] == who).all(axis=1)].set_index(["group", "metric"])
         seeds = ", over seeds" if group["group"].str.endswith("seeds").any() else ""
         rows = group.set_index(["group", "metric"])
-        share = next(m for m in group["metric"] if m.startswith("share_norm_over_") and "x" in m)
+        share = next(filter(is_share_metric, group["metric"]))
 
         def cell(name, metric, rows=rows, seeds=seeds, own=own):
             for source in (rows, own):

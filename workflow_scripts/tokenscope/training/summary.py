@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from tokenscope.norms.outlier_rule import SHARE_OVER
 from tokenscope.tables import tidy
 from tokenscope.tables.tidy import BACKBONE_COLUMNS, KIND_COLUMNS
 
 SETTINGS = ["recipe", "base", "norm_penalty", "frozen_blocks", "epochs", "training_seed"]
-LAST = ("norm_median", "norm_p98", "norm_max", "bimodality_separation", "share_norm_over_")
+LAST = ("norm_median", "norm_p98", "norm_max", "bimodality_separation", SHARE_OVER)
 
 
 def named(key: str) -> dict[str, str]:
