@@ -7,6 +7,7 @@ from tokenscope.figures import style
 from tokenscope.figures.backbone import norms_by_block
 from tokenscope.jobs.job import job
 from tokenscope.norms.outlier_rule import cutoff_of_median, share_metric
+from tokenscope.study.register_names import register_count
 from tokenscope.tables import tidy
 from tokenscope.tables.tidy import BACKBONE_COLUMNS, KIND_COLUMNS, by_backbone, rows_of
 
@@ -99,7 +100,7 @@ def by_depth(claim2, rules, outputs):
             colour = style.PALETTE[number % len(style.PALETTE)]
             axis.plot(
                 depth, line["value"], color=colour, label=f"{size} {registers}",
-                ls="-" if registers.startswith("r0") else "--", marker=".", ms=3,
+                ls="--" if register_count(registers) else "-", marker=".", ms=3,
             )  # fmt: skip
             axis.fill_between(depth, line["low"], line["high"], color=colour, alpha=0.2, lw=0)
         axis.axhline(rules["min_share"], color="0.5", lw=0.6, ls=":")
@@ -120,13 +121,13 @@ def by_size(claim2, backbones, rules, outputs):
     peak = table.loc[table.groupby(KIND_COLUMNS)["value"].idxmax()]
     figure, axis = style.plt.subplots(figsize=(4.4, 3.0))
     for number, (family, rows) in enumerate(peak.groupby("family", sort=False)):
-        for registers, points in rows.groupby(rows["registers"].str.startswith("r0")):
+        for without, points in rows.groupby(rows["registers"].map(register_count).eq(0)):
             axis.errorbar(
                 points["params"] / 1e6, points["value"],
                 [points["value"] - points["low"], points["high"] - points["value"]],
-                fmt="o" if registers else "s", ms=4, lw=0.8, capsize=2,
-                mfc=None if registers else "w", color=style.PALETTE[number % len(style.PALETTE)],
-                label=f"{family}, {'without' if registers else 'with'} registers",
+                fmt="o" if without else "s", ms=4, lw=0.8, capsize=2,
+                mfc=None if without else "w", color=style.PALETTE[number % len(style.PALETTE)],
+                label=f"{family}, {'without' if without else 'with'} registers",
             )  # fmt: skip
     ends = peak["params"].min() / 1e6 / 2, peak["params"].max() / 1e6 * 2
     axis.set(xscale="log", xlim=ends, ylim=(0, 100), xlabel="parameters (millions)")

@@ -6,8 +6,10 @@ import pandas as pd
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
 from tokenscope.norms.outlier_rule import cutoff_of_median, share_metric
+from tokenscope.study.register_names import register_count
 from tokenscope.tables import tidy
-from tokenscope.tables.tidy import BACKBONE_COLUMNS
+from tokenscope.tables.names import AFTER, of_training, over_seeds, without_training
+from tokenscope.tables.tidy import BACKBONE_COLUMNS, backbone_names
 from tokenscope.training.summary import stem
 
 
@@ -27,7 +29,7 @@ def main(training, curves, histories, emergence, bases, dataset, times, outputs)
     training = tidy.read(training)
     training = training[training["dataset"].isin([dataset, ""])]
     curves = pd.read_csv(curves)
-    images = training.loc[training["group"].eq("after: last_block"), "n"].max()
+    images = training.loc[training["group"].eq(of_training(AFTER, "last_block")), "n"].max()
     sample = f"{images:,.0f} images"
     curves = curves[curves["dataset"] == dataset]
     before_after(curves, bases, times, sample, outputs["norms"])
@@ -38,13 +40,9 @@ def main(training, curves, histories, emergence, bases, dataset, times, outputs)
     over_steps(emergence, times, sample, outputs["emergence"])
 
 
-def _key(table):
-    return table["family"] + "/" + table["size"] + "/" + table["registers"]
-
-
 def before_after(curves, bases, times, sample, outputs):
     """Density of last-block norms, grey before, blue after; both cutoffs."""
-    curves = curves.assign(key=_key(curves))
+    curves = curves.assign(key=backbone_names(curves))
     curves = curves[curves["block"] == curves.groupby("key")["block"].transform("max")]
     figure, axes = style.panels(len(bases), sharey=True)
     for axis, (key, base) in zip(axes, bases.items(), strict=True):
@@ -75,15 +73,17 @@ def before_after(curves, bases, times, sample, outputs):
 
 def against_registers(training, times, sample, outputs):
     """Top-1 and outlier share against the number of registers, a line a setting."""
-    wanted = [("after: own_head", "top1", "top-1 (%)"),
-              ("after: last_block", share_metric(times),
+    wanted = [(of_training(AFTER, "own_head"), "top1", "top-1 (%)"),
+              (of_training(AFTER, "last_block"), share_metric(times),
                f"tokens over {times:g} x median (%)")]  # fmt: skip
     figure, axes = style.plt.subplots(1, 2, figsize=(6.4, 2.6))
     notes = set()
     for axis, (group, metric, label) in zip(axes, wanted, strict=True):
         rows = training[training["metric"].eq(metric)]
-        rows = rows.assign(stem=rows["family"].map(stem), count=_count(rows["registers"]))
-        seeds = rows[rows["group"].eq(f"{group}, over seeds")]
+        rows = rows.assign(
+            stem=rows["family"].map(stem), count=rows["registers"].map(register_count).astype(int)
+        )
+        seeds = rows[rows["group"].eq(over_seeds(group))]
         single = rows[rows["group"].eq(group) & ~rows["stem"].isin(seeds["family"])]
         notes |= {"over seeds" for _ in seeds.index} | {
             f"over {sample} (one seed)" for _ in single.index
@@ -117,15 +117,11 @@ def _none(axis, times):
     axis.text(0.5, 0.5, f"no token over\n{times:g} x median", transform=axis.transAxes, ha="center")
 
 
-def _count(registers):
-    return registers.str.extract(r"r(\d+)")[0].astype(int)
-
-
 def learning(histories, outputs):
     """Loss and held-out top-1 against updates."""
     figure, axes = style.plt.subplots(1, 3, figsize=(7.2, 2.4))
     styles = ["-", "--", "-.", ":"]
-    for number, (name, rows) in enumerate(histories.groupby(_key(histories), sort=False)):
+    for number, (name, rows) in enumerate(histories.groupby(backbone_names(histories), sort=False)):
         colour = style.PALETTE[number % len(style.PALETTE)]
         line = styles[number // len(style.PALETTE) % len(styles)]
         for axis, column in zip(axes, ("loss", "top1", "patch_norm"), strict=True):
@@ -143,12 +139,12 @@ def learning(histories, outputs):
 
 def register_norms(training, outputs):
     """Norms of CLS and registers beside the median and 98th percentile of patches."""
-    after = training[training["group"].str.startswith("after: ")]
-    after = after[~after["group"].str.endswith("seeds")]
+    after = training[training["group"].str.startswith(of_training(AFTER))]
+    after = after[~after["group"].str.endswith(over_seeds(""))]
     names = [
         n
         for n, rows in after.groupby(BACKBONE_COLUMNS, sort=False)
-        if rows["group"].str.match("after: reg").any()
+        if rows["group"].str.match(of_training(AFTER, "reg")).any()
     ]
     if not names:
         return style.blank(outputs, "no backbone trained here has registers")
@@ -158,12 +154,13 @@ def register_norms(training, outputs):
             ["group", "metric"]
         )
         tokens = rows[rows.index.get_level_values(1) == "norm_mean"]
-        labels = [g.removeprefix("after: ") for g in tokens.index.get_level_values(0)]
+        labels = [without_training(g) for g in tokens.index.get_level_values(0)]
         ends = [tokens["value"] - tokens["low"], tokens["high"] - tokens["value"]]
         axis.errorbar(range(len(tokens)), tokens["value"], ends, fmt="o", ms=4, capsize=2,
                       color=style.BLUE)  # fmt: skip
+        last_block = of_training(AFTER, "last_block")
         for metric, dashes in (("norm_median", "-"), ("norm_p98", ":")):
-            axis.axhline(rows.loc[("after: last_block", metric), "value"], color="0.5", ls=dashes,
+            axis.axhline(rows.loc[(last_block, metric), "value"], color="0.5", ls=dashes,
                          lw=0.8)  # fmt: skip
         axis.set_xticks(range(len(tokens)), labels=labels)
         axis.set_ylim(bottom=0)
@@ -176,7 +173,7 @@ def register_norms(training, outputs):
 
 def over_steps(emergence, times, sample, outputs):
     """Outlier share by block, and quantiles of the last block's norm, against updates."""
-    names = list(dict.fromkeys(_key(emergence)))
+    names = list(dict.fromkeys(backbone_names(emergence)))
     if not names:
         return style.blank(outputs, "no training of this study keeps snapshots")
     figure, axes = style.plt.subplots(
@@ -186,7 +183,7 @@ def over_steps(emergence, times, sample, outputs):
     share, blocks = share_metric(times), emergence["block"].max()
     colours = style.plt.get_cmap("viridis", blocks)
     for column, name in enumerate(names):
-        rows = emergence[_key(emergence) == name]
+        rows = emergence[backbone_names(emergence) == name]
         upper, lower = axes[0, column], axes[1, column]
         for block, line in rows[rows["metric"] == share].groupby("block"):
             upper.plot(line["step"], line["value"], color=colours(block - 1), marker=".", ms=3)

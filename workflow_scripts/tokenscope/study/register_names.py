@@ -19,8 +19,14 @@ REGISTERS = re.compile(
 def kind(registers: str) -> str:
     """Where the registers of a name come from: none, trained, scratch ...; or which control."""
     match = REGISTERS.fullmatch(registers)
-    released = "trained" if int(match["count"]) else "none"
+    released = "trained" if register_count(registers) else "none"
     return match["attached"] or match["made"] or released
+
+
+@cache
+def register_count(registers: str) -> int:
+    """How many registers a name says there are; ``r0``: none."""
+    return int(REGISTERS.fullmatch(registers)["count"])
 
 
 @cache

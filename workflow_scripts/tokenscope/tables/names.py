@@ -6,10 +6,14 @@
 ``normal: mean patch``    group of claim 4: what a simple guess gives on a group's tokens
 ``metric_minus_r0``       difference from the same backbone without registers
 ``top1_gain_over_base``   difference of accuracies from a base: ``r0``, or a feature set
+``after: own_head``       group before or after a training
+``own_head, over seeds``  group of means over trainings that differ in their seed only
 ========================  =============================================================
 """
 
 NATIVE = "native"  # the view that goes without saying
+BEFORE, AFTER = "before", "after"
+_OVER_SEEDS = ", over seeds"
 _MINUS_R0 = "_minus_r0"
 _GAIN_OVER = "_gain_over_"
 # Tables whose rows bear another claim than the table's name.
@@ -70,3 +74,23 @@ def gain_over(base: str, accuracy: str = "top1") -> str:
 def base_of_gain(metric: str) -> str:
     """The base that :func:`gain_over` made a name of."""
     return metric.partition(_GAIN_OVER)[2]
+
+
+def of_training(when: str, group: str = "") -> str:
+    """A group :data:`BEFORE` or :data:`AFTER` a training; without a group, how all such begin."""
+    return f"{when}: {group}"
+
+
+def without_training(group: str) -> str:
+    """The group that :func:`of_training` made a name of."""
+    return group.partition(": ")[2]
+
+
+def over_seeds(group: str) -> str:
+    """A group whose rows are means over trainings that differ in their seed only."""
+    return group + _OVER_SEEDS
+
+
+def is_over_seeds(group: str) -> bool:
+    """Whether :func:`over_seeds` made this name."""
+    return group.endswith(_OVER_SEEDS)

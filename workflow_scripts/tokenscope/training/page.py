@@ -5,6 +5,8 @@ import textwrap
 import pandas as pd
 
 from tokenscope.norms.outlier_rule import is_share_metric
+from tokenscope.tables import names
+from tokenscope.tables.names import AFTER, BEFORE, of_training
 from tokenscope.tables.tidy import BACKBONE_COLUMNS
 
 NOTE = (
@@ -33,28 +35,29 @@ def page(table: pd.DataFrame, published: pd.DataFrame) -> str:
     ]
     for (dataset, *who), group in measured.groupby(["dataset", *BACKBONE_COLUMNS], sort=False):
         own = table[(table[BACKBONE_COLUMNS] == who).all(axis=1)].set_index(["group", "metric"])
-        seeds = ", over seeds" if group["group"].str.endswith("seeds").any() else ""
+        name_of = names.over_seeds if any(map(names.is_over_seeds, group["group"])) else str
         rows = group.set_index(["group", "metric"])
         share = next(filter(is_share_metric, group["metric"]))
 
-        def cell(name, metric, rows=rows, seeds=seeds, own=own):
+        def cell(name, metric, rows=rows, name_of=name_of, own=own):
             for source in (rows, own):
-                if (key := (name + seeds, metric)) in source.index:
+                if (key := (name_of(name), metric)) in source.index:
                     return _with_interval(source.loc[[key]].iloc[0])
             return ""
 
         registers = group[
-            group["group"].str.fullmatch(rf"after: reg\d+{seeds}")
+            group["group"].str.fullmatch(name_of(of_training(AFTER, r"reg\d+")))
             & (group["metric"] == "norm_mean")
         ]
         losses = [cell("curve", f"loss_{part}_epoch") for part in ("first", "last")]
-        medians = [cell(f"{when}: last_block", "norm_median") for when in ("before", "after")]
+        medians = [cell(of_training(when, "last_block"), "norm_median") for when in (BEFORE, AFTER)]
         top = f"{registers['value'].max():.3g}" if len(registers) else ""
         cells = [
-            "/".join(who) + seeds, dataset, " to ".join(losses),
-            cell("before: own_head", "top1"), cell("after: own_head", "top1"),
-            _published(published, who, dataset), cell("before: last_block", share),
-            cell("after: last_block", share), ", ".join(m for m in medians if m), top,
+            name_of("/".join(who)), dataset, " to ".join(losses),
+            *(cell(of_training(when, "own_head"), "top1") for when in (BEFORE, AFTER)),
+            _published(published, who, dataset),
+            *(cell(of_training(when, "last_block"), share) for when in (BEFORE, AFTER)),
+            ", ".join(m for m in medians if m), top,
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     if not len(measured):

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from tokenscope.norms.outlier_rule import SHARE_OVER
-from tokenscope.tables import tidy
+from tokenscope.tables import names, tidy
 from tokenscope.tables.tidy import BACKBONE_COLUMNS, KIND_COLUMNS
 
 SETTINGS = ["recipe", "base", "norm_penalty", "frozen_blocks", "epochs", "training_seed"]
@@ -44,10 +44,10 @@ def training_rows(training: dict, measures: dict[str, pd.DataFrame]) -> pd.DataF
     """
     who = named(training["key"]) | {"kind": training["kind"]}
     after = chosen(measures[training["key"]])
-    parts = [after.assign(group="after: " + after["group"])]
+    parts = [_renamed(after, names.AFTER)]
     if training["base"]:
         before = chosen(measures[training["base"]])
-        parts.append(before.assign(group="before: " + before["group"], **who))
+        parts.append(_renamed(before, names.BEFORE).assign(**who))
     card = training["card"]
     dataset = card["recipe"].get("dataset", "")
     rows = tidy.TidyRows({**who, "dataset": dataset}, card["images"], "")
@@ -58,6 +58,11 @@ def training_rows(training: dict, measures: dict[str, pd.DataFrame]) -> pd.DataF
     parts.append(rows.frame())
     settings = {name: training[name] for name in SETTINGS}
     return pd.concat(parts).assign(claim="training", **settings)
+
+
+def _renamed(rows: pd.DataFrame, when: str) -> pd.DataFrame:
+    """The rows with groups that say whether they are from before or after the training."""
+    return rows.assign(group=names.of_training(when) + rows["group"])
 
 
 def chosen(measures: pd.DataFrame) -> pd.DataFrame:
@@ -93,7 +98,7 @@ def over_seeds(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
         half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values)
         row = dict(zip(keys, key, strict=True))
         row |= {"value": mean, "low": mean - half, "high": mean + half, "n": len(values)}
-        row |= {"group": f"{row['group']}, over seeds", "seed": "", "training_seed": ""}
+        row |= {"group": names.over_seeds(row["group"]), "seed": "", "training_seed": ""}
         rows.append(row)
     return pd.DataFrame(rows, columns=table.columns)
 
