@@ -4,6 +4,7 @@ import pandas as pd
 
 from tokenscope.jobs.job import job
 from tokenscope.tables import tidy
+from tokenscope.tables.formatting import measured_text
 
 NOTE = (
     "counted: by torch's counter of operations; modelled: by tokenscope.study.flops. Speeds are "
@@ -35,7 +36,7 @@ def main(rows, published, csv, text):
         lines += ["| " + " | ".join(header) + " |", "|" + "-|" * len(header)]
         for registers, own in group.groupby("registers", sort=False):
             by_quantity = own.set_index(["group", "metric"])
-            cells = [_spoken(by_quantity.loc[[q]].iloc[0]) for q in quantities]
+            cells = [measured_text(by_quantity.loc[[q]].iloc[0]) for q in quantities]
             theirs = known[(known["registers"] == registers) & (known["size"] == size)]
             cited = "; ".join(f"{p.value:g} % ({p.source})" for p in theirs.itertuples())
             lines.append("| " + " | ".join([registers, *cells, cited]) + " |")
@@ -43,14 +44,6 @@ def main(rows, published, csv, text):
         lines += ["", "Not measured: the config key overhead names no backbone."]
     with open(text, "w") as handle:
         handle.write("\n".join([*lines, ""]))
-
-
-def _spoken(row):
-    if row["value"] != row["value"]:
-        return "not measured"
-    ends = f" [{row['low']:.3g}, {row['high']:.3g}]" if row["high"] > row["low"] else ""
-    number = f"{row['value']:,.0f}" if row["value"] >= 1e5 else f"{row['value']:.3g}"
-    return number + {"percent": " %", "": ""}.get(row["unit"], f" {row['unit']}") + ends
 
 
 if "snakemake" in globals():

@@ -7,7 +7,7 @@ from tokenscope.stores.receipts import read_receipt
 from tokenscope.tables import tidy
 from tokenscope.tables.tidy import BACKBONE_COLUMNS
 from tokenscope.training.page import page
-from tokenscope.training.summary import named, training_table
+from tokenscope.training.summary import training_table
 
 
 def main(backbones, measures, emergence, published, confidence, outputs):
@@ -30,7 +30,9 @@ def main(backbones, measures, emergence, published, confidence, outputs):
     tidy.write(table, outputs["csv"])
     with open(outputs["text"], "w") as handle:
         handle.write(page(table, pd.read_csv(published)))
-    curves = [training["history"].assign(**named(training["key"])) for training in trainings]
+    curves = [
+        training["history"].assign(**tidy.columns_of(training["key"])) for training in trainings
+    ]
     tidy.write(
         pd.concat(curves) if curves else pd.DataFrame(columns=BACKBONE_COLUMNS),
         outputs["histories"],

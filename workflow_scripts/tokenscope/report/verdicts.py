@@ -188,7 +188,7 @@ def _by_size(criterion, own_metric, measured, about, params) -> list[Judged]:
     """Within a family, from small to large: first all no, then all yes."""
     families: dict[tuple, list[str]] = {}
     for dataset, who in about:
-        families.setdefault((dataset, who.split("/")[0]), []).append(who)
+        families.setdefault((dataset, tidy.columns_of(who)["family"]), []).append(who)
     judged = []
     for (dataset, family), members in families.items():
         if len(members) < 2:
@@ -200,7 +200,9 @@ def _by_size(criterion, own_metric, measured, about, params) -> list[Judged]:
         answers = []
         for who in sorted(run, key=lambda who: params.get(who, 0)):
             row = _row(own_metric, dataset, who, criterion["groups"][0])
-            answers.append((who.split("/")[1], NAN if row is None else float(row["value"])))
+            answers.append(
+                (tidy.columns_of(who)["size"], NAN if row is None else float(row["value"]))
+            )
         in_order = ", ".join(f"{size} {ANSWERS.get(a, '?')}" for size, a in answers)
         known = [answer for _, answer in answers if answer == answer]
         complete = len(known) == len(members)

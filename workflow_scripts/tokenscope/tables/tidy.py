@@ -83,6 +83,11 @@ def backbone_names(table: pd.DataFrame) -> pd.Series:
     return table["family"] + "/" + table["size"] + "/" + table["registers"]
 
 
+def columns_of(backbone: str) -> dict[str, str]:
+    """The columns :data:`BACKBONE_COLUMNS` of a backbone by its name, ``family/size/registers``."""
+    return dict(zip(BACKBONE_COLUMNS, backbone.split("/"), strict=True))
+
+
 def by_backbone(table: pd.DataFrame) -> Iterator[tuple[dict, pd.DataFrame]]:
     """Each backbone of a table with its rows, in the table's order."""
     for key, rows in table.groupby(KIND_COLUMNS, sort=False):

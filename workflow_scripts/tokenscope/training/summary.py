@@ -8,15 +8,10 @@ from scipy import stats
 
 from tokenscope.norms.outlier_rule import SHARE_OVER
 from tokenscope.tables import names, tidy
-from tokenscope.tables.tidy import BACKBONE_COLUMNS, KIND_COLUMNS
+from tokenscope.tables.tidy import KIND_COLUMNS
 
 SETTINGS = ["recipe", "base", "norm_penalty", "frozen_blocks", "epochs", "training_seed"]
 LAST = ("norm_median", "norm_p98", "norm_max", "bimodality_separation", SHARE_OVER)
-
-
-def named(key: str) -> dict[str, str]:
-    """The columns :data:`BACKBONE_COLUMNS` of a backbone by its key, ``family/size/registers``."""
-    return dict(zip(BACKBONE_COLUMNS, key.split("/"), strict=True))
 
 
 def training_table(
@@ -42,7 +37,7 @@ def training_rows(training: dict, measures: dict[str, pd.DataFrame]) -> pd.DataF
 
     See :func:`training_table` for the arguments.
     """
-    who = named(training["key"]) | {"kind": training["kind"]}
+    who = tidy.columns_of(training["key"]) | {"kind": training["kind"]}
     after = chosen(measures[training["key"]])
     parts = [_renamed(after, names.AFTER)]
     if training["base"]:
