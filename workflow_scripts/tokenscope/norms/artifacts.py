@@ -1,0 +1,298 @@
+"""Has a backbone high-norm artifacts? The one decision that everything else asks.
+
+    from tokenscope.norms.artifacts import judge
+    judge(norms).verdict  # "yes", "no" or "cannot tell"
+
+A backbone has high-norm artifacts in a block if some of its patch tokens form a mode of their own
+above the bulk, within images (Darcet et al., https://arxiv.org/abs/2309.16588, section 2.1, read it
+off the histogram of norms: "the distribution is bimodal"). :mod:`tokenscope.norms.modes` finds the
+mode; here is what it takes to say yes or no:
+
+- *Yes*: the density of norms surely rises again above the bulk, by tokens and by images, the error
+  held over all blocks tried; and the tokens above the valley, which is the cutoff, are surely
+  ``min_share`` of all or more. Modes that are there from the first block on and stand out no
+  further later are the patch embedding's, not the network's.
+- *No*: there is no sign of a mode (no rise where tokens are counted one by one, no shoulder), and
+  there would be, were there one: the images are so many that ``image_share`` of them, or more,
+  surely include one that holds it, and a mode of ``min_share`` would have been seen wherever it is
+  at ``smallest_ratio`` times the median or above.
+- *Cannot tell* otherwise, with the reason.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy import stats
+
+from tokenscope.errors import StudyError
+from tokenscope.norms.modes import (
+    BIN,
+    FLOOR,
+    SHOULDERS,
+    WINDOWS,
+    Moments,
+    Scan,
+    Shoulder,
+    log_ratios,
+    scan,
+    shoulder,
+    sigmas,
+    threshold,
+    upper_counts,
+)
+from tokenscope.stats.proportion import clustered_interval, exact_upper
+
+MOST = 0.25  # of all tokens: what is more than this is a second bulk, no artifact
+APART = 1.8  # of the median: two kinds of ordinary patches may differ by so much
+ALARM = 0.8  # confidence at which a sign of a mode forbids a "no": many false alarms, few misses
+GROWN = 1.25  # a mode of the embedding must stand out so many times further to be the network's
+POWER = 0.95
+Interval = tuple[float, float]
+UNKNOWN = (float("nan"), float("nan"))
+
+
+@dataclass(frozen=True)
+class BlockMode:
+    """What one block shows.
+
+    Attributes:
+        verdict: ``yes``, ``no`` or ``cannot tell``; ``why``: the reason, half a sentence.
+        share, share_interval: percent of patch tokens above the cutoff. Without a mode: 0 and, as
+            upper end, the largest share that a mode may have and not be seen.
+        image_share, image_share_interval: percent of images with such a token.
+        ratio: median over the tokens of the mode of norm over image median (the papers' "10 x").
+        cutoff: the valley, in medians of the token's own image.
+        smallest_ratio: from which on a mode of ``min_share`` would surely have been seen, where none
+            was; infinite with too few tokens.
+        strength: of the evidence, in sigmas.
+        embedding: whether the mode is the patch embedding's.
+    """
+
+    verdict: str
+    why: str
+    share: float = 0.0
+    share_interval: Interval = UNKNOWN
+    image_share: float = 0.0
+    image_share_interval: Interval = UNKNOWN
+    ratio: float = float("nan")
+    cutoff: float = float("nan")
+    smallest_ratio: float = float("nan")
+    strength: float = 0.0
+    embedding: bool = False
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The decision on a backbone; shares in percent, blocks counted from 1.
+
+    Attributes:
+        verdict: ``yes``, ``no`` or ``cannot tell``. why: the reason, a sentence.
+        block: that was judged: the last, or if only others have a mode, the one that shows it best.
+        onset: first block from which on the mode has come at least half the way to its ratio in the
+            judged block (on a log scale); NaN without.
+        share, share_interval, ratio, cutoff, smallest_ratio: of the judged block.
+        blocks: what each block shows.
+    """
+
+    verdict: str
+    why: str
+    block: int
+    onset: float
+    share: float
+    share_interval: Interval
+    ratio: float
+    cutoff: float
+    smallest_ratio: float
+    images: int
+    blocks: list[BlockMode] = field(repr=False)
+
+
+def judge(
+    norms: np.ndarray, *, min_share: float = 0.1, image_share: float = 2.0,
+    confidence: float = 0.95,
+) -> Judgement:  # fmt: skip
+    """Decide from norms of patch tokens whether they have high-norm artifacts.
+
+    Args:
+        norms: (image, patch) of one block, or (image, block, patch), of patch tokens only.
+        min_share: percent of tokens; fewer are not worth the name.
+        image_share: percent of images; a "no" surely excludes that so many hold a mode.
+        confidence: of the decision, held over all blocks, and of the intervals.
+
+    Raises:
+        StudyError: norms of another shape, or zero, negative or not finite.
+    """
+    norms = np.asarray(norms)
+    if norms.ndim == 2:
+        norms = norms[:, None]
+    if norms.ndim != 3 or 0 in norms.shape or norms.shape[2] < 2:
+        raise StudyError(
+            f"norms are (image, patch) or (image, block, patch), of two patches or more, not "
+            f"{norms.shape}"
+        )
+    rules = (min_share, image_share, confidence)
+    blocks = [judge_block(norms[:, b], norms.shape[1], *rules) for b in range(norms.shape[1])]
+    return judge_blocks(blocks, len(norms))
+
+
+def judge_block(
+    norms: np.ndarray, tried: int = 1, min_share: float = 0.1, image_share: float = 2.0,
+    confidence: float = 0.95,
+) -> BlockMode:  # fmt: skip
+    """What one block of ``tried`` shows, norms (image, patch); see :func:`judge`."""
+    logs = log_ratios(norms)
+    images, tokens, least = len(logs), logs.size, min_share / 100
+    counts = upper_counts(logs)
+    moments = Moments(counts)
+    found, turn = scan(moments), shoulder(moments, tokens)
+    needed = threshold(confidence, tried)
+    if found.strength < needed:
+        blind = _smallest_ratio(moments, tokens, least, needed)
+        bound = 100 * exact_upper(0, images, confidence)
+        excluded = {
+            "share_interval": (0.0, bound), "image_share_interval": (0.0, bound),
+            "smallest_ratio": blind, "strength": found.strength,
+        }  # fmt: skip
+        doubt = _doubt(found, turn, moments, tried, least)
+        if not doubt and bound > image_share:
+            few = f"{images} image{'s' * (images > 1)}"
+            doubt = (
+                f"no token stands out, but {few} cannot exclude that {bound:.2g} % of "
+                "images hold some"
+            )
+        if not doubt and not np.isfinite(blind):
+            doubt = f"{tokens} tokens are too few to see a mode of {min_share:g} % of them"
+        if doubt:
+            return BlockMode("cannot tell", doubt, **excluded)
+        why = (
+            f"norms fall off in a tail without a second mode: fewer than {bound:.2g} % of images "
+            f"hold one at {blind:.2g} x median or above ({100 * confidence:g} % confidence)"
+        )
+        return BlockMode("no", why, **excluded)
+
+    cut = _valley(moments.total, found)
+    outlier = logs > np.float32(cut)
+    held = outlier.sum(1)
+    share, low, high = (100 * v for v in clustered_interval(held, logs.shape[1], confidence))
+    holders = (held > 0).mean()
+    mode = {
+        "share": share, "share_interval": (low, high), "image_share": 100 * float(holders),
+        "image_share_interval": tuple(
+            100 * v for v in clustered_interval(held > 0, 1, confidence)[1:]
+        ),
+        "ratio": float(np.exp(np.median(logs[outlier]))), "cutoff": float(np.exp(cut)),
+        "strength": found.strength,
+    }  # fmt: skip
+    about = f"{share:.3g} % of tokens [{low:.3g}, {high:.3g}] at {mode['ratio']:.2g} x median"
+    if share > 100 * MOST:
+        return BlockMode("cannot tell", f"a second bulk, not a few outliers: {about}", **mode)
+    if mode["ratio"] < APART:
+        return BlockMode("cannot tell", f"near enough for another kind of patch: {about}", **mode)
+    if high < min_share:
+        return BlockMode("no", f"a mode, but fewer than {min_share:g} % of tokens: {about}", **mode)
+    if share < min_share:
+        return BlockMode("cannot tell", f"perhaps fewer than {min_share:g} %: {about}", **mode)
+    return BlockMode("yes", f"a mode of its own: {about}", **mode)
+
+
+def judge_blocks(blocks: list[BlockMode], images: int) -> Judgement:
+    """The decision on a backbone from what each of its blocks shows, in their order."""
+    blocks = _without_embedding(blocks)
+    own = [i for i, b in enumerate(blocks) if b.verdict == "yes" and not b.embedding]
+    doubtful = [i for i, b in enumerate(blocks) if b.verdict == "cannot tell" or b.embedding]
+    last = len(blocks) - 1
+    candidates = own or doubtful or [last]
+    at = last if last in candidates else max(candidates, key=lambda i: blocks[i].strength)
+    judged = blocks[at]
+    verdict = "yes" if own else "cannot tell" if doubtful else "no"
+    onset = float("nan")
+    if own:
+        half = np.sqrt(judged.ratio)
+        onset = 1 + at
+        while onset - 2 in own and blocks[onset - 2].ratio >= half:
+            onset -= 1
+    why = judged.why if len(blocks) == 1 else f"block {at + 1} of {len(blocks)}: {judged.why}"
+    if own and at != last:
+        why += f"; not so in the last block: {blocks[last].why}"
+    return Judgement(
+        verdict, why, at + 1, float(onset), judged.share, judged.share_interval, judged.ratio,
+        judged.cutoff, judged.smallest_ratio, images, blocks,
+    )  # fmt: skip
+
+
+def _without_embedding(blocks: list[BlockMode]) -> list[BlockMode]:
+    """Mark the modes that begin in the first block until they stand out further than there."""
+    if len(blocks) == 1 or blocks[0].verdict != "yes":
+        return blocks
+    marked, grown = [], GROWN * blocks[0].ratio
+    for i, block in enumerate(blocks):
+        if block.verdict != "yes" or block.ratio >= grown:
+            return marked + blocks[i:]
+        why = f"a mode from the first block on, perhaps the patch embedding's: {block.why}"
+        marked.append(replace(block, embedding=True, why=why))
+    return marked
+
+
+def _doubt(
+    found: Scan, turn: Shoulder, moments: Moments, tried: int, least: float
+) -> str:
+    """Why the block may have a mode although none is sure; empty if there is no sign of one."""
+    if found.by_token >= threshold(ALARM, tried):
+        tokens = int(moments.total[found.upper] - moments.total[found.border])
+        return (
+            f"{tokens} tokens stand out about {_ratio(found.border):.2g} x median or above, in so "
+            "few images that these may be odd, not the network"
+        )
+    if turn.strength >= threshold(ALARM, tried, SHOULDERS) and turn.share >= least / 4:
+        return (
+            f"the tail of the norms has a shoulder near {_ratio(turn.at):.2g} x median, where a "
+            "mode may hide"
+        )
+    return ""
+
+
+def _ratio(position: float) -> float:
+    """Of norm to image median at the lower edge of a bin."""
+    return FLOOR * float(np.exp(BIN * position))
+
+
+def _valley(cumulative: np.ndarray, found: Scan) -> float:
+    """Log-ratio of the emptiest place below the mode; the middle of it, where several are."""
+    held = np.convolve(np.diff(cumulative), np.ones(3), mode="same")
+    peak = found.border + int(held[found.border : found.upper].argmax())
+    below = held[: peak + 1]
+    empty = below == below.min()
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], empty, [False]]).astype(int)))
+    begin, end = edges[::2], edges[1::2]
+    longest = (end - begin).argmax()
+    return float(np.log(FLOOR) + BIN * (begin[longest] + end[longest]) / 2)
+
+
+def _smallest_ratio(moments: Moments, tokens: int, least: float, needed: float) -> float:
+    """Ratio from which on a narrow mode of that share of tokens is found with :data:`POWER`.
+
+    The mode is added to what the block holds, 4 bins wide; it is found if both tests of a scan
+    would be over ``needed`` by as much as chance may take away.
+    """
+    bins, width = len(moments.total) - 1, 4
+    far = bins + WINDOWS[-1]
+    place = np.arange(1, far + 1)
+    added = POWER * least * tokens
+    enough = np.zeros(len(place), bool)
+    clip = lambda position: np.minimum(position, bins)  # noqa: E731
+    over = (clip(place), clip(place + width))
+    for length in WINDOWS:
+        under = (clip(np.maximum(place - length, 0)), clip(place))
+        due = width / length
+        below, above = moments.sum(*under), moments.sum(*over) + added
+        variance = (
+            moments.product(over, over) - 2 * due * moments.product(over, under)
+            + due**2 * moments.product(under, under) + added * max(1.0, added / moments.images)
+        )  # fmt: skip
+        by_image = (above - due * below) / np.sqrt(np.maximum(variance, 1e-9))
+        by_token = sigmas(np.floor(above), np.floor(above) + below, due / (1 + due))
+        found = np.minimum(by_image, by_token) >= needed + stats.norm.ppf(POWER)
+        enough |= found & (place >= length)
+    missed = np.flatnonzero(~enough)
+    first = missed[-1] + 1 if len(missed) else 0
+    return _ratio(place[first]) if first < len(place) else float("inf")
