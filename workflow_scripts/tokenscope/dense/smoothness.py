@@ -1,27 +1,38 @@
-"""Smoothness of token maps: how far they are from their median-filtered selves.
+"""Smoothness of token maps: how far a patch is from its neighbours, against how far from any other.
 
 Registers make feature maps smoother, say Darcet et al., "Vision Transformers Need Registers"
 (https://arxiv.org/abs/2309.16588). Here that is a number:
 
-Roughness of a map T (row, column, feature) is sum |T - M|^2 / sum |T - mean T|^2 over an image,
-with M the median of each feature over 3 x 3 patches (edges repeated). 0: the median changes
-nothing; 1: the median explains as little as one constant vector. Isolated artifacts raise it.
+Roughness of a map T (row, column, feature) is mean |T - N| / median |T - m| over the patches of an
+image, with N the mean of the 4 neighbours of a patch (edges repeated) and m the median of each
+feature over all patches. 0: neighbours foretell each patch; 1: no more than any other patch does.
+Artifacts raise it, alone or in clusters: the mean above sees each of their edges, the median below
+none of them, so that it falls when they vanish. (A variance below would grow with them.)
 """
 
 import numpy as np
 import pandas as pd
-from scipy.ndimage import median_filter
+from scipy.ndimage import convolve
 
 from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.tables.tidy import TidyRows
 
+FOUR = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])[:, :, None] / 4
+
 
 def roughness(values: np.ndarray) -> float:
-    """See the module; values (row, column, feature). A constant map has 0."""
-    smooth = median_filter(values, size=(3, 3, 1), mode="nearest")
-    spread = np.square(values - values.mean((0, 1)), dtype=np.float64).sum()
-    return float(np.square(values - smooth, dtype=np.float64).sum() / spread) if spread else 0.0
+    """See the module; values (row, column, feature).
+
+    A constant map has 0; NaN where more than half of the patches are one and the same and others
+    are not, so that there is nothing to measure by.
+    """
+    around = convolve(values, FOUR, mode="nearest")
+    apart = np.linalg.norm(values - around, axis=2).mean(dtype=np.float64)
+    spread = np.median(np.linalg.norm(values - np.median(values, (0, 1)), axis=2))
+    if spread:
+        return float(apart / spread)
+    return 0.0 if (values == values[0, 0]).all() else float("nan")
 
 
 def token_maps(store: PatchNorms, image: int) -> dict[str, np.ndarray]:
@@ -66,6 +77,9 @@ def roughness_rows(measured: dict[str, np.ndarray], who: dict, statistics: dict)
     bootstrap = Bootstrap.of(count, statistics)
     rows = TidyRows(who, count, statistics["seed"])
     for name, values in measured.items():
-        point, low, high, _ = bootstrap.ratio(values, np.ones(len(values)))
-        rows.add("dense", "smoothness", f"roughness_{name}", point, low, high, "share of variance")
+        known = np.isfinite(values)
+        point, low, high, _ = bootstrap.ratio(np.where(known, values, 0), known)
+        rows.add(
+            "dense", "smoothness", f"roughness_{name}", point, low, high, "ratio", int(known.sum())
+        )
     return rows.frame()

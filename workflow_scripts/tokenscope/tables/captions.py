@@ -76,8 +76,9 @@ NOTES = {
     "one head each, so that the noise of training a head is not in its interval; registers help: "
     "yes if the interval lies on the better side of zero, no if on the worse, else cannot tell. "
     "features_cached: yes if tokens of fixed crops were taken once, no if crops were drawn anew at "
-    "each step. roughness: 0 for a map that equals its own 3 x 3 median, 1 if the median explains "
-    "nothing of its variance over the image; of the tokens, of their directions (length one), and "
+    "each step. roughness: how far a patch is from the mean of its neighbours, over how far the "
+    "median patch is from the image's median token; 0 for smooth maps, about 1 for maps without "
+    "any order, more with artifacts; of the tokens, of their directions (length one), and "
     "of their norms. Published NYUd figures come from 24,231 training images; the labelled file "
     "has 795.",
     "discovery": "corloc: share of the images with a box whose object has an IoU of at least 0.5 "

@@ -20,8 +20,8 @@ AREAS = "areas"  # by class (image, 3, classes): mIoU is no mean over images
 UNITS = {
     "corloc": "points", "seed_in_box": "points", "miou": "points", "pixel_accuracy": "points",
     "rmse": "m", "abs_rel": "ratio", "delta1": "points",
-    "roughness_tokens": "share of variance", "roughness_directions": "share of variance",
-    "roughness_norms": "share of variance",
+    "roughness_tokens": "ratio", "roughness_directions": "ratio",
+    "roughness_norms": "ratio",
 }  # fmt: skip
 MAIN = ("corloc", "miou", "rmse", "roughness_tokens")  # those that decide whether registers help
 _LESS_IS_BETTER = ("rmse", "abs_rel", "roughness_tokens", "roughness_directions", "roughness_norms")
