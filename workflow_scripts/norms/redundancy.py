@@ -2,18 +2,23 @@
 
 Similarities were taken right after the patch embedding, without position, in the extraction pass.
 Both ways of pooling are reported: every pair of neighbours, and the mean over a patch's neighbours.
+Beside all normal tokens stand those of the same images and places as outliers.
 """
 
 import pandas as pd
 
 from tokenscope.jobs.job import job, log
 from tokenscope.norms import redundancy
+from tokenscope.norms.matching import match
+from tokenscope.norms.outlier_rule import Judged, judged_mask
 from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.tables.tidy import TidyRows, write
 
-RULES = {"percentile": "", "times_median": "_3x_median"}  # how each rule's groups end
+# How each rule's groups end; judged: the backbone's own cutoff in the block that was judged.
+RULES = {"percentile": "", "times_median": "_3x_median", "judged": "_judged"}
+VERDICT = ("outlier/matched", "redundant_region_ratio")  # what the claim is judged by
 
 
 def main(receipts, cutoffs, who, settings, statistics, rows_file, curves_file):
@@ -28,19 +33,32 @@ def main(receipts, cutoffs, who, settings, statistics, rows_file, curves_file):
         rows_file, curves_file: CSV to write.
     """
     tokens, cutoffs = PatchNorms.open(receipts), read_receipt(cutoffs)
-    pooled, norms = redundancy.by_pooling(tokens.read("neighbour_cosine")), tokens.norms(-1)
+    pooled = redundancy.by_pooling(tokens.read("neighbour_cosine"))
     bootstrap = Bootstrap.of(tokens.images, statistics)
     rows, curves = TidyRows(who, tokens.images, statistics["seed"]), []
     for rule, suffix in RULES.items():
-        outlier = norms > cutoffs[rule]
+        outlier = outliers_by(rule, tokens, cutoffs)
+        if outlier is None:
+            group, metric = VERDICT
+            rows.refuse("claim3", group + suffix, metric, "not judged to have artifacts", 0)
+            continue
         count = int(outlier.sum())
         rows.add("claim3", f"outlier{suffix}", "tokens", count, unit="tokens")
         if count < settings["min_tokens"]:
             log.info("%d outlier tokens by the rule %s: too few to compare", count, rule)
             continue
+        matched = match(outlier)
+        share = 100 * matched.share
+        rows.add("claim3", f"matched{suffix}", "outliers_matched", share, unit="percent")
+        if matched.share < redundancy.MIN_MATCHED:
+            group, metric = VERDICT
+            rows.refuse("claim3", group + suffix, metric, redundancy.NO_MATCH, count)
         for pooling, cosine in pooled.items():
-            for group, *measured in redundancy.compare(
-                cosine, outlier, settings["similarities"], bootstrap, pooling
+            shown = cosine, outlier, settings["similarities"], bootstrap, pooling
+            for group, *measured in (
+                *redundancy.compare(*shown),
+                *redundancy.compare_matched(cosine, matched, *shown[2:]),
+                *(redundancy.aucs(*shown[:2], matched, bootstrap) if pooling == "pair" else ()),
             ):
                 rows.add("claim3", group + suffix, *measured)
             curve = redundancy.curves(cosine, outlier, bootstrap)
@@ -48,6 +66,14 @@ def main(receipts, cutoffs, who, settings, statistics, rows_file, curves_file):
     write(rows.frame(), rows_file)
     columns = [*who, "rule", "pooling", "group", "cosine", "density", "low", "high"]
     write(pd.concat(curves) if curves else pd.DataFrame(columns=columns), curves_file)
+
+
+def outliers_by(rule, tokens, cutoffs):
+    """Mask (image, patch) of outliers by one of :data:`RULES`; None where none were found."""
+    if rule != "judged":
+        return tokens.norms(-1) > cutoffs[rule]
+    judged = Judged.of(cutoffs)
+    return judged_mask(tokens.norms(judged.block - 1), judged.ratio_cutoff) if judged.yes else None
 
 
 if "snakemake" in globals():

@@ -95,7 +95,7 @@ MEMORY: dict[str, Callable[[Job], float]] = {
     "gallery": _tokens,
     "features": _features,
     "norms": _norms,
-    "redundancy": _held(lambda job: 150),
+    "redundancy": _held(lambda job: 200),
     "control": _torch,
     "probe": _probes,
     "sensitivity": _probes,

@@ -5,11 +5,15 @@ choose outliers by an absolute cutoff (150) that they read off one backbone's di
 multiple of the median says the same of backbones whose norms are of another scale; the other rules
 stand beside it in :mod:`tokenscope.norms.outliers`.
 
-This module has nothing but the rule: what depends on it alone is not made anew when the way
+Where a backbone was judged to have artifacts (:mod:`tokenscope.norms.artifacts`), its own cutoff in
+the block that was judged stands beside these: a multiple of each image's own median.
+
+This module has nothing but the rules: what depends on them alone is not made anew when the way
 intervals are found changes.
 """
 
 import re
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,6 +41,36 @@ def cutoff_of_median(median, times: float):
 def outlier_mask(norms: np.ndarray, times: float) -> np.ndarray:
     """Which patches are over the :func:`cutoff` of their own block: a mask shaped as ``norms``."""
     return norms > np.expand_dims(cutoff(norms, times), -1)
+
+
+def judged_mask(norms: np.ndarray, ratio_cutoff: float) -> np.ndarray:
+    """Which patches are over ``ratio_cutoff`` times the median of their own image.
+
+    Args:
+        norms: (..., patch) of the block that was judged.
+    """
+    return norms > ratio_cutoff * np.median(norms, axis=-1, keepdims=True)
+
+
+class Judged(NamedTuple):
+    """What was decided of a backbone: ``verdict`` yes, no or cannot tell.
+
+    ``block`` (from 1) and ``ratio_cutoff`` are known only where it is yes.
+    """
+
+    verdict: str = "cannot tell"
+    block: int | None = None
+    ratio_cutoff: float | None = None
+
+    @classmethod
+    def of(cls, cutoffs: dict) -> "Judged":
+        """The decision in the cutoffs that rule norms wrote."""
+        said = cutoffs.get("judged", {})
+        return cls(*(said.get(key, default) for key, default in cls._field_defaults.items()))
+
+    @property
+    def yes(self) -> bool:
+        return self.verdict == "yes"
 
 
 def share_metric(times: float) -> str:

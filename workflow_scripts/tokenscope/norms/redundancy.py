@@ -7,6 +7,9 @@ position, is higher for outliers than for normal tokens.
     cosine, outlier = tokens.read("neighbour_cosine"), outlier_mask(tokens.norms(-1), 3)
     pandas.DataFrame(compare(cosine, outlier, [0.9], Bootstrap(tokens.images)))
 
+Outliers may lie where patches are alike because of the images or the places they are in: against
+normal tokens of the same images and places, :func:`compare_matched` says what is left.
+
 Similarities are (image, patch, neighbour), NaN where a border patch has no neighbour; with the mean
 over a patch's neighbours in their place, the last axis is 1.
 """
@@ -14,10 +17,13 @@ over a patch's neighbours in their place, the last axis is 1.
 import numpy as np
 import pandas as pd
 
+from tokenscope.norms.matching import Matched, auc, auc_within_images, means
 from tokenscope.stats.bootstrap import Bootstrap
-from tokenscope.stats.measurement import Measurement
+from tokenscope.stats.measurement import Measurement, of_difference
 
 BINS = 100
+MIN_MATCHED = 0.5  # of the outliers: below, normal tokens of the same places are too few
+NO_MATCH = "outliers keep to places where their images have no normal tokens"
 
 
 def by_pooling(cosine: np.ndarray) -> dict[str, np.ndarray]:
@@ -64,6 +70,71 @@ def compare(
         metric += f"_over_{similarity:g}" if number else ""
         value = ratio if np.isfinite(ratio) else float("nan")
         rows.append(Measurement("outlier/normal", metric, value, *ends, "ratio"))
+    return rows
+
+
+def compare_matched(
+    cosine: np.ndarray, matched: Matched, similarities: list[float], bootstrap: Bootstrap,
+    pooling: str = "pair",
+) -> list[Measurement]:  # fmt: skip
+    """The same against normal tokens of the same images and places: what is not theirs alone.
+
+    Each patch counts once, by the mean over its neighbours. Fewer outliers than
+    :data:`MIN_MATCHED` that can be matched leave nothing to say: no rows.
+
+    Args:
+        cosine, similarities, pooling: see :func:`compare`.
+        matched: :func:`tokenscope.norms.matching.match` of the outliers.
+
+    Returns:
+        of the groups ``matched``, ``outlier-matched`` (means, points of shares), and
+        ``outlier/matched`` (ratio of shares).
+    """
+    if matched.share < MIN_MATCHED:
+        return []
+    suffix = "" if pooling == "pair" else "_patch"
+    rows = []
+    for number, similarity in enumerate([None, *similarities]):
+        if similarity is None:
+            metric, values, unit = f"neighbour_cosine{suffix}_mean", np.nanmean(cosine, 2), ""
+        else:
+            metric, unit = f"neighbour_cosine{suffix}_share_over_{similarity:g}", "percent"
+            above = np.where(cosine > similarity, np.float32(100), np.float32(0))
+            values = np.nanmean(np.where(np.isfinite(cosine), above, np.float32(np.nan)), 2)
+        (own, owns), (other, others) = means(values, matched, bootstrap)
+        rows.append(Measurement("matched", metric, other, *bootstrap.interval(others), unit))
+        ends = bootstrap.interval(owns - others)
+        gap = Measurement("outlier-matched", metric, own - other, *ends, of_difference(unit))
+        rows.append(gap)
+        if similarity is not None:
+            name = f"redundant_region_ratio{suffix}"
+            name += f"_over_{similarity:g}" if number > 1 else ""
+            with np.errstate(invalid="ignore", divide="ignore"):
+                ends = bootstrap.interval(np.where(others > 0, owns / others, np.nan))
+            ratio = own / other if other > 0 else float("nan")
+            rows.append(Measurement("outlier/matched", name, ratio, *ends, "ratio"))
+    return rows
+
+
+def aucs(
+    cosine: np.ndarray, outlier: np.ndarray, matched: Matched, bootstrap: Bootstrap
+) -> list[Measurement]:
+    """Chance that an outlier resembles its neighbours more than a normal token does.
+
+    Unlike a share above a similarity it does not saturate where nearly all patches are alike.
+
+    Args:
+        cosine: (image, patch, neighbour). outlier: (image, patch) mask.
+
+    Returns:
+        ``neighbour_cosine_auc`` of the groups ``outlier-normal`` (any two tokens) and
+        ``outlier-matched`` (of one image, same places).
+    """
+    values, metric = np.nanmean(cosine, 2), "neighbour_cosine_auc"
+    rows = [Measurement("outlier-normal", metric, *auc(values, outlier, bootstrap))]
+    if matched.share >= MIN_MATCHED:
+        within = auc_within_images(values, matched, bootstrap)
+        rows.append(Measurement("outlier-matched", metric, *within))
     return rows
 
 

@@ -97,8 +97,8 @@ def norms_seconds(images: float, tokens: float, depth: int, resamples: int) -> f
 
 
 def redundancy_seconds(images: float, tokens: float) -> float:
-    """Expected seconds of the statistics of neighbours."""
-    return 1 + 4e-7 * tokens + 1e-4 * images
+    """Expected seconds of the statistics of neighbours, by three rules and two ways of pooling."""
+    return 1 + 1e-5 * tokens + 1e-4 * images
 
 
 def extract_mb(arch: Architecture, size: int, chunk: int, gpu: bool, image_bytes: int) -> int:
