@@ -11,7 +11,9 @@ import timm
 import torch
 
 from tokenscope.errors import StudyError
+from tokenscope.extraction import loop
 from tokenscope.extraction.loop import extract, variables
+from tokenscope.forward.attention import agreement
 from tokenscope.jobs.job import Interrupted
 from tokenscope.stores.zarr_store import StoreWriter, open_store
 
@@ -88,3 +90,23 @@ def test_memory_does_not_grow_with_images(tmp_path):
         subprocess.run([sys.executable, script, folder, "0", str(images)], env=path, check=True)
         peaks.append(int((folder / "peak").read_text()))
     assert peaks[1] < 1.05 * peaks[0]
+
+
+def test_attention_and_norms_of_every_block_are_compared(model, tmp_path, monkeypatch):
+    """In every third image, whatever the batches; in the last block as from the stored arrays."""
+    run(model, tmp_path / "all")
+    monkeypatch.setattr(loop, "LOOKED_AT", 4)
+    run(model, tmp_path / "some", batch=2)
+    whole, some = (open_store(tmp_path / f / "store").load() for f in ("all", "some"))
+    auc, overlap = agreement(
+        torch.from_numpy(whole["attention"].values[:, 0]),
+        torch.from_numpy(whole["norms"].values[:, -1, 1:]),
+    )
+    np.testing.assert_allclose(whole["attention_norm_auc"][:, -1], auc, atol=1e-6)
+    np.testing.assert_allclose(whole["attention_norm_overlap"][:, -1], overlap, atol=1e-6)
+    assert np.isfinite(whole["attention_norm_auc_elsewhere"]).all()
+    looked_at = np.isfinite(some["attention_norm_auc"]).all("block")
+    assert looked_at.values.tolist() == [True, False, False] * 4
+    np.testing.assert_allclose(
+        some["attention_norm_auc"][::3], whole["attention_norm_auc"][::3], atol=1e-6
+    )

@@ -1,11 +1,13 @@
 """One forward pass must show exactly what the model does, on every kind of architecture."""
 
+import numpy as np
 import pytest
 import timm
 import torch
+from sklearn.metrics import roc_auc_score
 
 from tokenscope.errors import StudyError
-from tokenscope.forward.attention import attention_rows
+from tokenscope.forward.attention import agreement, attention_rows
 from tokenscope.forward.hooks import TokenHooks
 from tokenscope.forward.inputs import normalise
 from tokenscope.forward.neighbour_cosine import neighbour_cosine
@@ -131,3 +133,63 @@ def test_models_that_cannot_be_tapped_are_refused():
     with pytest.raises(StudyError, match="DiffAttention"):
         model = timm.create_model("vit_dwee_patch16_reg1_gap_256", depth=1)
         refuse_unsupported(model, "dwee")
+
+
+@pytest.mark.parametrize("name", ["dino", "dinov2-reg4", "dinov3", "openclip"])
+def test_attention_of_cls_in_every_block_equals_eager_attention(name):
+    model = shaken(name)
+    size, prefix = model.patch_embed.img_size[0], model.num_prefix_tokens
+    x = torch.randn(3, 3, size, size)
+    with torch.no_grad():
+        with TokenHooks(model, block_attention=True) as observe:
+            out, some = observe(x), observe(x, slice(1, None, 2))
+        rows = []
+        for block in model.blocks:
+            block.attn.fused_attn = False
+            block.attn.attn_drop.register_forward_hook(
+                lambda _m, _i, y: rows.append(y.mean(1)[:, 0, prefix:])
+            )
+        model.forward_features(x)
+    eager = torch.stack(rows, 1)
+    torch.testing.assert_close(out["block_attention"], eager, atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(out["block_attention"][:, -1], out["attention"][:, 0])
+    torch.testing.assert_close(some["block_attention"], out["block_attention"][1::2])
+
+
+def test_tokens_after_another_block():
+    model = shaken("dino")
+    x = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        with TokenHooks(model, tokens_after=1) as observe:
+            out = observe(x)
+        first, _ = model.forward_intermediates(
+            x, indices=2, norm=False, return_prefix_tokens=True, output_fmt="NLC",
+            intermediates_only=True,
+        )  # fmt: skip
+    assert torch.equal(out["tokens"][:, model.num_prefix_tokens :], first[0])
+    assert torch.equal(out["tokens"].norm(dim=-1), out["norms"][:, 0])
+    with pytest.raises(StudyError, match="block 3 are asked for"):
+        TokenHooks(model, tokens_after=3)
+
+
+def test_agreement_of_attention_and_norms_by_hand():
+    norms = torch.ones(3, 100)
+    norms[:, [7, 8]] = torch.tensor([5.0, 6.0])  # 2 % of the patches
+    attention = torch.arange(100.0).repeat(3, 1)
+    attention[0, [7, 8]] = 200.0  # both get most
+    attention[1, [7, 8]] = torch.tensor([200.0, -1.0])  # one most, the other least
+    attention[2] = 1.0  # all the same: nothing is known
+    auc, overlap = agreement(attention, norms)
+    assert auc.tolist() == pytest.approx([1, 0.5, 0.5])
+    assert overlap.tolist() == pytest.approx([1, 0.5, 0.02])
+
+
+def test_agreement_against_a_library():
+    generator = torch.Generator().manual_seed(0)
+    norms = torch.rand(4, 2, 196, generator=generator)
+    attention = torch.rand(4, 2, 196, generator=generator).mul(20).round()  # many ties
+    auc, _ = agreement(attention, norms)
+    for index in np.ndindex(4, 2):
+        high = np.zeros(196)
+        high[norms[index].topk(4).indices] = 1
+        assert auc[index].item() == pytest.approx(roc_auc_score(high, attention[index]), abs=1e-6)

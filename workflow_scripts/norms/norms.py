@@ -6,10 +6,12 @@ import pandas as pd
 
 from tokenscope.jobs.job import Progress, job
 from tokenscope.norms import distribution
+from tokenscope.norms.attention_maps import AGREEMENT, excess, norms_and_attention
 from tokenscope.norms.exceedance import tails
 from tokenscope.norms.places import share_by_place
 from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stats.measurement import Measurement
 from tokenscope.stats.top_k import own_head
 from tokenscope.stores.receipts import write_text
 from tokenscope.tables.tidy import TidyRows, write
@@ -37,6 +39,16 @@ def main(receipts, who, rules, statistics, outputs):
         ),
         "claim2": distribution.claim2(blocks, bootstrap, rules),
     }
+    if all(name in tokens for name in AGREEMENT):
+        agreement = {name: tokens.read(name) for name in AGREEMENT}
+        judged = None
+        for claim, rows in norms_and_attention(agreement, last.shape[1], judged, bootstrap).items():
+            measured[claim] += rows
+    if (maps := tokens.attention("cls")) is not None:
+        peaks = excess(maps, tokens.grid)
+        measured["claim1"].append(
+            Measurement.mean("cls", "attention_excess", peaks, bootstrap, "percent")
+        )
     if "top5" in tokens and "label" in tokens and (tokens.read("label") >= 0).all():
         measured["claim5"] = own_head(tokens.read("top5"), tokens.read("label"), bootstrap)
     rows = TidyRows(who, tokens.images, statistics["seed"])

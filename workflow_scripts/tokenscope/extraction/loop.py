@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tokenscope.errors import StudyError
+from tokenscope.forward.attention import agreement
 from tokenscope.forward.hooks import TokenHooks
 from tokenscope.forward.inputs import normalise
 from tokenscope.forward.neighbour_cosine import NEIGHBOURS
@@ -31,6 +32,14 @@ from tokenscope.stores.zarr_store import StoreWriter, Variable
 Reduce = Callable[[dict[str, Tensor], Tensor, int], dict[str, Tensor]]
 LIMIT = float(np.finfo(np.float16).max)
 LARGEST = "largest norm"  # of an image, beside what is stored
+# Attention of every block is looked at in about so many images of a store, evenly spread: no claim
+# needs more, and in all of them it would slow the pass down by several percent.
+LOOKED_AT = 1000
+AGREEMENT = {
+    "attention_norm_auc": "chance that a patch of the top 2 % by norm gets more attention of CLS",
+    "attention_norm_overlap": "share of the top 2 % by norm that are the top 2 % by attention",
+    "attention_norm_auc_elsewhere": "the same chance with the attention of another image",
+}
 
 
 def variables(
@@ -66,6 +75,12 @@ def variables(
         arrays["cls"] = Variable(
             ("feature",), (width,), "float32", {"long_name": "CLS token, after final norm"}
         )
+        arrays |= {
+            name: Variable(
+                ("block",), (depth,), "float32", {"long_name": f"{text}; NaN: not looked at"}
+            )
+            for name, text in AGREEMENT.items()
+        }
     if registers := len(kinds) - has_cls:
         arrays["registers"] = Variable(
             ("register", "feature"), (registers, width), "float32",
@@ -146,7 +161,8 @@ def extract(
     if resumed:
         log.info("going on after %s of %s images", f"{resumed:,}", f"{writer.images:,}")
     scale = [torch.tensor(v, device=device) for v in (mean, std)]
-    forward = _Forward(model, scale, batch, device, writer.variables, reduce)
+    every = max(1, writer.images // LOOKED_AT)
+    forward = _Forward(model, scale, batch, device, writer.variables, reduce, every)
     pending: list[Future] = []
     done = resumed
     progress(done, writer.images)
@@ -184,9 +200,10 @@ class _Forward:
     (``record_stream``), which then does not give their memory away too early.
     """
 
-    def __init__(self, model, scale, batch, device, wanted, reduce):
+    def __init__(self, model, scale, batch, device, wanted, reduce, every):
         blocks = wanted["cls_blocks"].shape[0] if "cls_blocks" in wanted else 0
-        self.hooks = TokenHooks(model, "q" in wanted, "top5" in wanted, blocks)
+        self.agree, self.every = set(AGREEMENT) <= set(wanted), every
+        self.hooks = TokenHooks(model, "q" in wanted, "top5" in wanted, blocks, self.agree)
         self.scale, self.batch, self.device, self.wanted = scale, batch, device, wanted
         self.cuda = device.startswith("cuda")
         self.reduce = reduce or (lambda out, pixels, first: out)
@@ -217,8 +234,11 @@ class _Forward:
         }
         for start in range(0, len(pixels), self.batch):
             piece = self._to_device(pixels[start : start + self.batch])
+            looked_at = slice(-(first + start) % self.every, None, self.every)
             with autocast(self.device):
-                out = self.hooks(normalise(piece, *self.scale))
+                out = self.hooks(normalise(piece, *self.scale), looked_at)
+            if self.agree:
+                out |= _agreement(out, looked_at, self.hooks.prefix)
             if "top5" in self.wanted:
                 k = self.wanted["top5"].shape[0]
                 out["top5"] = out["logits"].topk(k, dim=-1).indices
@@ -250,6 +270,23 @@ class _Forward:
             for name, value in short.items():
                 host[name][rows].copy_(value, non_blocking=True)
                 value.record_stream(self.down)
+
+
+def _agreement(out: dict[str, Tensor], looked_at: slice, prefix: int) -> dict[str, Tensor]:
+    """The arrays :data:`AGREEMENT` (image, block) of a batch, NaN but for the images looked at.
+
+    The other image is the one before in the batch: what agrees with its attention does so by place.
+    """
+    norms = out["norms"][looked_at, :, prefix:]
+    attention = out["block_attention"]
+    own = agreement(attention, norms)
+    several = len(norms) > 1
+    elsewhere = agreement(attention.roll(1, 0), norms)[0] if several else own[0] * torch.nan
+    filled = {}
+    for name, values in zip(AGREEMENT, (*own, elsewhere), strict=True):
+        filled[name] = torch.full_like(out["norms"][:, :, 0], torch.nan)
+        filled[name][looked_at] = values
+    return filled
 
 
 def _store(writer: StoreWriter, first: int, values: tuple, offset: int) -> None:

@@ -1,4 +1,8 @@
-"""Attention maps beside the fused attention: rows recomputed from the q and k it was given."""
+"""Attention maps beside the fused attention: rows recomputed from the q and k it was given.
+
+And whether the tokens of highest attention are those of highest norm, which claim 1 says of
+artifacts (:func:`agreement`).
+"""
 
 import torch
 import torch.nn.functional as F
@@ -33,3 +37,40 @@ def attention_rows(q: Tensor, k: Tensor, queries: int, scale: float | None = Non
     with torch.autocast(q.device.type, enabled=False):
         scores = (q[:, :, :queries].float() * scale) @ k.float().transpose(-2, -1)
         return scores.softmax(-1).mean(1)
+
+
+TOP = 0.02  # share of the patches of an image that count as its highest
+
+
+def top_count(patches: int) -> int:
+    """Patches of an image that make up :data:`TOP` of them, at least one."""
+    return max(1, round(TOP * patches))
+
+
+def agreement(attention: Tensor, norms: Tensor) -> tuple[Tensor, Tensor]:
+    """Do the patches of highest norm get most attention?
+
+    Args:
+        attention, norms: (..., patch), of the same tokens.
+
+    Returns:
+        AUC (...): chance that one of the :data:`TOP` by norm gets more attention than another
+        patch, 0.5 where the two have nothing to do with each other; ties count half.
+        Overlap (...): share of the top by norm that are the top by attention; at a tie all have
+        the same chance.
+    """
+    patches = norms.shape[-1]
+    count = top_count(patches)
+    highest = norms.topk(count, dim=-1).indices
+    attended = attention.gather(-1, highest).contiguous()
+    ordered = attention.sort(dim=-1).values.contiguous()
+    below = torch.searchsorted(ordered, attended).float()
+    up_to = torch.searchsorted(ordered, attended, right=True).float()
+    # Each pair among the highest themselves counts once, each patch half against itself.
+    wins = ((below + up_to - 1) / 2).sum(-1) - count * (count - 1) / 2
+    auc = wins / max(1, count * (patches - count))
+    limit = ordered[..., -count : -count + 1 or None]
+    above = (ordered > limit).sum(-1, keepdim=True)
+    room = (count - above) / (ordered == limit).sum(-1, keepdim=True)
+    overlap = ((attended > limit).float() + (attended == limit) * room).mean(-1)
+    return auc, overlap

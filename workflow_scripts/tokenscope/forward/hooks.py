@@ -2,7 +2,8 @@
 
 They reduce each block's output to norms on the device, so that no block's tokens are kept but the
 last one's. The fused attention stays on: of the last block only the rows of the prefix tokens
-(CLS, registers) are recomputed, from the very q and k that the attention was given.
+(CLS, registers) are recomputed, from the very q and k that the attention was given, and of the
+others the row of CLS, where it is asked for.
 """
 
 import torch
@@ -21,11 +22,15 @@ class TokenHooks:
         qkv: also return q, k, v of the last block.
         logits: also return the logits of the model's own head.
         cls_blocks: also return the CLS token of this many of the last blocks.
+        block_attention: also return the attention of CLS in every block; without CLS there is none.
+        tokens_after: number of the block, from 1, after which ``tokens`` are taken; None: the last.
 
-    The call returns a dict (N tokens, R registers, B batch, D width):
+    The call takes pixels, and a slice of the images whose attention in every block is wanted. It
+    returns a dict (N tokens, R registers, B batch, D width):
         norms (B, block, N): L2 norm of every token after every block, float32.
-        tokens (B, N, D): after the last block, before the final norm.
+        tokens (B, N, D): after the last block (or ``tokens_after``), before the final norm.
         attention (B, queries, patch): rows of the prefix tokens in the last block.
+        block_attention (images, block, patch): row of CLS in every block.
         neighbour_cosine (B, patch, 4): see :func:`neighbour_cosine`.
         cls (B, D), patch_mean (B, D), registers (B, R, D): of ``forward_features``, that is after
             the final norm, except in models that pool first and normalise then (``fc_norm``).
@@ -36,23 +41,40 @@ class TokenHooks:
     """
 
     def __init__(
-        self, model: nn.Module, qkv: bool = False, logits: bool = False, cls_blocks: int = 0
-    ):
+        self, model: nn.Module, qkv: bool = False, logits: bool = False, cls_blocks: int = 0,
+        block_attention: bool = False, tokens_after: int | None = None,
+    ):  # fmt: skip
         self.model, self.qkv, self.logits, self.cls_blocks = model, qkv, logits, cls_blocks
         self.prefix = model.num_prefix_tokens
         self.has_cls = model.cls_token is not None
+        self.block_attention = block_attention and self.has_cls
+        self.tokens_after = len(model.blocks) if tokens_after is None else tokens_after
+        if not 1 <= self.tokens_after <= len(model.blocks):
+            raise StudyError(
+                f"tokens after block {tokens_after} are asked for, {type(model).__name__} has "
+                f"{len(model.blocks)}"
+            )
         self.attention_inputs = AttentionInputs()
         self.norms: list[Tensor] = []
         self.cls: list[Tensor] = []
+        self.calls: list[tuple] = []  # the last block's
+        self.rows: list[Tensor] = []  # of CLS, in every block
+        self.counts: list[int] = []  # of calls of each block observed
+        self.images = slice(None)
         self.cosine: Tensor | None = None
         self.last: Tensor | None = None
+        self.tokens: Tensor | None = None
 
     def __enter__(self) -> "TokenHooks":
-        model, attention = self.model, self.model.blocks[-1].attn
+        model = self.model
+        observed = model.blocks if self.block_attention else model.blocks[-1:]
         self.hooks = [
             model.patch_embed.register_forward_hook(self._on_patches),
-            attention.register_forward_pre_hook(self._before_attention),
-            attention.register_forward_hook(self._after_attention, always_call=True),
+            *(block.attn.register_forward_pre_hook(self._before_attention) for block in observed),
+            *(
+                block.attn.register_forward_hook(self._after_attention, always_call=True)
+                for block in observed
+            ),
             *(block.register_forward_hook(self._on_block) for block in model.blocks),
         ]
         return self
@@ -66,37 +88,48 @@ class TokenHooks:
         patches = output.flatten(1, 2) if output.ndim == 4 else output
         self.cosine = neighbour_cosine(patches, self.grid)
 
-    # The mode sees every torch call while it is active, so it is so only in the last attention.
+    # The mode sees every torch call while it is active, so it is so only in an attention.
     def _before_attention(self, *_) -> None:
+        self.attention_inputs.calls.clear()
         self.attention_inputs.__enter__()
 
     def _after_attention(self, *_) -> None:
         self.attention_inputs.__exit__(None, None, None)
+        self.calls = list(self.attention_inputs.calls)
+        self.counts.append(len(self.calls))
+        if self.block_attention and self.calls:
+            (q, k, *_), options = self.calls[0]
+            rows = attention_rows(q[self.images], k[self.images], 1, options.get("scale"))
+            self.rows.append(rows[:, 0, self.prefix :])
 
     def _on_block(self, _module, _inputs, output: Tensor) -> None:
         self.norms.append(torch.linalg.vector_norm(output, dim=-1, dtype=torch.float32))
         if self.cls_blocks:
             self.cls.append(output[:, 0])
         self.last = output
+        if len(self.norms) == self.tokens_after:
+            self.tokens = output
 
-    def __call__(self, x: Tensor) -> dict[str, Tensor]:
-        self.norms.clear()
-        self.cls.clear()
-        self.attention_inputs.calls.clear()
+    def __call__(self, x: Tensor, images: slice = slice(None)) -> dict[str, Tensor]:
+        for kept in (self.norms, self.cls, self.calls, self.rows, self.counts):
+            kept.clear()
+        self.images = images
         patch = self.model.patch_embed.patch_size
         self.grid = (x.shape[2] // patch[0], x.shape[3] // patch[1])
         features = self.model.forward_features(x)
         self._check(self.grid)
         out = {
             "norms": torch.stack(self.norms, dim=1),
-            "tokens": self.last,
+            "tokens": self.tokens,
             "neighbour_cosine": self.cosine,
             "patch_mean": features[:, self.prefix :].mean(1),
         }
-        (q, k, v, *_), options = self.attention_inputs.calls[0]
+        (q, k, v, *_), options = self.calls[0]
         if self.prefix:
             rows = attention_rows(q, k, self.prefix, options.get("scale"))
             out["attention"] = rows[:, :, self.prefix :]
+        if self.block_attention:
+            out["block_attention"] = torch.stack(self.rows, dim=1)
         if self.has_cls:
             out["cls"] = features[:, 0]
         if self.cls_blocks:
@@ -119,9 +152,9 @@ class TokenHooks:
                 f"{self.last.shape[1]} tokens, expected {blocks} of {tokens} "
                 f"({self.prefix} prefix tokens and a grid of {grid[0]} x {grid[1]})"
             )
-        if len(self.attention_inputs.calls) != 1:
-            raise StudyError(
-                f"{type(self.model).__name__}: the last block called the fused attention "
-                f"{len(self.attention_inputs.calls)} times instead of once; its rows cannot be "
-                "recomputed"
-            )
+        for count in self.counts:
+            if count != 1:
+                raise StudyError(
+                    f"{type(self.model).__name__}: a block called the fused attention {count} "
+                    "times instead of once; its rows cannot be recomputed"
+                )

@@ -1,21 +1,114 @@
 """Maps of attention over patches: how peaked, how alike, and whether outliers or objects hold it.
 
 Maps are (image, patch), the attention of CLS or of a register after the last block, over patches
-only, as Darcet et al. show them (https://arxiv.org/abs/2309.16588).
+only, as Darcet et al. show them (https://arxiv.org/abs/2309.16588). Claim 1 is that patches of
+high norm and patches of high attention are the same: :func:`norms_and_attention`.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
+from scipy.ndimage import median_filter
+from scipy.stats import norm as gauss
 
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stats.measurement import Measurement
 
 TOP = 0.02  # share of the patches whose attention says how peaked a map is
+SMOOTH = 5  # patches on a side: what is as large as an object is in its median, a few patches not
+AGREEMENT = AUC, OVERLAP, ELSEWHERE = (
+    "attention_norm_auc", "attention_norm_overlap", "attention_norm_auc_elsewhere",
+)  # fmt: skip
+
+
+def _top_count(patches: int) -> int:
+    return max(1, round(TOP * patches))
 
 
 def top_mass(maps: np.ndarray) -> np.ndarray:
     """Attention on the 2 % of patches that get most, at least one: (image,)."""
-    count = max(1, round(TOP * maps.shape[1]))
-    return np.sort(maps, axis=1)[:, -count:].sum(1)
+    return np.sort(maps, axis=1)[:, -_top_count(maps.shape[1]) :].sum(1)
+
+
+def excess(maps: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Attention beyond that of the surroundings, on the 2 % of patches where it is most.
+
+    The surroundings are the median of 5 x 5 patches: an object that is looked at is in it, a patch
+    that stands alone, or a few together, is not.
+
+    Args:
+        maps: (image, patch), row by row. grid: rows and columns.
+
+    Returns:
+        (image,) percent of the attention to all patches.
+    """
+    square = maps.reshape(-1, *grid)
+    around = median_filter(square, size=(1, SMOOTH, SMOOTH), mode="nearest").reshape(maps.shape)
+    return 100 * top_mass(maps - around) / maps.sum(1)
+
+
+def norms_and_attention(
+    agreement: Mapping[str, np.ndarray], patches: int, judged: int | None, bootstrap: Bootstrap
+) -> dict[str, list[Measurement]]:
+    """Claim 1 proper: do the patches of highest norm get most attention of CLS, block by block?
+
+    Args:
+        agreement: of the extraction, by name, (image, block), NaN where an image was not looked at:
+            see :func:`tokenscope.forward.attention.agreement`.
+        patches: of an image. judged: number of the block that was judged, from 1, or None.
+
+    Returns:
+        rows of ``claim1`` (last and judged block; the last against the attention of other images,
+        so that what place alone does shows; what chance gives) and of ``claim2`` (every block).
+    """
+    depth = agreement[AUC].shape[1]
+
+    def mean(group: str, metric: str, values: np.ndarray, factor: int = 1) -> Measurement:
+        known = np.isfinite(values)
+        sums, unit = np.where(known, factor * values, 0), "percent" if factor > 1 else ""
+        return Measurement.ratio(group, metric, sums, known, bootstrap, unit)
+
+    def of_block(group: str, block: int) -> list[Measurement]:
+        return [
+            mean(group, AUC, agreement[AUC][:, block]),
+            mean(group, OVERLAP, agreement[OVERLAP][:, block], 100),
+        ]
+
+    auc, elsewhere = agreement[AUC][:, -1], agreement[ELSEWHERE][:, -1]
+    images = int(np.isfinite(auc).sum())
+    first = [
+        *of_block("last_block", depth - 1),
+        *(of_block("judged_block", judged - 1) if judged else ()),
+        mean("last_block: other image", AUC, elsewhere),
+        mean("last_block-other image", AUC, auc - elsewhere),
+        *chance(patches, images, bootstrap.tails[1]),
+    ]
+    second = [m for block in range(depth) for m in of_block(f"block{block + 1:02d}", block)]
+    return {"claim1": first, "claim2": second}
+
+
+def chance(patches: int, images: int, upper: float = 0.975) -> list[Measurement]:
+    """What agreement of norms and attention is without any, permuted within images: exact.
+
+    Args:
+        images: number of images behind a mean. upper: end of the interval, e.g. 0.975.
+
+    Returns:
+        expectation, with the interval that a mean over images falls into.
+    """
+    top = _top_count(patches)
+    others, share = patches - top, top / patches
+    variance = {  # of one image: Mann-Whitney's and the hypergeometric distribution's
+        AUC: (patches + 1) / (12 * top * others) if others else 0.0,
+        OVERLAP: share * (1 - share) / top * others / max(1, patches - 1),
+    }
+    rows = []
+    for metric, expected, factor in ((AUC, 0.5, 1), (OVERLAP, share, 100)):
+        reach = gauss.ppf(upper) * np.sqrt(variance[metric] / max(1, images))
+        ends = factor * expected + factor * reach * np.array([-1, 1])
+        unit = "percent" if factor > 1 else ""
+        rows.append(Measurement("chance", metric, factor * expected, *ends, unit))
+    return rows
 
 
 def cls_attention(
