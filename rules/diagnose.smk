@@ -10,7 +10,6 @@ localrules:
 rule diagnosis:
     input:
         receipts=receipts_of,
-        norms=rules.norms.output.rows,
     output:
         rows=PATHS.measure("diagnosis", "{dataset}", BACKBONE),
         images=PATHS.measure("diagnosis", "{dataset}", BACKBONE, ending="images.csv"),

@@ -4,13 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tokenscope.norms.artifacts import judge
 from tokenscope.norms.attention_maps import top_mass
 from tokenscope.norms.distribution import claim1, claim2, cutoffs, density, measure_blocks
 from tokenscope.norms.exceedance import STEPS, tails
 from tokenscope.stats.bootstrap import Bootstrap
 
 RULES = {
-    "percentile": 98, "absolute": 150, "times_median": 3, "min_share": 0.1, "min_separation": 3,
+    "percentile": 98, "absolute": 150, "times_median": 3, "min_share": 0.1
 }  # fmt: skip
 
 
@@ -35,17 +36,18 @@ def test_claim_1_finds_what_was_planted(norms, blocks):
     maps = np.full((50, 40), 0.5)
     maps[:, 0] = 0.5 * 39  # half of the attention
     prefix = {"cls": np.full(50, 7.0)}
-    rows = claim1(blocks, norms[:, -1], prefix, maps, Bootstrap(50, 50), RULES)
+    rows = claim1(blocks, judge(norms), norms, prefix, maps, Bootstrap(50, 50), RULES)
     value = pd.DataFrame(rows).set_index(["group", "metric"])["value"]
     assert value["last_block", "share_norm_over_3x_median"] == 2.5
-    assert value["last_block", "has_artifacts"] == value["peak_block", "has_artifacts"] == 1
+    assert value["artifacts", "has_artifacts"] == 1
+    assert value["artifacts", "onset_block"] == 3 and value["artifacts", "share"] == 2.5
     assert value["cls", "norm_mean"] == 7
     assert value["cls", "attention_share_on_outliers"] == pytest.approx(50)
     assert value["outlier", "tokens"] == 50 and value["outlier", "position_entropy"] == 0
 
 
 def test_without_cls_its_attention_is_undefined(norms, blocks):
-    rows = claim1(blocks, norms[:, -1], {}, None, Bootstrap(50, 50), RULES)
+    rows = claim1(blocks, judge(norms), norms, {}, None, Bootstrap(50, 50), RULES)
     (row,) = (row for row in rows if row.group == "cls")
     assert row.metric == "attention_share_on_outliers" and row.value is None
 
@@ -67,7 +69,9 @@ def test_densities_integrate_to_one(norms):
 
 
 def test_cutoffs_and_tails_agree_with_the_rule(norms, blocks):
-    cuts = cutoffs(norms[:, -1], blocks[-1], RULES)
+    cuts = cutoffs(norms[:, -1], blocks[-1], judge(norms), RULES)
+    assert cuts["judged"]["verdict"] == "yes" and cuts["judged"]["block"] == 4
+    assert 2 < cuts["judged"]["ratio_cutoff"] < 8
     assert cuts["times_median"] == pytest.approx(3 * cuts["median"])
     assert (norms[:, -1] > np.float32(cuts["times_median"])).sum() == 50
     ladders = tails(norms, 3)

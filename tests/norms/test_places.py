@@ -26,10 +26,11 @@ def test_share_by_place():
     """A grid of 2 x 3 and four images: half have an outlier in the last place."""
     norms = np.ones((4, 6))
     norms[:2, 5] = 9
-    table = share_by_place(norms, (2, 3), {"times_median": 3, "percentile": 50})
+    table = share_by_place(norms, norms > 5, (2, 3), {"times_median": 3, "percentile": 50})
     assert table["row"].tolist() == [0, 0, 0, 1, 1, 1]
     assert table["column"].tolist() == [0, 1, 2, 0, 1, 2]
-    assert table["times_median"].tolist() == table["percentile"].tolist() == [0, 0, 0, 0, 0, 50]
+    for rule in ("judged", "times_median", "percentile"):
+        assert table[rule].tolist() == [0, 0, 0, 0, 0, 50]
 
 
 def test_spread_of_one_place_and_of_none():

@@ -9,7 +9,7 @@ from tokenscope.cost.accounting import table as accounting
 from tokenscope.cost.carbon import Site
 from tokenscope.diagnosis import page
 from tokenscope.diagnosis.setup import PROBED_IMAGES
-from tokenscope.diagnosis.verdict import ALIKE, MIN_IMAGES, PREDICTED
+from tokenscope.diagnosis.verdict import ALIKE, PREDICTED
 from tokenscope.figures.backbone import (
     BackboneFigures,
     gallery,
@@ -47,7 +47,7 @@ def main(files, backbones, study, rules, statistics, folder, site, outputs):
         log.info("%s: %s", backbone.name, backbone.verdict["sentence"])
     render(
         files["template"], outputs["page"], style=Path(files["style"]).read_text(), study=study,
-        rules=rules, criterion={"images": MIN_IMAGES, "place": PREDICTED, "alike": ALIKE,
+        rules=rules, criterion={"place": PREDICTED, "alike": ALIKE,
                                 "probed": PROBED_IMAGES},
         confidence=statistics["confidence"],
         overview=picture(overview(figures, rules), "maps and norms at a glance", "png", 150),

@@ -26,7 +26,7 @@ def main(curves, places, claim1, claim2, backbones, dataset, rules, outputs):
     tables = [pd.read_csv(curves), pd.read_csv(places), tidy.read(claim1), tidy.read(claim2)]
     curves, places, claim1, claim2 = (t[t["dataset"] == dataset] for t in tables)
     last_block(curves, claim1, rules, outputs["last"])
-    by_block(curves, claim2, rules, outputs["blocks"])
+    by_block(curves, claim1, rules, outputs["blocks"])
     by_depth(claim2, rules, outputs["depth"])
     by_size(claim2, pd.read_csv(backbones), rules, outputs["size"])
     by_place(places, claim1, rules, outputs["places"])
@@ -52,10 +52,19 @@ def last_block(curves, claim1, rules, outputs):
         )
         axis.stairs(rows["density"], edges, baseline=None, color=style.BLUE)
         axis.axvline(median, color="0.5", lw=0.8, ls=":")
-        axis.axvline(cutoff_of_median(median, times), color=style.OUTLIER, lw=0.8)
-        share = _of(claim1, who, "last_block", share_metric(times))
-        verdict = _of(claim1, who, "last_block", "has_artifacts")["value"]
+        found = {
+            name: _of(claim1, who, "artifacts-last_block", name)
+            for name in ("has_artifacts", "share", "cutoff")
+        }
+        share, verdict = found["share"], found["has_artifacts"]["value"]
         words = {0.0: "no artifacts", 1.0: "artifacts"}.get(verdict, "undecided")
+        own = verdict == 1
+        if not own:
+            share = _of(claim1, who, "last_block", share_metric(times))
+        axis.axvline(
+            cutoff_of_median(median, found["cutoff"]["value"] if own else times),
+            color=style.OUTLIER, lw=0.8, ls="-" if own else "--",
+        )  # fmt: skip
         axis.set(xscale="log", yscale="log", ylim=(1e-3, 60))
         axis.set_title(
             f"{style.title(who)}\n{words}: {share.value:.2f} % [{share.low:.2f}, {share.high:.2f}]"
@@ -65,23 +74,24 @@ def last_block(curves, claim1, rules, outputs):
     figure.supylabel("density over log10 norm", fontsize=8)
     style.note(
         figure,
-        f"share of tokens over {times:g} x median (red line; grey: median); "
-        "bands and brackets: bootstrap over images",
+        "share of tokens over the red line, the valley before a mode of their own; dashed, where "
+        f"there is none: {times:g} x median (grey: median). Bands and brackets: over images",
     )
     style.save(figure, outputs)
 
 
-def by_block(curves, claim2, rules, outputs):
-    """Density of norms as a picture over blocks, with the block where outliers start."""
+def by_block(curves, claim1, rules, outputs):
+    """Density of norms as a picture over blocks, with the block where artifacts start."""
     groups = list(by_backbone(curves))
     figure, axes = style.panels(len(groups), height=1.7)
     for axis, (who, rows) in zip(axes, groups, strict=True):
-        onset = _of(claim2, who, "depth", "onset_block")["value"]
+        onset = _of(claim1, who, "artifacts", "onset_block")["value"]
         shown = norms_by_block(axis, rows, onset, rules["times_median"])
-        start = f"outliers from block {onset:.0f}" if np.isfinite(onset) else "no outliers"
+        start = f"artifacts from block {onset:.0f}" if np.isfinite(onset) else "none found"
         axis.set_title(f"{style.title(who)}\n{start}")
     figure.supxlabel("block", fontsize=8)
-    figure.supylabel("feature norm (log scale; red: the cutoff)", fontsize=8)
+    times = rules["times_median"]
+    figure.supylabel(f"feature norm (log scale; red: {times:g} x median)", fontsize=8)
     bar = figure.colorbar(shown, ax=axes, label="density over log10 norm", extend="both")
     bar.outline.set_visible(False)
     style.save(figure, outputs)
@@ -143,9 +153,9 @@ def by_place(places, claim1, rules, outputs):
     """How often each place of the patch grid holds an outlier."""
     groups = list(by_backbone(places))
     figure, axes = style.panels(len(groups), columns=5, width=1.7, height=1.8)
-    top = max(1.0, places["times_median"].max())
+    top = max(1.0, places["judged"].max())
     for axis, (who, rows) in zip(axes, groups, strict=True):
-        grid = rows.pivot(index="row", columns="column", values="times_median").values
+        grid = rows.pivot(index="row", columns="column", values="judged").values
         shown = style.picture(axis, grid, cmap="magma", vmin=0, vmax=top)
         entropy = _of(claim1, who, "outlier", "position_entropy")["value"]
         text = f"entropy {entropy:.2f}" if np.isfinite(entropy) else "no outliers"
@@ -156,7 +166,7 @@ def by_place(places, claim1, rules, outputs):
     bar.outline.set_visible(False)
     style.note(
         figure,
-        f"images (%) with a token over {times:g} x median at each place; "
+        f"images (%) with an outlier at each place (without artifacts: over {times:g} x median); "
         "entropy: 1 anywhere, 0 in one place",
     )
     style.save(figure, outputs)

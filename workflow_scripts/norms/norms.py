@@ -4,8 +4,9 @@ import json
 
 import pandas as pd
 
-from tokenscope.jobs.job import Progress, job
+from tokenscope.jobs.job import Progress, job, log
 from tokenscope.norms import distribution
+from tokenscope.norms.artifacts import judge
 from tokenscope.norms.attention_maps import AGREEMENT, excess, norms_and_attention
 from tokenscope.norms.exceedance import tails
 from tokenscope.norms.places import share_by_place
@@ -32,16 +33,24 @@ def main(receipts, who, rules, statistics, outputs):
     norms = tokens.norms()
     last = norms[:, -1]
     bootstrap = Bootstrap.of(tokens.images, statistics)
+    judgement = judge(norms, min_share=rules["min_share"], confidence=statistics["confidence"])
+    log.info("artifacts: %s: %s", judgement.verdict, judgement.why)
     blocks = distribution.measure_blocks(norms, bootstrap, rules, Progress("blocks"))
     measured = {
         "claim1": distribution.claim1(
-            blocks, last, tokens.prefix_norms(), tokens.attention("cls"), bootstrap, rules
+            blocks,
+            judgement,
+            norms,
+            tokens.prefix_norms(),
+            tokens.attention("cls"),
+            bootstrap,
+            rules,
         ),
         "claim2": distribution.claim2(blocks, bootstrap, rules),
     }
     if all(name in tokens for name in AGREEMENT):
         agreement = {name: tokens.read(name) for name in AGREEMENT}
-        judged = None
+        judged = judgement.block if judgement.verdict == "yes" else None
         for claim, rows in norms_and_attention(agreement, last.shape[1], judged, bootstrap).items():
             measured[claim] += rows
     if (maps := tokens.attention("cls")) is not None:
@@ -58,9 +67,11 @@ def main(receipts, who, rules, statistics, outputs):
 
     write(rows.frame(), outputs["rows"])
     write(pd.DataFrame({**who, **distribution.density(norms, bootstrap)}), outputs["curves"])
-    write(pd.DataFrame({**who, **share_by_place(last, tokens.grid, rules)}), outputs["places"])
+    outlier = distribution.outliers(norms, judgement, rules)
+    by_place = share_by_place(last, outlier, tokens.grid, rules)
+    write(pd.DataFrame({**who, **by_place}), outputs["places"])
     write_text(outputs["tails"], json.dumps(tails(norms, rules["times_median"])))
-    cutoffs = distribution.cutoffs(last, blocks[-1], rules)
+    cutoffs = distribution.cutoffs(last, blocks[-1], judgement, rules)
     write_text(outputs["cutoffs"], json.dumps(cutoffs, indent=1))
 
 

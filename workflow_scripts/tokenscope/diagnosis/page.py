@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from tokenscope.diagnosis.verdict import ALIKE, MIN_IMAGES, MIN_TOKENS, PREDICTED
+from tokenscope.diagnosis.verdict import ALIKE, MIN_TOKENS, PREDICTED
 from tokenscope.errors import StudyError, some
 from tokenscope.figures.backbone import BackboneFigures
 from tokenscope.stats.bootstrap import Bootstrap
@@ -42,17 +42,22 @@ def interval(row, unit: str = "") -> str:
 def decided(backbone: BackboneFigures, rules: dict) -> list[tuple]:
     """The numbers behind the verdict: what, value, what it takes."""
     e = backbone.verdict["evidence"]
-    times, least = rules["times_median"], rules["min_share"]
     text = lambda key, unit="": interval(  # noqa: E731
         dict(zip(("value", "low", "high"), e[key], strict=True)), unit
     )
-    lines = [
-        ("images", str(e["images"]), f"at least {MIN_IMAGES}"),
-        (f"tokens over {times:g} x median after block {e['block']} of {e['blocks']}",
-         text("share", " %"), f"yes: surely {least:g} % or more; no: surely fewer"),
-        ("distance of the two modes of log-norms there", text("separation", " sigma"),
-         f"yes: surely {rules['min_separation']:g} or more"),
-    ]  # fmt: skip
+    lines = [("images", str(e["images"]), e["why"])]
+    if e["artifacts"] == "yes":
+        lines += [
+            (f"tokens of the mode after block {e['block']} of {e['blocks']}", text("share", " %"),
+             f"yes: {rules['min_share']:g} % or more"),
+            ("their norm", f"{e['ratio']:.3g} x the median of their image",
+             f"over the valley at {e['cutoff']:.3g} x"),
+        ]  # fmt: skip
+    elif np.isfinite(e["smallest_ratio"]):
+        lines.append((
+            f"a mode of {rules['min_share']:g} % of tokens would have been seen",
+            f"from {e['smallest_ratio']:.3g} x median on", "nearer to the bulk nobody can tell",
+        ))  # fmt: skip
     if e["tokens"]:
         lines += [
             ("uncertainty about who is an outlier that the place alone removes", text("place"),

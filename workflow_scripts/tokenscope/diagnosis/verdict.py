@@ -3,11 +3,8 @@
 Everything is decided by intervals over images. An answer that the images do not support is
 "cannot tell", with the reason:
 
-1. Fewer than :data:`MIN_IMAGES` images decide nothing.
-2. *Artifacts*: yes or no as in claim 1 (tokens over 3 x median surely more, or surely fewer, than
-   ``min_share`` percent, in a mode of their own), after the last block; else after the block with
-   most of them, since the outliers of some backbones fade before the end, provided that they do
-   not begin in the first, where norms are still those of the patch embedding. No: in neither.
+1. *Artifacts*: the decision of :mod:`tokenscope.norms.artifacts`, a mode of its own above the bulk.
+2. Fewer than :data:`MIN_TOKENS` outliers do not say where they come from.
 3. *Position*: knowing how often each place holds an outlier in the other images removes surely more
    than half of the uncertainty about who is one (:func:`place_share`), and neighbouring patches do
    not look alike where outliers are (:func:`contrast` surely not over :data:`ALIKE`; else the
@@ -22,7 +19,6 @@ import numpy as np
 
 from tokenscope.stats.bootstrap import Bootstrap
 
-MIN_IMAGES = 20
 MIN_TOKENS = 30  # outliers; as in redundancy: min_tokens
 PREDICTED = 0.5
 ALIKE = 0.75
@@ -132,13 +128,16 @@ class Evidence:
     """The numbers that decide; each interval is (value, low, high)."""
 
     images: int
-    last: float  # verdict of claim 1 after the last block: 1 yes, 0 no, NaN
-    peak: float  # the same after the block with most outliers
+    artifacts: str  # the decision: yes, no, cannot tell
+    why: str
+    last: str  # the decision on the last block alone
     block: int  # judged block, from 1
     blocks: int
-    share: tuple[float, float, float]  # percent of tokens over the cutoff there
-    separation: tuple[float, float, float]  # of the two modes there
     onset: float
+    share: tuple[float, float, float]  # percent of tokens over the cutoff there
+    ratio: float  # of those tokens' norms to the median of their image
+    cutoff: float  # in the same unit
+    smallest_ratio: float  # a mode further out would have been seen
     tokens: int
     place: tuple[float, float, float]
     contrast: tuple[float, float, float]
@@ -155,37 +154,17 @@ class Verdict:
     sentence: str
 
 
-def judge(e: Evidence, rules: dict) -> Verdict:
+def verdict_of(e: Evidence) -> Verdict:
     """The verdict in one sentence; see the module for the criterion."""
-    if e.images < MIN_IMAGES:
-        why = f"{e.images} image{'s' * (e.images > 1)} are too few, at least {MIN_IMAGES} decide"
-        return Verdict("cannot tell", "", f"has artifacts: cannot tell: {why}")
-    if e.last == 0 and e.peak == 0:
-        most = f"surely fewer than {rules['min_share']:g} % of the tokens stand out, in any block"
-        return Verdict("no", "", f"has artifacts: no: {most}")
-    if e.last != 1 and not (e.peak == 1 and e.onset > 1):
-        return Verdict("cannot tell", "", f"has artifacts: cannot tell: {_doubt(e, rules)}")
+    if e.artifacts != "yes":
+        return Verdict(e.artifacts, "", f"has artifacts: {e.artifacts}: {e.why}")
     about, words = _about(e)
     parts = ["has artifacts: yes", words, f"from block {e.onset:.0f}"]
-    if e.last != 1:
-        parts[-1] += f", most after block {e.block}, not surely after the last ({e.blocks})"
-    parts.append(f"{e.share[0]:.2g} % of tokens")
+    if e.last != "yes":
+        surely = "" if e.last == "no" else "surely "
+        parts[-1] += f", most after block {e.block}, not {surely}after the last ({e.blocks})"
+    parts.append(f"{e.share[0]:.2g} % of tokens, at {e.ratio:.2g} x the median norm")
     return Verdict("yes", about, "; ".join(parts))
-
-
-def _doubt(e: Evidence, rules: dict) -> str:
-    value, low, high = e.share
-    if e.peak == 1:
-        return (
-            f"{value:.2g} % of the tokens stand out after block {e.block}, but from the first "
-            "block on, which may be the patch embedding's doing, and not surely after the last"
-        )
-    if low < rules["min_share"]:
-        return f"{value:.2g} % of the tokens stand out, but it may be {low:.2g} or {high:.2g} %"
-    return (
-        f"{value:.2g} % of the tokens are over {rules['times_median']:g} x median, but in no mode "
-        f"of their own (separation {e.separation[0]:.2g}, surely {e.separation[1]:.2g})"
-    )
 
 
 def _about(e: Evidence) -> tuple[str, str]:

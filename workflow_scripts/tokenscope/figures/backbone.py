@@ -84,7 +84,7 @@ def _attention(axis, backbone: BackboneFigures, image: int) -> None:
 
 
 def norms_by_block(axis, curves: pd.DataFrame, onset: float, times: float):
-    """Density of the norms after each block, the outlier rule's cutoff in red; the colour mesh.
+    """Density of the norms after each block, a multiple of the median in red; the colour mesh.
 
     ``onset``: where outliers begin, a dashed line; NaN where they do not.
     """
@@ -105,7 +105,7 @@ def norms_by_block(axis, curves: pd.DataFrame, onset: float, times: float):
 
 def outlier_places(figure, axis, backbone: BackboneFigures, rules: dict) -> None:
     """How often each place of the patch grid holds an outlier, in percent of the images."""
-    grid = backbone.places.pivot(index="row", columns="column", values="times_median").values
+    grid = backbone.places.pivot(index="row", columns="column", values="judged").values
     shown = style.picture(axis, grid, cmap="magma", vmin=0, vmax=max(1.0, float(grid.max())))
     axis.set_title("outlier here")
     bar = figure.colorbar(shown, ax=axis, aspect=15, shrink=0.8, label="% of images")

@@ -5,8 +5,8 @@
 
 A backbone has high-norm artifacts in a block if some of its patch tokens form a mode of their own
 above the bulk, within images (Darcet et al., https://arxiv.org/abs/2309.16588, section 2.1, read it
-off the histogram of norms: "the distribution is bimodal"). :mod:`tokenscope.norms.modes` finds the
-mode; here is what it takes to say yes or no:
+off the histogram of norms, which is bimodal). :mod:`tokenscope.stats.modes` finds the mode; here is
+what it takes to say yes or no:
 
 - *Yes*: the density of norms surely rises again above the bulk, by tokens and by images, the error
   held over all blocks tried; and the tokens above the valley, which is the cutoff, are surely
@@ -25,15 +25,15 @@ import numpy as np
 from scipy import stats
 
 from tokenscope.errors import StudyError
-from tokenscope.norms.modes import (
+from tokenscope.norms.outlier_rule import FLOOR, judged_mask, log_ratios
+from tokenscope.stats.measurement import Measurement
+from tokenscope.stats.modes import (
     BIN,
-    FLOOR,
     SHOULDERS,
     WINDOWS,
     Moments,
     Scan,
     Shoulder,
-    log_ratios,
     scan,
     shoulder,
     sigmas,
@@ -47,8 +47,10 @@ APART = 1.8  # of the median: two kinds of ordinary patches may differ by so muc
 ALARM = 0.8  # confidence at which a sign of a mode forbids a "no": many false alarms, few misses
 GROWN = 1.25  # a mode of the embedding must stand out so many times further to be the network's
 POWER = 0.95
+VISIBLE = 5  # a "no" excludes modes of so many times the least share, if it cannot the least
 Interval = tuple[float, float]
 UNKNOWN = (float("nan"), float("nan"))
+ANSWERS = {"yes": 1.0, "no": 0.0, "cannot tell": float("nan")}
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ class BlockMode:
         image_share, image_share_interval: percent of images with such a token.
         ratio: median over the tokens of the mode of norm over image median (the papers' "10 x").
         cutoff: the valley, in medians of the token's own image.
-        smallest_ratio: from which on a mode of ``min_share`` would surely have been seen, where none
-            was; infinite with too few tokens.
+        smallest_ratio: where no mode was seen, the ratio from which on one of ``min_share`` surely
+            would have been; infinite with too few tokens.
         strength: of the evidence, in sigmas.
         embedding: whether the mode is the patch embedding's.
     """
@@ -87,7 +89,8 @@ class Judgement:
 
     Attributes:
         verdict: ``yes``, ``no`` or ``cannot tell``. why: the reason, a sentence.
-        block: that was judged: the last, or if only others have a mode, the one that shows it best.
+        block: the block that was judged: the last, or if only others have a mode, the one that
+            shows it best.
         onset: first block from which on the mode has come at least half the way to its ratio in the
             judged block (on a log scale); NaN without.
         share, share_interval, ratio, cutoff, smallest_ratio: of the judged block.
@@ -105,6 +108,12 @@ class Judgement:
     smallest_ratio: float
     images: int
     blocks: list[BlockMode] = field(repr=False)
+
+    @property
+    def last_block(self) -> str:
+        """The answer for the last block, whose tokens users take."""
+        last = self.blocks[-1]
+        return "cannot tell" if last.embedding else last.verdict
 
 
 def judge(
@@ -142,12 +151,13 @@ def judge_block(
     """What one block of ``tried`` shows, norms (image, patch); see :func:`judge`."""
     logs = log_ratios(norms)
     images, tokens, least = len(logs), logs.size, min_share / 100
-    counts = upper_counts(logs)
-    moments = Moments(counts)
+    moments = Moments(upper_counts(logs, np.log(FLOOR)))
     found, turn = scan(moments), shoulder(moments, tokens)
     needed = threshold(confidence, tried)
     if found.strength < needed:
-        blind = _smallest_ratio(moments, tokens, least, needed)
+        # With few tokens only larger modes are seen.
+        visible = max(least, (needed + stats.norm.ppf(POWER)) ** 2 / POWER / tokens)
+        blind = _smallest_ratio(moments, tokens, visible, needed)
         bound = 100 * exact_upper(0, images, confidence)
         excluded = {
             "share_interval": (0.0, bound), "image_share_interval": (0.0, bound),
@@ -160,18 +170,19 @@ def judge_block(
                 f"no token stands out, but {few} cannot exclude that {bound:.2g} % of "
                 "images hold some"
             )
-        if not doubt and not np.isfinite(blind):
+        if not doubt and (visible > VISIBLE * least or not np.isfinite(blind)):
             doubt = f"{tokens} tokens are too few to see a mode of {min_share:g} % of them"
         if doubt:
             return BlockMode("cannot tell", doubt, **excluded)
         why = (
             f"norms fall off in a tail without a second mode: fewer than {bound:.2g} % of images "
-            f"hold one at {blind:.2g} x median or above ({100 * confidence:g} % confidence)"
+            f"hold one, of {100 * visible:.2g} % of tokens at {blind:.2g} x median or above "
+            f"({100 * confidence:g} % confidence)"
         )
         return BlockMode("no", why, **excluded)
 
-    cut = _valley(moments.total, found)
-    outlier = logs > np.float32(cut)
+    cutoff = _ratio(_valley(moments.total, found))
+    outlier = judged_mask(norms, cutoff)
     held = outlier.sum(1)
     share, low, high = (100 * v for v in clustered_interval(held, logs.shape[1], confidence))
     holders = (held > 0).mean()
@@ -180,7 +191,7 @@ def judge_block(
         "image_share_interval": tuple(
             100 * v for v in clustered_interval(held > 0, 1, confidence)[1:]
         ),
-        "ratio": float(np.exp(np.median(logs[outlier]))), "cutoff": float(np.exp(cut)),
+        "ratio": float(np.exp(np.median(logs[outlier]))), "cutoff": cutoff,
         "strength": found.strength,
     }  # fmt: skip
     about = f"{share:.3g} % of tokens [{low:.3g}, {high:.3g}] at {mode['ratio']:.2g} x median"
@@ -233,9 +244,7 @@ def _without_embedding(blocks: list[BlockMode]) -> list[BlockMode]:
     return marked
 
 
-def _doubt(
-    found: Scan, turn: Shoulder, moments: Moments, tried: int, least: float
-) -> str:
+def _doubt(found: Scan, turn: Shoulder, moments: Moments, tried: int, least: float) -> str:
     """Why the block may have a mode although none is sure; empty if there is no sign of one."""
     if found.by_token >= threshold(ALARM, tried):
         tokens = int(moments.total[found.upper] - moments.total[found.border])
@@ -257,7 +266,7 @@ def _ratio(position: float) -> float:
 
 
 def _valley(cumulative: np.ndarray, found: Scan) -> float:
-    """Log-ratio of the emptiest place below the mode; the middle of it, where several are."""
+    """Bin of the emptiest place below the mode; the middle, where several in a row are as empty."""
     held = np.convolve(np.diff(cumulative), np.ones(3), mode="same")
     peak = found.border + int(held[found.border : found.upper].argmax())
     below = held[: peak + 1]
@@ -265,7 +274,7 @@ def _valley(cumulative: np.ndarray, found: Scan) -> float:
     edges = np.flatnonzero(np.diff(np.concatenate([[False], empty, [False]]).astype(int)))
     begin, end = edges[::2], edges[1::2]
     longest = (end - begin).argmax()
-    return float(np.log(FLOOR) + BIN * (begin[longest] + end[longest]) / 2)
+    return float(begin[longest] + end[longest]) / 2
 
 
 def _smallest_ratio(moments: Moments, tokens: int, least: float, needed: float) -> float:
@@ -296,3 +305,51 @@ def _smallest_ratio(moments: Moments, tokens: int, least: float, needed: float) 
     missed = np.flatnonzero(~enough)
     first = missed[-1] + 1 if len(missed) else 0
     return _ratio(place[first]) if first < len(place) else float("inf")
+
+
+def measured(judgement: Judgement) -> list[Measurement]:
+    """The decision as rows: group ``artifacts``, and ``artifacts-last_block`` for that block alone.
+
+    ``has_artifacts`` is 1 for yes, 0 for no and NaN for cannot tell.
+    """
+    j = judgement
+    # The block before the onset may be one that cannot be told.
+    before = j.onset - 2
+    early = before >= 0 and j.blocks[int(before)].verdict == "cannot tell"
+    rows = [
+        Measurement("artifacts", "block", j.block, unit="block, from 1"),
+        Measurement(
+            "artifacts", "onset_block", j.onset, j.onset - early, j.onset, "block, from 1"
+        ),
+        Measurement("artifacts", "image_share", *_with(j.blocks[j.block - 1], "image_share")),
+    ]  # fmt: skip
+    for group, shown, verdict in (
+        ("artifacts", j.blocks[j.block - 1], j.verdict),
+        ("artifacts-last_block", j.blocks[-1], j.last_block),
+    ):
+        rows += [
+            Measurement(group, "has_artifacts", ANSWERS[verdict], unit="verdict"),
+            Measurement(group, "share", *_with(shown, "share")),
+            Measurement(group, "ratio", shown.ratio, unit="of the median"),
+            Measurement(group, "cutoff", shown.cutoff, unit="of the median"),
+            Measurement(group, "smallest_ratio", shown.smallest_ratio, unit="of the median"),
+        ]
+    return rows
+
+
+def _with(shown: BlockMode, name: str) -> tuple[float, float, float, str]:
+    return getattr(shown, name), *getattr(shown, f"{name}_interval"), "percent"
+
+
+def cutoffs_of(judgement: Judgement) -> dict:
+    """What claims that choose tokens must know (:class:`tokenscope.norms.outlier_rule.Judged`)."""
+    yes, last = judgement.verdict == "yes", judgement.last_block
+    return {
+        "verdict": judgement.verdict, "why": judgement.why,
+        "block": judgement.block if yes else None,
+        "ratio_cutoff": judgement.cutoff if yes else None,
+        "last_block": {
+            "verdict": last,
+            "ratio_cutoff": judgement.blocks[-1].cutoff if last == "yes" else None,
+        },
+    }  # fmt: skip

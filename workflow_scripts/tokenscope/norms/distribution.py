@@ -9,7 +9,8 @@ on (claim 2). Blocks are counted from 1, as there: "block 8 of 12".
     pandas.DataFrame(claim2(blocks, bootstrap, rules))
 
 ``rules`` are those of a study's section ``outliers``: ``percentile`` (98), ``absolute`` (150),
-``times_median`` (3), ``min_share`` (0.1 percent) and ``min_separation`` (3 sigma).
+``times_median`` (3) and ``min_share`` (0.1 percent). These are the rules of the papers; whether a
+backbone has artifacts is decided by :mod:`tokenscope.norms.artifacts`, which needs no multiple.
 """
 
 from collections.abc import Callable
@@ -17,8 +18,9 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from tokenscope.norms.artifacts import Judgement, cutoffs_of, measured
 from tokenscope.norms.attention_maps import cls_attention
-from tokenscope.norms.outlier_rule import cutoff, outlier_mask, share_metric
+from tokenscope.norms.outlier_rule import cutoff, judged_mask, outlier_mask, share_metric
 from tokenscope.norms.outliers import BlockNorms, block_norms, first_block
 from tokenscope.norms.places import spread
 from tokenscope.stats.bootstrap import Bootstrap
@@ -45,34 +47,41 @@ def measure_blocks(
 
 
 def claim1(
-    blocks: list[BlockNorms], last: np.ndarray, prefix: dict[str, np.ndarray],
-    attention: np.ndarray | None, bootstrap: Bootstrap, rules: dict,
+    blocks: list[BlockNorms], judgement: Judgement, norms: np.ndarray,
+    prefix: dict[str, np.ndarray], attention: np.ndarray | None, bootstrap: Bootstrap, rules: dict,
 ) -> list[Measurement]:  # fmt: skip
-    """Are there outliers after the last block, where in the image, and does CLS look at them?
+    """Are there artifacts, where in the image, and does CLS look at them?
 
     Args:
-        last: (image, patch) norms after the last block.
-        prefix: norms of CLS and registers there, by kind (image,).
-        attention: of CLS (image, patch), None without CLS.
+        norms: (image, block, patch).
+        prefix: norms of CLS and registers after the last block, by kind (image,).
+        attention: of CLS in the last block (image, patch), None without CLS.
     """
-    metric = share_metric(rules["times_median"])
-    # Outliers of some backbones fade before the last block, so the block with most is judged too.
-    peak = max(blocks, key=lambda block: block.value[metric])
-    outlier = outlier_mask(last, rules["times_median"])
+    outlier = outliers(norms, judgement, rules)
     return [
+        *measured(judgement),
         *_of_block("last_block", blocks[-1]),
-        *(
-            Measurement(group, "has_artifacts", has_artifacts(block, rules), unit="verdict")
-            for group, block in (("last_block", blocks[-1]), ("peak_block", peak))
-        ),
         *(Measurement.mean(kind, "norm_mean", own, bootstrap) for kind, own in prefix.items()),
         *cls_attention(attention, outlier, bootstrap),
         *spread(outlier, bootstrap),
     ]
 
 
+def outliers(norms: np.ndarray, judgement: Judgement, rules: dict) -> np.ndarray:
+    """Which patches are outliers (image, patch): by the decision, in the block that was judged.
+
+    Where it is not yes, those over ``times_median`` after the last block, as the papers count.
+
+    Args:
+        norms: (image, block, patch).
+    """
+    if judgement.verdict == "yes":
+        return judged_mask(norms[:, judgement.block - 1], judgement.cutoff)
+    return outlier_mask(norms[:, -1], rules["times_median"])
+
+
 def claim2(blocks: list[BlockNorms], bootstrap: Bootstrap, rules: dict) -> list[Measurement]:
-    """Every block's numbers, the block from which on there are outliers, that with most of them."""
+    """Every block's numbers; by the papers' rule the first block with outliers, that with most."""
     metric, least = share_metric(rules["times_median"]), rules["min_share"]
     shares = np.array([block.value[metric] for block in blocks])
     resampled = np.stack([block.resampled[metric] for block in blocks], axis=-1)
@@ -86,16 +95,6 @@ def claim2(blocks: list[BlockNorms], bootstrap: Bootstrap, rules: dict) -> list[
         Measurement("depth", "peak_block", peak, unit="block, from 1"),
         Measurement("depth", "peak_share", shares.max(), unit="percent"),
     ]
-
-
-def has_artifacts(block: BlockNorms, rules: dict) -> float:
-    """1 if outliers are surely many and a mode of their own, 0 if surely too few, else NaN."""
-    metric = share_metric(rules["times_median"])
-    if block.high[metric] < rules["min_share"]:
-        return 0.0
-    many = block.low[metric] >= rules["min_share"]
-    apart = block.low["bimodality_separation"] >= rules["min_separation"]
-    return 1.0 if many and apart else float("nan")
 
 
 def _of_block(group: str, block: BlockNorms) -> list[Measurement]:
@@ -134,8 +133,8 @@ def density(norms: np.ndarray, bootstrap: Bootstrap) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def cutoffs(norms: np.ndarray, block: BlockNorms, rules: dict) -> dict:
-    """The cutoff of each rule after one block, for claims that choose tokens by norm.
+def cutoffs(norms: np.ndarray, block: BlockNorms, judgement: Judgement, rules: dict) -> dict:
+    """The cutoff of each rule after one block and the decision, for claims that choose tokens.
 
     Args:
         norms: (image, patch) after that block, ``block`` what was measured of it.
@@ -147,4 +146,5 @@ def cutoffs(norms: np.ndarray, block: BlockNorms, rules: dict) -> dict:
         "absolute": rules["absolute"],
         "times_median": float(cutoff(norms, rules["times_median"])),
         "median": float(np.median(norms)), "rules": rules, "images": len(norms),
+        "judged": cutoffs_of(judgement),
     }  # fmt: skip

@@ -17,6 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tokenscope.errors import StudyError
+
+FLOOR = 1.5  # of the median: below, two kinds of ordinary patches may stand beside each other
+SUSPECT = 1.15  # an image whose median is so much over that of others may be full of outliers
 SHARE_OVER = "share_norm_over_"  # how shares of outliers begin, by this rule and those beside it
 
 
@@ -43,13 +47,43 @@ def outlier_mask(norms: np.ndarray, times: float) -> np.ndarray:
     return norms > np.expand_dims(cutoff(norms, times), -1)
 
 
+def image_medians(norms: np.ndarray) -> np.ndarray:
+    """Median norm of the bulk of each image, (image, patch) of one block -> (image,).
+
+    Where more than half of an image are outliers, its median is theirs. Such an image is told by
+    its lower quarter: there it is like the other images, and in their scale the rest stands out.
+    """
+    medians = np.median(norms, axis=1)
+    usual = np.median(medians)
+    high = np.flatnonzero(medians > SUSPECT * usual)
+    if len(high):
+        some = norms[:: max(1, len(norms) // 256)]
+        rise = np.median(np.median(some, axis=1) / np.quantile(some, 0.25, axis=1))
+        bulk = rise * np.quantile(norms[high], 0.25, axis=1)
+        alike = (bulk < FLOOR * usual) & (bulk > usual / FLOOR)
+        medians[high[alike]] = bulk[alike]
+    return medians
+
+
+def log_ratios(norms: np.ndarray) -> np.ndarray:
+    """Log of each norm over the median of its own image's bulk, (image, patch) of one block.
+
+    Raises:
+        StudyError: a norm is zero, negative or not finite.
+    """
+    least, most = float(norms.min()), float(norms.max())  # NaN carries through both
+    if not (least > 0 and np.isfinite(most)):
+        raise StudyError("a token norm is zero, negative or not finite: the store is damaged")
+    return np.log(norms / image_medians(norms).astype(norms.dtype)[:, None])
+
+
 def judged_mask(norms: np.ndarray, ratio_cutoff: float) -> np.ndarray:
-    """Which patches are over ``ratio_cutoff`` times the median of their own image.
+    """Which patches are over ``ratio_cutoff`` times the median of their own image's bulk.
 
     Args:
-        norms: (..., patch) of the block that was judged.
+        norms: (image, patch) of the block that was judged.
     """
-    return norms > ratio_cutoff * np.median(norms, axis=-1, keepdims=True)
+    return log_ratios(norms) > np.log(ratio_cutoff, dtype=norms.dtype)
 
 
 class Judged(NamedTuple):

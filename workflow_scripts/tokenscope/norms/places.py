@@ -106,21 +106,24 @@ def spread(outlier: np.ndarray, bootstrap: Bootstrap) -> list[Measurement]:
     ]
 
 
-def share_by_place(norms: np.ndarray, grid: tuple[int, int], rules: dict) -> pd.DataFrame:
-    """Percent of images with an outlier at each place, by two rules.
+def share_by_place(
+    norms: np.ndarray, judged: np.ndarray, grid: tuple[int, int], rules: dict
+) -> pd.DataFrame:
+    """Percent of images with an outlier at each place, by the decision and by two rules.
 
     Args:
         norms: (image, patch) after one block, patches row by row.
+        judged: (image, patch) mask of outliers by the decision.
         grid: rows and columns.
         rules: ``percentile``, ``times_median``.
 
     Returns:
-        ``row``, ``column``, ``times_median``, ``percentile``.
+        ``row``, ``column``, ``judged``, ``times_median``, ``percentile``.
     """
     row, column = np.indices(grid).reshape(2, -1)
     above = norms > np.quantile(norms, rules["percentile"] / 100)
     over = outlier_mask(norms, rules["times_median"])
     return pd.DataFrame({
-        "row": row, "column": column,
+        "row": row, "column": column, "judged": 100 * judged.mean(0),
         "times_median": 100 * over.mean(0), "percentile": 100 * above.mean(0),
     })  # fmt: skip

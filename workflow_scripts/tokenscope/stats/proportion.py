@@ -21,11 +21,9 @@ def clustered_interval(
     """Share of tokens of a kind, and its interval over images.
 
     The interval of Jeffreys at the effective number of tokens, which is what their spread between
-    images says, with the degrees of freedom of that spread (Korn and Graubard, "Confidence intervals
-    for proportions with small expected number of positive counts", Survey Methodology 24, 1998, who
-    take Clopper and Pearson's, which covers too often; Franco et al., "Comparative study of
-    confidence intervals for proportions in complex sample surveys", J. Surv. Stat. Methodol. 7,
-    2019).
+    images says, with the degrees of freedom of that spread (Korn and Graubard, Survey Methodology
+    24, 1998, who take the interval of Clopper and Pearson, which covers too often; Franco et al.,
+    J. Surv. Stat. Methodol. 7, 2019, compare both).
 
     Args:
         held: (image,) tokens of the kind in each image. size: tokens of an image.
@@ -41,10 +39,10 @@ def clustered_interval(
     if total in (0, images * size):
         bound = exact_upper(0, images, (1 + confidence) / 2)
         return (share, 0.0, bound) if total == 0 else (share, 1 - bound, 1.0)
-    variance = (held / size).var(ddof=1) / images
-    if variance == 0:  # the same in every image: tokens are then as good as independent
-        effective = images * size
+    if held.min() == held.max():  # tokens are then as good as independent
+        effective = float(images * size)
     else:
+        variance = (held / size).var(ddof=1) / images
         effective = share * (1 - share) / variance
         t = stats.t.ppf((1 + confidence) / 2, images - 1)
         effective *= (stats.norm.ppf((1 + confidence) / 2) / t) ** 2

@@ -18,11 +18,13 @@ NOTES = {
     "claim1": "Norms are L2 norms of patch tokens after the last block, before the final norm. "
     "Rules side by side: above the 98th percentile (2 % of any model by construction), above 150 "
     "(meant for DINOv2-g), above 3 x median, and a mixture of two Gaussians on log-norms. "
-    "has_artifacts: yes if the share above 3 x median is surely over the configured minimum and "
-    "the two modes are surely apart; no if the share is surely below it. position_entropy is 1 "
+    "artifacts: the decision, by none of these rules: yes if some tokens form a mode of their own "
+    "above the bulk, each in medians of its own image; share, ratio and cutoff are of the judged "
+    "block. no: there is no sign of one, and from smallest_ratio x median on one would have been "
+    "seen. Nearer to the bulk nobody can tell. position_entropy is 1 "
     "when outliers sit anywhere and 0 when they sit in one place.",
-    "claim2": "Blocks are counted from 1. onset_block is the first from which on the share above "
-    "3 x median stays over the configured minimum up to its peak.",
+    "claim2": "Blocks are counted from 1. By the rule of the papers, onset_block is the first from "
+    "which on the share above 3 x median stays over the configured minimum up to its peak.",
     "claim3": "Cosine similarity of patch embeddings (no position) with their up to four "
     "neighbours. outlier: norm above the backbone's 98th percentile, which marks 2 % of the tokens "
     "of any model, with or without artifacts; outlier_3x_median: above 3 x median, empty where "

@@ -1,7 +1,6 @@
-"""Is there a mode of its own above the bulk of one block's norms?
+"""Is there a mode of its own above the bulk of a distribution?
 
-Norms count relative to the median of their own image, on a log scale, so that an image of another
-scale is no outlier. Above the bulk the density of log-norms falls wherever the tail is only a tail,
+Above the bulk the density of log-norms falls wherever the tail is only a tail,
 whatever its family (log-normal, gamma, Weibull, Laplace, Student): a *mode* is a place where it
 surely rises again. This is the excess mass of Müller and Sawitzki, "Excess Mass Estimates and Tests
 for Multimodality" (J. Am. Stat. Assoc. 86, 1991), against the decreasing densities of Grenander
@@ -18,11 +17,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import stats
 
-from tokenscope.errors import StudyError
-
 BIN = 0.05  # width in log-norm
-FLOOR = 1.5  # of the median: below, two kinds of ordinary patches may stand beside each other
-TOP = 1e4  # of the median
+SPAN = 9.0  # a factor of 8,000
 WINDOWS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # lengths in bins
 # How many independent pairs the scan is worth: at a confidence of 95 % the largest of all is over
 # 3.65 sigma in one of twenty draws of a density that neither falls nor rises, the worst case.
@@ -31,46 +27,17 @@ SHOULDERS = 40  # the same for shoulders
 LEAST = 5  # tokens in a window, for its logarithm to mean something
 
 
-def log_ratios(norms: np.ndarray) -> np.ndarray:
-    """Log of each norm over the median of its own image (image, patch), float32.
-
-    Raises:
-        StudyError: a norm is zero, negative or not finite.
-    """
-    least, most = float(norms.min()), float(norms.max())  # NaN carries through both
-    if not (least > 0 and np.isfinite(most)):
-        raise StudyError("a token norm is zero, negative or not finite: the store is damaged")
-    return np.log(norms / image_medians(norms).astype(norms.dtype)[:, None])
-
-
-def image_medians(norms: np.ndarray) -> np.ndarray:
-    """Median norm of each image's bulk (image,).
-
-    Where more than half of an image are outliers, its median is theirs. Such an image is told by
-    its lower quarter: there it is like the other images, in whose scale the rest stands out.
+def upper_counts(logs: np.ndarray, floor: float) -> np.ndarray:
+    """Tokens of each image in each bin above ``floor`` (image, bin), up to the highest token.
 
     Args:
-        norms: (image, patch) of one block.
+        logs: (image, token) log-norms, of any origin.
+        floor: where the bulk has surely begun to fall; tokens over :data:`SPAN` above do not count.
     """
-    medians = np.median(norms, axis=1)
-    usual = np.median(medians)
-    high = np.flatnonzero(medians > FLOOR * usual)
-    if len(high):
-        some = norms[:: max(1, len(norms) // 256)]
-        rise = np.median(np.median(some, axis=1) / np.quantile(some, 0.25, axis=1))
-        bulk = rise * np.quantile(norms[high], 0.25, axis=1)
-        alike = (bulk < FLOOR * usual) & (bulk > usual / FLOOR)
-        medians[high[alike]] = bulk[alike]
-    return medians
-
-
-def upper_counts(logs: np.ndarray) -> np.ndarray:
-    """Tokens of each image in each bin above :data:`FLOOR` (image, bin), up to the highest token."""
     images = len(logs)
-    image, patch = np.nonzero(logs >= np.log(FLOOR))
-    above = logs[image, patch]
-    bins = int(np.ceil(np.log(TOP / FLOOR) / BIN))
-    index = ((above - np.log(FLOOR)) / BIN).astype(np.int64)
+    image, token = np.nonzero(logs >= floor)
+    bins = int(np.ceil(SPAN / BIN))
+    index = ((logs[image, token] - floor) / BIN).astype(np.int64)
     inside = index < bins
     counts = np.bincount(image[inside] * bins + index[inside], minlength=images * bins)
     counts = counts.reshape(images, bins).astype(np.float32)
