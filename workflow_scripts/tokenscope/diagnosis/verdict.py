@@ -23,9 +23,10 @@ MIN_TOKENS = 30  # outliers; as in redundancy: min_tokens
 PREDICTED = 0.5
 ALIKE = 0.75
 BINS = 256
+Interval = tuple[float, float, float]  # value, low, high
 
 
-def place_share(outlier: np.ndarray, bootstrap: Bootstrap) -> tuple[float, float, float]:
+def place_share(outlier: np.ndarray, bootstrap: Bootstrap) -> Interval:
     """Share of the uncertainty about who is an outlier that the place alone removes.
 
     The deviance explained by the rate of outliers at each place over all *other* images (one
@@ -53,7 +54,7 @@ def place_share(outlier: np.ndarray, bootstrap: Bootstrap) -> tuple[float, float
 
 def contrast(
     cosine: np.ndarray, outlier: np.ndarray, bootstrap: Bootstrap, same_place: bool = False
-) -> tuple[float, float, float]:
+) -> Interval:
     """How often an outlier's neighbours are more alike than those of a normal token (AUC).
 
     0.5: the similarity of neighbours has nothing to do with it; 1: always more alike.
@@ -134,14 +135,14 @@ class Evidence:
     block: int  # judged block, from 1
     blocks: int
     onset: float
-    share: tuple[float, float, float]  # percent of tokens over the cutoff there
+    share: Interval  # percent of tokens over the cutoff there
     ratio: float  # of those tokens' norms to the median of their image
     cutoff: float  # in the same unit
     smallest_ratio: float  # a mode further out would have been seen
     tokens: int
-    place: tuple[float, float, float]
-    contrast: tuple[float, float, float]
-    same_place: tuple[float, float, float]
+    place: Interval
+    contrast: Interval
+    same_place: Interval
     where: str
 
 
@@ -158,7 +159,7 @@ def verdict_of(e: Evidence) -> Verdict:
     """The verdict in one sentence; see the module for the criterion."""
     if e.artifacts != "yes":
         return Verdict(e.artifacts, "", f"has artifacts: {e.artifacts}: {e.why}")
-    about, words = _about(e)
+    about, words = about_of(e.tokens, e.place, e.contrast, e.same_place, e.where)
     parts = ["has artifacts: yes", words, f"from block {e.onset:.0f}"]
     if e.last != "yes":
         surely = "" if e.last == "no" else "surely "
@@ -167,16 +168,24 @@ def verdict_of(e: Evidence) -> Verdict:
     return Verdict("yes", about, "; ".join(parts))
 
 
-def _about(e: Evidence) -> tuple[str, str]:
-    if e.tokens < MIN_TOKENS:
-        return "", f"{e.tokens} such tokens are too few to say where they come from"
-    if e.place[1] >= PREDICTED:
-        if e.contrast[1] > ALIKE:
-            return "", f"position or content, which these images tie together: {e.where}"
-        return "position", f"position, not content: {e.where}"
-    if e.place[2] < PREDICTED:
-        alike, differ = e.same_place[1] > 0.5, e.same_place[2] < 0.5
+def about_of(
+    tokens: int, place: Interval, contrast: Interval, same_place: Interval, where: str
+) -> tuple[str, str]:
+    """Position, content or neither decided (empty), and the same in words.
+
+    Args:
+        tokens: number of outliers. place: of :func:`place_share`. contrast, same_place: of
+            :func:`contrast`. where: in words.
+    """
+    if tokens < MIN_TOKENS:
+        return "", f"{tokens} such tokens are too few to say where they come from"
+    if place[1] >= PREDICTED:
+        if contrast[1] > ALIKE:
+            return "", f"position or content, which these images tie together: {where}"
+        return "position", f"position, not content: {where}"
+    if place[2] < PREDICTED:
+        alike, differ = same_place[1] > 0.5, same_place[2] < 0.5
         kind = "alike" if alike else "unlike each other" if differ else ""
-        what = f"where neighbouring patches are {kind}" if kind else e.where
+        what = f"where neighbouring patches are {kind}" if kind else where
         return "content", f"content, not position: {what}"
-    return "", f"position or content, not decided by these images: {e.where}"
+    return "", f"position or content, not decided by these images: {where}"

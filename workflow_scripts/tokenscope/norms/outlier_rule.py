@@ -51,15 +51,15 @@ def image_medians(norms: np.ndarray) -> np.ndarray:
     """Median norm of the bulk of each image, (image, patch) of one block -> (image,).
 
     Where more than half of an image are outliers, its median is theirs. Such an image is told by
-    its lower quarter: there it is like the other images, and in their scale the rest stands out.
+    its lowest tenth: there it is like the other images, and in their scale the rest stands out.
     """
     medians = np.median(norms, axis=1)
     usual = np.median(medians)
     high = np.flatnonzero(medians > SUSPECT * usual)
     if len(high):
         some = norms[:: max(1, len(norms) // 256)]
-        rise = np.median(np.median(some, axis=1) / np.quantile(some, 0.25, axis=1))
-        bulk = rise * np.quantile(norms[high], 0.25, axis=1)
+        rise = np.median(np.median(some, axis=1) / np.quantile(some, 0.1, axis=1))
+        bulk = rise * np.quantile(norms[high], 0.1, axis=1)
         alike = (bulk < FLOOR * usual) & (bulk > usual / FLOOR)
         medians[high[alike]] = bulk[alike]
     return medians

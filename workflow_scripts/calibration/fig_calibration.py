@@ -1,0 +1,57 @@
+"""What the instrument sees: share of draws with the answer yes, over ratio, share and spread."""
+
+import pandas as pd
+
+from tokenscope.figures import style
+from tokenscope.jobs.job import job
+
+
+def main(table, outputs):
+    """A panel for each number of images and spread of the bulk, by the longest form there is.
+
+    Args:
+        table: CSV of the counts (rule calibration).
+        outputs: files of the figure.
+    """
+    counts = pd.read_csv(table)
+    form = "long" if (counts["form"] == "long").any() else counts["form"].iloc[0]
+    modes = counts[(counts["form"] == form) & (counts["kind"] == "mode")]
+    modes = modes[(modes["family"] == "narrow") & (modes["every"] == 1)]
+    panels = list(modes.groupby(["images", "patches", "spread"]))
+    columns = modes["spread"].nunique()
+    figure, axes = style.panels(len(panels), columns=columns, width=2.2, height=1.7)
+    for axis, ((images, patches, spread), part) in zip(axes, panels, strict=True):
+        grid = (
+            part.assign(rate=100 * part["yes"] / part["draws"])
+            .pivot(index="share", columns="ratio", values="rate")
+            .sort_index()
+        )
+        refused = part.assign(rate=100 * part["no"] / part["draws"]).pivot(
+            index="share", columns="ratio", values="rate"
+        )
+        shown = axis.imshow(grid, vmin=0, vmax=100, cmap="cividis", origin="lower", aspect="auto")
+        axis.set_xticks(range(len(grid.columns)), [f"{v:g}" for v in grid.columns])
+        axis.set_yticks(range(len(grid.index)), [f"{v:g}" for v in grid.index])
+        for y, share in enumerate(grid.index):
+            for x, ratio in enumerate(grid.columns):
+                rate, no = grid.loc[share, ratio], refused.loc[share, ratio]
+                text = f"{rate:.0f}" + (f"\n({no:.0f})" if no else "")
+                axis.text(
+                    x, y, text, ha="center", va="center", fontsize=5.5,
+                    color="w" if rate < 60 else "k",
+                )  # fmt: skip
+        axis.set_title(f"{images:,} images x {patches:,}, spread {spread:g}", fontsize=7)
+    figure.supxlabel("ratio of the mode to the median", fontsize=8)
+    figure.supylabel("share of tokens in the mode (%)", fontsize=8)
+    bar = figure.colorbar(shown, ax=axes, label='draws with the answer "yes" (%)')
+    bar.outline.set_visible(False)
+    style.note(
+        figure,
+        f'{form} form, {modes["draws"].min()} draws a cell; in brackets: draws with "no" (%)',
+    )
+    style.save(figure, outputs)
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0], "figure calibration"):
+        main(table=snakemake.input[0], outputs=list(snakemake.output))

@@ -1,0 +1,1 @@
+"""How often the instrument errs: inputs with a known answer, and counts of what it says of them."""

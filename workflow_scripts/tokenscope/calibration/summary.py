@@ -1,0 +1,202 @@
+"""What the counts say, as tables a reader can take in: how often wrong, and what can be seen."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from tokenscope.calibration.counting import HOLDERS, NEAR, TOKENS, exact_interval, must_be_found
+
+MODERATE = 0.3  # spread up to which a "no" is owed
+OWED = 0.8  # of draws without a mode
+FOUND = 0.95
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A table in words: ``title``, ``note``, ``header``, ``rows`` of cells."""
+
+    title: str
+    note: str
+    header: list[str]
+    rows: list[list[str]]
+
+
+def percent(hits: float, draws: float) -> str:
+    """A rate with its exact interval, in percent."""
+    if not draws:
+        return "not drawn"
+    low, high = (100 * v for v in exact_interval(int(hits), int(draws)))
+    return f"{100 * hits / draws:.3g} [{low:.2g}, {high:.2g}]"
+
+
+def summaries(table: pd.DataFrame) -> list[Summary]:
+    """All summaries of a table of counts (:data:`tokenscope.calibration.counting.COLUMNS`)."""
+    made = [
+        _seen(table), _false(table), _owed(table), _power(table), _missed(table), _covered(table),
+        _places(table),
+    ]  # fmt: skip
+    return [summary for summary in made if summary.rows]
+
+
+def headline(table: pd.DataFrame) -> str:
+    """One sentence for the top of the report."""
+    nulls, modes = (table[table["kind"] == kind] for kind in ("null", "mode"))
+    owed = modes[must_be_found(modes)]
+    return (
+        f"Of {nulls['draws'].sum():,} draws without a second mode it said yes in "
+        f"{percent(nulls['yes'].sum(), nulls['draws'].sum())} %; of {owed['draws'].sum():,} draws "
+        f"with a mode that must be found (log ratio {NEAR:g} spreads of the bulk or more, "
+        f"{TOKENS} tokens in {HOLDERS} images or more) it said yes in "
+        f"{percent(owed['yes'].sum(), owed['draws'].sum())} %."
+    )
+
+
+def _size(row) -> str:
+    return f"{row['images']:,.0f} x {row['patches']:,.0f}"
+
+
+def _each(table: pd.DataFrame, columns: list[str]):
+    return table.groupby(columns, sort=False, dropna=False)
+
+
+def _false(table: pd.DataFrame) -> Summary:
+    rows, nulls = [], table[table["kind"] == "null"]
+    for (family, held_out), part in _each(nulls, ["family", "held_out"]):
+        by_cell = [exact_interval(int(y), int(d))[0] for y, d in zip(part["yes"], part["draws"], strict=True)]  # noqa: E501 # fmt: skip
+        worst = part.iloc[int(np.argmax(part["yes"] / part["draws"]))]
+        rows.append([
+            family, "held out" if held_out else "", f"{part['draws'].sum():,}",
+            percent(part["yes"].sum(), part["draws"].sum()),
+            f"{percent(worst['yes'], worst['draws'])} ({_size(worst)}, spread {worst['spread']:g})",
+            "yes" if max(by_cell) > 0.05 else "no",
+        ])  # fmt: skip
+    return Summary(
+        "Says yes where there is no second mode",
+        "In percent of draws, with exact 95 % bounds; at most 5 % are promised.",
+        ["norms drawn from", "", "draws", "yes", "worst cell", "surely over 5 % anywhere"],
+        rows,
+    )
+
+
+def _owed(table: pd.DataFrame) -> Summary:
+    rows = []
+    nulls = table[(table["kind"] == "null") & (table["spread"] <= MODERATE)]
+    for (images, patches), part in _each(nulls, ["images", "patches"]):
+        rates = part["no"] / part["draws"]
+        rows.append([
+            f"{images:,} x {patches:,}", percent(part["no"].sum(), part["draws"].sum()),
+            f"{100 * rates.min():.3g} ({part.iloc[int(rates.argmin())]['family']})",
+            "yes" if (rates >= OWED).all() else "no",
+        ])  # fmt: skip
+    return Summary(
+        "Says no where there is none (spread of log-norms 0.3 or less)",
+        "With too few images the answer is cannot tell; the first line with yes is the smallest "
+        "number of images at which a no can be had.",
+        ["images x patches", "no (% of draws)", "rarest in", "80 % or more in every cell"],
+        rows,
+    )
+
+
+def _power(table: pd.DataFrame) -> Summary:
+    rows, modes = [], table[table["kind"] == "mode"]
+    owed = modes[must_be_found(modes)]
+    for (family, held_out, images, patches, every), part in _each(
+        owed, ["family", "held_out", "images", "patches", "every"]
+    ):
+        rates = part["yes"] / part["draws"]
+        worst = part.iloc[int(rates.argmin())]
+        rows.append([
+            f"{family}{' (held out)' if held_out else ''}", f"{images:,} x {patches:,}",
+            f"1 in {every:.0f}", str(len(part)), percent(part["yes"].sum(), part["draws"].sum()),
+            f"{percent(worst['yes'], worst['draws'])} ({_cell(worst)})",
+            f"{(rates >= FOUND).sum()} of {len(part)}",
+        ])  # fmt: skip
+    return Summary(
+        "Finds a mode that must be found",
+        f"log(ratio) of {NEAR:g} spreads of the bulk or more, {TOKENS} tokens or more expected, in "
+        f"{HOLDERS} images or more.",
+        ["mode", "images x patches", "images with it", "cells", "yes (%)", "worst cell",
+         "cells with 95 % or more"], rows,
+    )  # fmt: skip
+
+
+def _cell(row) -> str:
+    return f"{row['share']:g} % at {row['ratio']:g} x, spread {row['spread']:g}"
+
+
+def _missed(table: pd.DataFrame) -> Summary:
+    """No where there is a mode, of those far enough to be decided and of all."""
+    rows, modes = [], table[table["kind"] == "mode"]
+    far = np.log(modes["ratio"]) >= NEAR * modes["spread"]
+    for where, chosen in (("far enough to be seen", far), ("nearer than anybody can tell", ~far)):
+        for (images, patches), part in _each(modes[chosen], ["images", "patches"]):
+            rates = part["no"] / part["draws"]
+            rows.append([
+                where, f"{images:,} x {patches:,}", percent(part["no"].sum(), part["draws"].sum()),
+                f"{100 * rates.max():.3g} ({_cell(part.iloc[int(rates.argmax())])})",
+                f"{(rates > 0.05).sum()} of {len(part)}",
+            ])  # fmt: skip
+    return Summary(
+        "Says no where there is a mode",
+        "A no always names the ratio from which on it holds; nearer modes lie in the bulk.",
+        ["modes", "images x patches", "no (%)", "most in", "cells over 5 %"],
+        rows,
+    )
+
+
+def _covered(table: pd.DataFrame) -> Summary:
+    rows = []
+    modes = table[(table["kind"] == "mode") & (np.log(table["ratio"]) >= NEAR * table["spread"])]
+    parts = [
+        (f"share of outliers, mode {family}", images, part)
+        for (family, images), part in _each(modes, ["family", "images"])
+    ] + [
+        (family, images, part)
+        for (family, images), part in _each(table[table["kind"] == "interval"], ["family", "images"])
+    ]  # fmt: skip
+    for name, images, part in parts:
+        if part["intervals"].sum():
+            covered = percent(part["covered"].sum(), part["intervals"].sum())
+            rows.append([name, f"{images:,}", f"{part['intervals'].sum():,.0f}", covered])
+    return Summary(
+        "95 % intervals that hold the truth",
+        "In percent of intervals.",
+        ["interval of", "images", "intervals", "covered (%)"],
+        rows,
+    )
+
+
+def _places(table: pd.DataFrame) -> Summary:
+    rows = [
+        [row["family"], f"{row['images']:,}", f"{row['draws']:,}",
+         *(percent(row[answer], row["draws"]) for answer in ("yes", "no", "cannot_tell"))]
+        for _, row in table[table["kind"] == "place or content"].iterrows()
+    ]  # fmt: skip
+    return Summary(
+        "Place or content",
+        "In percent of draws.",
+        ["outliers follow", "images", "draws", "position", "content", "cannot tell"],
+        rows,
+    )
+
+
+def _seen(table: pd.DataFrame) -> Summary:
+    """The smallest share and ratio that are found, by number of images and spread of the bulk."""
+    rows = []
+    modes = table[(table["kind"] == "mode") & (table["every"] == 1)]
+    modes = modes[modes["family"] == "narrow"]
+    for (images, patches, spread), part in _each(modes, ["images", "patches", "spread"]):
+        found = part[part["yes"] >= FOUND * part["draws"]]
+        by_share = found.groupby("share")["ratio"].min()
+        rows.append([
+            f"{images:,} x {patches:,}", f"{spread:g}",
+            ", ".join(f"{share:g} % from {ratio:g} x" for share, ratio in by_share.items())
+            or "none of these",
+        ])  # fmt: skip
+    return Summary(
+        "What can be seen",
+        "Modes found in 95 % of draws or more, by the spread of the bulk's log-norms: of each share "
+        "the smallest ratio tried.",
+        ["images x patches", "spread", "smallest modes found"], rows,
+    )  # fmt: skip
