@@ -12,7 +12,7 @@ NAMED = $(or $(filter-out config/config.yaml,$(CONFIG)),$(firstword $(shell grep
 # Rules that take tables and figures' data alone: with them Snakemake can start no other job.
 DRAWING := figure $(shell sed -n 's/^rule \(fig_[a-z_]*\):.*/\1/p' rules/*.smk)
 
-.PHONY: help demo test test-quick study diagnose figure report pack dry-run forecast resume checks bench zoo clean
+.PHONY: help demo calibrate test test-quick study diagnose figure report pack dry-run forecast resume checks bench zoo clean
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,10 @@ test: $(VENV)/complete  ## pass the tests
 
 test-quick: $(VENV)/complete  ## pass the tests that take seconds (under two minutes in all)
 	$(BIN)/python -m pytest tests -m "not slow and not browser and not slurm"
+
+calibrate: $(VENV)/complete  ## count anew how often the instrument errs (an hour or more), and keep the counts
+	$(BIN)/snakemake --profile profiles/local --configfile config/calibrate.yaml -- calibration
+	cp results/calibrate/tables/calibration.csv config/calibration.csv
 
 study: $(VENV)/complete  ## run a study of your own on this machine: make study CONFIG=my.yaml
 	@test "$(origin CONFIG)" != file || { echo "make study CONFIG=my.yaml: name your config"; exit 1; }

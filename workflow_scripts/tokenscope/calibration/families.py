@@ -1,9 +1,9 @@
 """Norms with a known answer, drawn at random: tails without a second mode, and planted modes.
 
 A family draws log-norms (image, patch). The *nulls* have no mode of their own above the bulk, so
-that "yes" is wrong; in *modes* some tokens stand out, so that "no" is wrong. Families marked as held
-out were not looked at while the decision was built: they were drawn for the first time when it was
-counted how often it errs.
+that "yes" is wrong; in *modes* some tokens stand out, so that "no" is wrong. Families marked as
+held out were not looked at while the decision was built: they were drawn for the first time when it
+was counted how often it errs.
 """
 
 from collections.abc import Callable

@@ -148,13 +148,11 @@ def _missed(table: pd.DataFrame) -> Summary:
 def _covered(table: pd.DataFrame) -> Summary:
     rows = []
     modes = table[(table["kind"] == "mode") & (np.log(table["ratio"]) >= NEAR * table["spread"])]
+    boots = table[table["kind"] == "interval"]
     parts = [
-        (f"share of outliers, mode {family}", images, part)
-        for (family, images), part in _each(modes, ["family", "images"])
-    ] + [
-        (family, images, part)
-        for (family, images), part in _each(table[table["kind"] == "interval"], ["family", "images"])
-    ]  # fmt: skip
+        *((f"share of outliers, mode {name}", *rest) for name, *rest in _by_images(modes)),
+        *_by_images(boots),
+    ]
     for name, images, part in parts:
         if part["intervals"].sum():
             covered = percent(part["covered"].sum(), part["intervals"].sum())
@@ -165,6 +163,10 @@ def _covered(table: pd.DataFrame) -> Summary:
         ["interval of", "images", "intervals", "covered (%)"],
         rows,
     )
+
+
+def _by_images(table: pd.DataFrame):
+    return [(*key, part) for key, part in _each(table, ["family", "images"])]
 
 
 def _places(table: pd.DataFrame) -> Summary:
@@ -196,7 +198,7 @@ def _seen(table: pd.DataFrame) -> Summary:
         ])  # fmt: skip
     return Summary(
         "What can be seen",
-        "Modes found in 95 % of draws or more, by the spread of the bulk's log-norms: of each share "
-        "the smallest ratio tried.",
+        "Modes found in 95 % of draws or more, by the spread of the bulk's log-norms: of each "
+        "share the smallest ratio tried.",
         ["images x patches", "spread", "smallest modes found"], rows,
     )  # fmt: skip

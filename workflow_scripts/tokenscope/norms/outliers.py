@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tokenscope.errors import StudyError
-from tokenscope.norms.outlier_rule import outlier_mask, share_metric
+from tokenscope.norms.outlier_rule import SHARE_OVER, outlier_mask, share_metric
 from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stats.proportion import exact_upper
 
 BINS = 2048
 COARSE = 8  # bins of the histogram that make one of the mixture's
@@ -233,6 +234,9 @@ def block_norms(norms: np.ndarray, bootstrap: Bootstrap, rules: dict) -> BlockNo
     clip = lambda name, x: float(np.clip(x, 0, 100) if "share" in name else x)  # noqa: E731
     low = {name: clip(name, ends[name][0]) for name in ends} | {"norm_max": float("nan")}
     high = {name: clip(name, ends[name][1]) for name in ends} | {"norm_max": float("nan")}
+    # None in these images does not mean none: no resample can know.
+    none = 100 * exact_upper(0, len(norms), (1 + bootstrap.confidence) / 2)
+    high |= {name: none for name in exact if name.startswith(SHARE_OVER) and exact[name] == 0}
     return BlockNorms({k: float(v) for k, v in exact.items()}, low, high, samples)
 
 

@@ -1,9 +1,9 @@
 """Intervals by resampling images: tokens of one image are not independent, images are.
 
 The bootstrap of Efron and Tibshirani, "An Introduction to the Bootstrap" (1993): percentiles of the
-resampled statistic, moved out by as much as Student's t exceeds the normal with so many images
-(Hesterberg, "What Teachers Should Know About the Bootstrap", Am. Stat. 69, 2015), for the plain ones
-are too near with few images; and for ratios of sums corrected for bias and skewness (BCa).
+resampled statistic, moved out by as much as Student's t exceeds the normal with so many images, for
+the plain ones are too near with few (Hesterberg, "What Teachers Should Know About the Bootstrap",
+Am. Stat. 69, 2015); those of ratios of sums are corrected for bias and skewness (BCa).
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ class Bootstrap:
     """
 
     def __init__(self, images: int, resamples: int = 1000, seed: int = 0, confidence: float = 0.95):
-        self.images, self.seed = images, seed
+        self.images, self.seed, self.confidence = images, seed, confidence
         normal = stats.norm.ppf((1 + confidence) / 2)
         # Standard errors of few images are too small by sqrt(1 - 1 / images), and not sure.
         wide = stats.t.ppf((1 + confidence) / 2, max(images - 1, 1)) if images > 1 else normal
