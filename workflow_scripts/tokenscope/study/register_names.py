@@ -1,16 +1,21 @@
 """Names of register counts: ``r4``, or ``r4-scratch`` where a backbone was not released so.
 
 Registers added at test time are named last, after what the backbone itself is: ``r1-testtime`` is
-made from ``r0``, ``r1-planted-testtime`` from ``r0-planted``.
+made from ``r0``, ``r1-content-10x-testtime`` from
+``r0-content-10x``.
 """
 
 import re
 from functools import cache
 
-CONTROLS = ("planted", "clean")
+# The phantoms, ViTs whose answer is known; what it is: tokenscope.phantoms.answers.
+CONTROLS = (
+    "clean", "content-10x", "content-3x", "content-2.5x", "corners", "tied", "fading", "heavy-tail",
+    "scaled-images", "sink-cls", "sink-patch", "fixed-pattern", "channel", "registered",
+)  # fmt: skip
 ATTACHED = ("testtime", "random")  # random: the control, with as many neurons drawn at random
 REGISTERS = re.compile(
-    rf"r(?P<count>\d+)(-(?P<made>scratch|finetuned|{'|'.join(CONTROLS)}))?"
+    rf"r(?P<count>\d+)(-(?P<made>scratch|finetuned|{'|'.join(map(re.escape, CONTROLS))}))?"
     rf"(-(?P<attached>{'|'.join(ATTACHED)}))?"
 )
 
