@@ -1,5 +1,8 @@
 # Where weights come from. Each backbone ends as a card (where its weights are, their checksum);
 # the part of the register name after the dash says which rule makes it.
+import re
+
+from tokenscope.study.register_names import CONTROLS
 
 
 # Runs where the controller runs: the only job that may use the network.
@@ -31,30 +34,29 @@ rule obtain:
 
 rule plant:
     input:
-        card=PATHS.card("{family}/{size}/{r}-scratch"),
-        weights=PATHS.backbone("{family}/{size}/{r}-scratch", "model.safetensors"),
+        card=lambda w: PATHS.card(base_row(w).key),
+        weights=lambda w: PATHS.backbone(base_row(w).key, "model.safetensors"),
         pixels=lambda w: training_images(base_row(w))[0],
     output:
-        clean=PATHS.card("{family}/{size}/{r}-clean"),
-        clean_weights=PATHS.backbone("{family}/{size}/{r}-clean", "model.safetensors"),
-        planted=PATHS.card("{family}/{size}/{r}-planted"),
-        planted_weights=PATHS.backbone("{family}/{size}/{r}-planted", "model.safetensors"),
+        card=PATHS.card(BACKBONE),
+        weights=PATHS.backbone(BACKBONE, "model.safetensors"),
     log:
-        f"{RESULTS}/logs/plant/{{family}}/{{size}}/{{r}}.log",
+        f"{RESULTS}/logs/plant/{BACKBONE}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/plant/{{family}}/{{size}}/{{r}}.tsv"
+        f"{RESULTS}/benchmarks/plant/{BACKBONE}.tsv"
     wildcard_constraints:
-        r=r"r\d+",
+        registers=rf"r\d+-({'|'.join(map(re.escape, CONTROLS))})",
     conda:
         ENV
     resources:
         mem_mb=megabytes("plant"),
         runtime=minutes("plant"),
     params:
-        spec=lambda w: base_row(w).spec,
-        plant=lambda w: STUDY.recipe(base_row(w))["plant"],
+        base=lambda w: base_row(w).spec,
+        name=lambda w: row_of(w).key,
+        phantom=lambda w: row_of(w).kind,
+        plant=lambda w: STUDY.recipe(base_row(w)).get("plant"),
         store=lambda w: training_images(base_row(w))[1],
-        times_median=config["outliers"]["times_median"],
         code=code("backbones/plant.py"),
     script:
         "../workflow_scripts/backbones/plant.py"

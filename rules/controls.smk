@@ -1,4 +1,4 @@
-# Does the instrument read right? The controls' answer is known from the pixels alone.
+# Does the instrument read right? The answer of phantoms is known from the pixels alone.
 
 
 rule control:
@@ -7,7 +7,8 @@ rule control:
         tokens=receipts_of,
         pixels=pixels_of,
         sample=PATHS.data("{dataset}", "sample.csv"),
-        rows=PATHS.measure("norms", "{dataset}", BACKBONE),
+        norms=PATHS.measure("norms", "{dataset}", BACKBONE),
+        diagnosis=PATHS.measure("diagnosis", "{dataset}", BACKBONE),
     output:
         PATHS.measure("control", "{dataset}", BACKBONE),
     log:
@@ -24,7 +25,6 @@ rule control:
         who=who,
         images=images_of,
         patch=lambda w: row_of(w).arch.patch,
-        outliers=config["outliers"],
         statistics=config["statistics"],
         code=code("backbones/control.py"),
     script:
@@ -34,3 +34,9 @@ rule control:
 rule controls:
     input:
         PATHS.table("controls") if TABLES["controls"].who else [],
+
+
+# The same of a study that is about phantoms alone: config/phantoms.yaml.
+rule phantoms:
+    input:
+        rules.controls.input,

@@ -20,6 +20,7 @@ rule render:
         images=lambda w: STUDY.datasets[w.dataset]["images"],
         seed=lambda w: STUDY.datasets[w.dataset]["seed"],
         size=lambda w: STUDY.datasets[w.dataset].get("size", 160),
+        plain_skies=lambda w: STUDY.datasets[w.dataset].get("plain_skies", 0.2),
         partial=f"{RESULTS}/partial/truth/{{dataset}}",
         code=code("data/render.py"),
     script:

@@ -7,8 +7,8 @@ def row_of(wildcards):
 
 
 def base_row(wildcards):
-    """The trained base of a control."""
-    return STUDY.rows[f"{wildcards.family}/{wildcards.size}/{wildcards.r}-scratch"]
+    """The trained ViT that a phantom is made from."""
+    return STUDY.rows[row_of(wildcards).base]
 
 
 def who(wildcards):
@@ -115,12 +115,7 @@ def receipts_of(wildcards):
 
 def all_receipts(wildcards=None):
     """Receipts of every extraction of the study."""
-    return [
-        receipt
-        for name in config["analyse"]
-        for row in STUDY.backbones
-        for receipt in STUDY.token_receipts(name, row)
-    ]
+    return [receipt for pair in STUDY.passes for receipt in STUDY.token_receipts(*pair)]
 
 
 def bank_receipts(wildcards):

@@ -59,9 +59,9 @@ use rule gather as gather_controls with:
 # What every table rests on: weights, data config, images used and images skipped.
 rule provenance:
     input:
-        cards=expand(PATHS.card("{key}"), key=[row.key for row in STUDY.backbones]),
+        cards=list(dict.fromkeys(PATHS.card(row.key) for _, row in STUDY.passes)),
         receipts=all_receipts(),
-        samples=expand(PATHS.receipt("sample", "{name}"), name=config["analyse"]),
+        samples=list(dict.fromkeys(PATHS.receipt("sample", name) for name, _ in STUDY.passes)),
     output:
         PATHS.table("backbones"),
     log:

@@ -50,7 +50,7 @@ rule attach:
     log:
         f"{RESULTS}/logs/attach/{BACKBONE}.log",
     wildcard_constraints:
-        registers=r"r\d+[a-z-]*-(testtime|random)",
+        registers=r"r\d+[a-z0-9.-]*-(testtime|random)",
     conda:
         ENV
     params:

@@ -1,7 +1,7 @@
 """Run the script of one job alone, in this process: for breakpoints, profilers and second looks.
 
     python workflow_scripts/run_script.py \\
-      results/demo/measures/norms/scenes/control/tiny/r0-planted.csv --config config/demo.yaml
+      results/demo/measures/norms/scenes/control/tiny/r0-content-10x.csv --config config/demo.yaml
 
 Snakemake says which rule makes the file, and with which inputs and parameters; these inputs must
 be there. What the script writes goes below ``results/alone/<study>``, under the names it has in the

@@ -40,7 +40,10 @@ def images():
 
 
 def test_names():
-    assert kind("r1-planted-testtime") == "testtime" and base("r1-planted-testtime") == "r0-planted"
+    assert (
+        kind("r1-content-10x-testtime") == "testtime"
+        and base("r1-content-10x-testtime") == "r0-content-10x"
+    )
     assert kind("r4") == "trained" and base("r4") == "r0" and kind("r0") == "none"
     assert kind("r2-random") == "random" and base("r2-random") == "r0"
 

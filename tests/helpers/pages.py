@@ -56,7 +56,7 @@ def make(folder: Path) -> dict:
     planned = [("scenes", key) for key in KEYS]
     plan = {"claim1": [planned, []], "claim2": [planned[:2], []]}
     plan["claim4"] = [[("bank", PROBED)], []]
-    plan["controls"] = [[("scenes", "control/tiny/r0-planted")], []]
+    plan["controls"] = [[("scenes", "control/tiny/r0-content-10x")], []]
     ours = ROOT / "config"
     named = {"sections": str(ours / "report.yaml"), "verdicts": str(ours / "verdicts.yaml")}
     config = {"study": EVIL, "report": named}

@@ -11,7 +11,7 @@ import pandas as pd
 ROOT = Path(__file__).parents[2]
 MINI = ["--configfile", "tests/mini/mini.yaml", "--"]
 RESULTS = Path("results/mini")
-PLANTED = "control/tiny/r0-planted"
+PLANTED = "control/tiny/r0-content-10x"
 
 
 def copy_project(folder):

@@ -51,7 +51,7 @@ def test_an_interval_decides_on_which_side_it_lies(low, high, above, below):
 
 def test_what_is_missing_is_not_run_and_what_is_refused_cannot_tell():
     table = {"claim4": rows(gap("a/b/r0", NAN, NAN, NAN, "not measured: too few tokens"))}
-    planned = [("d", "a/b/r0"), ("d", "a/c/r0"), ("d", "a/b/r0-planted")]
+    planned = [("d", "a/b/r0"), ("d", "a/c/r0"), ("d", "a/b/r0-content-10x")]
     refused, absent = judge(BASE, table, planned)
     assert (refused.verdict, refused.why) == ("cannot tell", "not measured: too few tokens")
     assert absent.verdict == "not run" and absent.who == "a/c/r0"

@@ -33,7 +33,7 @@ QUICK = {
     "slurm-status-command": "squeue",
 }
 RULES = {"decode": {"runtime": 30}}  # the partition of the test cluster ends after an hour
-VICTIM = "control/tiny/r0-planted"  # the backbone whose extraction is disturbed
+VICTIM = "control/tiny/r0-content-10x"  # the backbone whose extraction is disturbed
 RECEIPT = f"receipts/extract/scenes/{VICTIM}/0000.json"
 MEASURES = f"measures/norms/scenes/{VICTIM}.csv"  # missing, they ask for the extraction
 STORE = f"tokens.zarr/scenes/{VICTIM}/0000"

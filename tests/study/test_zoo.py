@@ -99,7 +99,10 @@ def table(tmp_path, *rows):
         ("my,tiny,r0-scratch,vit_tiny_patch16_224,,absent,,", "recipe 'absent'"),
         ("my,tiny,r0", "needs 8 cells"),
         ("my,tiny,r0,vit_tiny_patch16_224,,,,", "without a tag"),
-        ("my,tiny,r0-planted,vit_tiny_patch16_224,,control,,", "needs the row my/tiny/r0-scratch"),
+        (
+            "my,tiny,r0-content-10x,vit_tiny_patch16_224,,control,,",
+            "needs the row my/tiny/r0-scratch",
+        ),
         ("my,tiny,r0-scratch,vit_tiny_patch16_224,,,,", "without a tag"),
         ("my,tiny,r0-scratch,vit_tiny_patch16_224,w.pth,,,", "kind 'scratch' needs a recipe"),
     ],

@@ -13,7 +13,7 @@ from projects import MINI, PLANTED, RESULTS, planned, snakemake, table, value
 
 def test_controls_give_back_what_was_planted(study):
     controls = table(study, "controls")
-    for registers, block in (("r0-planted", 4), ("r0-clean", None)):
+    for registers, block in (("r0-content-10x", 4), ("r0-clean", None)):
         rows = controls[controls["registers"] == registers]
         assert value(rows, group="verdict", metric="passed")["value"] == 1
         assert value(rows, group="difference", metric="tokens")["value"] == 0
@@ -28,10 +28,10 @@ def test_controls_give_back_what_was_planted(study):
 def test_diagnosis_of_the_controls(study):
     """Planted: content, from the planted block. Clean: none. One page that needs no other file."""
     sentences = {}
-    for name in ("r0-planted", "r0-clean"):
+    for name in ("r0-content-10x", "r0-clean"):
         file = study / RESULTS / "figures/data/diagnosis/scenes/control/tiny" / f"{name}.json"
         sentences[name] = json.loads(file.read_text())["sentence"]
-    assert sentences["r0-planted"].startswith(
+    assert sentences["r0-content-10x"].startswith(
         "has artifacts: yes; content, not position: where neighbouring patches are alike; "
         "from block 4;"
     )
@@ -42,7 +42,7 @@ def test_diagnosis_of_the_controls(study):
     rows = table(study, "diagnosis")
     pair = value(rows, group="second-first", metric="share_last_block")
     planted = value(
-        table(study, "controls"), group="planted", metric="share", registers="r0-planted"
+        table(study, "controls"), group="planted", metric="share", registers="r0-content-10x"
     )
     assert pair["value"] == pytest.approx(-planted["value"], rel=1e-4)
     assert pair["low"] <= pair["value"] <= pair["high"] < 0
@@ -75,7 +75,7 @@ def test_tables_are_tidy_and_complete(study):
     assert (provenance["images"] == 60).all() and (provenance["images_skipped"] == 0).all()
     assert provenance["weights_sha256"].str.len().eq(64).all()
     page = (study / RESULTS / "tables" / "claim1.md").read_text()
-    assert "control/tiny/r0-planted (control)" in page and "80px-bicubic-center80" in page
+    assert "control/tiny/r0-content-10x (control)" in page and "80px-bicubic-center80" in page
     page = (study / RESULTS / "tables" / "claim4.md").read_text()
     assert all(f"## Table {name}" in page for name in ("1: position", "2: pixels", "3: class"))
 
@@ -122,10 +122,10 @@ def test_registers_at_test_time_take_the_planted_outliers(study):
     assert search["neurons"] == [[where["block"], where["neuron"]]] and search["overlap"] == 1
     rows = table(study, "registers")
     metric = "share_norm_over_3x_median"
-    before = value(rows, registers="r0-planted", group="last_block", metric=metric)["value"]
+    before = value(rows, registers="r0-content-10x", group="last_block", metric=metric)["value"]
     assert before > 1
     for kind, expected in (("testtime", 0.0), ("random", before)):
-        after = value(rows, registers=f"r1-planted-{kind}", group="last_block", metric=metric)
+        after = value(rows, registers=f"r1-content-10x-{kind}", group="last_block", metric=metric)
         assert after["value"] == pytest.approx(expected, abs=0.2)
 
 

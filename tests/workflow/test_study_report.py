@@ -37,7 +37,7 @@ def test_report_of_the_study(study):
     verdict = dict(re.findall(r'<tr data-criterion="([^"]+)" data-verdict="([^"]+)"', page))
     assert verdict["controls"] == verdict["registers-testtime"] == "supported"
     planted = value(
-        table(study, "claim1").query("registers == 'r0-planted'"),
+        table(study, "claim1").query("registers == 'r0-content-10x'"),
         group="last_block", metric="share_norm_over_3x_median",
     )  # fmt: skip
     assert f'data-value="{planted["value"]:.7g}">{planted["value"]:.4g} %</td>' in page

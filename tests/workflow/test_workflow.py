@@ -28,7 +28,7 @@ def test_every_job_of_the_study_is_accounted_for(study):
     assert (rows["kwh"] > 0).all() and rows["cpu_method"].str.len().gt(0).all()
     assert rows["forecast_seconds"].notna().all() and (rows["gpu_hours"] == 0).all()
     extract = rows[rows["rule"] == "extract"]
-    assert (extract["images"] == 60).all() and set(extract["registers"]) >= {"r0-planted"}
+    assert (extract["images"] == 60).all() and set(extract["registers"]) >= {"r0-content-10x"}
     paper = table(study, "carbon_paper").set_index("quantity")["value"]
     assert round(paper["co2"], 2) == 55.39 and paper["co2_printed"] == 29.94
 

@@ -1,53 +1,64 @@
-"""Compare what the instrument says of a control with what is known from the pixels."""
+"""Compare what the instrument says of a phantom with what is known of it."""
 
 import numpy as np
 
-from tokenscope.backbones.planted_controls import constant_patches
 from tokenscope.images.readers import ImageInputs
 from tokenscope.jobs.job import job, log
-from tokenscope.norms.outlier_rule import outlier_mask
 from tokenscope.norms.token_norms import PatchNorms
+from tokenscope.phantoms.answers import high_norms
+from tokenscope.phantoms.comparison import Said, compare
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.tables import tidy
 
+ANSWER = {"yes": 1.0, "no": 0.0, "position": 1.0, "content": 0.0, "cannot tell": float("nan")}
 
-def main(card, receipts, images, patch, measured, who, rules, statistics, output):
-    """Write tidy rows: planted and measured share, agreement token by token, block, verdict.
+
+def main(card, receipts, images, patch, norms, diagnosis, who, statistics, output):
+    """Write tidy rows: what was planted, what is said, and whether it is right, item by item.
 
     Args:
-        card: of the control. receipts: of its token store, one for each shard.
+        card: of the phantom. receipts: of its token store, one for each shard.
         images: where they are (:class:`tokenscope.images.readers.ImageInputs`).
         patch: its side in pixels.
-        measured: CSV of what claims 1 and 2 say of the control.
-        who: the control and the data set, as columns of tidy rows; its kind says what is expected.
-        rules, statistics: the study's sections ``outliers`` and ``statistics``.
+        norms: CSV of what claims 1 and 2 say of it. diagnosis: CSV of its diagnosis.
+        who: the phantom and the data set, as columns of tidy rows; its kind says which it is.
+        statistics: the study's section of that name.
         output: CSV to write.
     """
-    card, tokens = read_receipt(card), PatchNorms.open(receipts)
-    reader = images.open(1)
-    norms = tokens.norms(-1)
-    truth = np.concatenate([constant_patches(reader.read(*r), patch) for r in tokens.ranges])
-    if who["kind"] == "clean":
-        truth = np.zeros_like(truth)  # nothing was planted
-    outlier = outlier_mask(norms, rules["times_median"])
-    bootstrap = Bootstrap.of(len(norms), statistics)
-    rows = tidy.TidyRows(who, len(norms), statistics["seed"])
-    for group, mask in (("planted", truth), ("measured", outlier)):
+    planted, tokens = read_receipt(card)["planted"], PatchNorms.open(receipts)
+    name, reader = who["kind"], images.open(1)
+    truth = np.concatenate([high_norms(name, reader.read(*r), patch) for r in tokens.ranges])
+    said = Said.of(tidy.read(norms), tidy.read(diagnosis))
+    # The card's block stands in where none is judged, so that the planted tokens are described.
+    block = int(said.block) if said.block == said.block else planted["last"]
+    ratio = tokens.norms(block - 1)
+    ratio = ratio / np.median(ratio, axis=1, keepdims=True)
+    measured = ratio > (said.cutoff if said.artifacts == "yes" else np.inf)
+    right = compare(name, planted, said, truth, measured)
+
+    rows = tidy.TidyRows(who, len(truth), statistics["seed"])
+    artifacts, position = ANSWER[said.artifacts], ANSWER[said.about]
+    rows.add("control", "said", "has_artifacts", artifacts, unit="verdict")
+    rows.add("control", "said", "follows_position", position, unit="verdict")
+    bootstrap = Bootstrap.of(len(truth), statistics)
+    for group, mask in (("planted", truth), ("measured", measured)):
         point, low, high, _ = bootstrap.ratio(100 * mask.mean(1), np.ones(len(mask)))
         rows.add("control", group, "share", point, low, high, "percent")
-    wrong = int((truth != outlier).sum())
-    rows.add("control", "difference", "tokens", wrong, unit="tokens")
-    measures = tidy.read(measured).set_index(["group", "metric"])["value"]
-    onset = measures["depth", "onset_block"]
-    planted_block = card["planted"]["block"] if card["planted"] else float("nan")
-    rows.add("control", "planted", "onset_block", planted_block, unit="block, from 1")
-    rows.add("control", "measured", "onset_block", onset, unit="block, from 1")
-    same_block = onset == planted_block or (np.isnan(onset) and np.isnan(planted_block))
-    expected = 1.0 if who["kind"] == "planted" else 0.0
-    verdict = wrong == 0 and same_block and measures["last_block", "has_artifacts"] == expected
-    rows.add("control", "verdict", "passed", float(verdict), unit="verdict")
-    log.info("%s control: %s", who["kind"], "passed" if verdict else "FAILED")
+    ratios = {"planted": np.median(ratio[truth]) if truth.any() else np.nan, "measured": said.ratio}
+    for group, value in ratios.items():
+        rows.add("control", group, "ratio", float(value), unit="x median")
+    onset = planted["first"] or float("nan")
+    rows.add("control", "planted", "onset_block", onset, unit="block, from 1")
+    rows.add("control", "measured", "onset_block", said.onset, unit="block, from 1")
+    rows.add("control", "measured", "block", said.block, unit="block, from 1")
+    rows.add("control", "difference", "tokens", int((truth != measured).sum()), unit="tokens")
+    for item, is_right in right.items():
+        rows.add("control", "right", item, float(is_right), unit="verdict")
+    passed = all(right.values())
+    rows.add("control", "verdict", "passed", float(passed), unit="verdict")
+    wrong = ", ".join(item for item, is_right in right.items() if not is_right)
+    log.info("%s: %s", name, "passed" if passed else f"FAILED: {wrong}")
     tidy.write(rows.frame(), output)
 
 
@@ -56,6 +67,6 @@ if "snakemake" in globals():
     with job(snakemake.log[0], f"control {w.dataset} {w.family}/{w.size}/{w.registers}"):
         main(
             card=i.card, receipts=i.tokens, images=ImageInputs(**p.images), patch=p.patch,
-            measured=i.rows, who=p.who, rules=p.outliers, statistics=p.statistics,
+            norms=i.norms, diagnosis=i.diagnosis, who=p.who, statistics=p.statistics,
             output=snakemake.output[0],
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Make the two controls from a trained ViT: with a planted artifact neuron, and without."""
+"""Make a phantom from a trained ViT: a backbone whose answer is known."""
 
 from dataclasses import asdict
 
@@ -6,50 +6,57 @@ import torch
 from safetensors.torch import save_file
 
 from tokenscope.backbones.loading import open_backbone
-from tokenscope.backbones.planted_controls import plant, verify
+from tokenscope.errors import StudyError
 from tokenscope.forward.inputs import normalise
 from tokenscope.jobs.job import job, log
+from tokenscope.phantoms.answers import ANSWERS, constant_patches
+from tokenscope.phantoms.checks import verify
+from tokenscope.phantoms.family import make
 from tokenscope.stores.receipts import read_receipt, sha256_file, weights_of, write_receipt
 from tokenscope.stores.zarr_store import open_store
 
-SAMPLE = 256
+SAMPLE = 256  # images that lengths are set by, and as many others that the phantom is checked on
 
 
-def main(base, spec, recipe, store, times_median, outputs):
-    """Write weights and cards of both controls; refuses if their answer is not what it should be.
+def main(base_card, base, name, phantom, plant, store, card, weights):
+    """Write weights and card of one phantom; refuses one that is not what its name says.
 
     Args:
-        base: card of the trained backbone. spec: of the controls.
-        recipe: where to plant: ``block`` (from 1), ``times_median``, ``seed``.
-        store: decoded images, of which the first are used.
-        times_median: the outlier rule's multiple of the median norm.
-        outputs: ``clean`` and ``planted``, each (card, weights).
+        base_card: card of the trained backbone. base: its spec.
+        name: of the phantom among the study's backbones; phantom: which it is.
+        plant: the recipe's section of that name: ``block`` (from 1) and ``seed``.
+        store: decoded images of the recipe, of which the first are used.
+        card, weights: to write.
     """
-    pixels = open_store(store)["pixels"][:SAMPLE].values
-    mean, std = (torch.tensor(spec[key]) for key in ("mean", "std"))
-    model = open_backbone(spec, weights_of(read_receipt(base)))
-    sample = normalise(torch.from_numpy(pixels), mean, std)
-    clean, planted, where = plant(
-        model, recipe["block"], recipe["times_median"], sample, recipe["seed"]
+    if not plant or set(plant) != {"block", "seed"}:
+        raise StudyError(
+            f"{name}: the recipe of its base needs a section plant with the keys block and seed "
+            f"and no others, it has {plant}"
+        )
+    pixels = open_store(store)["pixels"][: 2 * SAMPLE].values
+    model = open_backbone(base, weights_of(read_receipt(base_card)))
+    half = len(pixels) // 2
+    sample = normalise(
+        torch.from_numpy(pixels[:half]), *(torch.tensor(base[key]) for key in ("mean", "std"))
     )
-    checks = verify(clean, planted, pixels, spec["mean"], spec["std"], times_median)
-    log.info("planted neuron %d of block %d: %s", where.neuron, where.block, checks)
-    for kind, control in (("clean", clean), ("planted", planted)):
-        card, weights = outputs[kind]
-        save_file({k: v.contiguous() for k, v in control.state_dict().items()}, weights)
-        write_receipt(
-            card, name=spec["name"].replace("scratch", kind), timm_id=spec["timm_id"],
-            weights=str(weights), origin=f"control, {kind}", sha256=sha256_file(weights),
-            planted=asdict(where) if kind == "planted" else None, checks=checks,
-        )  # fmt: skip
+    constant = constant_patches(pixels[:half], model.patch_embed.patch_size[0])
+    made, planted = make(
+        model, phantom, plant["block"], sample, torch.from_numpy(constant), plant["seed"]
+    )
+    checks = verify(made, phantom, planted, pixels[half:], base["mean"], base["std"])
+    log.info("%s: %s; %s", phantom, ANSWERS[phantom].said, checks)
+    save_file({k: v.contiguous() for k, v in made.state_dict().items()}, weights)
+    write_receipt(
+        card, name=name, timm_id=base["timm_id"], weights=str(weights),
+        origin=f"phantom, {phantom}", sha256=sha256_file(weights), planted=asdict(planted),
+        checks=checks,
+    )  # fmt: skip
 
 
 if "snakemake" in globals():
-    w, p, out = snakemake.wildcards, snakemake.params, snakemake.output
-    outputs = {"clean": (out.clean, out.clean_weights)}
-    outputs["planted"] = (out.planted, out.planted_weights)
-    with job(snakemake.log[0], f"plant {w.family}/{w.size}/{w.r}", snakemake.threads):
+    p, i, out = snakemake.params, snakemake.input, snakemake.output
+    with job(snakemake.log[0], f"plant {p.name}", snakemake.threads):
         main(
-            base=snakemake.input.card, spec=p.spec, recipe=p.plant, store=p.store,
-            times_median=p.times_median, outputs=outputs,
+            base_card=i.card, base=p.base, name=p.name, phantom=p.phantom, plant=p.plant,
+            store=p.store, card=out.card, weights=out.weights,
         )  # fmt: skip

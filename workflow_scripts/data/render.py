@@ -16,13 +16,14 @@ CHUNK = 100
 PATCH = 16  # side of the patches of the flatness map, in pixels of the rendered image
 
 
-def main(images, seed, size, folder, truth, labels, partial):
+def main(images, seed, size, plain_skies, folder, truth, labels, partial):
     """Write PNG files, their labels, and a Zarr group with masks, depth, flatness and boxes.
 
     Args:
         images: number of scenes.
         seed: of all of them; scene i depends on it and on i alone.
         size: side of a scene in pixels.
+        plain_skies: share of the scenes with a sky of one colour.
         folder: of the PNG files.
         truth: folder of the Zarr group; partial: of its unfinished work.
         labels: CSV file with ``file``, ``label`` and ``label_name``.
@@ -54,12 +55,12 @@ def main(images, seed, size, folder, truth, labels, partial):
         },
         images,
         CHUNK,
-        fingerprint(images=images, seed=seed, size=size),
+        fingerprint(images=images, seed=seed, size=size, plain_skies=plain_skies),
     )  # fmt: skip
     progress, rows, boxes = Progress(), [], []
     for first in range(0, images, CHUNK):
         last = min(first + CHUNK, images)
-        rendered = [render(seed, i, size) for i in range(first, last)]
+        rendered = [render(seed, i, size, plain_skies) for i in range(first, last)]
         for i, scene in enumerate(rendered, start=first):
             name = file_name(i)
             Image.fromarray(scene.image).save(Path(folder) / name, compress_level=1)
@@ -92,6 +93,7 @@ if "snakemake" in globals():
             images=p.images,
             seed=p.seed,
             size=p.size,
+            plain_skies=p.plain_skies,
             folder=out.images,
             truth=out.truth,
             labels=out.labels,

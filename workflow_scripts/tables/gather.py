@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from tokenscope.jobs.job import job
+from tokenscope.phantoms.answers import ANSWERS, CONTENT, POSITION, TIED
 from tokenscope.stats.top_k import sign_of_interval
 from tokenscope.study.register_names import is_control
 from tokenscope.tables import names, paired, tidy
@@ -94,6 +95,29 @@ def verdicts(table, published):
     return [*lines, ""]
 
 
+def phantoms(table, published):
+    """What must be said of each phantom, what is said, and what of it is wrong."""
+    header = ["phantom", "dataset", "planted", "must be said", "said", "right"]
+    lines = [f"| {' | '.join(header)} |", "|" + "-|" * len(header)]
+    keys = ["dataset", *tidy.BACKBONE_COLUMNS, "kind"]
+    for (dataset, *who, kind), rows in table.groupby(keys, sort=False):
+        value = rows.set_index(["group", "metric"])["value"]
+        high, answer = value["said", "has_artifacts"], ANSWERS[kind]
+        said = [as_text(high, "verdict").replace("undefined", "cannot tell")]
+        if high == 1:
+            follows = {1.0: POSITION, 0.0: CONTENT}.get(value["said", "follows_position"], TIED)
+            said += [
+                f"about: {follows}", f"from block {value['measured', 'onset_block']:g}",
+                f"{value['measured', 'share']:.3g} % of tokens at "
+                f"{value['measured', 'ratio']:.3g} x",
+            ]  # fmt: skip
+        wrong = [item for item, right in value["right"].items() if not right]
+        right = f"no: {', '.join(wrong)}" if wrong else "yes"
+        cells = ["/".join(who), dataset, answer.said, answer.text, "; ".join(said), right]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""] if len(table) else []
+
+
 def claim4_tables(table, published):
     """Tables 1 to 3 of the main paper: a line per backbone and measure."""
     header, lines = [f"| {' | '.join(HEADER)} |", "|" + "-|" * len(HEADER)], []
@@ -156,7 +180,7 @@ PAGES = {
     "claim5": Page(summary=verdicts, addendum=reported, over_seeds=True, measured_twice=True),
     "sensitivity": Page(over_seeds=True),
     "registers": Page(),
-    "control": Page(),
+    "control": Page(summary=phantoms),
     "discovery": Page(summary=differences),
     "dense": Page(summary=differences),
 }

@@ -2,6 +2,5 @@
 
 ``loading`` opens one, from files of timm, of the papers or of ``huggingface``;
 ``position_embedding`` fits it to other sizes; ``registers`` adds new ones to be trained,
-``test_time_registers`` without training, from neurons that ``neuron_search`` finds;
-``planted_controls`` makes the ViTs whose answer is known.
+``test_time_registers`` without training, from neurons that ``neuron_search`` finds.
 """

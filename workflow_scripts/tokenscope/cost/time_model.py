@@ -51,10 +51,9 @@ class Job:
 
     @property
     def row(self):
-        """The backbone the job is about; a control's base where only its name is known."""
+        """The backbone the job is about."""
         w = self.wildcards
-        registers = w["registers"] if "registers" in w else f"{w['r']}-scratch"
-        return self.study.rows[f"{w['family']}/{w['size']}/{registers}"]
+        return self.study.rows[f"{w['family']}/{w['size']}/{w['registers']}"]
 
     @property
     def arch(self):
@@ -157,9 +156,9 @@ def _train(job: Job) -> float:
 
 
 def _plant(job: Job) -> float:
-    images = job.study.planned_images(job.study.recipe(job.row)["dataset"])
-    flops = images * forward_flops(job.arch, job.arch.input_size)
-    return start_seconds(False) + flops / SPEED["cpu"] / 5  # a fifth of the images
+    # Some ten passes over 64 images that set lengths, and three over 256.
+    flops = 1400 * forward_flops(job.arch, job.arch.input_size)
+    return start_seconds(False) + flops / SPEED["cpu"]
 
 
 def _neurons(job: Job) -> float:
@@ -284,7 +283,7 @@ MODEL: dict[str, tuple[Callable[[Job], float], Callable[[Job], float] | None]] =
     ),
     "obtain": (lambda job: 10 + job.arch.params * SINGLE / 5e7, _weights),
     "train": (_train, _weights),
-    "plant": (_plant, lambda job: 2 * _weights(job)),
+    "plant": (_plant, _weights),
     "extract": (_pass, _tokens),
     "gallery": (_gallery, _gallery_bytes),
     "norms": (

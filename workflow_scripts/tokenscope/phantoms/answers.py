@@ -38,6 +38,14 @@ class Answer:
     said: str = ""
 
     @property
+    def text(self) -> str:
+        """What must be said, in words."""
+        words = ["not yes" if self.artifacts == NOT_YES else self.artifacts[0]]
+        words += [f"about: {self.about}"] * bool(self.about)
+        words += [f"shifted: {self.when_shifted}"] * (self.when_shifted != self.about)
+        return "; ".join(words + [f"beside norms: {self.other}"] * bool(self.other))
+
+    @property
     def high(self) -> bool:
         """Whether patches of known places or content have high norms."""
         return self.artifacts == YES

@@ -141,8 +141,7 @@ def _sink(name: str, token: int, broadcast: bool) -> Callable[[Seen], dict[str, 
     def check(seen: Seen) -> dict[str, float]:
         attention = seen.model.blocks[-1].attn
         q, k, v = (
-            seen.out[part].unflatten(2, (attention.num_heads, -1)).transpose(1, 2)
-            for part in "qkv"
+            seen.out[part].unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for part in "qkv"
         )
         weights = (q @ k.mT * attention.scale).softmax(-1)
         received = weights[..., token].mean().item()
@@ -181,7 +180,9 @@ def _registered(seen: Seen) -> dict[str, float]:
     holds = seen.constant.any(1)
     low, top = float(register[holds].min()), float(register[~holds].max())
     if low < 2 * top:
-        _refuse("registered", f"the register has {low:.1f} medians with outliers, {top:.1f} without")
+        _refuse(
+            "registered", f"the register has {low:.1f} medians with outliers, {top:.1f} without"
+        )
     return {"register_over_median": float(np.median(register[holds]))}
 
 

@@ -82,20 +82,20 @@ def make(
     model = copy.deepcopy(base).eval()
     if name == "registered":
         add_registers(model, 1, std=0)
-    order = constant.any(1).int().argsort(descending=True, stable=True)[:CALIBRATED]
-    maker = _Maker(model, Flags(model, seed), block, sample[order], constant[order], constant)
-    return model, MAKERS[name](maker)
+    return model, MAKERS[name](_Maker(model, Flags(model, seed), block, sample, constant))
 
 
 class _Maker:
     """One phantom in the making: the model, its flags, and images to set lengths by."""
 
     def __init__(
-        self, model: nn.Module, flags: Flags, block: int, sample: Tensor, constant: Tensor,
-        all_constant: Tensor,
-    ):  # fmt: skip
+        self, model: nn.Module, flags: Flags, block: int, images: Tensor, constant: Tensor
+    ):
         self.model, self.flags, self.block = model, flags, block
-        self.sample, self.constant, self.all_constant = sample, constant, all_constant
+        self.images, self.constant_of_images = images, constant
+        # Those with constant patches first: lengths are set by them.
+        chosen = constant.any(1).int().argsort(descending=True, stable=True)[:CALIBRATED]
+        self.sample, self.constant = images[chosen], constant[chosen]
         self.depth, self.prefix = len(model.blocks), model.num_prefix_tokens
         self.flat = flags.content()
         self.median = self.norms()[:, -1].median().item()
@@ -105,17 +105,23 @@ class _Maker:
         with TokenHooks(self.model) as observe:
             return observe(self.sample)["norms"][:, :, self.prefix :]
 
-    def tokens_after(self, module: nn.Module) -> Tensor:
+    def tokens_after(self, module: nn.Module, images: Tensor) -> Tensor:
         """(image, patch, width), what a module of the model hands on."""
         held = {}
         hook = module.register_forward_hook(lambda _m, _i, out: held.update(x=out))
         try:
-            self.model.forward_features(self.sample)
+            self.model.forward_features(images)
         finally:
             hook.remove()
         return held["x"][:, self.prefix :]
 
-    def high(self, down: list[int], mask: Tensor, ratio: float, last: int = 0, places=()) -> Planted:
+    def stream(self) -> Tensor:
+        """(image, patch, width) of the sample, after the planting block."""
+        return self.tokens_after(self.model.blocks[self.block - 1], self.sample)
+
+    def high(
+        self, down: list[int], mask: Tensor, ratio: float, last: int = 0, places=()
+    ) -> Planted:
         """Tokens of ``ratio`` times their image's median after block ``last`` (0: the very last).
 
         From this block on; with ``last``, from :data:`EARLY` on, taken away after ``last``.
@@ -178,12 +184,10 @@ def _heavy_tail(maker: _Maker) -> Planted:
     """
     maker.block = maker.depth  # blocks after it would only blur it
     block = maker.model.blocks[maker.block - 1]
-    response = maker.flags.response(maker.tokens_after(block.norm2)).flatten()
+    response = maker.flags.response(maker.tokens_after(block.norm2, maker.images))
+    response = response[~maker.constant_of_images]  # continuous: all others respond with zero
     knots = torch.quantile(response, torch.special.ndtr(TAIL_STEPS))
-    knots, kept = torch.unique_consecutive(knots, return_inverse=True)
-    height = torch.stack([
-        (TAIL * TAIL_STEPS[kept == k]).mean().exp() for k in range(len(knots))
-    ])  # fmt: skip
+    height = (TAIL * TAIL_STEPS).exp()
     slope = height.diff() / knots.diff()
     change = torch.cat([slope[:1], slope.diff()])
     length = TAIL_BASE * maker.median
@@ -195,12 +199,15 @@ def _heavy_tail(maker: _Maker) -> Planted:
 
 def _scaled_images(maker: _Maker) -> Planted:
     """The few images are those whose patch at one place is of one colour."""
-    share = maker.all_constant.float().mean(0)
+    share = maker.constant_of_images.float().mean(0)
     place = int(torch.where(share > 0, (share - FEW).abs(), 2.0).argmin())
     flags, block = maker.flags, maker.block
     here = flags.place([place])
     down = flags.image([maker.flat, here], block - 1)
-    direction, neuron = flags.direction(), flags.fire(block, [down], torch.zeros(maker.model.embed_dim))
+    direction, neuron = (
+        flags.direction(),
+        flags.fire(block, [down], torch.zeros(maker.model.embed_dim)),
+    )
     images = maker.constant[:, place]
 
     def measure() -> float:
@@ -226,7 +233,7 @@ def _sink(prefix: list[int], places: list[int], empty: bool) -> Callable[[_Maker
 def _fixed_pattern(maker: _Maker) -> Planted:
     """The vector points against the mean of the tokens there: long enough, it leaves norms equal."""
     places = corner_patches(maker.model.patch_embed.grid_size)
-    mean = maker.flags.free(maker.tokens_after(maker.model.blocks[maker.block - 1])[:, places].mean((0, 1)))
+    mean = maker.flags.free(maker.stream()[:, places].mean((0, 1)))
     direction = maker.flags.direction() - mean / mean.norm()
     direction /= direction.norm()
     before = maker.norms()[:, -1, places]
@@ -244,7 +251,7 @@ def _fixed_pattern(maker: _Maker) -> Planted:
 
 
 def _channel(maker: _Maker) -> Planted:
-    typical = maker.tokens_after(maker.model.blocks[maker.block - 1]).abs().median().item()
+    typical = maker.stream().abs().median().item()
     channel, value = maker.flags.zero, max(MASSIVE_LEAST, MASSIVE * typical)
     channel = next(c for c in range(maker.model.embed_dim) if c not in maker.flags.reserved)
     maker.model.blocks[maker.block - 1].mlp.fc2.bias[channel] += value

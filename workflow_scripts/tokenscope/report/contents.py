@@ -50,6 +50,7 @@ def tables(study) -> dict[str, PlannedTable]:
 
     norms = files(analysed, "norms")
     controls = [(name, row) for name, row in analysed if is_control(row.kind)]
+    controls += study.phantoms
     probed, varied, diagnosed = (
         [(_dataset(study, section), row) for row in rows]
         for section, rows in (

@@ -14,7 +14,7 @@ from tokenscope.scenes.solids import Solid, entry_of, raster, rays
 CLASSES = ("sphere", "disc", "cylinder", "cone", "cube", "pyramid", "octahedron", "prism")
 SEGMENTS = ("sky", "ground", *CLASSES)
 GRAIN = 4.0  # standard deviation in grey levels
-PLAIN_SHARE = 0.2
+PLAIN_SHARE = 0.2  # of the scenes have a sky of one colour
 MIN_VISIBLE = 9  # pixels an object needs to get a box
 SUBPIXELS = np.array([[-3, 1, 3, -1], [-1, -3, 1, 3]], np.float32)[:, :, None] / 8
 
@@ -132,7 +132,7 @@ def _acceptable(camera, solids, side=48):
     )
 
 
-def _compose(rng):
+def _compose(rng, plain_skies=PLAIN_SHARE):
     """Draw a world; nothing in it depends on the size of the image."""
     label, sky, texture = (int(rng.integers(n)) for n in (len(CLASSES), len(SKIES), 4))
     palette = PALETTES[rng.integers(len(PALETTES))]
@@ -154,7 +154,7 @@ def _compose(rng):
         shift=rng.uniform(0, 50, (2, 1)).astype(np.float32),
         plain=None,
     )
-    if rng.random() < PLAIN_SHARE:
+    if rng.random() < plain_skies:
         # The colour of a random spot of the sky that would have been there.
         spot = np.array([[rng.uniform(-0.4, 0.4)], [1], [rng.uniform(0.02, 0.35)]], np.float32)
         world = world._replace(plain=sky_colour(world, spot))
@@ -173,16 +173,17 @@ def _boxes(instance, kinds):
     return np.array(rows, np.int64).reshape(-1, 5)
 
 
-def render(seed: int, index: int, size: int = 192) -> Scene:
+def render(seed: int, index: int, size: int = 192, plain_skies: float = PLAIN_SHARE) -> Scene:
     """Render scene `index` of the data set `seed` as a square of `size` pixels.
 
     The result depends on nothing but the arguments, and the scene is the same at every size.
+    ``plain_skies`` is the share of scenes whose sky has one colour.
     Raises ValueError when size is below 16 pixels.
     """
     if size < 16:
         raise ValueError(f"the size must be at least 16 pixels, got {size}")
     rng = np.random.default_rng([seed, index])
-    world = _compose(rng)
+    world = _compose(rng, plain_skies)
     right, down = raster(size)
     levels, owner, depth = trace(world, right, down)
     still = (owner < 0) & (world.plain is not None)

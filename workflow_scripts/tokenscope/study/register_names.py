@@ -1,8 +1,7 @@
 """Names of register counts: ``r4``, or ``r4-scratch`` where a backbone was not released so.
 
 Registers added at test time are named last, after what the backbone itself is: ``r1-testtime`` is
-made from ``r0``, ``r1-content-10x-testtime`` from
-``r0-content-10x``.
+made from ``r0``, ``r1-corners-testtime`` from ``r0-corners``.
 """
 
 import re

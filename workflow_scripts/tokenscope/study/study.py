@@ -16,7 +16,7 @@ from tokenscope.errors import StudyError
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.location import folder_of
 from tokenscope.study import flops, heads, recipes, zoo
-from tokenscope.study.diagnose import diagnosed
+from tokenscope.study.diagnose import diagnosed, phantoms
 from tokenscope.study.patch_tasks import PatchTask
 from tokenscope.study.paths import Paths
 from tokenscope.study.probes import Probing
@@ -53,6 +53,7 @@ class Study:
                 raise StudyError(f"{row.key} is trained on data set '{images}': add it to datasets")
             if images:
                 self.training(row)
+        self.phantoms = phantoms(self)
         self.probing = Probing(self)
         self.diagnosed = diagnosed(self)
         self.heads = heads.Heads(self)
@@ -70,12 +71,18 @@ class Study:
     @cached_property
     def rows(self) -> dict[str, Backbone]:
         """Chosen backbones, those they are made from or get registers at test time, those whose
-        cost is measured; by key."""
+        cost is measured, phantoms; by key."""
         c = self.config
-        patterns = [*c["backbones"], *c["overhead"]["backbones"]]
+        phantoms = [pattern for patterns in c["phantoms"].values() for pattern in patterns]
+        patterns = [*c["backbones"], *c["overhead"]["backbones"], *phantoms]
         tables, cache = c["backbone_tables"], c["weights"]["cache"]
         rows = zoo.load(tables, patterns, self.recipes, cache, c["training"])
         return {row.key: row for base in rows.values() for row in (base, *self._attached(base))}
+
+    @property
+    def passes(self) -> list[tuple[str, Backbone]]:
+        """Every data set and backbone of which all tokens are taken."""
+        return [(n, row) for n in self.config["analyse"] for row in self.backbones] + self.phantoms
 
     def _attached(self, base: Backbone) -> list[Backbone]:
         section = self.config.get("testtime")

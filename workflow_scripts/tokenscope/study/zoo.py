@@ -124,7 +124,7 @@ def load(
             if not REGISTERS.fullmatch(row["registers"]):
                 raise StudyError(
                     f"{table}, line {line}: registers '{row['registers']}' is not r<count> with an "
-                    "optional -scratch, -finetuned, -planted or -clean"
+                    "optional -scratch, -finetuned or name of a phantom: " + ", ".join(CONTROLS)
                 )
             if REGISTERS.fullmatch(row["registers"])["attached"]:
                 raise StudyError(
@@ -166,7 +166,7 @@ def _base(key: str, rows: dict[str, dict]) -> str:
         base = rows[key].get("base") or f"{key.rsplit('/', 1)[0]}/r0"
         what = "a fine-tuned backbone needs the row {0}, where it starts"
     elif kind in CONTROLS:
-        base = re.sub(f"-{kind}$", "-scratch", key)
+        base = f"{key.rsplit('/', 1)[0]}/r0-scratch"
         what = "a control needs the row {0}, the ViT it is made from"
     else:
         return ""

@@ -8,7 +8,7 @@ TITLES = {
     "claim4": "Claim 4: what normal and outlier tokens know of place, pixels and class",
     "sensitivity": "Claim 4: outlier minus normal class accuracy under other recipes of the probe",
     "claim5": "Claim 5: classification with and without registers",
-    "control": "Controls: what was planted, and what the instrument says",
+    "control": "Phantoms: what was planted, and what the instrument says",
     "discovery": "Object discovery: LOST on patch features",
     "dense": "Dense tasks: linear heads on patch tokens, and how smooth their maps are",
 }
@@ -44,9 +44,9 @@ NOTES = {
     "where one group's patches are plainer. position_confounded: yes if a group's tokens crowd "
     "in so few places (position_entropy) that their position can be guessed without looking: "
     "then a position probe says nothing about local information. outliers know: more or less if "
-    "the interval of outlier minus normal leaves zero out. Controls: the planted neuron adds one "
+    "the interval of outlier minus normal leaves zero out. Phantoms of content: the planted neuron adds one "
     "and the same vector to constant patches and takes nothing away, so planted outliers should "
-    "know as much as their patch shows; the clean control has no mechanism, its outliers are "
+    "know as much as their patch shows; the clean one has no mechanism, its outliers are "
     "just its 2 % largest tokens.",
     "sensitivity": "Each recipe changes one thing of the study's class probe. Published "
     "differences on DINOv2-g: +3.2 points (darcet-2024), +18.3 (reassessment-2025).",
@@ -101,7 +101,9 @@ NOTES = {
     "alike than those of a normal token, 0.5 if not at all; same_place: among equal places of "
     "different images. first, second: two backbones on the same images, share_... their tokens "
     "over the cutoff.",
-    "control": "planted: constant patches, read off the pixels. measured: tokens above 3 x median. "
-    "The verdict is yes if not one token differs, the block is the planted one, and has_artifacts "
-    "says so; for the negative control, if nothing was found.",
+    "control": "Phantoms are ViTs with a known answer (tokenscope.phantoms). planted: read off the "
+    "pixels, without any network. measured: tokens above the cutoff found, in the block judged. "
+    "ratio: their norm in medians of the image. right: item by item; passed, if all are: the answer, "
+    "the same for the last block, and where there are high norms, the tokens (up to 1 in 100), "
+    "their share, the block, its onset, and whether they are about place or content.",
 }
