@@ -12,7 +12,7 @@ NAMED = $(or $(filter-out config/config.yaml,$(CONFIG)),$(firstword $(shell grep
 # Rules that take tables and figures' data alone: with them Snakemake can start no other job.
 DRAWING := figure $(shell sed -n 's/^rule \(fig_[a-z_]*\):.*/\1/p' rules/*.smk)
 
-.PHONY: help demo calibrate test test-quick study diagnose figure report pack dry-run forecast resume checks bench zoo clean
+.PHONY: help demo calibrate test test-quick study diagnose figure report pack dry-run forecast resume checks bench zoo clean phantoms
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,10 @@ $(VENV)/complete: envs/requirements.txt envs/requirements-dev.txt
 demo: $(VENV)/complete  ## run the embedded study into results/demo (CPU, minutes, no download)
 	$(BIN)/snakemake --profile profiles/local --configfile config/demo.yaml -- all
 	@echo "Done. Open results/demo/report/index.html."
+
+phantoms: $(VENV)/complete  ## judge every backbone whose answer is known (CPU, minutes, no download)
+	$(BIN)/snakemake --profile profiles/local --configfile config/phantoms.yaml -- phantoms
+	@echo "Done. Read results/phantoms/tables/controls.md."
 
 test: $(VENV)/complete  ## pass the tests
 	$(BIN)/python -m pytest tests

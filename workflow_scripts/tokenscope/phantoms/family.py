@@ -2,7 +2,7 @@
 
 As a phantom in medical imaging, each is measured by the whole instrument. All carry the same
 reserved channels and flags (:mod:`tokenscope.phantoms.flags`), and differ in what one or a few
-neurons do with them; ``clean`` does nothing with them. What must be said of each is in
+neurons do with them; in ``clean`` they write nothing. What must be said of each is in
 :mod:`tokenscope.phantoms.answers`, and :mod:`tokenscope.phantoms.checks` refuses one that is not
 what its name says.
 """
@@ -157,7 +157,9 @@ class _Maker:
         raise StudyError(f"plant: no length gives {wanted:g} times the median (last {got:.3g})")
 
 
-def _clean(_maker: _Maker) -> Planted:
+def _clean(maker: _Maker) -> Planted:
+    """All that content-10x has, but for the vector."""
+    maker.flags.fire(maker.block, [maker.flat], torch.zeros(maker.model.embed_dim))
     return Planted()
 
 
@@ -231,7 +233,7 @@ def _sink(prefix: list[int], places: list[int], empty: bool) -> Callable[[_Maker
 
 
 def _fixed_pattern(maker: _Maker) -> Planted:
-    """The vector points against the mean of the tokens there: long enough, it leaves norms equal."""
+    """The vector points against the mean of tokens there: at some length it leaves norms equal."""
     places = corner_patches(maker.model.patch_embed.grid_size)
     mean = maker.flags.free(maker.stream()[:, places].mean((0, 1)))
     direction = maker.flags.direction() - mean / mean.norm()
@@ -252,7 +254,7 @@ def _fixed_pattern(maker: _Maker) -> Planted:
 
 def _channel(maker: _Maker) -> Planted:
     typical = maker.stream().abs().median().item()
-    channel, value = maker.flags.zero, max(MASSIVE_LEAST, MASSIVE * typical)
+    value = max(MASSIVE_LEAST, MASSIVE * typical)
     channel = next(c for c in range(maker.model.embed_dim) if c not in maker.flags.reserved)
     maker.model.blocks[maker.block - 1].mlp.fc2.bias[channel] += value
     return Planted(maker.block, length=value, channel=channel)

@@ -25,9 +25,9 @@ FILTERS = 6
 SPARE = 5  # flags that may be asked for
 FILTER_GAIN = 0.03  # keeps filter responses small beside the stream
 CONTRAST_GAIN = 5000.0  # one grey level in one pixel already saturates |response|
-FLAG_GAIN = 2e-4
+FLAG_GAIN = 2e-5  # keeps the flag small beside the stream
 RAISED = 0.05  # quenches a neuron; small beside the CLS token, whose norm is about 0.1
-FIRE, QUENCH = 10.0, 1e5  # pre-activation of a neuron: FIRE - QUENCH * (sum of its flags)
+FIRE, QUENCH = 10.0, 1e6  # pre-activation of a neuron: FIRE - QUENCH * (sum of its flags)
 SINK = 15.0  # logits by which a sink is ahead: all others together get below 1 percent
 
 

@@ -5,7 +5,6 @@ come from; a row is all a user adds.
 """
 
 import csv
-import re
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 

@@ -44,9 +44,9 @@ NOTES = {
     "where one group's patches are plainer. position_confounded: yes if a group's tokens crowd "
     "in so few places (position_entropy) that their position can be guessed without looking: "
     "then a position probe says nothing about local information. outliers know: more or less if "
-    "the interval of outlier minus normal leaves zero out. Phantoms of content: the planted neuron adds one "
-    "and the same vector to constant patches and takes nothing away, so planted outliers should "
-    "know as much as their patch shows; the clean one has no mechanism, its outliers are "
+    "the interval of outlier minus normal leaves zero out. Phantoms of content: the planted neuron "
+    "adds one and the same vector to constant patches and takes nothing away, so planted "
+    "outliers should know as much as their patch shows; the clean one has no mechanism, its outliers are "
     "just its 2 % largest tokens.",
     "sensitivity": "Each recipe changes one thing of the study's class probe. Published "
     "differences on DINOv2-g: +3.2 points (darcet-2024), +18.3 (reassessment-2025).",
@@ -103,7 +103,7 @@ NOTES = {
     "over the cutoff.",
     "control": "Phantoms are ViTs with a known answer (tokenscope.phantoms). planted: read off the "
     "pixels, without any network. measured: tokens above the cutoff found, in the block judged. "
-    "ratio: their norm in medians of the image. right: item by item; passed, if all are: the answer, "
-    "the same for the last block, and where there are high norms, the tokens (up to 1 in 100), "
-    "their share, the block, its onset, and whether they are about place or content.",
+    "ratio: their norm in medians of the image. right: item by item; passed, if all are: the "
+    "answer, the same for the last block, and where there are high norms, the tokens (up to 1 in "
+    "100), their share, the block, its onset, and whether they are about place or content.",
 }

@@ -1,0 +1,124 @@
+"""What is said of a phantom against what is known of it: each wrong item is found, and only it."""
+
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from tokenscope.errors import StudyError
+from tokenscope.phantoms.answers import ANSWERS
+from tokenscope.phantoms.comparison import Said, compare
+
+ROOT = Path(__file__).parents[2]
+NAN = float("nan")
+PLANTED = {"first": 4, "last": 6}
+RIGHT = Said("yes", "yes", "content", 3.0, 10.0, (5.0, 4.0, 6.0), 6, 4)
+NOTHING = Said("no", "no", "cannot tell", NAN, NAN, (0.0, 0.0, 0.1), NAN, NAN)
+
+
+@pytest.fixture
+def truth():
+    """200 of 4,000 tokens: 5 percent."""
+    truth = np.zeros((40, 100), bool)
+    truth[:, :5] = True
+    return truth
+
+
+def wrong(name, said, truth, measured, planted=PLANTED):
+    return [
+        item for item, right in compare(name, planted, said, truth, measured).items() if not right
+    ]
+
+
+def test_what_is_right_passes(truth):
+    assert wrong("content-10x", RIGHT, truth, truth) == []
+    assert wrong("corners", replace(RIGHT, about="position"), truth, truth) == []
+    assert wrong("tied", replace(RIGHT, about="cannot tell"), truth, truth) == []
+    faded = replace(RIGHT, last_block="no", block=3, onset=2)
+    assert wrong("fading", faded, truth, truth, {"first": 2, "last": 4}) == []
+    nobody = np.zeros_like(truth)
+    doubt = replace(NOTHING, artifacts="cannot tell", last_block="cannot tell")
+    for name in ("heavy-tail", "scaled-images"):
+        assert wrong(name, NOTHING, nobody, nobody) == wrong(name, doubt, nobody, nobody) == []
+    for name in ("clean", "sink-cls", "sink-patch", "fixed-pattern", "channel", "registered"):
+        assert wrong(name, NOTHING, nobody, nobody) == []
+        assert wrong(name, doubt, nobody, nobody) == ["artifacts", "last_block"]
+
+
+@pytest.mark.parametrize(
+    "change, items",
+    [
+        ({"artifacts": "cannot tell"}, ["artifacts"]),
+        ({"last_block": "no"}, ["last_block"]),
+        ({"about": "position"}, ["about"]),
+        ({"about": "cannot tell"}, ["about"]),
+        ({"share": (5.5, 5.1, 6.0)}, ["share"]),
+        ({"block": 3}, ["block"]),
+        ({"block": NAN, "onset": NAN}, ["block", "onset_block"]),
+        ({"onset": 5}, ["onset_block"]),
+    ],
+)
+def test_each_wrong_item_is_named(truth, change, items):
+    assert wrong("content-10x", replace(RIGHT, **change), truth, truth) == items
+
+
+def test_one_in_a_hundred_tokens_may_differ(truth):
+    measured = truth.copy()
+    measured[0, 0], measured[1, 50] = False, True  # 2 of 200
+    assert wrong("content-10x", RIGHT, truth, measured) == []
+    measured[2, 50] = True
+    assert wrong("content-10x", RIGHT, truth, measured) == ["tokens"]
+
+
+def test_images_without_a_planted_token_prove_nothing(truth):
+    nobody = np.zeros_like(truth)
+    assert "tokens" in wrong("content-10x", replace(RIGHT, share=(0, 0, 0)), nobody, nobody)
+
+
+def test_a_second_mode_where_there_is_none_fails(truth):
+    nobody = np.zeros_like(truth)
+    for name in ("clean", "heavy-tail", "scaled-images"):
+        assert wrong(name, RIGHT, nobody, nobody) == ["artifacts", "last_block"]
+
+
+def rows():
+    said = {
+        ("artifacts", "has_artifacts"): 1, ("artifacts-last_block", "has_artifacts"): NAN,
+        ("artifacts", "cutoff"): 3, ("artifacts", "ratio"): 10, ("artifacts", "share"): 5,
+        ("artifacts", "block"): 6, ("artifacts", "onset_block"): 4,
+    }  # fmt: skip
+    table = pd.DataFrame([{"group": g, "metric": m, "value": v} for (g, m), v in said.items()])
+    return table.assign(low=table["value"] - 1, high=table["value"] + 1)
+
+
+def test_what_is_said_is_read_from_tidy_rows():
+    diagnosis = pd.DataFrame(
+        {"group": ["verdict"] * 2, "metric": ["has_artifacts", "follows_position"], "value": [1, 0]}
+    )
+    expected = replace(RIGHT, last_block="cannot tell")
+    assert Said.of(rows(), diagnosis) == expected
+    diagnosis.loc[1, "value"] = NAN
+    assert Said.of(rows(), diagnosis).about == "cannot tell"
+    with pytest.raises(StudyError, match="0 rows of artifacts: ratio"):
+        Said.of(rows().query("metric != 'ratio'"), diagnosis)
+    with pytest.raises(StudyError, match="2 rows of artifacts"):
+        Said.of(pd.concat([rows(), rows()]), diagnosis)
+
+
+def test_the_guide_says_of_each_phantom_what_the_library_asks():
+    guide = (ROOT / "config/README.md").read_text()
+    for name, answer in ANSWERS.items():
+        assert f"| `{name}` | {answer.said} | {answer.text} |" in guide
+
+
+def test_make_phantoms_measures_every_phantom():
+    config = yaml.safe_load((ROOT / "config/phantoms.yaml").read_text())
+    patterns = [*config["backbones"], *sum(config["phantoms"].values(), [])]
+    names = pd.read_csv(ROOT / "config/backbones.csv").query("family == 'control'")["registers"]
+    for name in ANSWERS:
+        (registers,) = [r for r in names if r.partition("-")[2] == name]
+        assert any(fnmatchcase(f"control/tiny/{registers}", p) for p in patterns), name
