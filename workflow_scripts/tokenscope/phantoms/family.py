@@ -107,7 +107,7 @@ class _Maker:
 
     def tokens_after(self, module: nn.Module, images: Tensor) -> Tensor:
         """(image, patch, width), what a module of the model hands on."""
-        held = {}
+        held: dict[str, Tensor] = {}
         hook = module.register_forward_hook(lambda _m, _i, out: held.update(x=out))
         try:
             self.model.forward_features(images)

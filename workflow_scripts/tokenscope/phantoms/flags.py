@@ -16,6 +16,8 @@ LayerNorm subtracts a mean and scales; a reader therefore takes the difference o
 channel that is always zero, and asks only for its sign.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -76,7 +78,7 @@ class Flags:
         return flag
 
     @torch.no_grad()
-    def place(self, patches: list[int] = (), prefix: list[int] = ()) -> int:
+    def place(self, patches: Sequence[int] = (), prefix: Sequence[int] = ()) -> int:
         """A flag that is down at these patches and prefix tokens (numbers from 0) alone."""
         flag = self.spare.pop()
         self.model.pos_embed[..., flag] = RAISED
