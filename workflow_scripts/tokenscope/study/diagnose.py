@@ -37,7 +37,7 @@ def phantoms(study) -> list[tuple[str, zoo.Backbone]]:
     """
     config, pairs = study.config, []
     through = {row.key for row in study.backbones}
-    for dataset, patterns in config["phantoms"].items():
+    for dataset, patterns in config.get("phantoms", {}).items():
         if dataset not in study.datasets:
             have = ", ".join(study.datasets)
             raise StudyError(f"phantoms: '{dataset}' is no data set of this study, only: {have}")

@@ -73,7 +73,7 @@ class Study:
         """Chosen backbones, those they are made from or get registers at test time, those whose
         cost is measured, phantoms; by key."""
         c = self.config
-        phantoms = [pattern for patterns in c["phantoms"].values() for pattern in patterns]
+        phantoms = [pattern for patterns in c.get("phantoms", {}).values() for pattern in patterns]
         patterns = [*c["backbones"], *c["overhead"]["backbones"], *phantoms]
         tables, cache = c["backbone_tables"], c["weights"]["cache"]
         rows = zoo.load(tables, patterns, self.recipes, cache, c["training"])
