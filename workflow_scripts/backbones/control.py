@@ -4,6 +4,7 @@ import numpy as np
 
 from tokenscope.images.readers import ImageInputs
 from tokenscope.jobs.job import job, log
+from tokenscope.norms.outlier_rule import judged_mask
 from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.phantoms.answers import high_norms
 from tokenscope.phantoms.comparison import Said, compare
@@ -14,14 +15,14 @@ from tokenscope.tables import tidy
 ANSWER = {"yes": 1.0, "no": 0.0, "position": 1.0, "content": 0.0, "cannot tell": float("nan")}
 
 
-def main(card, receipts, images, patch, norms, diagnosis, who, statistics, output):
+def main(card, receipts, images, patch, claims, diagnosis, who, statistics, output):
     """Write tidy rows: what was planted, what is said, and whether it is right, item by item.
 
     Args:
         card: of the phantom. receipts: of its token store, one for each shard.
         images: where they are (:class:`tokenscope.images.readers.ImageInputs`).
         patch: its side in pixels.
-        norms: CSV of what claims 1 and 2 say of it. diagnosis: CSV of its diagnosis.
+        claims: CSV of what claims 1 and 2 say of it. diagnosis: CSV of its diagnosis.
         who: the phantom and the data set, as columns of tidy rows; its kind says which it is.
         statistics: the study's section of that name.
         output: CSV to write.
@@ -29,12 +30,11 @@ def main(card, receipts, images, patch, norms, diagnosis, who, statistics, outpu
     planted, tokens = read_receipt(card)["planted"], PatchNorms.open(receipts)
     name, reader = who["kind"], images.open(1)
     truth = np.concatenate([high_norms(name, reader.read(*r), patch) for r in tokens.ranges])
-    said = Said.of(tidy.read(norms), tidy.read(diagnosis))
-    # The card's block stands in where none is judged, so that the planted tokens are described.
+    said = Said.of(tidy.read(claims), tidy.read(diagnosis))
+    # Where no block is judged, planted tokens are described in the last that holds them.
     block = int(said.block) if said.block == said.block else planted["last"]
-    ratio = tokens.norms(block - 1)
-    ratio = ratio / np.median(ratio, axis=1, keepdims=True)
-    measured = ratio > (said.cutoff if said.artifacts == "yes" else np.inf)
+    norms = tokens.norms(block - 1)
+    measured = judged_mask(norms, said.cutoff if said.artifacts == "yes" else np.inf)
     right = compare(name, planted, said, truth, measured)
 
     rows = tidy.TidyRows(who, len(truth), statistics["seed"])
@@ -45,7 +45,8 @@ def main(card, receipts, images, patch, norms, diagnosis, who, statistics, outpu
     for group, mask in (("planted", truth), ("measured", measured)):
         point, low, high, _ = bootstrap.ratio(100 * mask.mean(1), np.ones(len(mask)))
         rows.add("control", group, "share", point, low, high, "percent")
-    ratios = {"planted": np.median(ratio[truth]) if truth.any() else np.nan, "measured": said.ratio}
+    high = (norms / np.median(norms, axis=1, keepdims=True))[truth]
+    ratios = {"planted": np.median(high) if len(high) else np.nan, "measured": said.ratio}
     for group, value in ratios.items():
         rows.add("control", group, "ratio", float(value), unit="x median")
     onset = planted["first"] or float("nan")
@@ -67,6 +68,6 @@ if "snakemake" in globals():
     with job(snakemake.log[0], f"control {w.dataset} {w.family}/{w.size}/{w.registers}"):
         main(
             card=i.card, receipts=i.tokens, images=ImageInputs(**p.images), patch=p.patch,
-            norms=i.norms, diagnosis=i.diagnosis, who=p.who, statistics=p.statistics,
+            claims=i.norms, diagnosis=i.diagnosis, who=p.who, statistics=p.statistics,
             output=snakemake.output[0],
         )  # fmt: skip
