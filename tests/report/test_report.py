@@ -151,7 +151,7 @@ def test_partial_results_are_called_partial(made):
     html = made["page"].read_text()
     text = re.sub(r"\s+", " ", html)
     assert "<b>Partial results:</b> 5 of 7 planned entries" in text
-    assert "No control was run." in text
+    assert "No phantom was measured." in text
     assert "2 of 3 are there; missing: dinov2/small/r0 on scenes" in text
     assert "Not drawn yet: <code>scenes/none</code>" in text
     assert '<a href="../figures/scenes/large.svg">' in text
