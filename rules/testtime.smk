@@ -12,6 +12,7 @@ rule neurons:
     input:
         card=PATHS.card(BACKBONE),
         tokens=receipts_of,
+        cutoffs=PATHS.cutoffs("{dataset}", BACKBONE),
         sample=PATHS.data("{dataset}", "sample.csv"),
         pixels=pixels_of,
     output:
@@ -50,7 +51,7 @@ rule attach:
     log:
         f"{RESULTS}/logs/attach/{BACKBONE}.log",
     wildcard_constraints:
-        registers=r"r\d+[a-z0-9.-]*-(testtime|random)",
+        registers=r"r\d+[a-z0-9.-]*-(testtime|random|zeroed)",
     conda:
         ENV
     params:
@@ -67,9 +68,10 @@ rule attach:
 rule compare:
     input:
         lambda w: [
-            r
-            for row in STUDY.of_size(w.family, w.size)
-            for r in STUDY.token_receipts(w.dataset, row)
+            file
+            for backbone in STUDY.compared(w.dataset, w.family, w.size)
+            for file in (*backbone["receipts"], backbone["cutoffs"], backbone["searched"])
+            if file
         ],
     output:
         PATHS.measure("registers", "{dataset}", "{family}", "{size}"),
@@ -84,14 +86,7 @@ rule compare:
         mem_mb=megabytes("compare"),
         runtime=minutes("compare"),
     params:
-        backbones=lambda w: [
-            (
-                STUDY.who(row, w.dataset),
-                STUDY.token_receipts(w.dataset, row),
-                row.base_key.split("/")[2],
-            )
-            for row in STUDY.of_size(w.family, w.size)
-        ],
+        backbones=lambda w: STUDY.compared(w.dataset, w.family, w.size),
         objects=lambda w: STUDY.objects(w.dataset, w.family, w.size),
         outliers=config["outliers"],
         statistics=config["statistics"],

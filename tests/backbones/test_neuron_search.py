@@ -14,6 +14,7 @@ from tokenscope.backbones.neuron_search import (
     worst_share,
 )
 from tokenscope.backbones.test_time_registers import Scores, second_layer
+from tokenscope.norms.outlier_rule import Judged
 
 SETTINGS = {"contrast": 5, "max_neurons": 4, "seed": 0}
 
@@ -26,6 +27,17 @@ def test_where_outliers_are_most():
     assert (outliers.peak, outliers.onset, outliers.share) == (2, 2, 20)
     assert outliers.at_peak.sum(1).tolist() == [2] * 4 and outliers.cutoffs.tolist() == [3] * 3
     assert Outliers.of(np.ones((4, 3, 10)), 3, 0.1).onset is None
+
+
+def test_outliers_by_the_backbones_own_decision():
+    """Blocks before the one that was judged count for nothing; the cutoff is its own."""
+    norms = np.ones((4, 3, 10))
+    norms[:, 0, :5] = 9
+    norms[:, 1, :1] = 2.5
+    outliers = Outliers.judged(norms, Judged("yes", 2, 2.0))
+    assert (outliers.peak, outliers.share, outliers.onset) == (2, 10, None)
+    assert outliers.at_peak.sum(1).tolist() == [1] * 4
+    assert outliers.cutoffs.tolist() == [np.inf, 2, 2]
 
 
 def test_the_best_try():

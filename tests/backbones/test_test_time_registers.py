@@ -46,6 +46,7 @@ def test_names():
     )
     assert kind("r4") == "trained" and base("r4") == "r0" and kind("r0") == "none"
     assert kind("r2-random") == "random" and base("r2-random") == "r0"
+    assert kind("r1-planted-zeroed") == "zeroed" and base("r1-planted-zeroed") == "r0-planted"
 
 
 @torch.inference_mode()
@@ -102,6 +103,23 @@ def test_activations_move_image_by_image(gated, leaves, images):
     assert torch.equal(after[:, 0], before[:, 0])
     others = [n for n in range(before.shape[2]) if n not in (5, 7)]
     assert torch.equal(after[:, :, others], before[:, :, others])
+
+
+@torch.inference_mode()
+def test_zeroed_neurons_are_silent_at_the_patches_and_moved_nowhere(images):
+    seen = {}
+    for moves in (True, False):
+        model = attach(vit(), [(2, 5), (2, 7)], 1, moves=moves)
+        second_layer(model, 1).register_forward_pre_hook(
+            lambda _m, args, moves=moves: seen.update({moves: args[0]})
+        )
+        model.forward_features(images)
+    moved, zeroed = seen[True], seen[False]
+    assert (zeroed[:, 2:, [5, 7]] == 0).all()
+    others = [n for n in range(moved.shape[2]) if n not in (5, 7)]
+    assert torch.equal(zeroed[:, 1, others], moved[:, 1, others])
+    assert not torch.equal(zeroed[:, 1, [5, 7]], moved[:, 1, [5, 7]])
+    assert torch.equal(zeroed[:, [0, *range(2, 11)]], moved[:, [0, *range(2, 11)]])
 
 
 @torch.inference_mode()
@@ -182,3 +200,18 @@ def test_attached_backbone_without_outliers_says_so(tmp_path):
     attach_script.main(search, base_card, spec, 1, "testtime", "zero", card, added)
     assert json.loads(added.read_text())["registers"] == 0
     assert json.loads(card.read_text())["reason"].startswith("no outliers")
+
+
+def test_controls_take_the_neurons_they_are_named_after(tmp_path):
+    search, base_card = tmp_path / "found.json", tmp_path / "base.json"
+    content = {"name": "a/b/r0", "neurons": [[1, 2]], "random": [[1, 7]], "reason": ""}
+    search.write_text(json.dumps(content))
+    base_card.write_text(json.dumps({"weights": "w", "sha256": "s", "origin": "row"}))
+    expected = {"testtime": ([[1, 2]], True), "random": ([[1, 7]], True),
+                "zeroed": ([[1, 2]], False)}  # fmt: skip
+    for kind_, (neurons, moves) in expected.items():
+        card, added = tmp_path / "card.json", tmp_path / "registers.json"
+        spec = {"name": f"a/b/r1-{kind_}", "timm_id": "vit"}
+        attach_script.main(search, base_card, spec, 1, kind_, "zero", card, added)
+        written = json.loads(added.read_text())
+        assert (written["neurons"], written["moves"]) == (neurons, moves)

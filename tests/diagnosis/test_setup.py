@@ -74,7 +74,7 @@ def test_study_of_two_backbones(photographs, tmp_path, monkeypatch):
     study = Study(config)
     assert [row.registers for row in study.diagnosed] == ["r0", "r4"]
     kinds = [row.kind for row in study.backbones]
-    assert kinds == ["none", "testtime", "random", "trained"]
+    assert kinds == ["none", "testtime", "random", "zeroed", "trained"]
     assert study.diagnosed[1].spec["model"] == {"num_classes": 0}  # a head does not matter
     assert study.diagnosed[1].spec["mean"] == (0.1, 0.2, 0.3)
     assert not study.probing.rows

@@ -1,10 +1,13 @@
 """What registers change, from arrays alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from tokenscope.norms.attention_maps import cosine, entropy, object_share
+from tokenscope.norms.outlier_rule import Judged
 from tokenscope.norms.register_effect import BackboneTokens, compare, registers
 from tokenscope.stats.bootstrap import Bootstrap
 
@@ -27,7 +30,7 @@ def measured(rows):
 
 
 def test_the_base_has_no_difference():
-    table = measured(compare(backbone(4), None, 3, BOOTSTRAP))
+    table = measured(compare(backbone(4), {}, 3, BOOTSTRAP))
     assert table["value"]["last_block", "share_norm_over_3x_median"] == 20
     assert table["value"]["last_block", "norm_max_over_median"] == 10
     assert not table.index.get_level_values("metric").str.endswith("_minus_r0").any()
@@ -36,7 +39,7 @@ def test_the_base_has_no_difference():
 def test_registers_that_take_outliers_away():
     with_registers, base = backbone(1, 0.8, ("cls", "reg0")), backbone(4, 0.5)
     base.maps["cls"][:, :4] = 4  # 16 of 32 where the base has its outliers
-    table = measured(compare(with_registers, base, 3, BOOTSTRAP))
+    table = measured(compare(with_registers, {"r0": base}, 3, BOOTSTRAP))
     value = table["value"]
     assert value["last_block", "share_norm_over_3x_median_minus_r0"] == -15
     assert value["peak_block_of_base", "share_norm_over_3x_median_of_base"] == 5
@@ -44,6 +47,62 @@ def test_registers_that_take_outliers_away():
     assert table["unit"]["own_head", "top1_minus_r0"] == "points"
     attention = "attention_share_where_base_has_outliers"
     assert value["cls", attention] == 20 and value["cls", f"{attention}_minus_r0"] == -30
+
+
+def test_each_backbone_is_judged_by_its_own_decision():
+    """Twice the base's norms leave its cutoffs behind; a ratio to its own median does not."""
+    base = replace(backbone(4), judged=Judged("yes", 2, 3.0))
+    after = replace(backbone(1), patches=2 * backbone(1).patches, judged=Judged("yes", 2, 5.0))
+    value = measured(compare(after, {"r0": base}, 3, BOOTSTRAP))["value"]
+    assert value["judged", "judged_share"] == 5
+    assert value["judged", "judged_share_minus_r0"] == -15
+    none = replace(backbone(0), judged=Judged("no"))
+    value = measured(compare(none, {"r0": base}, 3, BOOTSTRAP))["value"]
+    assert value["judged", "judged_share"] == 0 and value["judged", "judged_share_minus_r0"] == -20
+
+
+def test_who_cannot_be_judged_is_not_compared():
+    base = replace(backbone(4), judged=Judged("yes", 2, 3.0))
+    table = measured(compare(backbone(1), {"r0": base}, 3, BOOTSTRAP))
+    assert table["unit"]["judged", "judged_share"].startswith("not measured: cannot tell")
+    assert ("judged", "judged_share_minus_r0") not in table.index
+    table = measured(compare(base, {"r0": backbone(1)}, 3, BOOTSTRAP))
+    assert table["value"]["judged", "judged_share"] == 20
+    assert ("judged", "judged_share_minus_r0") not in table.index
+
+
+def test_registers_at_test_time_against_their_controls():
+    """Random neurons change nothing, silenced ones as much as moved ones."""
+    base, moved, zeroed = (backbone(n, top) for n, top in ((4, 0.5), (1, 0.5), (1, 0.3)))
+    others = {"r0": base, "random": backbone(4, 0.5), "zeroed": zeroed}
+    others = {k: replace(v, judged=Judged("yes", 2, 3.0)) for k, v in others.items()}
+    moved = replace(moved, judged=Judged("yes", 2, 3.0))
+    value = measured(compare(moved, others, 3, BOOTSTRAP))["value"]
+    for metric in ("share_norm_over_3x_median_of_base", "judged_share"):
+        group = "judged" if metric == "judged_share" else "peak_block_of_base"
+        assert value[group, f"{metric}_minus_random"] == -15
+        assert value[group, f"{metric}_minus_zeroed"] == 0
+    assert value["own_head", "top1_minus_zeroed"] == pytest.approx(20)
+    assert value["own_head", "top1_minus_random"] == 0
+
+
+def test_attention_that_no_longer_stands_out():
+    peak = np.ones((10, 49))
+    peak[:, 24] = 52  # of 100: 51 beyond the surroundings
+    norms = np.ones((10, 1, 49))
+    base = BackboneTokens(norms, {}, {"cls": peak}, grid=(7, 7))
+    after = BackboneTokens(norms, {}, {"cls": np.ones((10, 49))}, grid=(7, 7))
+    value = measured(compare(after, {"r0": base}, 3, BOOTSTRAP))["value"]
+    assert value["cls", "attention_excess"] == 0
+    assert value["cls", "attention_excess_minus_r0"] == pytest.approx(-51)
+
+
+def test_images_that_chose_the_neurons_are_left_out():
+    tokens = backbone(1, 0.5)
+    tokens.hits[:5] = 1
+    half = tokens.of_images(np.arange(10) >= 5)
+    assert len(half.patches) == len(half.prefix["cls"]) == len(half.maps["cls"]) == 5
+    assert half.hits.tolist() == [0.5] * 5
 
 
 def test_what_registers_look_at():

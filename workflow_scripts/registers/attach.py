@@ -13,15 +13,17 @@ def main(neurons, base, spec, registers, kind, leaves, card, added):
     Args:
         neurons: JSON of the search on the base. base: card of the backbone without registers.
         spec: of the new backbone. registers: their number.
-        kind: ``testtime``, or ``random`` for the control neurons.
+        kind: ``testtime``; ``random`` for the control neurons; ``zeroed`` for the same neurons,
+            silenced at the patches and moved nowhere.
         leaves: what the patches keep of a moved neuron, ``zero`` or ``median``.
         card, added: paths to write.
     """
     search, base = read_receipt(neurons), read_receipt(base)
-    moved = search["neurons" if kind == "testtime" else "random"]
+    moved = search["random" if kind == "random" else "neurons"]
     content = {
         "weights": base["weights"], "sha256": base["sha256"], "neurons": moved,
         "registers": registers if moved else 0, "leaves": leaves,
+        "moves": kind != "zeroed",
     }  # fmt: skip
     write_text(added, json.dumps(content, indent=1) + "\n")
     reason = search["reason"] or f"{len(moved)} neurons of {search['name']}, chosen: {kind}"

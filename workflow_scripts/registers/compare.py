@@ -4,45 +4,72 @@ Each register count is compared with the same backbone without registers on the 
 by image.
 """
 
+import numpy as np
 import pandas as pd
 
 from tokenscope.jobs.job import job
 from tokenscope.norms.attention_maps import object_share
+from tokenscope.norms.outlier_rule import Judged
 from tokenscope.norms.register_effect import BackboneTokens, compare, registers
 from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.scenes.file_names import scene_number
 from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stores.receipts import read_receipt
 from tokenscope.stores.zarr_store import open_store
+from tokenscope.study.register_names import ATTACHED_CONTROLS
 from tokenscope.tables import tidy
 
 
 def main(backbones, rules, statistics, objects, output):
     """Write the tidy rows of all backbones of one family and size.
 
+    What registers added at test time do is measured on images that did not choose their neurons.
+
     Args:
-        backbones: a list of (columns of tidy rows that name it, receipts of its token store,
-            registers name of the backbone that it is compared with).
+        backbones: for each: ``who`` (columns of tidy rows that name it), ``receipts`` of its token
+            store, ``base`` (registers name of the backbone that it is compared with), ``cutoffs``
+            (JSON of rule norms), ``searched`` (JSON of the search for its neurons, or empty).
         rules, statistics: the study's sections ``outliers`` and ``statistics``.
         objects: a truth store whose instances fill the images seen, or empty.
         output: CSV to write.
     """
-    stores = {who["registers"]: PatchNorms.open(receipts) for who, receipts, _ in backbones}
-    tokens = {name: BackboneTokens.read(store) for name, store in stores.items()}
+    stores = {b["who"]["registers"]: PatchNorms.open(b["receipts"]) for b in backbones}
+    tokens = {
+        name: BackboneTokens.read(stores[name], Judged.of(read_receipt(b["cutoffs"])))
+        for name, b in zip(stores, backbones, strict=True)
+    }
     tables = []
-    for who, _, base in backbones:
-        name = who["registers"]
-        store, backbone = stores[name], tokens[name]
-        bootstrap = Bootstrap.of(store.images, statistics)
-        rows = tidy.TidyRows(who, store.images, statistics["seed"])
-        before = tokens.get(base) if base != name else None
-        covered = objects_in(objects, store, backbone.patches.shape[2]) if objects else None
+    for backbone in backbones:
+        who, name = backbone["who"], backbone["who"]["registers"]
+        store, own, others = stores[name], tokens[name], compared_with(backbone, tokens)
+        covered = objects_in(objects, store, own.patches.shape[2]) if objects else None
+        if backbone["searched"]:
+            unseen = np.ones(store.images, bool)
+            unseen[read_receipt(backbone["searched"])["searched"]] = False
+            own = own.of_images(unseen)
+            others = {key: other.of_images(unseen) for key, other in others.items()}
+            covered = None if covered is None else covered[unseen]
+        bootstrap = Bootstrap.of(len(own.patches), statistics)
+        rows = tidy.TidyRows(who, len(own.patches), statistics["seed"])
         for measurement in (
-            *compare(backbone, before, rules["times_median"], bootstrap),
-            *registers(backbone, bootstrap, covered),
+            *compare(own, others, rules["times_median"], bootstrap),
+            *registers(own, bootstrap, covered),
         ):
             rows.add("registers", *measurement)
         tables.append(rows.frame())
     tidy.write(pd.concat(tables), output)
+
+
+def compared_with(backbone, tokens):
+    """Its base as ``r0``, and the controls of registers added at test time, by their kinds."""
+    name, base = backbone["who"]["registers"], backbone["base"]
+    others = {"r0": tokens[base]} if base != name and base in tokens else {}
+    if backbone["who"]["kind"] == "testtime":
+        for kind in ATTACHED_CONTROLS:
+            control = name.removesuffix("testtime") + kind
+            if control in tokens:
+                others[kind] = tokens[control]
+    return others
 
 
 def objects_in(truth, store, patches):

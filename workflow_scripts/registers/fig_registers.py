@@ -11,10 +11,12 @@ from tokenscope.tables import tidy
 COLOURS = {
     "trained": style.BLUE, "scratch": style.BLUE, "finetuned": style.GREEN,
     "testtime": style.VERMILION, "random": "0.6",
+    "zeroed": "0.8",
 }  # fmt: skip
 NAMES = {
     "trained": "released with registers", "scratch": "trained here", "finetuned": "fine-tuned here",
     "testtime": "added at test time", "random": "random neurons (control)",
+    "zeroed": "neurons silenced, not moved (control)",
 }  # fmt: skip
 
 

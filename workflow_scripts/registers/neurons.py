@@ -14,15 +14,17 @@ from tokenscope.backbones.neuron_search import Outliers, best, score_table, sear
 from tokenscope.forward.inputs import normalise
 from tokenscope.images.readers import ImageInputs
 from tokenscope.jobs.job import Progress, job, log
+from tokenscope.norms.outlier_rule import Judged
 from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stores.receipts import read_receipt, weights_of, write_text
 
 
-def main(card, receipts, spec, inputs, settings, rules, batch, device, threads, outputs):
+def main(card, receipts, cutoffs, spec, inputs, settings, rules, batch, device, threads, outputs):
     """Search one backbone.
 
     Args:
         card: of the backbone. receipts: of its token store, one for each shard.
+        cutoffs: JSON that rule norms wrote, with what was decided of the backbone.
         spec: of the backbone, as the table of backbones gives it.
         inputs: where its images are (:class:`tokenscope.images.readers.ImageInputs`), in the
             store's order.
@@ -34,21 +36,30 @@ def main(card, receipts, spec, inputs, settings, rules, batch, device, threads, 
     card, device = read_receipt(card), pick_device(device)
     weights = weights_of(card)
     norms = PatchNorms.open(receipts).norms()
-    times, images = rules["times_median"], min(settings["images"], len(norms))
-    outliers = Outliers.of(norms, times, rules["min_share"])
+    # At most half of the images: what the neurons do is judged on the others (rule compare).
+    times, images = rules["times_median"], min(settings["images"], max(1, len(norms) // 2))
+    judged = Judged.of(read_receipt(cutoffs))
+    outliers = (
+        Outliers.judged(norms, judged)
+        if judged.yes
+        else Outliers.of(norms, times, rules["min_share"])
+    )
     result = {
         "name": spec["name"], "weights": weights, "sha256": card["sha256"], "images": images,
         "settings": settings, "rules": rules, "share": outliers.share, "peak_block": outliers.peak,
         "onset_block": outliers.onset, "neurons": [], "random": [], "tried": [], "reason": "",
+        "searched": [],
     }  # fmt: skip
-    if outliers.share < rules["min_share"]:
+    if judged.verdict == "no" or outliers.share < rules["min_share"]:
         result["reason"] = (
             f"no outliers: at most {outliers.share:.2g} % of the patches are over {times:g} x "
-            f"median after any block (min_share is {rules['min_share']:g} %); nothing is attached"
+            f"median after any block (min_share is {rules['min_share']:g} %), and claim 1 says "
+            f"{judged.verdict}; nothing is attached"
         )
         log.info("%s", result["reason"])
         return save(result, score_table([], []), outputs)
     chosen = np.sort(np.random.default_rng(settings["seed"]).permutation(len(norms))[:images])
+    result["searched"] = chosen.tolist()
     reader = inputs.open(threads)
     scale = [torch.tensor(spec[key], device=device) for key in ("mean", "std")]
 
@@ -71,8 +82,8 @@ def main(card, receipts, spec, inputs, settings, rules, batch, device, threads, 
         result["overlap"] = search_result.overlap
         taken = best(search_result.tried, rules["min_share"])
         log.info(
-            "%d neurons leave %.2g %% of the patches over %g x median (before: %.2g %%): %s",
-            taken["neurons"], taken["share"], times, outliers.share,
+            "%d neurons leave %.2g %% of the patches over %.3g x median (before: %.2g %%): %s",
+            taken["neurons"], taken["share"], judged.ratio_cutoff or times, outliers.share,
             ", ".join(f"block {b} neuron {n}" for b, n in search_result.neurons[:8]),
         )  # fmt: skip
     else:
@@ -97,7 +108,7 @@ if "snakemake" in globals():
     label = f"neurons {w.dataset} {w.family}/{w.size}/{w.registers}"
     with job(snakemake.log[0], label, snakemake.threads):
         main(
-            card=i.card, receipts=i.tokens, spec=p.spec, inputs=ImageInputs(**p.images),
-            settings=p.settings, rules=p.outliers, batch=p.batch, device=p.device,
-            threads=snakemake.threads, outputs=dict(out.items()),
+            card=i.card, receipts=i.tokens, cutoffs=i.cutoffs, spec=p.spec,
+            inputs=ImageInputs(**p.images), settings=p.settings, rules=p.outliers, batch=p.batch,
+            device=p.device, threads=snakemake.threads, outputs=dict(out.items()),
         )  # fmt: skip

@@ -57,7 +57,7 @@ def open_backbone(
     model = _load(spec, weights)
     refuse_unsupported(model, spec["name"])
     if added:
-        attach(model, added["neurons"], added["registers"], added["leaves"])
+        attach(model, added["neurons"], added["registers"], added["leaves"], added["moves"])
     if size is not None and size != model.patch_embed.img_size[0]:
         learned = model.pos_embed
         model.set_input_size(img_size=(size, size))

@@ -30,7 +30,7 @@ from tokenscope.backbones.test_time_registers import (
 )
 from tokenscope.forward.hooks import TokenHooks
 from tokenscope.forward.precision import autocast
-from tokenscope.norms.outlier_rule import cutoff, outlier_mask
+from tokenscope.norms.outlier_rule import Judged, cutoff, judged_mask, outlier_mask
 from tokenscope.norms.outliers import first_block
 
 SCORES_SHOWN = 400  # scores of so many neurons of each block go to the figure
@@ -41,7 +41,8 @@ class Outliers:
     """Where a backbone has most outliers.
 
     Attributes:
-        cutoffs: of each block (block,). peak: block with most, from 1. share: percent there.
+        cutoffs: of each block (block,). peak: block with most, from 1, or the one that was judged.
+        share: percent there.
         onset: block from which on they reach ``min_share``, from 1; None where they never do.
         at_peak: (image, patch) mask after the peak block.
     """
@@ -51,6 +52,15 @@ class Outliers:
     share: float
     onset: int | None
     at_peak: np.ndarray
+
+    @classmethod
+    def judged(cls, norms: np.ndarray, judged: Judged) -> "Outliers":
+        """By the backbone's own decision: its cutoff, in the block judged and those after it."""
+        at_peak = judged_mask(norms[:, judged.block - 1], judged.ratio_cutoff)
+        bars = cutoff(norms, judged.ratio_cutoff)
+        bars[: judged.block - 1] = np.inf
+        share = 100 * float(at_peak.mean())
+        return cls(bars, judged.block, share, None, at_peak)
 
     @classmethod
     def of(cls, norms: np.ndarray, times: float, min_share: float) -> "Outliers":

@@ -153,14 +153,17 @@ def random_neurons(
 
 
 def attach(
-    model: nn.Module, neurons: list[tuple[int, int]], registers: int, leaves: str = "zero"
-) -> nn.Module:
+    model: nn.Module, neurons: list[tuple[int, int]], registers: int, leaves: str = "zero",
+    moves: bool = True,
+) -> nn.Module:  # fmt: skip
     """Add ``registers`` tokens after CLS and let the neurons fire there; in place.
 
     Of each neuron and each image, the activation that is largest in absolute value over the patches
     goes to the registers in equal parts; the patches keep nothing (``leaves='zero'``) or that
     image's median of the neuron (``'median'``). CLS keeps its own. The registers enter the first
-    block as zeros. With no register or no neuron the model is left alone, to the bit.
+    block as zeros. With no register or no neuron the model is left alone, to the bit. Without
+    ``moves`` the patches lose the activations and no register gets them: the control that says
+    whether it matters where they go.
 
     Raises:
         StudyError: a model that has registers already, or no such block or neuron.
@@ -183,7 +186,7 @@ def attach(
         layer = second_layer(model, block - 1)
         moved = torch.tensor(sorted(n for b, n in neurons if b == block))
         layer.register_buffer("moved_neurons", moved, persistent=False)
-        layer.register_forward_pre_hook(_Move(first, registers, leaves))
+        layer.register_forward_pre_hook(_Move(first, registers, leaves, moves))
     return model
 
 
@@ -207,11 +210,13 @@ class _Move:
     first: int
     registers: int
     leaves: str
+    moves: bool
 
     def __call__(self, layer: nn.Module, args: tuple) -> tuple:
         x, which, end = args[0].clone(), layer.moved_neurons, self.first + self.registers
         patches = x[:, end:, which]
         largest = patches.gather(1, patches.abs().argmax(1, keepdim=True))
-        x[:, self.first : end, which] = largest / self.registers
+        if self.moves:
+            x[:, self.first : end, which] = largest / self.registers
         x[:, end:, which] = patches.median(1, keepdim=True).values if self.leaves == "median" else 0
         return x, *args[1:]

@@ -3,20 +3,27 @@
 Darcet et al., "Vision Transformers Need Registers" (https://arxiv.org/abs/2309.16588), section 3,
 and of registers added at test time Jiang et al. (https://arxiv.org/abs/2506.08010). Both backbones
 saw the same images; differences are taken image by image and resampled together, so that what both
-share cancels.
+share cancels. Who is an outlier is each backbone's own decision, beside published rules.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tokenscope.norms import attention_maps
-from tokenscope.norms.outlier_rule import cutoff, max_over_median, share_metric
+from tokenscope.norms.outlier_rule import (
+    Judged,
+    cutoff,
+    judged_mask,
+    max_over_median,
+    share_metric,
+)
 from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stats.measurement import Measurement, of_difference
-from tokenscope.tables.names import minus_r0
+from tokenscope.tables.names import minus
+from tokenscope.tables.tidy import refusal
 
 
 @dataclass(frozen=True)
@@ -28,91 +35,158 @@ class BackboneTokens:
         prefix: norms of CLS and registers after the last block, by kind (image,).
         maps: attention of CLS and registers, by kind (image, patch).
         hits: 1 where its own head was right (image,); None where it does not know the classes.
+        judged: what was decided of this backbone. grid: rows and columns of patches, if known.
     """
 
     patches: np.ndarray
     prefix: dict[str, np.ndarray]
     maps: dict[str, np.ndarray]
     hits: np.ndarray | None = None
+    judged: Judged = Judged()
+    grid: tuple[int, int] | None = None
 
     @classmethod
-    def read(cls, tokens: PatchNorms) -> "BackboneTokens":
+    def read(cls, tokens: PatchNorms, judged: Judged) -> "BackboneTokens":
         maps, hits = {}, None
         if tokens.queries:
             maps = dict(zip(tokens.queries, tokens.read("attention").swapaxes(0, 1), strict=True))
         if "top5" in tokens:
             hits = (tokens.read("top5")[:, 0] == tokens.read("label")).astype(np.float64)
-        return cls(tokens.norms(), tokens.prefix_norms(), maps, hits)
+        return cls(tokens.norms(), tokens.prefix_norms(), maps, hits, judged, tokens.grid)
+
+    def of_images(self, which: np.ndarray) -> "BackboneTokens":
+        """The same of some images: a mask (image,)."""
+        return replace(
+            self,
+            patches=self.patches[which],
+            prefix={kind: norms[which] for kind, norms in self.prefix.items()},
+            maps={kind: maps[which] for kind, maps in self.maps.items()},
+            hits=None if self.hits is None else self.hits[which],
+        )
+
+    def judged_share(self) -> np.ndarray | None:
+        """Percent of each image's patches that are outliers by this backbone's own decision.
+
+        None of them where the decision is no; None where it cannot tell.
+        """
+        if self.judged.yes:
+            block, ratio_cutoff = self.judged.block, self.judged.ratio_cutoff
+            return 100 * judged_mask(self.patches[:, block - 1], ratio_cutoff).mean(1)
+        return np.zeros(len(self.patches)) if self.judged.verdict == "no" else None
+
+    def attention_excess(self) -> np.ndarray | None:
+        """Attention of CLS beyond that of the surroundings (image,); None without CLS."""
+        if self.grid is None or "cls" not in self.maps:
+            return None
+        return attention_maps.excess(self.maps["cls"], self.grid)
 
     def share_over(self, cutoffs: np.ndarray) -> np.ndarray:
         """Percent of each image's patches over the cutoffs (block,): (image, block)."""
         return 100 * (self.patches > cutoffs[:, None]).mean(2)
 
 
+Others = Mapping[str, BackboneTokens]
+
+
 def compare(
-    backbone: BackboneTokens, base: BackboneTokens | None, times: float, bootstrap: Bootstrap
+    backbone: BackboneTokens, others: Others, times: float, bootstrap: Bootstrap
 ) -> list[Measurement]:
-    """Outliers, CLS attention and own head of a backbone, and how far they are from its base's.
+    """Outliers, CLS attention and own head of a backbone, and how far they are from others'.
 
     Args:
-        base: the same backbone without registers; None for that one itself.
+        others: backbones on the same images: ``r0``, the same one without registers, and the
+            controls of registers added at test time (``random``, ``zeroed``); empty for the
+            backbone without registers itself.
         times: the outlier rule's multiple of the median.
 
     Returns:
-        each metric, and with a base ``<metric>_minus_r0`` behind it.
+        each metric, and for each of the others ``<metric>_minus_<other>`` behind it.
     """
-    rows = list(_outliers(backbone, base, times, bootstrap))
+    rows = [*_own_decision(backbone, others, bootstrap)]
+    rows += _outliers(backbone, others, times, bootstrap)
+    rows += _attention(backbone, others, bootstrap)
     if backbone.hits is not None:
-        before = None if base is None or base.hits is None else 100 * base.hits
-        top1 = 100 * backbone.hits
-        rows += _with_difference("own_head", "top1", top1, before, "percent", bootstrap)
+        hits = {name: None if o.hits is None else 100 * o.hits for name, o in others.items()}
+        rows += _with_differences(
+            "own_head", "top1", 100 * backbone.hits, hits, "percent", bootstrap
+        )
     return rows
 
 
+def _own_decision(
+    backbone: BackboneTokens, others: Others, bootstrap: Bootstrap
+) -> Iterator[Measurement]:
+    """Outliers as each backbone's own decision sees them, in the block that it names."""
+    group, metric, share = "judged", "judged_share", backbone.judged_share()
+    if share is None:
+        unit = refusal("cannot tell whether it has artifacts")
+        yield Measurement(group, metric, None, unit=unit)
+        return
+    shares = {name: other.judged_share() for name, other in others.items()}
+    yield from _with_differences(group, metric, share, shares, "percent", bootstrap)
+
+
 def _outliers(
-    backbone: BackboneTokens, base: BackboneTokens | None, times: float, bootstrap: Bootstrap
+    backbone: BackboneTokens, others: Others, times: float, bootstrap: Bootstrap
 ) -> Iterator[Measurement]:
     """Shares over the cutoffs of the backbone itself, and over those of its base."""
-    metric = share_metric(times)
+    metric, base = share_metric(times), others.get("r0")
     share = backbone.share_over(cutoff(backbone.patches, times))[:, -1]
     largest = max_over_median(backbone.patches[:, -1])
     if base is None:
         yield Measurement.mean("last_block", metric, share, bootstrap, "percent")
     else:
-        # A moved median moves the own cutoff: the base's cutoffs are the same bar for both.
+        # A moved median moves the own cutoff: the base's cutoffs are the same bar for all.
         bar = cutoff(base.patches, times)
-        before, after = base.share_over(bar), backbone.share_over(bar)
-        yield from _with_difference(
-            "last_block", metric, share, before[:, -1], "percent", bootstrap
+        over = {name: other.share_over(bar) for name, other in others.items()}
+        yield from _with_differences(
+            "last_block", metric, share, _at(over, -1), "percent", bootstrap
         )
-        peak = int(before.mean(0).argmax())
-        yield from _with_difference(
-            "peak_block_of_base", f"{metric}_of_base", after[:, peak], before[:, peak], "percent",
-            bootstrap,
+        peak = int(over["r0"].mean(0).argmax())
+        yield from _with_differences(
+            "peak_block_of_base", f"{metric}_of_base", backbone.share_over(bar)[:, peak],
+            _at(over, peak), "percent", bootstrap,
         )  # fmt: skip
-        outlier = base.patches[:, -1] > bar[-1]
-        if "cls" in backbone.maps and "cls" in base.maps and outlier.any():
-            own, other = (
-                100 * (m * outlier).sum(1) / m.sum(1)
-                for m in (backbone.maps["cls"], base.maps["cls"])
-            )
-            metric = "attention_share_where_base_has_outliers"
-            yield from _with_difference("cls", metric, own, other, "percent", bootstrap)
-    yield from _with_difference(
+    yield from _with_differences(
         "last_block", "norm_max_over_median", largest,
-        None if base is None else max_over_median(base.patches[:, -1]), "", bootstrap,
+        {name: max_over_median(other.patches[:, -1]) for name, other in others.items()}, "",
+        bootstrap,
     )  # fmt: skip
+    outlier = None if base is None else base.patches[:, -1] > cutoff(base.patches, times)[-1]
+    if outlier is not None and "cls" in backbone.maps and outlier.any():
+        shares = {
+            name: 100 * (other.maps["cls"] * outlier).sum(1) / other.maps["cls"].sum(1)
+            for name, other in {"": backbone, **others}.items()
+            if "cls" in other.maps
+        }
+        metric = "attention_share_where_base_has_outliers"
+        yield from _with_differences("cls", metric, shares.pop(""), shares, "percent", bootstrap)
 
 
-def _with_difference(
-    group: str, metric: str, values: np.ndarray, before: np.ndarray | None, unit: str,
-    bootstrap: Bootstrap,
+def _at(shares: Mapping[str, np.ndarray], block: int) -> dict[str, np.ndarray]:
+    return {name: share[:, block] for name, share in shares.items()}
+
+
+def _attention(
+    backbone: BackboneTokens, others: Others, bootstrap: Bootstrap
+) -> Iterator[Measurement]:
+    """How much of CLS's attention stands out from that of the surroundings."""
+    own = backbone.attention_excess()
+    if own is not None:
+        excess = {name: other.attention_excess() for name, other in others.items()}
+        yield from _with_differences("cls", "attention_excess", own, excess, "percent", bootstrap)
+
+
+def _with_differences(
+    group: str, metric: str, values: np.ndarray, others: Mapping[str, np.ndarray | None],
+    unit: str, bootstrap: Bootstrap,
 ) -> Iterator[Measurement]:  # fmt: skip
-    """A mean over images, and how far it is from the base's on those images."""
+    """A mean over images, and how far it is from those of others on the same images."""
     yield Measurement.mean(group, metric, values, bootstrap, unit)
-    if before is not None:
-        change, unit = values - before, of_difference(unit)
-        yield Measurement.mean(group, minus_r0(metric), change, bootstrap, unit)
+    for name, before in others.items():
+        if before is not None:
+            change, of_change = values - before, of_difference(unit)
+            yield Measurement.mean(group, minus(metric, name), change, bootstrap, of_change)
 
 
 def registers(

@@ -12,7 +12,10 @@ CONTROLS = (
     "clean", "content-10x", "content-3x", "content-2.5x", "corners", "tied", "fading", "heavy-tail",
     "scaled-images", "sink-cls", "sink-patch", "fixed-pattern", "channel", "registered",
 )  # fmt: skip
-ATTACHED = ("testtime", "random")  # random: the control, with as many neurons drawn at random
+# The controls of testtime: as many neurons drawn at random are moved; the same neurons are silenced
+# at the patches and moved nowhere.
+ATTACHED_CONTROLS = ("random", "zeroed")
+ATTACHED = ("testtime", *ATTACHED_CONTROLS)
 REGISTERS = re.compile(
     rf"r(?P<count>\d+)(-(?P<made>scratch|finetuned|{'|'.join(map(re.escape, CONTROLS))}))?"
     rf"(-(?P<attached>{'|'.join(ATTACHED)}))?"

@@ -15,7 +15,7 @@ import yaml
 from tokenscope.errors import StudyError
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.location import folder_of
-from tokenscope.study import flops, heads, recipes, zoo
+from tokenscope.study import flops, heads, recipes, register_names, zoo
 from tokenscope.study.diagnose import diagnosed, phantoms
 from tokenscope.study.patch_tasks import PatchTask
 from tokenscope.study.paths import Paths
@@ -93,7 +93,8 @@ class Study:
             raise StudyError(f"testtime: backbones: {base.key} {why}; name ones without registers")
         counts = section["registers"]
         attached = [base.with_attached(count, "testtime") for count in counts]
-        return attached + [base.with_attached(count, "random") for count in counts[:1]]
+        controls = register_names.ATTACHED_CONTROLS
+        return attached + [base.with_attached(counts[0], kind) for kind in controls]
 
     @property
     def neuron_search(self) -> dict:
@@ -111,6 +112,24 @@ class Study:
         """The backbones that go through the claims, those with registers added at test time too."""
         patterns = self.config["backbones"]
         return [row for row in self.rows.values() if row.attached or zoo.matches(row.key, patterns)]
+
+    def searched_on(self, dataset: str, row: Backbone) -> str:
+        """What was found for a backbone with registers added at test time, with the images that it
+        was found on; empty where none of this data set were."""
+        searched = row.attached and dataset == self.config["testtime"]["dataset"]
+        return self.neurons_of(row) if searched else ""
+
+    def compared(self, dataset: str, family: str, size: str) -> list[dict]:
+        """The backbones of one size as the job that compares them takes them."""
+        return [
+            {
+                "who": self.who(row, dataset), "receipts": self.token_receipts(dataset, row),
+                "base": row.base_key.split("/")[2],
+                "cutoffs": self.paths.cutoffs(dataset, row.key),
+                "searched": self.searched_on(dataset, row),
+            }
+            for row in self.of_size(family, size)
+        ]  # fmt: skip
 
     @property
     def testtime_bases(self) -> list[Backbone]:

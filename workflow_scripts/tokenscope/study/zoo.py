@@ -64,7 +64,7 @@ class Backbone:
         return self.kind in register_names.ATTACHED
 
     def with_attached(self, count: int, kind: str) -> "Backbone":
-        """This backbone with registers added at test time (``testtime`` or ``random``)."""
+        """This backbone with registers added at test time, of one of the kinds ``ATTACHED``."""
         made = REGISTERS.fullmatch(self.registers)["made"]
         name = "-".join(filter(None, [f"r{count}", made, kind]))
         note = f"{count} registers added to {self.registers} without training"

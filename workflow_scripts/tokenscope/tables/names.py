@@ -5,6 +5,7 @@
 ``cls+patch_mean``        feature set: parts laid side by side
 ``normal: mean patch``    group of claim 4: what a simple guess gives on a group's tokens
 ``metric_minus_r0``       difference from the same backbone without registers
+``metric_minus_random``   difference from a control: ``random``, ``zeroed``
 ``top1_gain_over_base``   difference of accuracies from a base: ``r0``, or a feature set
 ``after: own_head``       group before or after a training
 ``own_head, over seeds``  group of means over trainings that differ in their seed only
@@ -14,7 +15,8 @@
 NATIVE = "native"  # the view that goes without saying
 BEFORE, AFTER = "before", "after"
 _OVER_SEEDS = ", over seeds"
-_MINUS_R0 = "_minus_r0"
+_MINUS, _R0 = "_minus_", "r0"
+_MINUS_R0 = _MINUS + _R0
 _GAIN_OVER = "_gain_over_"
 # Tables whose rows bear another claim than the table's name.
 _CLAIMS = {"controls": "control"}
@@ -51,9 +53,14 @@ def is_prefix_token(group: str) -> bool:
     return group == "cls" or group.startswith("reg")
 
 
+def minus(metric: str, base: str) -> str:
+    """The metric less that of another backbone on the same images: ``r0``, or a control's kind."""
+    return metric + _MINUS + base
+
+
 def minus_r0(metric: str) -> str:
     """The metric less that of the same backbone without registers."""
-    return metric + _MINUS_R0
+    return minus(metric, _R0)
 
 
 def is_minus_r0(metric: str) -> bool:

@@ -17,7 +17,7 @@ COLUMNS = [
 NOT_MEASURED = "not measured"
 
 
-def _refusal(why: str) -> str:
+def refusal(why: str) -> str:
     """What stands in the column ``unit`` of a number that cannot be measured."""
     return f"{NOT_MEASURED}: {why}"
 
@@ -56,7 +56,7 @@ class TidyRows:
 
     def refuse(self, claim, group, metric, why, count) -> None:
         """A number that cannot be measured: the table says why, and how many tokens there were."""
-        self.add(claim, group, metric, None, unit=_refusal(why), n=count)
+        self.add(claim, group, metric, None, unit=refusal(why), n=count)
 
     def frame(self) -> pd.DataFrame:
         return pd.DataFrame(self.rows, columns=COLUMNS)
