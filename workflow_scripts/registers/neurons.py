@@ -19,12 +19,13 @@ from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stores.receipts import read_receipt, weights_of, write_text
 
 
-def main(card, receipts, cutoffs, spec, inputs, settings, rules, batch, device, threads, outputs):
+def main(card, tokens, spec, inputs, settings, rules, batch, device, threads, outputs):
     """Search one backbone.
 
     Args:
-        card: of the backbone. receipts: of its token store, one for each shard.
-        cutoffs: JSON that rule norms wrote, with what was decided of the backbone.
+        card: of the backbone.
+        tokens: ``receipts`` of its token store, one for each shard, and ``cutoffs``, JSON of rule
+            norms with what was decided of the backbone.
         spec: of the backbone, as the table of backbones gives it.
         inputs: where its images are (:class:`tokenscope.images.readers.ImageInputs`), in the
             store's order.
@@ -35,10 +36,10 @@ def main(card, receipts, cutoffs, spec, inputs, settings, rules, batch, device, 
     """
     card, device = read_receipt(card), pick_device(device)
     weights = weights_of(card)
-    norms = PatchNorms.open(receipts).norms()
+    norms = PatchNorms.open(tokens["receipts"]).norms()
     # At most half of the images: what the neurons do is judged on the others (rule compare).
     times, images = rules["times_median"], min(settings["images"], max(1, len(norms) // 2))
-    judged = Judged.of(read_receipt(cutoffs))
+    judged = Judged.of(read_receipt(tokens["cutoffs"]))
     outliers = (
         Outliers.judged(norms, judged)
         if judged.yes
@@ -108,7 +109,7 @@ if "snakemake" in globals():
     label = f"neurons {w.dataset} {w.family}/{w.size}/{w.registers}"
     with job(snakemake.log[0], label, snakemake.threads):
         main(
-            card=i.card, receipts=i.tokens, cutoffs=i.cutoffs, spec=p.spec,
+            card=i.card, tokens={"receipts": i.tokens, "cutoffs": i.cutoffs}, spec=p.spec,
             inputs=ImageInputs(**p.images), settings=p.settings, rules=p.outliers, batch=p.batch,
             device=p.device, threads=snakemake.threads, outputs=dict(out.items()),
         )  # fmt: skip
