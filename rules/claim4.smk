@@ -4,7 +4,7 @@
 
 rule probe:
     input:
-        receipts=bank_receipts,
+        unpack(bank_inputs),
     output:
         rows=PATHS.measure("probes", "{dataset}", BACKBONE),
         places=PATHS.measure("probes", "{dataset}", BACKBONE, ending="places.csv"),
@@ -23,6 +23,7 @@ rule probe:
     params:
         who=who,
         settings={k: v for k, v in PROBES.items() if k not in ("backbones", "sensitivity")},
+        saw_labels=lambda w: STUDY.probing.saw_labels(row_of(w)),
         statistics=config["statistics"],
         device=config["device"],
         partial=f"{RESULTS}/partial/probes/{{dataset}}/{BACKBONE}",
@@ -34,7 +35,7 @@ rule probe:
 # The same class probe under other recipes: what the published differences may come from.
 rule sensitivity:
     input:
-        receipts=bank_receipts,
+        unpack(bank_inputs),
         cutoffs=cutoffs_of,
     output:
         PATHS.measure("sensitivity", "{dataset}", BACKBONE),

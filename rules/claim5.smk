@@ -42,7 +42,12 @@ rule splits:
         ENV
     params:
         names=lambda w: [w.train, w.test],
-        duplicates=lambda w: HEADS.settings["duplicates"],
+        # Probes are trained without what is in both; for heads the config decides.
+        duplicates=lambda w: (
+            HEADS.settings["duplicates"]
+            if HEADS.settings and (w.train, w.test) == (HEADS.train, HEADS.test)
+            else "drop"
+        ),
         code=code("classification/splits.py"),
     script:
         "../workflow_scripts/classification/splits.py"

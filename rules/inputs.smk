@@ -118,9 +118,15 @@ def all_receipts(wildcards=None):
     return [receipt for pair in STUDY.passes for receipt in STUDY.token_receipts(*pair)]
 
 
-def bank_receipts(wildcards):
-    """Receipts of the feature pass that drew a backbone's bank."""
-    return STUDY.feature_receipts(wildcards.dataset, row_of(wildcards))
+def bank_inputs(wildcards):
+    """Receipts of the feature passes that drew a backbone's bank; of the data set that probes are
+    tested on, and of the check that no image is in both, where there is one."""
+    row, test = row_of(wildcards), STUDY.probing.test
+    inputs = {"receipts": STUDY.feature_receipts(wildcards.dataset, row)}
+    if test:
+        inputs["tested"] = STUDY.feature_receipts(test, row)
+        inputs["splits"] = PATHS.receipt("splits", wildcards.dataset, test)
+    return inputs
 
 
 def bank_of(wildcards):
@@ -131,6 +137,11 @@ def bank_of(wildcards):
 def cutoffs_of(wildcards):
     """The cutoffs a bank is drawn with: of the same backbone, on the analysed sample."""
     return PATHS.cutoffs(PROBES["cutoffs"], row_of(wildcards).key)
+
+
+def places_of(wildcards):
+    """Where the same outliers sit."""
+    return PATHS.measure("norms", PROBES["cutoffs"], row_of(wildcards).key, ending="places.csv")
 
 
 def maps_of(wildcards):

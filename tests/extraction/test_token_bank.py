@@ -19,6 +19,8 @@ from tokenscope.extraction.token_bank import (
 from tokenscope.forward.hooks import TokenHooks
 from tokenscope.forward.inputs import normalise
 from tokenscope.jobs.job import Interrupted
+from tokenscope.norms.outlier_rule import judged_mask
+from tokenscope.norms.places import outlier_odds
 from tokenscope.stores.zarr_store import StoreWriter, open_store
 
 HALVES = (0.5, 0.5, 0.5)
@@ -42,9 +44,9 @@ def seen(model):
         return {name: value.numpy() for name, value in observe(x).items()}
 
 
-def run(model, folder, cutoff, images=range(12), batch=4, **options):
+def run(model, folder, cutoff, images=range(12), batch=4, draw=None, **options):
     """A feature store of some of the images."""
-    draw = Draw(cutoff, 2, 5)
+    draw = draw or Draw(cutoff, 2, 5, odds=(1.0,) * 16)
     ids = [IDS[i] for i in images]
     rows = pd.DataFrame({"image_id": ids, "label": 0})
     writer = StoreWriter(
@@ -62,7 +64,9 @@ def test_slots_hold_tokens_norms_and_pixels_of_their_patch(model, seen, tmp_path
     patches, norms = seen["tokens"][:, 3:], seen["norms"][:, -1, 3:]
     cutoff = float(np.quantile(norms, 0.95))
     bank = run(model, tmp_path, cutoff)
-    assert bank["slot_kind"].values.tolist() == ["normal"] * 2 + ["outlier"] * 2 + ["lowest"]
+    assert bank["slot_kind"].values.tolist() == [
+        *["normal"] * 2, *["outlier"] * 2, *["normal_same_places"] * 2, "lowest",
+    ]  # fmt: skip
     outliers = 0
     for i in range(12):
         for slot, kind in enumerate(bank["slot_kind"].values):
@@ -100,6 +104,63 @@ def test_everything_else_is_what_the_model_shows(model, seen, tmp_path):
         torch.from_numpy(bank["final_norm_bias"].values), bank.attrs["final_norm_eps"],
     )  # fmt: skip
     np.testing.assert_allclose(normed[:, 0], bank["cls"], atol=5e-3)
+
+
+def test_tokens_of_the_block_that_was_judged_by_its_own_cutoff(model, tmp_path):
+    """A multiple of each image's own median there; norms and tokens are that block's."""
+    x = normalise(torch.from_numpy(PIXELS), torch.tensor(HALVES), torch.tensor(HALVES))
+    with torch.inference_mode(), TokenHooks(model, tokens_after=1) as observe:
+        out = observe(x)
+    norms = out["norms"][:, 0, 3:].numpy()
+    ratio = float(np.quantile(norms / np.median(norms, axis=1, keepdims=True), 0.9))
+    cutoffs = {
+        "percentile": 1.0, "judged": {"verdict": "yes", "block": 1, "ratio_cutoff": ratio},
+    }  # fmt: skip
+    places = pd.DataFrame({"judged": np.full(16, 10.0), "percentile": 0.0})
+    draw = Draw.of(cutoffs, places, tokens=2, seed=5)
+    assert (draw.block, draw.relative) == (1, True) and draw.odds[0] == pytest.approx(1 / 9)
+    bank = run(model, tmp_path, None, draw=draw, tokens_after=1)
+    outlier = judged_mask(norms, ratio)
+    assert outlier.sum() > 5
+    for i, slot in np.ndindex(12, 7):
+        at, kind = int(bank["patch_index"][i, slot]), str(bank["slot_kind"].values[slot])
+        if at >= 0 and kind != "lowest":
+            assert outlier[i, at] == (kind == "outlier")
+        if at >= 0:
+            token = out["tokens"][i, 3 + at]
+            np.testing.assert_allclose(bank["tokens"][i, slot], token, rtol=2e-3, atol=1e-3)
+            expected = norms[i, at] / np.median(norms[i])
+            assert bank["norm_over_median"][i, slot].item() == pytest.approx(expected, rel=1e-5)
+    assert (bank["patch_index"][:, 2:4] >= 0).sum() == np.minimum(outlier.sum(1), 2).sum()
+    assert bank.attrs["block"] == 1 and bank.attrs["cutoff_in_medians"]
+
+
+def test_without_a_decision_the_percentile_of_the_last_block_draws():
+    cutoffs = {"percentile": 7.0, "judged": {"verdict": "no", "block": None, "ratio_cutoff": None}}
+    places = pd.DataFrame({"judged": [np.nan] * 2, "percentile": [50.0, 0.0]})
+    draw = Draw.of(cutoffs, places, tokens=1, seed=0)
+    assert draw == Draw(7.0, 1, 0, odds=(1.0, 0.0))
+
+
+def test_normal_tokens_are_drawn_where_outliers_use_to_be():
+    """In half of 20,000 images place 0 is an outlier, in a tenth place 1: so lie the normal ones
+    that are drawn for them, and not one elsewhere."""
+    generator = np.random.default_rng(0)
+    norms = np.full((20000, 5), 0.5, np.float32)
+    norms[:, 0][generator.random(20000) < 0.5] = 2
+    norms[:, 1][generator.random(20000) < 0.1] = 2
+    odds = outlier_odds(pd.Series(100 * (norms > 1).mean(0)))
+    draw = Draw(1.0, 1, 0, odds=tuple(odds))
+    scores = generator.random((20000, 5), np.float32)
+    index = draw(torch.from_numpy(norms), torch.from_numpy(scores)).numpy()
+    normal, same = index[:, 0], index[:, 2]
+    assert (same[norms[:, :2].min(1) > 1] == -1).all()  # no normal token at any such place
+    assert set(np.unique(same)) == {-1, 0, 1}
+    drawn = np.bincount(same[same >= 0], minlength=5)
+    # Where both are normal they compete: 0.45 images, odds 1 to 1/9; else the one that is normal.
+    expected = 20000 * np.array([0.45 * 0.9 + 0.05, 0.45 * 0.1 + 0.45])
+    assert drawn[:2] == pytest.approx(expected, rel=0.05)
+    assert (normal[same >= 0] != same[same >= 0]).mean() > 0.5
 
 
 def test_the_draw_knows_nothing_of_shards_batches_and_interruptions(model, tmp_path):

@@ -11,8 +11,9 @@ from sklearn.linear_model import LogisticRegression
 
 from tokenscope.jobs.job import Interrupted
 from tokenscope.probes.logistic_regression import fit_logistic
-from tokenscope.probes.questions import TASKS, ask, confounding
+from tokenscope.probes.questions import TASKS, ask, confounding, masks_of
 from tokenscope.probes.tasks import Classes, Pixels, Position
+from tokenscope.probes.token_rows import Bank
 from tokenscope.probes.trainer import Recipe, Window, fit
 from tokenscope.stats.bootstrap import Bootstrap
 
@@ -141,6 +142,45 @@ def test_unfinished_work_on_other_tokens_is_not_gone_on_with(banks, tmp_path):
         fresh = ask(banks[bank], "position", own, "cpu")
         resumed = ask(banks[bank], "position", own, "cpu", partial=state)
         assert torch.equal(fresh.trained.weights, resumed.trained.weights)
+
+
+def test_tested_on_images_of_another_data_set(tmp_path):
+    """Those and no others; what is in both trains nothing; the rest is shared by 3 to 1."""
+    first, second = World(images=200), World(images=90, seed=1)
+    for name, world in (("first", first), ("second", second)):
+        world.bank(tmp_path / name, world.local(), world.image_level())
+    stores = [sorted((tmp_path / name).glob("[0-9]*")) for name in ("first", "second")]
+    bank = Bank(*stores, dropped=["3", "149"])
+    assert bank.test_images == 90 and bank.images == 290
+    assert np.flatnonzero(bank.dropped).tolist() == [3, 149]
+    train, validation, test = masks_of(bank, SETTINGS)
+    assert np.flatnonzero(test).tolist() == list(range(200, 290))
+    used = train | validation
+    assert not used[:, [3, 149]].any() and (used.sum(1) == 198).all()
+    assert validation.sum(1).tolist() == [50, 50]  # a quarter of 198
+    assert not (used & test).any() and not (train & validation).any()
+    answer = ask(bank, "position", SETTINGS, "cpu")
+    assert answer.test.sum() == 90 and interval(answer, "top1", "normal")[1] > 0.9
+
+
+def test_no_more_images_with_an_outlier_than_are_wanted(world, tmp_path):
+    bank = world.bank(tmp_path, world.local(), world.local(), absent=range(0, 400, 2))
+    train, validation, test = masks_of(bank, SETTINGS | {"images_with_outlier": 100})
+    used = train | validation
+    assert (used.sum(1) == 100).all() and bank.with_outlier[used.any(0)].all()
+    plain = masks_of(bank, SETTINGS)
+    more = masks_of(bank, SETTINGS | {"images_with_outlier": 200})  # as many as there are
+    assert all((a == b).all() for a, b in zip(plain, more, strict=True))
+    assert (test == plain[2]).all() and test.sum() == 80
+
+
+def test_places_without_normal_tokens_leave_that_group_out_alone(tmp_path):
+    world = World(same_places=True)
+    bank = world.bank(tmp_path, world.local(), world.local())
+    bank.patch_index[100:, 3] = -1
+    answer, refused = refusals(bank, "position")
+    assert refused == {"normal_same_places": ("no normal tokens at the places of outliers", 100)}
+    assert answer.groups == ["normal", "outlier"] and answer.rows["test"] == 80
 
 
 def refusals(bank, task, **settings):

@@ -28,7 +28,8 @@ def probed(world, folder, normal, outlier, absent=()):
         receipts.append(folder / f"{store.name}.json")
         receipts[-1].write_text(json.dumps({"store": str(store)}))
     out = {name: str(folder / f"{name}.csv") for name in ("rows", "places", "norms")}
-    probe.main(receipts, WHO, SETTINGS, STATISTICS, "cpu", folder / "partial", out)
+    bank = {"receipts": receipts}
+    probe.main(bank, WHO, False, SETTINGS, STATISTICS, "cpu", folder / "partial", out)
     fig_error_maps.main(out["places"], out["rows"], "d", [folder / "maps.png"])
     fig_probe_norms.main(out["norms"], out["rows"], "d", [folder / "norms.png"])
     assert (folder / "maps.png").exists() and (folder / "norms.png").exists()
@@ -66,6 +67,32 @@ def test_tables_say_what_the_tokens_hold(world, tmp_path):
     assert explained["value"] == pytest.approx(100 * (1 - error / plain), rel=1e-4)
     assert explained["low"] <= explained["value"] <= explained["high"]
     assert by.loc[("outlier", "pixel_explained"), "value"] < 5 < explained["low"]
+    gap = by.loc[("outlier-normal", "pixel_explained")]
+    assert gap["high"] < 0 and gap["unit"] == "points"
+
+
+def test_positions_are_measured_beyond_what_places_give_away(tmp_path):
+    """Outliers keep to four corners and their tokens know nothing: a quarter is right by chance."""
+    world = World(same_places=True)
+    world.place[:, [1, 3]] = world.rng.choice([0, 3, 12, 15], (400, 2))
+    rows = probed(world, tmp_path, world.local(), world.image_level())
+    rows = rows.set_index(["group", "metric"])
+    assert rows.loc[("outlier", "position_top1"), "value"] > 15
+    assert rows.loc[("outlier", "position_top1_over_prior"), "value"] < 8
+    # Normal tokens of the same corners know their place, and the class less than outliers do.
+    assert 60 < rows.loc[("normal_same_places", "position_top1_over_prior"), "value"] < 85
+    assert rows.loc[("normal", "position_top1_over_prior"), "value"] > 80
+    gap = rows.loc[("outlier-normal_same_places", "position_top1_over_prior")]
+    assert gap["high"] < -50 and gap["unit"] == "points"
+    assert rows.loc[("outlier-normal_same_places", "class_top1"), "low"] > 30
+
+
+def test_what_the_table_rests_on(world, tmp_path):
+    rows = probed(world, tmp_path, world.local(), world.image_level(), absent=range(50))
+    by = rows.set_index(["group", "metric"])["value"]
+    assert by["outlier", "images_with_token"] == 350
+    assert by["tokens", "judged_block"] == 12 and by["tokens", "judged"] == 0
+    assert by["backbone", "saw_labels"] == 0 and by["test", "other_dataset"] == 0
 
 
 def test_places_that_can_be_guessed_give_no_verdict(world, tmp_path):

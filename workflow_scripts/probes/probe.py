@@ -6,12 +6,18 @@ import numpy as np
 import pandas as pd
 
 from tokenscope.backbones.loading import pick_device
-from tokenscope.jobs.job import Progress, StopRequest, job
-from tokenscope.probes.questions import TASKS, ask, confounding, mean_patch, set_precision
+from tokenscope.jobs.job import Progress, StopRequest, job, log
+from tokenscope.probes.questions import (
+    TASKS,
+    ask,
+    confounding,
+    mean_patch,
+    open_bank,
+    set_precision,
+)
 from tokenscope.probes.tasks import Pixels
-from tokenscope.probes.token_rows import Bank
+from tokenscope.probes.token_rows import SAME_PLACES
 from tokenscope.stats.measurement import of_difference
-from tokenscope.stores.receipts import read_receipt
 from tokenscope.tables import tidy
 from tokenscope.tables.names import guess_name
 
@@ -24,6 +30,7 @@ METRICS = {
     "class": {"top1": ("class_top1", 100, "percent")},
 }  # fmt: skip
 BINS = 10
+SHOWN = ("normal", "outlier")  # in the figures
 # Columns of the figures' data, also where nothing could be measured.
 CURVES = {
     "places": ["metric", "group", "unit", "row", "column", "tokens", "value"],
@@ -31,11 +38,13 @@ CURVES = {
 }
 
 
-def main(receipts, who, settings, statistics, device, partial, outputs):
+def main(bank, who, saw_labels, settings, statistics, device, partial, outputs):
     """Ask all questions; write tidy ``rows``, and ``places`` and ``norms`` for the figures.
 
     Args:
-        receipts: of the bank's shards, in order.
+        bank: ``receipts`` of the bank's shards, in order; where another data set tests the probes
+            also ``tested``, those of its shards, and ``splits``, what is in both.
+        saw_labels: whether the backbone was trained with labels of these classes.
         who: family, size, registers, kind and data set, as columns of every row.
         settings: the section ``probes`` of the config.
         statistics: the section of that name.
@@ -45,12 +54,11 @@ def main(receipts, who, settings, statistics, device, partial, outputs):
     """
     set_precision()
     stop = StopRequest()
-    bank = Bank([read_receipt(receipt)["store"] for receipt in receipts])
+    bank = open_bank(**bank)
     device = pick_device(device)
     rows = tidy.TidyRows(who, bank.images, statistics["seed"])
     tables = {"places": [], "norms": []}
-    drawn = (bank.patch_index >= 0) & (bank.slot_kind == "outlier")
-    rows.add("claim4", "outlier", "images_with_token", drawn.any(1).sum(), unit="images")
+    describe(rows, bank, saw_labels, settings)
     for task in TASKS:
         answer = ask(
             bank, task, settings, device, partial=str(Path(partial, f"{task}.pt")), stop=stop,
@@ -70,6 +78,24 @@ def main(receipts, who, settings, statistics, device, partial, outputs):
         tidy.write(pd.concat(frames) if frames else empty, outputs[name])
 
 
+def describe(rows, bank, saw_labels, settings):
+    """Rows that say what the others rest on: the tokens, the test images, what was trained on."""
+    trained = bank.with_outlier[: bank.images - bank.test_images]
+    rows.add("claim4", "outlier", "images_with_token", trained.sum(), unit="images", n=len(trained))
+    if wanted := settings.get("images_with_outlier"):
+        rows.add("claim4", "outlier", "images_wanted", wanted, unit="images", n=len(trained))
+        if trained.sum() < wanted:
+            log.warning("%d images with an outlier, %d are wanted", trained.sum(), wanted)
+    rows.add("claim4", "tokens", "judged_block", bank.attrs["block"], unit="block, from 1")
+    rows.add("claim4", "tokens", "judged", bank.attrs["cutoff_in_medians"], unit="verdict")
+    rows.add("claim4", "backbone", "saw_labels", saw_labels, unit="verdict")
+    rows.add("claim4", "test", "other_dataset", bool(bank.test_images), unit="verdict")
+    if bank.test_images:
+        n = bank.test_images
+        rows.add("claim4", "test", "images", n, unit="images", n=n)
+        rows.add("claim4", "test", "images_dropped", bank.dropped.sum(), unit="images", n=n)
+
+
 def report(rows, task, answer, bank, settings, statistics):
     """Tidy rows of one question: every group, their difference, baselines, counts, choices."""
     bootstrap = answer.bootstrap(statistics)
@@ -79,6 +105,9 @@ def report(rows, task, answer, bank, settings, statistics):
         _compare(rows, metric, unit, {g: (s, count) for g, s in scores.items()}, bootstrap)
     if task == "pixels":
         _compare(rows, "pixel_explained", "percent", dict(_explained(answer)), bootstrap)
+    if task == "position":
+        beyond = {g: (scores, count) for g, scores in beyond_prior(answer, bank)}
+        _compare(rows, "position_top1_over_prior", "points", beyond, bootstrap)
     for group, metric, per_row, unit in baselines(task, answer, bank):
         if np.ndim(per_row) == 0:
             rows.add("claim4", group, metric, per_row, unit=unit, n=images)
@@ -99,17 +128,34 @@ def report(rows, task, answer, bank, settings, statistics):
 
 
 def _compare(rows, metric, unit, scores, bootstrap):
-    """Each group's mean of (image, seed) sums over (image,) counts, and outlier minus normal."""
+    """Each group's mean of (image, seed) sums over (image,) counts, and outlier minus normal,
+    normal tokens of the same places too."""
     means = {g: bootstrap.over_seeds(*sums) for g, sums in scores.items()}
     for group, (value, low, high, _) in means.items():
         rows.add("claim4", group, metric, value, low, high, unit, bootstrap.images)
-    if {"normal", "outlier"} <= set(means):
-        (normal, *_, before), (outlier, *_, after) = means["normal"], means["outlier"]
+    for base in ("normal", SAME_PLACES):
+        if not {base, "outlier"} <= set(means):
+            continue
+        (normal, *_, before), (outlier, *_, after) = means[base], means["outlier"]
         ends = bootstrap.interval(after - before)
         rows.add(
-            "claim4", "outlier-normal", metric, outlier - normal, *ends, of_difference(unit),
+            "claim4", f"outlier-{base}", metric, outlier - normal, *ends, of_difference(unit),
             bootstrap.images,
         )  # fmt: skip
+
+
+def beyond_prior(answer, bank):
+    """What a position probe knows beyond where tokens of its group lie anyway: (image, seed) sums.
+
+    In points of top-1 over always guessing the place that is the commonest among the group's tokens
+    in all images but the test images.
+    """
+    choice, test = answer.tokens.choice, answer.test
+    for group in answer.groups:
+        place = bank.patch_index[choice.image, choice.slots[group]]
+        commonest = np.bincount(place[~test]).argmax()
+        guessed = np.bincount(answer.image, weights=100.0 * (place[test] == commonest))
+        yield group, 100 * answer.per_image("top1", group) - guessed[:, None]
 
 
 def _explained(answer):
@@ -181,7 +227,7 @@ def _by_place(who, task, answer, bank, statistics):
         return
     row, column = np.indices(bank.grid).reshape(2, -1)
     for name, (metric, factor, unit) in METRICS[task].items():
-        for group in answer.groups:
+        for group in (g for g in answer.groups if g in SHOWN):
             place = answer.of_tokens(bank.patch_index, group)
             tokens = np.bincount(place, minlength=len(row))
             score = factor * answer.scores[name][answer.groups.index(group)].mean(0)
@@ -197,7 +243,7 @@ def _by_norm(who, task, answer, bank, statistics):
     """Scores by tenths of each group's tokens, ordered by norm."""
     bootstrap = answer.bootstrap(statistics)
     for name, (metric, factor, unit) in METRICS[task].items():
-        for group in (g for g in answer.groups if g in ("normal", "outlier")):
+        for group in (g for g in answer.groups if g in SHOWN):
             norm = answer.of_tokens(bank.norm, group)
             tenth = (np.argsort(np.argsort(norm, kind="stable")) * BINS) // len(norm)
             lines = []
@@ -220,7 +266,7 @@ if "snakemake" in globals():
     label = f"probe {w.dataset} {w.family}/{w.size}/{w.registers}"
     with job(snakemake.log[0], label, snakemake.threads):
         main(
-            receipts=snakemake.input.receipts, who=p.who, settings=p.settings,
-            statistics=p.statistics, device=p.device, partial=p.partial,
+            bank=dict(snakemake.input.items()), who=p.who, saw_labels=p.saw_labels,
+            settings=p.settings, statistics=p.statistics, device=p.device, partial=p.partial,
             outputs=dict(snakemake.output.items()),
         )  # fmt: skip

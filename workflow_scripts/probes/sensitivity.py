@@ -12,8 +12,14 @@ from tokenscope.backbones.loading import pick_device
 from tokenscope.errors import StudyError
 from tokenscope.jobs.job import StopRequest, job, log
 from tokenscope.probes.logistic_regression import fit_logistic
-from tokenscope.probes.questions import FEW, ask, choose_rows, masks_of, set_precision
-from tokenscope.probes.token_rows import Bank
+from tokenscope.probes.questions import (
+    FEW,
+    ask,
+    choose_rows,
+    masks_of,
+    open_bank,
+    set_precision,
+)
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.tables import tidy
 
@@ -21,11 +27,11 @@ NAMES = ("base recipe", "features not standardised", "tokens after the final nor
          "normal token of lowest norm", "L-BFGS, C swept")  # fmt: skip
 
 
-def main(receipts, cutoffs, who, settings, statistics, device, output):
+def main(bank, cutoffs, who, settings, statistics, device, output):
     """Train the class probes of normal and outlier tokens under each recipe; write tidy rows.
 
     Args:
-        receipts: of the bank's shards, in order.
+        bank: as of rule probe: ``receipts``, and where it has them ``tested`` and ``splits``.
         cutoffs: JSON with the norms above which a token is an outlier (rule norms).
         who: family, size, registers, kind and data set, as columns of every row.
         settings: the section ``probes`` of the config, ``sensitivity`` included.
@@ -35,7 +41,7 @@ def main(receipts, cutoffs, who, settings, statistics, device, output):
     """
     set_precision()
     stop = StopRequest()
-    bank = Bank([read_receipt(receipt)["store"] for receipt in receipts])
+    bank = open_bank(**bank)
     rows = tidy.TidyRows(who, bank.images, statistics["seed"])
     for name, change in variations(bank, settings, read_receipt(cutoffs)):
         log.info("recipe: %s", name)
@@ -73,7 +79,8 @@ def variations(bank, settings, cutoffs):
     yield lowest, {"which": {"normal": "lowest"}}
     yield logistic, {"trainer": bind(fit_logistic, penalties=settings["sensitivity"]["penalties"])}
     times, absolute = cutoffs["rules"]["times_median"], cutoffs["absolute"]
-    yield f"outlier: over {times:g} x median", {"which": {"cutoff": cutoffs["times_median"]}}
+    in_medians = {"cutoff": times, "in_medians": True}
+    yield f"outlier: over {times:g} x median", {"which": in_medians}
     yield f"outlier: norm over {absolute:g}", {"which": {"cutoff": absolute}}
 
 
@@ -102,6 +109,7 @@ if "snakemake" in globals():
     label = f"sensitivity {w.dataset} {w.family}/{w.size}/{w.registers}"
     with job(snakemake.log[0], label, snakemake.threads):
         main(
-            receipts=i.receipts, cutoffs=i.cutoffs, who=p.who, settings=p.settings,
+            bank={name: value for name, value in i.items() if name != "cutoffs"},
+            cutoffs=i.cutoffs, who=p.who, settings=p.settings,
             statistics=p.statistics, device=p.device, output=snakemake.output[0],
         )  # fmt: skip

@@ -1,5 +1,7 @@
 """One pass of a backbone over a large data set that keeps little of each image."""
 
+import pandas as pd
+
 from tokenscope.extraction.run import PassContents, PassFiles, PassInputs, run_pass
 from tokenscope.extraction.token_bank import BankReducer, Draw, attributes, coordinates, variables
 from tokenscope.images.readers import ImageInputs
@@ -7,13 +9,14 @@ from tokenscope.jobs.job import job
 from tokenscope.stores.receipts import read_receipt
 
 
-def main(inputs, files, bank, cutoffs, logits, cls_blocks, batch, device, threads, code):
+def main(inputs, files, bank, measured, logits, cls_blocks, batch, device, threads, code):
     """Write the feature group of one shard and its receipt; see tokenscope.extraction.run.
 
     Args:
         inputs: PassInputs. files: PassFiles.
         bank: ``tokens`` and ``seed`` of the draw of the token bank; empty where none is wanted.
-        cutoffs: JSON file with the backbone's own cutoffs; None without a bank.
+        measured: what was measured of the backbone's norms, where a bank is wanted: ``cutoffs``
+            (JSON) and ``places`` (CSV of outliers by place).
         logits: whether the classes that the backbone's own head predicts are stored.
         cls_blocks: how many of the last blocks have their CLS token stored.
         batch: images forwarded at once.
@@ -21,13 +24,17 @@ def main(inputs, files, bank, cutoffs, logits, cls_blocks, batch, device, thread
         threads: processes that decode images, where they are not decoded yet.
         code: hash of the code behind this rule.
     """
-    draw = Draw(read_receipt(cutoffs)["percentile"], **bank) if bank else None
+    draw = None
+    if bank:
+        cutoffs, places = read_receipt(measured["cutoffs"]), pd.read_csv(measured["places"])
+        draw = Draw.of(cutoffs, places, **bank)
 
     def contents_of(model, rows):
         ids = rows["image_id"].tolist()
         return PassContents(
             "features of a Vision Transformer", variables(model, draw, logits, cls_blocks),
-            coordinates(rows, model, draw), BankReducer(model, ids, draw), attributes(model, draw),
+            coordinates(rows, model, draw), BankReducer(model, ids, draw),
+            draw.block if draw else None, attributes(model, draw),
         )  # fmt: skip
 
     run_pass(
@@ -45,7 +52,7 @@ if "snakemake" in globals():
             inputs=PassInputs(i.card, p.spec, ImageInputs(**p.images), p.shard),
             files=PassFiles(out.store, p.partial, out.receipt, p.chunk),
             bank=p.bank,
-            cutoffs=i.get("cutoffs"),
+            measured={name: i.get(name) for name in ("cutoffs", "places")},
             logits=p.logits,
             cls_blocks=p.cls_blocks,
             batch=p.batch,

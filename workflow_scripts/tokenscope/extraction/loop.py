@@ -134,11 +134,12 @@ def extract(
     stop: Callable[[], str] = lambda: "",
     progress: Callable[[int, int], None] = lambda done, total: None,
     reduce: Reduce | None = None,
+    tokens_after: int | None = None,
 ) -> dict:
     """Fill every missing chunk of ``writer``.
 
-    Eleven parameters, because the loop is told everything: it knows neither files nor configs. The
-    last four need not be given for a whole data set in one go.
+    Twelve parameters, because the loop is told everything: it knows neither files nor configs. The
+    last five need not be given for a whole data set in one go.
 
     Args:
         read: uint8 pixels (image, row, column, channel) of a half-open range of the data set.
@@ -148,6 +149,7 @@ def extract(
             job ends with :class:`Interrupted`.
         reduce: makes the writer's arrays of what the hooks show, on the device; by default the
             arrays are the hooks' own.
+        tokens_after: block, from 1, after which tokens are taken; the last by default.
 
     Returns:
         what the receipt says of the run: images done before and now, the batch size used, and
@@ -162,7 +164,7 @@ def extract(
         log.info("going on after %s of %s images", f"{resumed:,}", f"{writer.images:,}")
     scale = [torch.tensor(v, device=device) for v in (mean, std)]
     every = max(1, writer.images // LOOKED_AT)
-    forward = _Forward(model, scale, batch, device, writer.variables, reduce, every)
+    forward = _Forward(model, scale, batch, device, writer.variables, reduce, every, tokens_after)
     pending: list[Future] = []
     done = resumed
     progress(done, writer.images)
@@ -200,10 +202,12 @@ class _Forward:
     (``record_stream``), which then does not give their memory away too early.
     """
 
-    def __init__(self, model, scale, batch, device, wanted, reduce, every):
+    def __init__(self, model, scale, batch, device, wanted, reduce, every, tokens_after):
         blocks = wanted["cls_blocks"].shape[0] if "cls_blocks" in wanted else 0
         self.agree, self.every = set(AGREEMENT) <= set(wanted), every
-        self.hooks = TokenHooks(model, "q" in wanted, "top5" in wanted, blocks, self.agree)
+        self.hooks = TokenHooks(
+            model, "q" in wanted, "top5" in wanted, blocks, self.agree, tokens_after
+        )
         self.scale, self.batch, self.device, self.wanted = scale, batch, device, wanted
         self.cuda = device.startswith("cuda")
         self.reduce = reduce or (lambda out, pixels, first: out)

@@ -62,13 +62,15 @@ class PassFiles:
 class PassContents:
     """What a pass stores: arrays by image, coordinates, and how they come out of the forward pass.
 
-    ``reduce`` is None where the arrays are those of :class:`tokenscope.forward.hooks.TokenHooks`.
+    ``tokens_after`` is the block, from 1, after which tokens are taken, None the last; ``reduce``
+    is None where the arrays are those of :class:`tokenscope.forward.hooks.TokenHooks`.
     """
 
     title: str
     arrays: dict[str, Variable]
     coords: dict[str, tuple]
     reduce: Reduce | None = None
+    tokens_after: int | None = None
     attrs: dict = field(default_factory=dict)
 
 
@@ -121,7 +123,7 @@ def run_pass(
     try:
         run = extract(
             model, reader.read, writer, spec["mean"], spec["std"], min(batch, files.chunk), device,
-            offset, stop, Progress(), contents.reduce,
+            offset, stop, Progress(), contents.reduce, contents.tokens_after,
         )  # fmt: skip
     finally:
         reader.close()

@@ -1,9 +1,9 @@
 """What is kept of a large data set: little per image, and a seeded sample of its tokens.
 
 The bank of the probes (claim 4): per image up to ``k`` normal and ``k`` outlier patch tokens, drawn
-at random with the backbone's own cutoff, and the one token of the lowest norm, each with its place,
-its norm and the very pixels of its patch. Everything is chosen on the device, so that only the
-sample leaves it.
+at random with the backbone's own cutoff, ``k`` more normal ones drawn where outliers use to be, and
+the one token of the lowest norm, each with its place, its norm and the very pixels of its patch.
+Everything is chosen on the device, so that only the sample leaves it.
 """
 
 import hashlib
@@ -16,6 +16,9 @@ from torch import Tensor, nn
 
 from tokenscope.errors import StudyError
 from tokenscope.forward.tokens import token_kinds
+from tokenscope.norms.outlier_rule import Judged
+from tokenscope.norms.places import outlier_odds
+from tokenscope.probes.token_rows import SAME_PLACES
 from tokenscope.stores.zarr_store import Variable
 
 ABSENT = -1
@@ -29,16 +32,37 @@ class Draw:
         cutoff: feature norm above which a token counts as an outlier.
         tokens: normal, and likewise outlier tokens, drawn per image.
         seed: of the draw.
+        relative: whether the cutoff is a multiple of each image's own median.
+        block: after which tokens are taken, from 1; None: the last.
+        odds: of an outlier at each place, by which normal tokens are drawn where outliers use to
+            be; empty where that is not known.
     """
 
     cutoff: float
     tokens: int
     seed: int
+    relative: bool = False
+    block: int | None = None
+    odds: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, cutoffs: dict, places: pd.DataFrame, tokens: int, seed: int) -> "Draw":
+        """Outliers as the backbone was judged, in its block; else over the percentile of the last.
+
+        Args:
+            cutoffs: that rule norms wrote. places: its table of outliers by place.
+        """
+        judged = Judged.of(cutoffs)
+        odds = tuple(outlier_odds(places["judged" if judged.yes else "percentile"]))
+        if judged.yes:
+            return cls(judged.ratio_cutoff, tokens, seed, True, judged.block, odds)
+        return cls(cutoffs["percentile"], tokens, seed, odds=odds)
 
     @property
     def slots(self) -> list[str]:
-        """Kind of each slot: normal, outlier, lowest."""
-        return ["normal"] * self.tokens + ["outlier"] * self.tokens + ["lowest"]
+        """Kind of each slot: normal, outlier, normal at places of outliers, lowest."""
+        kinds = ("normal", "outlier", SAME_PLACES)
+        return [kind for kind in kinds for _ in range(self.tokens)] + ["lowest"]
 
     def scores(self, image_ids: list[str], patches: int) -> np.ndarray:
         """Random numbers (image, patch) float32 that depend on seed and image id alone.
@@ -59,12 +83,25 @@ class Draw:
             norms: (image, patch) feature norms.
             scores: (image, patch) of :meth:`scores`; the highest are drawn.
         """
-        outlier = norms > self.cutoff
+        outlier = norms > (self.cutoff * medians(norms) if self.relative else self.cutoff)
+        odds = torch.tensor(self.odds or [0.0] * norms.shape[1], device=norms.device)
+        # The largest of u ** (1 / odds) are drawn by their odds (Efraimidis and Spirakis 2006);
+        # of 1 - u, so that they are others than those that u itself draws.
+        by_odds = torch.log1p(-scores) / odds
         chosen = []
-        for group in (~outlier, outlier):
-            value, index = torch.where(group, scores, -1.0).topk(self.tokens, dim=1)
-            chosen.append(torch.where(value >= 0, index, ABSENT))
+        for group, score in (
+            (~outlier, scores),
+            (outlier, scores),
+            (~outlier & (odds > 0), by_odds),
+        ):
+            value, index = torch.where(group, score, -torch.inf).topk(self.tokens, dim=1)
+            chosen.append(torch.where(value > -torch.inf, index, ABSENT))
         return torch.cat([*chosen, norms.argmin(1, keepdim=True)], dim=1)
+
+
+def medians(norms: Tensor) -> Tensor:
+    """Median of each image's norms (image, patch) -> (image, 1); the mean of the middle two."""
+    return norms.quantile(0.5, dim=1, keepdim=True)
 
 
 def patch_pixels(pixels: Tensor, patch: int) -> Tensor:
@@ -95,9 +132,10 @@ class BankReducer:
         self.image_ids, self.draw = image_ids, draw
 
     def __call__(self, out: dict[str, Tensor], pixels: Tensor, first: int) -> dict[str, Tensor]:
-        norms = out["norms"][:, -1, self.prefix :]
-        results = {**out, "prefix": out["tokens"][:, : self.prefix], "patch_norms": norms}
+        last = out["norms"][:, -1, self.prefix :]
+        results = {**out, "prefix": out["tokens"][:, : self.prefix], "patch_norms": last}
         if self.draw:
+            norms = out["norms"][:, (self.draw.block or 0) - 1, self.prefix :]
             ids = self.image_ids[first : first + len(pixels)]
             scores = torch.from_numpy(self.draw.scores(ids, norms.shape[1]))
             if norms.is_cuda:  # from pinned memory the device fetches them without a halt
@@ -105,7 +143,8 @@ class BankReducer:
             index = self.draw(norms, scores)
             drawn, at = index >= 0, index.clamp(min=0)
             results["patch_index"] = index
-            results["norm"] = torch.where(drawn, norms.gather(1, at), torch.nan)
+            for name, values in (("norm", norms), ("norm_over_median", norms / medians(norms))):
+                results[name] = torch.where(drawn, values.gather(1, at), torch.nan)
             tokens = _take(out["tokens"][:, self.prefix :], at)
             results["tokens"] = torch.where(drawn[..., None], tokens, torch.nan)
             results["pixels"] = _take(patch_pixels(pixels, self.patch), at) * drawn[..., None]
@@ -152,7 +191,7 @@ def variables(
     if kinds:
         arrays["prefix"] = Variable(
             ("prefix_token", "feature"), (len(kinds), width), "float16",
-            name("CLS and register tokens after the last block, before the final norm"),
+            name("CLS and register tokens after the block of the tokens, before the final norm"),
         )  # fmt: skip
     if "cls" in kinds:
         arrays["cls"] = Variable(
@@ -182,12 +221,15 @@ def variables(
         arrays |= {
             "tokens": Variable(
                 ("slot", "feature"), (slots, width), "float16",
-                name("drawn patch tokens after the last block, before the final norm; NaN: none"),
+                name("drawn patch tokens after a block, before the final norm; NaN: none"),
             ),
             "patch_index": Variable(
                 ("slot",), (slots,), "int32", name("patch of a drawn token; -1: none")
             ),
             "norm": Variable(("slot",), (slots,), "float32", name("L2 norm of a drawn token")),
+            "norm_over_median": Variable(
+                ("slot",), (slots,), "float32", name("the same in medians of its image's patches")
+            ),
             "pixels": Variable(
                 ("slot", "pixel"), (slots, pixels), "uint8",
                 name("decoded pixels of that patch: row, column, channel"),
@@ -227,5 +269,9 @@ def attributes(model: nn.Module, draw: Draw | None) -> dict:
     if isinstance(model.norm, nn.LayerNorm):
         attrs["final_norm_eps"] = model.norm.eps
     if draw:
-        attrs |= {"cutoff": draw.cutoff, "tokens_per_image": draw.tokens, "draw_seed": draw.seed}
+        attrs |= {
+            "cutoff": draw.cutoff, "cutoff_in_medians": draw.relative,
+            "tokens_per_image": draw.tokens, "draw_seed": draw.seed,
+            "block": draw.block or len(model.blocks),
+        }  # fmt: skip
     return attrs

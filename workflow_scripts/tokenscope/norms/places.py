@@ -127,3 +127,14 @@ def share_by_place(
         "row": row, "column": column, "judged": 100 * judged.mean(0),
         "times_median": 100 * over.mean(0), "percentile": 100 * above.mean(0),
     })  # fmt: skip
+
+
+def outlier_odds(percent: pd.Series) -> np.ndarray:
+    """Odds of an outlier at each place, from :func:`share_by_place`.
+
+    Normal tokens drawn by these odds lie where outliers lie: at a place where a share p of the
+    images has an outlier, only 1 - p have a normal token to draw. A place that never has one
+    cannot be drawn from, and its odds do not matter.
+    """
+    share = percent.to_numpy(float) / 100
+    return share / np.maximum(1 - share, 1e-6)

@@ -4,11 +4,12 @@ The three questions are Table 1 (``position``), Table 2 (``pixels``) and Table 3
 main paper, "On the Reproducibility of Vision Transformers Need Registers", and were first put by
 Darcet et al. 2024, "Vision Transformers Need Registers" (https://arxiv.org/abs/2309.16588).
 
-Each question is put to normal and to outlier tokens in equal numbers and from the same images, the
-third also to CLS and registers. What cannot be answered is said in words, never as a number.
+Each question is put to normal and to outlier tokens in equal numbers and from the same images, to
+normal tokens of the places where outliers use to be, the third also to CLS and registers. What
+cannot be answered is said in words, never as a number.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,12 +17,15 @@ import torch
 
 from tokenscope.jobs.job import log
 from tokenscope.probes.tasks import Classes, Pixels, Position
-from tokenscope.probes.token_rows import Bank, Choice, Tokens, choose, split
+from tokenscope.probes.token_rows import SAME_PLACES, Bank, Choice, Tokens, choose, split
 from tokenscope.probes.trainer import Fit, Recipe, fit, held_out
 from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stores.receipts import read_receipt
 
 TASKS = ("position", "pixels", "class")  # Tables 1, 2 and 3
 FEW, BROKEN = "too few tokens", "tokens are not finite"
+ELSEWHERE = "no normal tokens at the places of outliers"
+MOST = 0.9  # of the rows: normal tokens of the same places must leave so many, or they are left out
 
 
 @dataclass
@@ -75,14 +79,36 @@ def recipe_of(settings: dict) -> Recipe:
     return Recipe(tuple(settings["learning_rates"]), **{k: settings[k] for k in keys})
 
 
+def open_bank(receipts: list[str], tested: Sequence[str] = (), splits: str | None = None) -> Bank:
+    """The bank that receipts of feature passes name.
+
+    Args:
+        receipts: of its shards, in order. tested: those of the data set that tests the probes.
+        splits: receipt of the check which images are in both.
+    """
+    stores = [[read_receipt(receipt)["store"] for receipt in part] for part in (receipts, tested)]
+    return Bank(*stores, read_receipt(splits)["dropped"] if splits else [])
+
+
 def masks_of(bank: Bank, settings: dict) -> tuple[np.ndarray, ...]:
-    """The split of a bank's images, the same for all questions."""
-    return split(bank.images, settings["split"], settings["seeds"], settings["seed"])
+    """The split of a bank's images, the same for all questions.
+
+    Images that are in both data sets train nothing; where there are more images with an outlier
+    than are wanted, the rest is left out.
+    """
+    usable, most = ~bank.dropped, settings.get("images_with_outlier")
+    if most is None or bank.with_outlier.sum() <= most:
+        most = None
+    else:
+        usable &= bank.with_outlier
+    given = settings["split"], settings["seeds"], settings["seed"], bank.test_images
+    return split(bank.images, *given, None if usable.all() else usable, most)
 
 
 def groups_of(bank: Bank, task: str) -> list[str]:
     """Groups of tokens a question is put to; the whole image's tokens have no place or patch."""
-    return ["normal", "outlier", *(bank.prefix if task == "class" else [])]
+    same = [SAME_PLACES] if SAME_PLACES in bank.slot_kind else []
+    return ["normal", "outlier", *same, *(bank.prefix if task == "class" else [])]
 
 
 def choose_rows(bank: Bank, task: str, settings: dict, **which) -> tuple[Choice, dict]:
@@ -92,10 +118,19 @@ def choose_rows(bank: Bank, task: str, settings: dict, **which) -> tuple[Choice,
     """
     per_image = 1 if task == "class" else settings["tokens_per_image"]
     groups, refused = groups_of(bank, task), {}
+    if which:  # another rule than the one that normal tokens of the same places were drawn by
+        groups = [g for g in groups if g != SAME_PLACES]
     choice = choose(bank, groups, per_image, **which)
+    if SAME_PLACES in groups:
+        groups = [g for g in groups if g != SAME_PLACES]
+        without = choose(bank, groups, per_image, **which)
+        if len(choice.image) < max(settings["min_tokens"], MOST * len(without.image)):
+            refused[SAME_PLACES] = ELSEWHERE, len(choice.image)
+            choice = without
     if len(choice.image) < settings["min_tokens"]:
+        refused.pop(SAME_PLACES, None)
         refused["outlier"] = FEW, len(choose(bank, ["outlier"], per_image, **which).image)
-        groups = [g for g in groups if g != "outlier"]
+        groups = [g for g in groups if g not in ("outlier", SAME_PLACES)]
         choice = choose(bank, groups, per_image, **which)
     if len(choice.image) < settings["min_tokens"]:
         refused |= {g: (FEW, len(choice.image)) for g in groups}

@@ -5,7 +5,7 @@ Registers": normal and outlier tokens in equal numbers, for Table 3 also CLS and
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -19,13 +19,21 @@ from tokenscope.probes.trainer import Window
 from tokenscope.stores.zarr_store import open_store
 
 PIECE = 4096  # images read at once
+SAME_PLACES = "normal_same_places"  # normal tokens that were drawn where outliers use to be
 
 
 class Bank:
-    """The feature stores of one backbone, shard by shard, read as one."""
+    """The feature stores of one backbone, shard by shard, read as one.
 
-    def __init__(self, stores: list[str]):
-        self.shards = [open_store(store) for store in stores]
+    Args:
+        stores: of the data set that probes are trained on.
+        tested: of the one that they are tested on, whose images stand last; empty where a share of
+            the first tests them.
+        dropped: ids of images of the first that are in the other as well, and train nothing.
+    """
+
+    def __init__(self, stores: list[str], tested: Sequence[str] = (), dropped: Sequence[str] = ()):
+        self.shards = [open_store(store) for store in [*stores, *tested]]
         first = self.shards[0]
         if "slot_kind" not in first.coords:
             raise StudyError(f"{stores[0]} holds no drawn tokens: it is no bank")
@@ -33,16 +41,31 @@ class Bank:
         self.grid, self.patch = tuple(first.attrs["grid"]), first.attrs["patch"]
         self.slot_kind = first["slot_kind"].values
         self.prefix = first["prefix_kind"].values.tolist() if "prefix_kind" in first.coords else []
-        small = {n: [] for n in ("patch_index", "norm", "label")}
+        names = [n for n in ("patch_index", "norm", "label", "norm_over_median") if n in first]
+        small = {n: [] for n in names}
         for shard in self.shards:
             for name, parts in small.items():
                 parts.append(shard[name].values)
-        self.patch_index, self.norm, self.label = (np.concatenate(p) for p in small.values())
+        joined = {name: np.concatenate(parts) for name, parts in small.items()}
+        self.patch_index, self.norm, self.label = (joined[name] for name in names[:3])
+        self.norm_over_median = joined.get("norm_over_median")
         self.ends = np.cumsum([shard.sizes["image"] for shard in self.shards])
+        self.test_images = sum(shard.sizes["image"] for shard in self.shards[len(stores) :])
+        self.dropped = np.zeros(self.images, bool)
+        if len(dropped):
+            ids = np.concatenate([shard["image_id"].values for shard in self.shards])
+            self.dropped[: self.images - self.test_images] = np.isin(
+                ids[: self.images - self.test_images], list(dropped)
+            )
 
     @property
     def images(self) -> int:
         return len(self.label)
+
+    @property
+    def with_outlier(self) -> np.ndarray:
+        """Which images have a token that was drawn as an outlier (image,)."""
+        return ((self.patch_index >= 0) & (self.slot_kind == "outlier")).any(1)
 
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
         """One array of images ``start`` to ``stop``, across shards."""
@@ -84,21 +107,24 @@ def choose(
     per_image: int,
     cutoff: float | None = None,
     normal: str = "normal",
+    in_medians: bool = False,
 ) -> Choice:
     """Rows with one token of each group, all of one image: equal numbers by construction.
 
     Args:
-        groups: of ``normal``, ``outlier``, ``cls``, ``reg0`` ...
+        groups: of ``normal``, ``outlier``, :data:`SAME_PLACES`, ``cls``, ``reg0`` ...
         per_image: rows an image may have.
         cutoff: norm that divides drawn tokens into normal and outlier; by default the bank's own.
         normal: kind of slot that normal tokens are taken from, ``normal`` or ``lowest``.
+        in_medians: whether the cutoff is a multiple of the image's median norm.
     """
     stored = bank.patch_index >= 0
     kind = bank.slot_kind
-    masks = {"normal": stored & (kind == normal), "outlier": stored & (kind == "outlier")}
+    masks = {"normal": stored & (kind == normal)}
+    masks |= {group: stored & (kind == group) for group in ("outlier", SAME_PLACES)}
     if cutoff is not None:
-        drawn = stored & (kind != "lowest")
-        above = np.nan_to_num(bank.norm) > cutoff
+        drawn = stored & np.isin(kind, ["normal", "outlier"])
+        above = np.nan_to_num(bank.norm_over_median if in_medians else bank.norm) > cutoff
         masks = {"normal": drawn & ~above, "outlier": drawn & above}
     wanted = {g: masks[g] for g in groups if g in masks}
     counts = np.min([mask.sum(1) for mask in wanted.values()], axis=0)
@@ -114,22 +140,37 @@ def choose(
     return Choice(image, slots)
 
 
-def split(images: int, shares: list[float], seeds: int, seed: int) -> tuple[np.ndarray, ...]:
+def split(
+    images: int, shares: list[float], seeds: int, seed: int, tested: int = 0,
+    usable: np.ndarray | None = None, most: int | None = None,
+) -> tuple[np.ndarray, ...]:  # fmt: skip
     """Train and validation (seed, image), and test (image,): the last is the same for all seeds.
 
     Args:
         shares: of training, validation and test images.
+        tested: number of images, the last ones, that test and are of another data set; the others
+            are then shared by training and validation, in the ratio of their shares.
+        usable: (image,) which images may train and validate; all by default.
+        most: of them, at most so many are used.
     """
     order = np.random.default_rng([seed, images]).permutation(images)
     test = np.zeros(images, bool)
-    test[order[: round(shares[2] * images)]] = True
-    rest = np.flatnonzero(~test)
-    held = round(shares[1] * images)
-    validation = np.zeros((seeds, images), bool)
+    if tested:
+        test[-tested:] = True
+    else:
+        test[order[: round(shares[2] * images)]] = True
+    rest = order[~test[order] & (True if usable is None else usable[order])][:most]
+    count, of_rest = images, shares[1]
+    if tested or usable is not None:
+        count, of_rest = len(rest), shares[1] / (shares[0] + shares[1])
+    train, validation = np.zeros((2, seeds, images), bool)
+    rest = np.sort(rest)
     for s in range(seeds):
         shuffled = np.random.default_rng([seed, images, s]).permutation(rest)
+        held = round(of_rest * count)
         validation[s, shuffled[:held]] = True
-    return ~validation & ~test, validation, test
+        train[s, shuffled[held:]] = True
+    return train, validation, test
 
 
 @dataclass

@@ -35,8 +35,33 @@ class Probing:
         varied = self.settings["sensitivity"]["backbones"]
         zoo.check_patterns("probes: backbones", self.settings["backbones"], study.backbones)
         zoo.check_patterns("probes: sensitivity: backbones", varied, study.backbones)
+        if self.test:
+            self._check_test()
         if abs(sum(self.settings["split"]) - 1) > 1e-6:
             raise StudyError(f"probes: split: {self.settings['split']} does not add up to 1")
+
+    def _check_test(self) -> None:
+        name, test = self.settings["dataset"], self.test
+        if test not in self.study.datasets:
+            have = ", ".join(self.study.datasets)
+            raise StudyError(f"probes: test: '{test}' is not one of: {have}")
+        if test == name:
+            raise StudyError(f"probes: dataset and test are the same data set, '{test}'")
+        classes = {key: self.study.classes(key) for key in (name, test)}
+        if classes[name] != classes[test]:
+            raise StudyError(
+                f"probes: '{name}' has classes '{classes[name]}', '{test}' has '{classes[test]}': "
+                "a probe of one cannot be tested on the other"
+            )
+
+    @property
+    def test(self) -> str:
+        """The data set whose images test the probes; empty where a share of the first does."""
+        return self.settings.get("test") or ""
+
+    def saw_labels(self, row: Backbone) -> bool:
+        """Whether a backbone was trained or tuned with labels of the classes that are probed."""
+        return bool(row.classes) and row.classes == self.study.classes(self.settings["dataset"])
 
     @cached_property
     def rows(self) -> list[Backbone]:
@@ -56,16 +81,16 @@ class Probing:
     def bank(self, name: str, row: Backbone, view: str) -> dict:
         """How tokens of a data set are drawn for the probes; empty where none are wanted."""
         s = self.settings
-        if (name, view) != (s.get("dataset"), "native") or row.key not in self._keys:
+        probed = {s.get("dataset"), self.test} - {"", None}
+        if name not in probed or view != "native" or row.key not in self._keys:
             return {}
         return {"tokens": s["tokens_per_image"], "seed": s["seed"]}
 
     def memory_mb(self, gpu: bool) -> int:
         """Host memory of a probing job: what the budget lets it hold, and a copy under way."""
         row, s = max(self.rows, key=lambda row: row.arch.width), self.settings
-        tokens = self.study.planned_images(s["dataset"]) * (
-            2 * s["tokens_per_image"] + row.arch.prefix_tokens
-        )
+        images = sum(self.study.planned_images(n) for n in (s["dataset"], self.test) if n)
+        tokens = images * (3 * s["tokens_per_image"] + row.arch.prefix_tokens)
         need = tokens * (4 * row.arch.width + 3 * row.arch.patch**2) / 1e6
         held = min(1000 * s["memory_gb"], need)
         return int(flops.torch_mb(gpu) + 3 * held)
