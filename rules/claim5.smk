@@ -43,11 +43,8 @@ rule splits:
     params:
         names=lambda w: [w.train, w.test],
         # Probes are trained without what is in both; for heads the config decides.
-        duplicates=lambda w: (
-            HEADS.settings["duplicates"]
-            if HEADS.settings and (w.train, w.test) == (HEADS.train, HEADS.test)
-            else "drop"
-        ),
+        duplicates=lambda w: HEADS.settings["duplicates"] if of_heads(w) else "drop",
+        labels_needed=lambda w: of_heads(w),
         code=code("classification/splits.py"),
     script:
         "../workflow_scripts/classification/splits.py"

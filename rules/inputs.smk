@@ -129,6 +129,12 @@ def bank_inputs(wildcards):
     return inputs
 
 
+def of_heads(wildcards):
+    """Whether two data sets are those that heads are trained and tested on."""
+    pair = (wildcards.train, wildcards.test)
+    return bool(HEADS.settings) and pair == (HEADS.train, HEADS.test)
+
+
 def bank_of(wildcards):
     """How a feature pass draws tokens; empty where it keeps none."""
     return STUDY.probing.bank(wildcards.dataset, row_of(wildcards), wildcards.view)

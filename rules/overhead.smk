@@ -22,8 +22,10 @@ rule overhead:
     params:
         spec=lambda w: row_of(w).spec,
         counts=config["overhead"]["registers"],
-        modelled=lambda w: flops.flops_by_registers(row_of(w).arch, config["overhead"]["registers"]),
-        size=lambda w: row_of(w).arch.input_size,
+        modelled=lambda w: flops.flops_by_registers(
+            row_of(w).arch, config["overhead"]["registers"], STUDY.overhead_size(row_of(w))
+        ),
+        size=lambda w: STUDY.overhead_size(row_of(w)),
         batch=config["overhead"]["batch"],
         rounds=config["overhead"]["rounds"],
         device=config["device"],

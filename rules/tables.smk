@@ -78,8 +78,13 @@ rule provenance:
 use rule provenance as provenance_bank with:
     input:
         cards=probed(PATHS.card(BACKBONE)),
-        receipts=[r for row in STUDY.probing.rows for r in STUDY.feature_receipts(BANK, row)],
-        samples=[PATHS.receipt("sample", BANK)],
+        receipts=[
+            receipt
+            for row in STUDY.probing.rows
+            for name in STUDY.probing.datasets
+            for receipt in STUDY.feature_receipts(name, row)
+        ],
+        samples=[PATHS.receipt("sample", name) for name in STUDY.probing.datasets],
     output:
         PATHS.table("bank"),
     log:

@@ -10,8 +10,9 @@ NOTE = (
     "counted: by torch's counter of operations; modelled: by tokenscope.study.flops. Speeds are "
     "medians of rounds in turn, brackets their extremes; time_overhead is taken round by round; "
     "training: forward and backward. Published: share of FLOPs added to a ViT-B at 224 pixels, "
-    "read off a figure; beside models of size base only, because the share depends on how many "
-    "patches there are."
+    "read off a figure; beside models of size base only. The share depends on how many patches "
+    "there are: an image of 224 pixels has 196 of 16 pixels and 256 of 14, so that it is larger "
+    "where patches are."
 )
 
 

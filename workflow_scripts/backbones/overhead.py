@@ -42,13 +42,16 @@ def main(spec, modelled, counts, size, batch, rounds, device, output):
         log.info("round %d of %d", done + 1, rounds)
     family, width, _ = spec["name"].split("/")
     name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    tables, zero = [], counts[0]
+    tables, zero, patch = [], counts[0], build(spec, 0, "meta").patch_embed.patch_size[0]
     for count in counts:
         who = {"family": family, "size": width, "registers": f"r{count}", "kind": "", "dataset": ""}
         rows = tidy.TidyRows(who, rounds, 0)
         add = partial(_add, rows)
         params, flops = facts[count]
         add("counted", "parameters", [params], "", 1)
+        add("counted", "parameters_overhead", [100 * (params / facts[zero][0] - 1)], "percent", 1)
+        add("counted", "patch", [patch], "pixels", 1)
+        add("counted", "image_size", [size], "pixels", 1)
         add("counted", "flops", [flops], "FLOP an image", 1)
         add("modelled", "flops", [modelled[str(count)]], "FLOP an image", 1)
         for group, value, base in (
@@ -76,8 +79,16 @@ def build(spec, count, device="cpu"):
         return create({**spec, "registers": count})
 
 
+def sized(spec, count, size, device="cpu"):
+    """The same for images of ``size`` pixels."""
+    model = build(spec, count, device)
+    if size != model.patch_embed.img_size[0]:
+        model.set_input_size(img_size=(size, size))
+    return model
+
+
 def _counted(spec, count, size):
-    model = build(spec, count).eval()
+    model = sized(spec, count, size).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.forward_features(torch.zeros(1, 3, size, size))
     return sum(p.numel() for p in model.parameters()), counter.get_total_flops()
@@ -85,7 +96,7 @@ def _counted(spec, count, size):
 
 def measure(spec, count, size, batch, device, training):
     """Seconds of one pass over a batch, and the GPU memory in MB at its peak, weights included."""
-    model = build(spec, count, device).train(training)
+    model = sized(spec, count, size, device).train(training)
     x = torch.randn(batch, 3, size, size, device=device)
     cuda = device == "cuda"
 

@@ -184,7 +184,7 @@ def _tokens(job: Job) -> float:
 
 def _features(job: Job) -> float:
     name = job.wildcards["dataset"]
-    slots = 2 * job.study.probing.bank(name, job.row, job.wildcards["view"]).get("tokens", 0) + 1
+    slots = 3 * job.study.probing.bank(name, job.row, job.wildcards["view"]).get("tokens", 0) + 1
     return job.images * feature_bytes(job.arch, job.size, slots)
 
 
@@ -193,9 +193,9 @@ def _probe(job: Job) -> float:
     probes = job.study.config["probes"]
     patches = (job.arch.input_size // job.arch.patch) ** 2
     # Two of a hundred patches are over the 98th percentile, whatever is asked for.
-    tokens = 2 * min(probes["tokens_per_image"], max(1.0, 0.02 * patches))
+    tokens = 3 * min(probes["tokens_per_image"], max(1.0, 0.02 * patches))
     outputs = tokens * (patches + 3 * job.arch.patch**2)
-    outputs += (2 + job.arch.prefix_tokens) * _classes(job)
+    outputs += (3 + job.arch.prefix_tokens) * _classes(job)
     return start_seconds(job.gpu) + _probing(job, outputs)
 
 
@@ -251,7 +251,7 @@ def _overhead(job: Job) -> float:
     """Forward and training steps of every register count, in rounds."""
     section = job.study.config["overhead"]
     steps = 5 * section["rounds"] * section["batch"] * len(section["registers"])
-    flops = 4 * steps * forward_flops(job.arch, job.arch.input_size)
+    flops = 4 * steps * forward_flops(job.arch, job.study.overhead_size(job.row))
     return start_seconds(job.gpu) + flops / job.speed
 
 

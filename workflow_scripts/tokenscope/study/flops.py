@@ -26,10 +26,10 @@ def forward_flops(arch: Architecture, size: int) -> float:
     return 2.0 * (embed + blocks)
 
 
-def flops_by_registers(arch: Architecture, counts: list[int]) -> dict[str, float]:
-    """FLOPs of one image at the native size for each register count, as text for JSON."""
+def flops_by_registers(arch: Architecture, counts: list[int], size: int) -> dict[str, float]:
+    """FLOPs of one ``size`` x ``size`` image for each register count, as text for JSON."""
     by_count = {c: replace(arch, prefix_tokens=arch.has_cls + c) for c in counts}
-    return {str(c): forward_flops(a, arch.input_size) for c, a in by_count.items()}
+    return {str(c): forward_flops(a, size) for c, a in by_count.items()}
 
 
 def token_bytes(arch: Architecture, size: int) -> int:

@@ -59,6 +59,11 @@ class Probing:
         """The data set whose images test the probes; empty where a share of the first does."""
         return self.settings.get("test") or ""
 
+    @property
+    def datasets(self) -> list[str]:
+        """The data sets whose tokens are drawn: to train probes, and to test them if it is another."""
+        return [name for name in (self.settings.get("dataset"), self.test) if name]
+
     def saw_labels(self, row: Backbone) -> bool:
         """Whether a backbone was trained or tuned with labels of the classes that are probed."""
         return bool(row.classes) and row.classes == self.study.classes(self.settings["dataset"])
@@ -81,15 +86,14 @@ class Probing:
     def bank(self, name: str, row: Backbone, view: str) -> dict:
         """How tokens of a data set are drawn for the probes; empty where none are wanted."""
         s = self.settings
-        probed = {s.get("dataset"), self.test} - {"", None}
-        if name not in probed or view != "native" or row.key not in self._keys:
+        if name not in self.datasets or view != "native" or row.key not in self._keys:
             return {}
         return {"tokens": s["tokens_per_image"], "seed": s["seed"]}
 
     def memory_mb(self, gpu: bool) -> int:
         """Host memory of a probing job: what the budget lets it hold, and a copy under way."""
         row, s = max(self.rows, key=lambda row: row.arch.width), self.settings
-        images = sum(self.study.planned_images(n) for n in (s["dataset"], self.test) if n)
+        images = sum(self.study.planned_images(name) for name in self.datasets)
         tokens = images * (3 * s["tokens_per_image"] + row.arch.prefix_tokens)
         need = tokens * (4 * row.arch.width + 3 * row.arch.patch**2) / 1e6
         held = min(1000 * s["memory_gb"], need)

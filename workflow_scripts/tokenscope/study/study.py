@@ -227,6 +227,20 @@ class Study:
         """The backbones whose cost with registers is measured, one for each architecture."""
         return [self.rows[key] for key in self.config["overhead"]["backbones"]]
 
+    def overhead_size(self, row: Backbone) -> int:
+        """Side of the images on which its cost is measured, its own where none is given.
+
+        Raises:
+            StudyError: the side is not whole patches.
+        """
+        size = self.config["overhead"].get("size", row.arch.input_size)
+        if size % row.arch.patch:
+            raise StudyError(
+                f"overhead: size: {size} pixels are no whole number of patches of "
+                f"{row.arch.patch} ({row.key})"
+            )
+        return size
+
     def settings(self, row: Backbone) -> dict:
         """What a table of trainings says of each."""
         used = self.training(row)

@@ -75,8 +75,11 @@ def _line(key, rows, measure: Measure, cite) -> tuple[str, ...]:
     guesses = [f"{g} {r.value:.4g}".strip() for g, r in guesses.items() if r is not None]
     counts = {part: row("each group", f"{question}_tokens_{part}") for part in COUNTS}
     theirs = [cite((*key[:3], g, metric), key[3]) for g in ("normal", "outlier", "cls")]
+    name = "/".join(key[:3])
+    if question == "class" and (saw := row("backbone", "saw_labels")) is not None:
+        name += " (trained with these labels)" * (saw.value == 1)
     return (
-        "/".join(key[:3]), measure.heading, *(_number(row(g)) for g in ("normal", "outlier")),
+        name, measure.heading, *(_number(row(g)) for g in ("normal", "outlier")),
         _number(row("outlier-normal")), ", ".join(f"{g} {_number(row(g))}" for g in whole),
         f"{guess}: {', '.join(guesses)}" if guesses else "",
         ", ".join(f"{r.value:.0f} {part}" for part, r in counts.items() if r is not None),
