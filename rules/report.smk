@@ -3,6 +3,7 @@
 
 localrules:
     explorer,
+    verdict_errors,
     report,
     figure,
 
@@ -32,6 +33,22 @@ rule explorer:
         "../workflow_scripts/tokens/explorer.py"
 
 
+# Simulated: it depends on no measurement, and of the criteria on what they compare alone.
+rule verdict_errors:
+    output:
+        csv=table_file("verdict_errors"),
+        text=PATHS.table("verdict_errors", "md"),
+    log:
+        f"{RESULTS}/logs/verdict_errors/verdict_errors.log",
+    conda:
+        ENV
+    params:
+        content=contents.simulated(config["report"]["verdicts"]),
+        code=code("report/verdict_errors.py"),
+    script:
+        "../workflow_scripts/report/verdict_errors.py"
+
+
 rule report:
     input:
         tables=HAVE(
@@ -48,6 +65,7 @@ rule report:
         figures=HAVE(expand(PATHS.figure("{name}", "svg"), name=DRAWN)),
         explorer=HAVE(over(PATHS.figure_data("explorer", "{dataset}", f"{BACKBONE}.json"))),
         samples=HAVE(expand(PATHS.receipt("sample", "{name}"), name=config["analyse"])),
+        errors=HAVE([PATHS.table("verdict_errors")]),
         published="config/published.csv",
         sections=config["report"]["sections"],
         verdicts=config["report"]["verdicts"],
@@ -56,7 +74,9 @@ rule report:
             file=["report.html", "parts.html", "style.css", "report.js", "explorer.js"],
         ),
     output:
-        f"{RESULTS}/report/index.html",
+        page=f"{RESULTS}/report/index.html",
+        csv=table_file("verdicts"),
+        text=PATHS.table("verdicts", "md"),
     log:
         f"{RESULTS}/logs/report/report.log",
     conda:
@@ -65,7 +85,7 @@ rule report:
         config={k: v for k, v in config.items() if k not in contents.SWITCHES},
         plan={name: [table.who, table.parts] for name, table in PLAN.items()},
         figures=PAGES,
-        sizes={row.key: row.arch.params for row in STUDY.backbones},
+        facts=facts(STUDY),
         figures_mb=config["report"]["figures_mb"],
         code=code("report/report.py"),
     script:

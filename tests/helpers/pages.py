@@ -59,14 +59,17 @@ def make(folder: Path) -> dict:
     plan["controls"] = [[("scenes", "control/tiny/r0-content-10x")], []]
     ours = ROOT / "config"
     named = {"sections": str(ours / "report.yaml"), "verdicts": str(ours / "verdicts.yaml")}
-    config = {"study": EVIL, "report": named}
+    statistics = {"confidence": 0.95, "resamples": 1000, "seed": 0}
+    config = {"study": EVIL, "report": named, "statistics": statistics}
+    tables = {"csv": root / "tables/verdicts.csv", "text": root / "tables/verdicts.md"}
+    facts = {"params": dict.fromkeys([*KEYS, PROBED], 1.0), "heads": {"claim4": 3}}
     files = {section["id"]: [] for section in sections(named["sections"])}
     files["claim1"] = [("scenes/fig4_norms", "Norms."), ("scenes/none", "Not drawn.")]
     files["claim2"] = [("scenes/large", "Too large.")]
     output = root / "report/index.html"
     report.main(
-        str(root), config, plan, {key: 1.0 for key in KEYS}, 0.05, ours / "published.csv",
-        files, explorers, [root / "scenes.json"], ROOT / "workflow_scripts/templates", output, "0a",
+        str(root), config, plan, facts, 0.05, ours / "published.csv", files, explorers,
+        [root / "scenes.json"], ROOT / "workflow_scripts/templates", output, tables, "0a",
     )  # fmt: skip
     return {"page": output, "norms": data, "root": root}
 

@@ -14,11 +14,18 @@ from tokenscope.errors import StudyError
 from tokenscope.jobs.job import job, log
 from tokenscope.report import contents, partial_tables, template_data
 from tokenscope.report.contents import PlannedTable
-from tokenscope.report.verdicts import NOT_RUN, SUPPORTED, VERDICTS
 from tokenscope.stores.receipts import read_receipt, write_text
 from tokenscope.study.paths import Paths
 from tokenscope.tables import probe_tables
 from tokenscope.tables.published import Published
+from tokenscope.verdicts import simulation
+from tokenscope.verdicts import table as verdict_table
+from tokenscope.verdicts.answers import INSTRUMENT, NOT_RUN, SUPPORTED
+from tokenscope.verdicts.conditions import Facts
+from tokenscope.verdicts.criteria import of
+from tokenscope.verdicts.engine import judge
+from tokenscope.verdicts.evidence import Evidence
+from tokenscope.verdicts.subjects import Study
 
 # The chart library of the norm explorer, as one script that fetches nothing.
 CHARTS = "window.vegaEmbed = vegaEmbed;"
@@ -26,8 +33,8 @@ PACKAGES = ("torch", "timm", "snakemake", "numpy", "pandas", "xarray", "matplotl
 SUMS = ["gpu_hours", "core_hours", "kwh", "co2_kg", "units"]
 
 
-def main(results, config, plan, sizes, figures_mb, published, files, explorers, samples, templates,
-         output, code):  # fmt: skip
+def main(results, config, plan, facts, figures_mb, published, files, explorers, samples, templates,
+         output, tables, code):  # fmt: skip
     """Render the report of a study, complete or not.
 
     One parameter for each input and param of the rule, but that ``results`` and ``templates`` stand
@@ -37,13 +44,14 @@ def main(results, config, plan, sizes, figures_mb, published, files, explorers, 
         results: folder of the study; tables and figures that are not there are said to be missing.
         config: the study's config, shown as it is; ``report`` names sections and verdicts.
         plan: by table, what it is planned to hold and the files it is joined from.
-        sizes: parameters by backbone.
+        facts: what the study knows of its backbones (:mod:`tokenscope.report.facts`).
         figures_mb: what embedded figures may take together; others are linked.
         published: ``config/published.csv``.
         files: by section, its figures and their captions.
         explorers, samples: files of the norm explorer, and receipts of the samples.
         templates: folder of the page's template, styles and scripts.
         output: path of the page.
+        tables: paths of the table of verdicts, ``csv`` and ``text``.
         code: the hash of the code, printed on the page.
     """
     root, paths, published = Path(results), Paths(results), Published(published)
@@ -51,14 +59,18 @@ def main(results, config, plan, sizes, figures_mb, published, files, explorers, 
     for name, (who, parts) in plan.items():
         planned = PlannedTable([tuple(pair) for pair in who], parts)
         read[name] = partial_tables.read(name, Path(paths.table(name)), planned)
-    criteria = contents.load(config["report"]["verdicts"], "verdicts.schema.yaml")
+    criteria = of(contents.load(config["report"]["verdicts"], "verdicts.schema.yaml"))
     sections = contents.sections(config["report"]["sections"])
-    if unknown := set(criteria) - {section["id"] for section in sections}:
+    if unknown := set(criteria.by_section) - {section["id"] for section in sections}:
         raise StudyError(f"{config['report']['verdicts']}: no section is named {sorted(unknown)}")
+    lines = judge_all(criteria, read, Facts(**facts), config["statistics"])
+    write_text(tables["text"], verdict_table.page(lines, criteria))
+    verdict_table.frame(lines, criteria).to_csv(tables["csv"], index=False, float_format="%.7g")
+    errors = _errors(paths)
     names = [name for page in files.values() for name, _ in page]
     embedded, pages = template_data.embedded(names, root / "figures", figures_mb), []
     for section in sections:
-        rows = criteria.get(section["id"], [])
+        own = criteria.by_section.get(section["id"], [])
         pages.append(
             {"disagreements": [], "explorer": False, "accounting": False}
             | section
@@ -67,7 +79,7 @@ def main(results, config, plan, sizes, figures_mb, published, files, explorers, 
                 if section.get("answers") and "claim4" in read
                 else [],
                 "page": _page(root, section.get("page", "")),
-                "verdicts": template_data.verdict_rows(rows, read, sizes),
+                "verdicts": template_data.verdict_rows(own, lines, errors),
                 "tables": [
                     template_data.table(shown["name"], shown, read[shown["name"]], published)
                     for shown in section.get("tables", [])
@@ -81,8 +93,9 @@ def main(results, config, plan, sizes, figures_mb, published, files, explorers, 
         )
     page = render(
         Path(templates),
-        study=config["study"], sections=pages, verdicts=VERDICTS, answer=probe_tables.HEADER,
-        trusted=_trusted(pages[0]["verdicts"]), coverage=_coverage(read),
+        study=config["study"], sections=pages, answer=probe_tables.HEADER,
+        trusted=_trusted(lines), criteria=config["report"]["verdicts"], error=criteria.error,
+        coverage=_coverage(read),
         explorer=_explorer(explorers),
         accounting=_accounting(paths), carbon=_rows(Path(paths.table("carbon_paper"))),
         provenance=_provenance(paths), skipped=_skipped(samples), code=code,
@@ -114,12 +127,26 @@ def _page(root, name):
     return f"../{name}" if name and (root / name).exists() else ""
 
 
-def _trusted(controls):
+def judge_all(criteria, read, facts, statistics):
+    """The lines of every statement, by its id."""
+    tables = {name: table.rows for name, table in read.items()}
+    planned = {name: table.planned for name, table in read.items()}
+    study = Study(criteria, Evidence.of_tables(tables, statistics), planned, facts)
+    return {criterion.id: judge(study, criterion) for criterion in criteria}
+
+
+def _trusted(lines):
     """Whether the controls passed: yes, no, or not run."""
-    verdicts = {row["verdict"] for row in controls}
+    answers = {line.answer for own in lines.values() for line in own if line.scope == INSTRUMENT}
     return {frozenset([SUPPORTED]): "yes", frozenset([NOT_RUN]): "not run"}.get(
-        frozenset(verdicts), "no"
+        frozenset(answers), "no"
     )
+
+
+def _errors(paths):
+    """How often each criterion errs, in words; none where it is not simulated yet."""
+    path = Path(paths.table("verdict_errors"))
+    return simulation.in_words(pd.read_csv(path)) if path.exists() else {}
 
 
 def _coverage(read):
@@ -180,11 +207,12 @@ def _versions():
 
 
 if "snakemake" in globals():
-    i, p, out = snakemake.input, snakemake.params, Path(snakemake.output[0])
+    i, p, o = snakemake.input, snakemake.params, snakemake.output
+    out = Path(o.page)
     with job(snakemake.log[0], "report"):
         main(
-            results=out.parents[1], config=p.config, plan=p.plan, sizes=p.sizes,
+            results=out.parents[1], config=p.config, plan=p.plan, facts=p.facts,
             figures_mb=p.figures_mb, published=i.published, files=p.figures,
             explorers=i.explorer, samples=i.samples, templates=Path(i.templates[0]).parent,
-            output=out, code=p.code,
+            output=out, tables={"csv": o.csv, "text": o.text}, code=p.code,
         )  # fmt: skip

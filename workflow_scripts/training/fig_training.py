@@ -6,11 +6,11 @@ import pandas as pd
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
 from tokenscope.norms.outlier_rule import cutoff_of_median, share_metric
+from tokenscope.study.recipes import stem
 from tokenscope.study.register_names import register_count
 from tokenscope.tables import tidy
 from tokenscope.tables.names import AFTER, of_training, over_seeds, without_training
 from tokenscope.tables.tidy import BACKBONE_COLUMNS, backbone_names
-from tokenscope.training.summary import stem
 
 
 def main(training, curves, histories, emergence, bases, dataset, times, outputs):

@@ -31,8 +31,8 @@ RULES = {
     "shared": (
         "render", "index", "sample", "decode", "obtain", "plant", "extract", "features", "gallery",
         "consolidate", "provenance", "control", "gather_controls", "overhead", "gather_overhead",
-        "diagnosis", "diagnosis_page", "fig_diagnosis", "explorer", "report", "accounting",
-        "fig_energy",
+        "diagnosis", "diagnosis_page", "fig_diagnosis", "explorer", "verdict_errors", "report",
+        "accounting", "fig_energy",
     ),
 }  # fmt: skip
 # What one rule makes for several claims: by its wildcard ``table``.

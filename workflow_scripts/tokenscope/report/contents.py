@@ -112,6 +112,23 @@ def sections(file: str) -> list[dict]:
     return load(file, "report.schema.yaml")["sections"]
 
 
+def simulated(file: str) -> dict:
+    """Of the criteria (``config/verdicts.yaml``) what decides how often they err, and no words.
+
+    A parameter of the rule that simulates them: a change of anything else reruns nothing.
+    """
+    content = load(file, "verdicts.schema.yaml")
+    effects = {
+        name: {key: value for key, value in effect.items() if key != "why"}
+        for name, effect in content["effects"].items()
+    }
+    statements = {
+        section: [{key: one[key] for key in ("id", "holds", "backbones")} for one in criteria]
+        for section, criteria in content["statements"].items()
+    }
+    return {**content, "effects": effects, "statements": statements}
+
+
 def load(file: str, schema: str) -> dict:
     """A YAML file of the report. Raises StudyError where it is not there or not as its schema."""
     try:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from tokenscope.report import verdicts
 from tokenscope.report.partial_tables import Read
 from tokenscope.study.register_names import is_control
 from tokenscope.tables import tidy
@@ -14,54 +13,49 @@ from tokenscope.tables.captions import NOTES
 from tokenscope.tables.formatting import as_text, interval_text
 from tokenscope.tables.names import claim_of
 from tokenscope.tables.published import Published
+from tokenscope.verdicts import words
+from tokenscope.verdicts.answers import AS_PUBLISHED, NOT_RUN, SAME_MODEL, Line
+from tokenscope.verdicts.criteria import Criterion
 
+NOT_RUN_SHOWN = 12  # of a longer list only what was measured is shown
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
-def verdict_rows(criteria: list[dict], read: dict[str, Read], params: dict) -> list[dict]:
-    """Criteria of a section with their verdicts, overall and by backbone."""
-    tables = {name: table.rows for name, table in read.items()}
+def verdict_rows(
+    criteria: list[Criterion], lines: dict[str, list[Line]], errors: dict[str, str]
+) -> list[dict]:
+    """Statements of a section with all their lines.
+
+    Args:
+        lines: of each statement, by its id.
+        errors: how often a criterion errs, in words, by id; empty where that was not simulated.
+    """
     rows = []
     for criterion in criteria:
-        judged = []
-        if criterion["table"] in read:
-            planned = read[criterion["table"]].planned
-            judged = verdicts.judge(criterion, tables, planned, params)
-        total = verdicts.overall(criterion, judged)
-        by = total.decided_by
+        own = [_line(line) for line in lines[criterion.id]]
+        main = next(n for n in own if n["scope"] not in (AS_PUBLISHED, SAME_MODEL))
         rows.append({
-            **criterion, "verdict": total.verdict, "counts": total.counts,
-            "planned": len(judged), "number": decided(by) if by else "", "by": by,
-            "bound": bound(criterion), "judged": [{"one": j, "number": decided(j)} for j in judged],
+            "id": criterion.id, "said": criterion.said, "lines": own, "main": main,
+            "published": [line for line in own if line["scope"] == AS_PUBLISHED],
+            "cited": [words.cited(source) for source in criterion.sources],
+            "supported_if": words.supported_if(criterion), "errors": errors.get(criterion.id, ""),
+            "unless": [case["why"] for case in criterion.unless],
         })  # fmt: skip
     return rows
 
 
-def decided(judged: verdicts.Judged) -> str:
-    """The number that decided, with its interval, or the answer, or why there is none."""
-    if judged.value != judged.value and judged.why:
-        return judged.why
-    if judged.unit == "verdict":
-        return f"has the answer: {as_text(judged.value, judged.unit)}"
-    number = as_text(judged.value, judged.unit)
-    number += f" [{interval_text(judged.low, judged.high)}]" if judged.low < judged.high else ""
-    return f"{number}; {judged.why}" if judged.why else number
-
-
-def bound(criterion: dict) -> str:
-    """What would support a statement, in words."""
-    side, value = next(iter(criterion["holds"].items()))
-    what = criterion["metric"].replace("*", "…")
-    if minus := criterion.get("minus"):
-        what += f", less that of “{minus['group']}”"
-    if side == "order":
-        return f"{what}: no, then yes, from the smallest to the largest of a family"
-    if side == "answer":
-        return f"{what}: {value}"
-    if criterion.get("share_of_depth"):
-        what += " / blocks"
-    whole = "" if criterion.get("exact") else " with its whole interval"
-    return f"{what} {side} {value:g}{whole}"
+def _line(line: Line) -> dict:
+    spread = f"{line.spread:.3g}" if line.spread == line.spread else ""
+    return {
+        "scope": line.scope, "answer": line.answer, "why": line.why, "source": line.source,
+        "where": line.where, "supporting": line.supporting, "asked": line.asked, "spread": spread,
+        "counts": {name: n for name, n in line.counts.items() if n},
+        "judged": [
+            {"one": one, "number": words.number(one)}
+            for one in line.judged
+            if one.answer != NOT_RUN or len(line.judged) <= NOT_RUN_SHOWN
+        ],
+    }  # fmt: skip
 
 
 def table(name: str, shown: dict, read: Read, published: Published) -> dict:

@@ -5,6 +5,7 @@ timm has one.
 """
 
 import difflib
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import product
 from math import cos, pi
@@ -200,6 +201,11 @@ def expand(grids: dict[str, dict], bases: dict[str, dict]) -> dict[str, dict]:
                 }
                 rows["/".join((row["family"], row["size"], row["registers"]))] = row
     return rows
+
+
+def stem(family: str) -> str:
+    """The name of a family of a grid without its seed."""
+    return re.sub(r"-s\d+(?=-|$)", "", family)
 
 
 def penalty_weight(recipe: Training, epoch: int) -> float:

@@ -1,12 +1,11 @@
 """What a training changed: rows before and after, and their means over seeds."""
 
-import re
-
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from tokenscope.norms.outlier_rule import SHARE_OVER
+from tokenscope.study.recipes import stem
 from tokenscope.tables import names, tidy
 from tokenscope.tables.tidy import KIND_COLUMNS
 
@@ -66,11 +65,6 @@ def chosen(measures: pd.DataFrame) -> pd.DataFrame:
     prefix = measures["metric"].eq("norm_mean") & measures["group"].str.fullmatch(r"cls|reg\d+")
     head = measures["group"].eq("own_head") & measures["metric"].eq("top1")
     return measures[last | prefix | head]
-
-
-def stem(family: str) -> str:
-    """A family's name without its seed."""
-    return re.sub(r"-s\d+(?=-|$)", "", family)
 
 
 def over_seeds(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
