@@ -63,6 +63,7 @@ def make(folder: Path) -> dict:
     config = {"study": EVIL, "report": named, "statistics": statistics}
     tables = {"csv": root / "tables/verdicts.csv", "text": root / "tables/verdicts.md"}
     facts = {"params": dict.fromkeys([*KEYS, PROBED], 1.0), "heads": {"claim4": 3}}
+    facts["images_seen"] = dict.fromkeys(KEYS[:2], 10_000.0)
     files = {section["id"]: [] for section in sections(named["sections"])}
     files["claim1"] = [("scenes/fig4_norms", "Norms."), ("scenes/none", "Not drawn.")]
     files["claim2"] = [("scenes/large", "Too large.")]
@@ -82,7 +83,7 @@ def _tables(folder, data):
         metric = f"share_norm_over_{TIMES}x_median"
         rows.add("claim1", "last_block", metric, share, share / 2, share * 2, "percent")
         rows.add("claim1", "last_block", "norm_median", 12345.678, 1 / 3, 2e9)
-        rows.add("claim1", "peak_block", "has_artifacts", float(share > 0), unit="verdict")
+        rows.add("claim1", "artifacts", "has_artifacts", float(share > 0), unit="verdict")
         rows.refuse("claim1", "outlier", "position_entropy", "too few tokens", 3)
         tables["claim1"].append(rows.frame())
         depth = tidy.TidyRows(who(key), len(values), 0)
@@ -94,6 +95,7 @@ def _tables(folder, data):
     probed = tidy.TidyRows(who(PROBED, "bank"), 50, 0)
     for group, value in (("normal", 40.0), ("outlier", 20.0), ("outlier-normal", -20.0)):
         probed.add("claim4", group, "position_top1", value, value - 1, value + 1, "percent")
+    probed.add("claim4", "outlier-normal_same_places", "position_top1_over_prior", -9, -10, -8)
     probed.add("claim4", "outlier: commonest place", "position_top1", 19.0, unit="percent")
     for group, answer in (("normal", 0), ("outlier", 1)):
         probed.add("claim4", group, "position_confounded", answer, unit="verdict")

@@ -65,7 +65,7 @@ def _as_published(study: Study, criterion: Criterion, source: Source) -> Line:
     unreleased = [m for m in absent if m in source.unreleased]
     absent = [m for m in absent if m not in unreleased]
     where = f" on {' or '.join(source.data)}" if source.data != ("*",) else ""
-    said = [line.why]
+    said = [line.why] if judged else []
     if unreleased:
         said.append(f"weights were never released: {', '.join(unreleased)}")
     if absent:

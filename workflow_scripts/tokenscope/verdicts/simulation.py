@@ -192,14 +192,14 @@ def in_words(rates: pd.DataFrame) -> dict[str, str]:
     for (statement, design), rows in rates.groupby(["statement", "design"], sort=False):
         by = rows.set_index(["quantity", "backbones"])
         many, first = int(rows["backbones"].max()), rows.iloc[0]
-        wrong, found = by.loc[(WRONG, many)], by.loc[(FOUND, many)]
+        wrong = by.loc[(WRONG, many)]
         size = f"{2 * first['smallest']:g} {first['unit']}".strip()
         sentence = (
             f"Simulated ({design}, {first['studies']} studies of {many} backbones): decided "
             f"{wrong['truth']} in {_rate(wrong)} of the studies"
         )
         if design != ALONE:
-            one = by.loc[(FOUND, 1)]
+            one, found = by.loc[(FOUND, 1)], by.loc[(FOUND, many)]
             sentence += (
                 f"; {size} {'from the margin ' * (first['comparison'] != 'improves')}found in "
                 f"{_rate(one)} of single backbones and {_rate(found)} of {many}"
