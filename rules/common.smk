@@ -17,6 +17,7 @@ from tokenscope.cost.carbon import Site
 from tokenscope.errors import StudyError
 from tokenscope.jobs.hints import hints
 from tokenscope.report import contents
+from tokenscope.report.deviations import deviations
 from tokenscope.report.facts import facts
 from tokenscope.study import flops, heads
 from tokenscope.study.study import Study

@@ -4,6 +4,7 @@
 localrules:
     explorer,
     verdict_errors,
+    deviations,
     report,
     figure,
 
@@ -49,6 +50,22 @@ rule verdict_errors:
         "../workflow_scripts/report/verdict_errors.py"
 
 
+# Made of the config and of what the papers say: a changed key changes the parameter.
+rule deviations:
+    output:
+        csv=table_file("deviations"),
+        text=PATHS.table("deviations", "md"),
+    log:
+        f"{RESULTS}/logs/deviations/deviations.log",
+    conda:
+        ENV
+    params:
+        rows=deviations(STUDY, "config/papers.yaml"),
+        code=code("report/deviations.py"),
+    script:
+        "../workflow_scripts/report/deviations.py"
+
+
 rule report:
     input:
         tables=HAVE(
@@ -65,7 +82,7 @@ rule report:
         figures=HAVE(expand(PATHS.figure("{name}", "svg"), name=DRAWN)),
         explorer=HAVE(over(PATHS.figure_data("explorer", "{dataset}", f"{BACKBONE}.json"))),
         samples=HAVE(expand(PATHS.receipt("sample", "{name}"), name=config["analyse"])),
-        errors=HAVE([PATHS.table("verdict_errors")]),
+        beside=HAVE([PATHS.table("verdict_errors"), PATHS.table("deviations")]),
         published="config/published.csv",
         sections=config["report"]["sections"],
         verdicts=config["report"]["verdicts"],
@@ -77,6 +94,8 @@ rule report:
         page=f"{RESULTS}/report/index.html",
         csv=table_file("verdicts"),
         text=PATHS.table("verdicts", "md"),
+        published=table_file("published"),
+        published_text=PATHS.table("published", "md"),
     log:
         f"{RESULTS}/logs/report/report.log",
     conda:

@@ -62,6 +62,8 @@ def make(folder: Path) -> dict:
     statistics = {"confidence": 0.95, "resamples": 1000, "seed": 0}
     config = {"study": EVIL, "report": named, "statistics": statistics}
     tables = {"csv": root / "tables/verdicts.csv", "text": root / "tables/verdicts.md"}
+    tables |= {"published": root / "tables/published.csv"}
+    tables |= {"published_text": root / "tables/published.md"}
     facts = {"params": dict.fromkeys([*KEYS, PROBED], 1.0), "heads": {"claim4": 3}}
     facts["images_seen"] = dict.fromkeys(KEYS[:2], 10_000.0)
     files = {section["id"]: [] for section in sections(named["sections"])}

@@ -16,7 +16,7 @@ from tokenscope.report import contents, partial_tables, template_data
 from tokenscope.report.contents import PlannedTable
 from tokenscope.stores.receipts import read_receipt, write_text
 from tokenscope.study.paths import Paths
-from tokenscope.tables import probe_tables
+from tokenscope.tables import beside, probe_tables
 from tokenscope.tables.published import Published
 from tokenscope.verdicts import simulation
 from tokenscope.verdicts import table as verdict_table
@@ -51,7 +51,8 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         explorers, samples: files of the norm explorer, and receipts of the samples.
         templates: folder of the page's template, styles and scripts.
         output: path of the page.
-        tables: paths of the table of verdicts, ``csv`` and ``text``.
+        tables: paths of the table of verdicts, ``csv`` and ``text``, and of the published figures
+            with ours beside them, ``published`` and ``published_text``.
         code: the hash of the code, printed on the page.
     """
     root, paths, published = Path(results), Paths(results), Published(published)
@@ -67,6 +68,9 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
     write_text(tables["text"], verdict_table.page(lines, criteria))
     verdict_table.frame(lines, criteria).to_csv(tables["csv"], index=False, float_format="%.7g")
     errors = _errors(paths)
+    compared = beside.beside(published.rows, {name: table.rows for name, table in read.items()})
+    write_text(tables["published_text"], beside.page(compared))
+    compared.to_csv(tables["published"], index=False, float_format="%.7g")
     names = [name for page in files.values() for name, _ in page]
     embedded, pages = template_data.embedded(names, root / "figures", figures_mb), []
     for section in sections:
@@ -98,6 +102,8 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         coverage=_coverage(read),
         explorer=_explorer(explorers),
         accounting=_accounting(paths), carbon=_rows(Path(paths.table("carbon_paper"))),
+        compared=_rows(Path(tables["published"])),
+        deviations=_rows(Path(paths.table("deviations"))),
         provenance=_provenance(paths), skipped=_skipped(samples), code=code,
         config=yaml.safe_dump(config, sort_keys=False), versions=_versions(),
         charts=vl_convert.javascript_bundle(CHARTS) if explorers else "",
@@ -214,5 +220,5 @@ if "snakemake" in globals():
             results=out.parents[1], config=p.config, plan=p.plan, facts=p.facts,
             figures_mb=p.figures_mb, published=i.published, files=p.figures,
             explorers=i.explorer, samples=i.samples, templates=Path(i.templates[0]).parent,
-            output=out, tables={"csv": o.csv, "text": o.text}, code=p.code,
+            output=out, tables=dict(o.items()), code=p.code,
         )  # fmt: skip

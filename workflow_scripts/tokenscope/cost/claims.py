@@ -31,7 +31,8 @@ RULES = {
     "shared": (
         "render", "index", "sample", "decode", "obtain", "plant", "extract", "features", "gallery",
         "consolidate", "provenance", "control", "gather_controls", "overhead", "gather_overhead",
-        "diagnosis", "diagnosis_page", "fig_diagnosis", "explorer", "verdict_errors", "report",
+        "diagnosis", "diagnosis_page", "fig_diagnosis", "explorer", "verdict_errors", "deviations",
+        "report",
         "accounting", "fig_energy",
     ),
 }  # fmt: skip

@@ -78,7 +78,8 @@ def _row(row: dict, published: Published) -> dict:
     key = tuple(row[name] for name in (*tidy.BACKBONE_COLUMNS, "group", "metric"))
     theirs = published.of(key, row["dataset"])
     value = row["value"]
-    gaps = [value - v for v, _, _ in theirs] if value == value else []
+    gaps = [value - cited.value for cited in theirs if cited.comparable] if value == value else []
+    differs = dict.fromkeys(cited.differs for cited in theirs if cited.differs)
     who = "/".join(key[:3])
     control = is_control(row["kind"]) and row["family"] != "control"
     return {
@@ -86,7 +87,7 @@ def _row(row: dict, published: Published) -> dict:
         "metric": row["metric"], "text": as_text(value, row["unit"]), "value": _raw(value),
         "interval": interval_text(row["low"], row["high"]), "low": _raw(row["low"]),
         "high": _raw(row["high"]), "published": published.citations(key, row["dataset"]),
-        "difference": "; ".join(f"{gap:+.4g}" for gap in gaps),
+        "difference": "; ".join(f"{gap:+.4g}" for gap in gaps), "differs": "; ".join(differs),
         "gap": _raw(gaps[0]) if gaps else "",
         "n": "" if pd.isna(row["n"]) else f"{row['n']:g}",
     }  # fmt: skip

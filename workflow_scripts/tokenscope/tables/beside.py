@@ -1,0 +1,104 @@
+"""Every published figure with ours beside it, or what is different, or why there is none."""
+
+import pandas as pd
+
+from tokenscope.tables import tidy
+from tokenscope.tables.published import ALIASES, same_images
+from tokenscope.tables.register_gains import as_ours
+
+COLUMNS = [
+    "source", "item", "family", "size", "registers", "dataset", "group", "metric", "published",
+    "bound", "unit", "evidence", "here", "low", "high", "n", "here_dataset", "here_group",
+    "difference", "differs",
+]  # fmt: skip
+ABSENT = "not measured in this study"
+# A ViT without more is what the cost of registers was counted on: a ViT-B with patches of 14.
+_FAMILIES = {"vit": "dinov2"}
+
+
+def beside(published: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """One row for each published figure of a backbone (:data:`COLUMNS`).
+
+    Args:
+        published: ``config/published.csv``.
+        tables: tidy rows by name of table.
+
+    ``difference`` is ours minus theirs, where both are of the same images and theirs is no bound;
+    ``differs`` says what is not alike.
+    """
+    ours: dict[tuple, list[dict]] = {}
+    for table in tables.values():
+        for row in table.to_dict("records"):
+            key = tuple(row[name] for name in (*tidy.BACKBONE_COLUMNS, "metric"))
+            ours.setdefault(key, []).append(row)
+    theirs = published.assign(our_group=as_ours(published)["group"]).fillna("")
+    theirs = theirs[(theirs["family"] != "") & (theirs["item"] != "carbon")]
+    rows = [_row(row, ours) for row in theirs.to_dict("records")]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _row(row: dict, ours: dict[tuple, list[dict]]) -> dict:
+    family = _FAMILIES.get(row["family"], row["family"])
+    found = ours.get((family, row["size"], row["registers"], row["metric"]), [])
+    found = [own for own in found if _same_group(own["group"], row)]
+    # Of the same images where there are such, and there the group of the same name.
+    found = sorted(
+        found,
+        key=lambda own: (
+            not same_images(row["dataset"], own["dataset"]),
+            own["group"] not in (row["our_group"], row["group"]),
+            own["value"] != own["value"],
+        ),
+    )
+    theirs = {name: row[name] for name in COLUMNS if name in row}
+    theirs["published"] = row["value"]
+    if not found:
+        return theirs | {"differs": _joined(ABSENT, row)}
+    own = found[0]
+    same = same_images(row["dataset"], own["dataset"])
+    other = "" if same else f"other images: here {own['dataset']}"
+    refused = own["unit"] if tidy.is_refused(own["unit"]) else ""
+    theirs["differs"] = _joined("; ".join(filter(None, (refused, other))), row)
+    comparable = same and row["bound"] in ("", "~")
+    return theirs | {
+        "here": own["value"], "low": own["low"], "high": own["high"], "n": own["n"],
+        "here_dataset": own["dataset"], "here_group": own["group"],
+        "difference": own["value"] - row["value"] if comparable else float("nan"),
+    }  # fmt: skip
+
+
+def _joined(first: str, row: dict) -> str:
+    return "; ".join(filter(None, (first, row["note"], row["differs"])))
+
+
+def _same_group(own: str, row: dict) -> bool:
+    if row["group"] == "" or row["metric"] == "flops_overhead":
+        return own in ("", "own_head", "counted")
+    return own == row["our_group"] or row["group"] in ALIASES.get(own, ())
+
+
+def page(table: pd.DataFrame) -> str:
+    """The same as Markdown, by source and table of the source."""
+    lines = ["# Published figures, and ours beside them", ""]
+    measured = int(table["here"].notna().sum())
+    lines += [f"{measured} of {len(table)} published figures are measured in this study.", ""]
+    for (source, item), rows in table.groupby(["source", "item"], sort=False):
+        lines += [f"## {source}, {item}", ""]
+        lines += ["| backbone | data set | group | quantity | published | here | interval | "
+                  "difference | what differs |", "|" + "-|" * 9]  # fmt: skip
+        for row in rows.to_dict("records"):
+            who = "/".join(filter(None, (row["family"], row["size"], row["registers"])))
+            mark = " (secondary)" * (row["evidence"] == "secondary")
+            here, difference, interval = "", "", ""
+            if row["here"] == row["here"]:
+                here = f"{row['here']:.4g}"
+                if row["low"] == row["low"]:
+                    interval = f"{row['low']:.4g} to {row['high']:.4g}"
+            if row["difference"] == row["difference"]:
+                difference = f"{row['difference']:+.4g}"
+            cells = [who, row["dataset"], row["group"], row["metric"],
+                     f"{row['bound']}{row['published']:g}{mark}", here, interval, difference,
+                     row["differs"]]  # fmt: skip
+            lines.append("| " + " | ".join(str(c).replace("|", "/") for c in cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
