@@ -7,8 +7,8 @@ import pytest
 from made_verdicts import DECIDE, STATEMENT
 from scipy import stats
 
+from tokenscope.stats.seeds import half_width, noise_of_ends, two_sided
 from tokenscope.verdicts import criteria, simulation
-from tokenscope.verdicts.seeds import half_width, noise_of_ends, two_sided
 from tokenscope.verdicts.testing import holm
 
 SAMPLE = {"images": 50000, "differ": 5}

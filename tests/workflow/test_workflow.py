@@ -18,6 +18,7 @@ def test_every_job_of_the_study_is_accounted_for(study):
     # Figures and their data may be made afterwards.
     late = re.compile(
         "accounting|all|fig_.*|.*_curves|discovery_(maps|settings)|report|explorer|diagnosis.*"
+        "|verdict_errors|deviations"
     )
     known, expected = (
         {rule: n for rule, n in counts.items() if not late.fullmatch(rule)}
@@ -69,6 +70,7 @@ def test_a_parameter_reruns_what_depends_on_it(study, edited):
     edited("tests/mini/mini.yaml", "gallery:", "redundancy: {similarities: [0.7]}\ngallery:")
     jobs = planned(snakemake(study, "-n", *MINI, "all"))
     accounts = {"accounting", "fig_energy", "all", "report", "diagnosis", "diagnosis_page"}
+    accounts |= {"deviations"}  # they hold the paper's recipe against this parameter
     assert set(jobs) <= {"redundancy", "cosine_curves", "gather", "fig_cosine"} | accounts
     assert jobs["redundancy"] == len(table(study, "backbones"))
 

@@ -312,4 +312,5 @@ MODEL: dict[str, tuple[Callable[[Job], float], Callable[[Job], float] | None]] =
     "attach": _small(1),
     "compare": _small(5),
     "diagnosis": _small(5),
+    "verdict_errors": _small(40),
 }

@@ -13,9 +13,9 @@ from tokenscope.tables.captions import NOTES
 from tokenscope.tables.formatting import as_text, interval_text
 from tokenscope.tables.names import claim_of
 from tokenscope.tables.published import Published
-from tokenscope.verdicts import words
 from tokenscope.verdicts.answers import AS_PUBLISHED, NOT_RUN, SAME_MODEL, Line
 from tokenscope.verdicts.criteria import Criterion
+from tokenscope.verdicts.table import cited, number, supported_if
 
 NOT_RUN_SHOWN = 12  # of a longer list only what was measured is shown
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
@@ -37,8 +37,8 @@ def verdict_rows(
         rows.append({
             "id": criterion.id, "said": criterion.said, "lines": own, "main": main,
             "published": [line for line in own if line["scope"] == AS_PUBLISHED],
-            "cited": [words.cited(source) for source in criterion.sources],
-            "supported_if": words.supported_if(criterion), "errors": errors.get(criterion.id, ""),
+            "cited": [cited(source) for source in criterion.sources],
+            "supported_if": supported_if(criterion), "errors": errors.get(criterion.id, ""),
             "unless": [case["why"] for case in criterion.unless],
         })  # fmt: skip
     return rows
@@ -51,7 +51,7 @@ def _line(line: Line) -> dict:
         "where": line.where, "supporting": line.supporting, "asked": line.asked, "spread": spread,
         "counts": {name: n for name, n in line.counts.items() if n},
         "judged": [
-            {"one": one, "number": words.number(one)}
+            {"one": one, "number": number(one)}
             for one in line.judged
             if one.answer != NOT_RUN or len(line.judged) <= NOT_RUN_SHOWN
         ],
@@ -78,8 +78,8 @@ def _row(row: dict, published: Published) -> dict:
     key = tuple(row[name] for name in (*tidy.BACKBONE_COLUMNS, "group", "metric"))
     theirs = published.of(key, row["dataset"])
     value = row["value"]
-    gaps = [value - cited.value for cited in theirs if cited.comparable] if value == value else []
-    differs = dict.fromkeys(cited.differs for cited in theirs if cited.differs)
+    gaps = [value - one.value for one in theirs if one.comparable] if value == value else []
+    differs = dict.fromkeys(one.differs for one in theirs if one.differs)
     who = "/".join(key[:3])
     control = is_control(row["kind"]) and row["family"] != "control"
     return {

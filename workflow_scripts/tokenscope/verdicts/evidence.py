@@ -2,7 +2,7 @@
 
 An interval contains what a statement is about. Rows bring images (and heads' seeds) along; of
 backbones trained here the spread between trainings that differ in their seed alone is added
-(:mod:`tokenscope.verdicts.seeds`).
+(:mod:`tokenscope.stats.seeds`).
 """
 
 from collections import defaultdict
@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from tokenscope.stats.seeds import half_width, noise_of_ends, normal_quantile
 from tokenscope.tables import tidy
 from tokenscope.verdicts.answers import NAN
-from tokenscope.verdicts.seeds import half_width, noise_of_ends, normal_quantile
 
 BOUNDED = ("points", "percent")  # of each image: at most 100, whatever it is the mean of
 

@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from tokenscope.stats.seeds import noise_of_ends, normal_quantile
 from tokenscope.verdicts.answers import AS_PUBLISHED, CONTRADICTED, GENERALISES, SUPPORTED
 from tokenscope.verdicts.conditions import Facts
 from tokenscope.verdicts.criteria import IMPROVES, Criteria, Criterion, Effect, Source
 from tokenscope.verdicts.engine import judge
 from tokenscope.verdicts.evidence import Evidence
-from tokenscope.verdicts.seeds import noise_of_ends, normal_quantile
 from tokenscope.verdicts.subjects import Study
 
 RELEASED, ALONE = "released", "trained, one run and its images alone"

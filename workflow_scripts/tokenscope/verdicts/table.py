@@ -1,5 +1,6 @@
-"""All verdicts as one table: a row for each line of a statement, and below it one for each answer.
+"""All verdicts as one table, and in words.
 
+A row for each line of a statement, and below it one for each answer that it rests on.
 Rows of a line have no backbone; ``supporting`` of the ``asked`` support it. Rows of answers have
 the number that decided, its interval and its two-sided p before Holm's correction.
 """
@@ -8,9 +9,16 @@ import textwrap
 
 import pandas as pd
 
-from tokenscope.verdicts import words
-from tokenscope.verdicts.answers import Line
-from tokenscope.verdicts.criteria import Criteria, Criterion
+from tokenscope.tables.formatting import as_text, interval_text
+from tokenscope.verdicts.answers import Judged, Line
+from tokenscope.verdicts.criteria import (
+    BOUNDS,
+    IMPROVES,
+    Comparison,
+    Criteria,
+    Criterion,
+    Source,
+)
 
 COLUMNS = [
     "section", "statement", "scope", "source", "where", "backbone", "dataset", "group", "answer",
@@ -22,6 +30,10 @@ NOTE = (
     "each one test, its data sets and groups together. Both with Holm's correction. A statement "
     "generalises if more than decide: majority of those asked support it and none contradicts it."
 )
+_SIDES = {
+    "more": "above", "less": "below", "not_less": "above", "not_more": "below", "above": "above",
+    "below": "below",
+}  # fmt: skip
 
 
 def frame(lines: dict[str, list[Line]], criteria: Criteria) -> pd.DataFrame:
@@ -64,15 +76,57 @@ def page(lines: dict[str, list[Line]], criteria: Criteria) -> str:
 
 def _details(criterion: Criterion, lines: list[Line]) -> list[str]:
     text = [f"## {criterion.id}", "", criterion.said, ""]
-    text += [*textwrap.wrap(f"Supported if {words.supported_if(criterion)}.", 100), ""]
+    text += [*textwrap.wrap(f"Supported if {supported_if(criterion)}.", 100), ""]
     text += ["| scope | backbone | data set | group | answer | number | why |", "|-|-|-|-|-|-|-|"]
     for line in lines:
         scope = ", ".join(filter(None, (line.scope, line.source)))
         for one in line.judged:
-            cells = (scope, one.who, one.dataset, one.group, one.answer, words.number(one), one.why)
+            cells = (scope, one.who, one.dataset, one.group, one.answer, number(one), one.why)
             text.append(f"| {' | '.join(map(_cell, cells))} |")
     return text
 
 
 def _cell(text: str) -> str:
     return text.replace("|", "/")
+
+
+def supported_if(criterion: Criterion) -> str:
+    """What would support a statement, as the end of a sentence that begins "Supported if"."""
+    test = criterion.test
+    what = f"{criterion.metric} ({', '.join(criterion.groups)})"
+    if criterion.minus:
+        what += f" less that of “{criterion.minus}”"
+    if criterion.share_of_depth:
+        what += " as a share of all blocks"
+    if test.kind == "answer":
+        return f"{what} is: {test.answer}"
+    if test.kind == "order":
+        return f"{what} is first no, then yes, from the smallest to the largest model of a family"
+    return f"{what} is {_bound(test)}" + (", a count" if criterion.exact else "")
+
+
+def _bound(test: Comparison) -> str:
+    bound = f"surely {_SIDES[test.kind]} {test.bound:g}"
+    if test.kind in BOUNDS or test.effect is None:
+        return bound
+    size = f"{test.effect.size:g} {test.effect.unit}".strip()
+    if test.kind in IMPROVES:
+        return (
+            f"{bound} and {size} from it or more (smallest effect of interest: {test.effect.why})"
+        )
+    return f"{bound} (margin of {size}: {test.effect.why})"
+
+
+def number(judged: Judged) -> str:
+    """The number that decided, with its interval; empty where there is none."""
+    if judged.value != judged.value:
+        return ""
+    text = as_text(judged.value, judged.unit)
+    if judged.low < judged.high:
+        text += f" [{interval_text(judged.low, judged.high)}]"
+    return text
+
+
+def cited(source: Source) -> str:
+    """A source with the place in it."""
+    return f"{source.paper}, {source.where}" if source.where else source.paper

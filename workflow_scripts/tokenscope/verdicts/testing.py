@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
+from tokenscope.stats.seeds import two_sided
 from tokenscope.verdicts.answers import CONTRADICTED, SUPPORTED, UNDECIDED
 from tokenscope.verdicts.criteria import IMPROVES, Comparison
 from tokenscope.verdicts.evidence import Evidence, Number
-from tokenscope.verdicts.seeds import two_sided
 
 
 def p_values(test: Comparison, numbers: Sequence[Number], evidence: Evidence) -> np.ndarray:
