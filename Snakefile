@@ -4,16 +4,14 @@ import atexit
 import os
 import time
 
-from snakemake.utils import min_version, validate
+from snakemake.utils import min_version
 
 min_version("9.0")
 
-if "study" not in config:
+# The paper study is the default of a run without --configfile, and never mixed into one with it.
+if not workflow.configfiles:
 
     configfile: "config/config.yaml"
-
-
-validate(config, "config/schemas/config.schema.yaml")
 
 
 include: "rules/common.smk"
@@ -45,6 +43,7 @@ include: "rules/report.smk"
 
 # The forecast: shown after a dry run, noted before a real one (tokenscope.cost.forecast).
 os.environ.setdefault("TOKENSCOPE_RUN", f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}")
+atexit.register(remark_missing)
 atexit.register(forecast.show, workflow, STUDY, SITE)
 
 

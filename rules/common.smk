@@ -12,9 +12,12 @@ sys.path.insert(0, SCRIPTS)
 # Snakemake puts a script's own folder on its path; the library lies one above it.
 if SCRIPTS not in (paths := os.environ.get("PYTHONPATH", "").split(os.pathsep)):
     os.environ.update(PYTHONPATH=os.pathsep.join([SCRIPTS, *filter(None, paths)]))
+from tokenscope.config_file import needs
+from tokenscope.config_file.answers import Answers
 from tokenscope.cost import forecast
 from tokenscope.cost.carbon import Site
 from tokenscope.errors import StudyError
+from tokenscope.jobs.energy import gpu_here
 from tokenscope.jobs.hints import hints
 from tokenscope.report import contents
 from tokenscope.report.deviations import deviations
@@ -22,11 +25,13 @@ from tokenscope.report.facts import facts
 from tokenscope.study import flops, heads
 from tokenscope.study.study import Study
 
+ANSWERS = Answers(workflow.configfiles)
 try:
-    STUDY = Study(config)
-    SITE = Site.of(config["carbon"])
+    GPU = workflow.nodes is not None or gpu_here()
+    STUDY, SITE = ANSWERS.study(config, lambda c: (Study(c, GPU), Site.of(c["carbon"])))
 except StudyError as error:
-    raise WorkflowError(str(error))
+    print(ANSWERS.located(str(error)), file=sys.stderr)
+    sys.exit(1)  # without the trace that Snakemake prints: the sentences are the answer
 
 # A graph only grows while it is built: looking for garbage in it takes a tenth of a dry run.
 gc.set_threshold(100_000)

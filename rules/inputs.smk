@@ -67,14 +67,26 @@ def rendered_labels(wildcards):
     return [PATHS.data(wildcards.dataset, "labels.csv")] if scenes else []
 
 
-def check_images(jobs):
-    """Refuse to start jobs on images that are not there; a dry run needs none."""
+def missing_images(jobs):
+    """What the config says of images and labels that is not so here, of the data sets jobs read."""
     rules_ = ("index", "sample", "decode", "gallery")
     names = {job.wildcards.dataset for job in jobs if job.rule.name in rules_}
-    try:
-        STUDY.check_images(sorted(names))
-    except StudyError as error:
-        raise WorkflowError(str(error))
+    return ANSWERS.located("\n".join(needs.missing(STUDY, names)))
+
+
+def check_images(jobs):
+    """Refuse to start jobs on images that are not there; a dry run needs none."""
+    if said := missing_images(jobs):
+        where = "nodes alone see them? Start Snakemake there (profiles/README.md, The controller)"
+        raise WorkflowError(f"{said}\n{where}")
+
+
+def remark_missing():
+    """At the end of a dry run: what a run would not find here."""
+    if workflow.dryrun and workflow.dag is not None:
+        if any(True for _ in workflow.dag.needrun_jobs(exclude_finished=False)):
+            for sentence in ANSWERS.located("\n".join(needs.missing(STUDY))).splitlines():
+                print(f"not here: {sentence}", flush=True)
 
 
 def geometry_of(wildcards):

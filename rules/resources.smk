@@ -14,7 +14,7 @@ def code(*scripts):
 
 def gpu(wildcards=None):
     """GPUs of a job that runs a backbone."""
-    return 0 if config["device"] == "cpu" else 1
+    return int(STUDY.gpu)
 
 
 def minutes(rule):

@@ -8,11 +8,10 @@ import os
 import shutil
 from pathlib import Path
 
+from tokenscope.config_file.needs import find_weights
 from tokenscope.errors import StudyError
 from tokenscope.jobs.job import job, log
 from tokenscope.stores.receipts import sha256_file, write_receipt
-
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
 def main(spec, weights, folder, download, cache, card):
@@ -51,18 +50,7 @@ def find(spec, weights, folder, cache):
         if not Path(weights).is_file():
             raise StudyError(f"{spec['name']}: the weights file of its row, {weights}, is missing")
         return Path(weights), "row"
-    for origin, place in (("folder", folder), ("cache", cache)):
-        if place is None:
-            continue
-        for suffix in SUFFIXES:
-            for file in (
-                Path(place, spec["timm_id"] + suffix),
-                Path(place, spec["timm_id"], "model" + suffix),
-                Path(place, spec["timm_id"], "pytorch_model" + suffix),
-            ):
-                if file.is_file():
-                    return file, origin
-    return None, ""
+    return find_weights(spec["timm_id"], folder, cache)
 
 
 def fetch(spec, weights, folder, cache):

@@ -73,22 +73,17 @@ def _add(rows, group, metric, values, unit, n=None):
     rows.add("overhead", group, metric, np.median(values), min(values), max(values), unit, n)
 
 
-def build(spec, count, device="cpu"):
-    """The architecture with ``count`` registers and no weights worth keeping."""
+def build(spec, count, size, device="cpu"):
+    """The architecture with ``count`` registers, for images of ``size`` pixels, untrained."""
     with torch.device(device):
-        return create({**spec, "registers": count})
-
-
-def sized(spec, count, size, device="cpu"):
-    """The same for images of ``size`` pixels."""
-    model = build(spec, count, device)
-    if size != model.patch_embed.img_size[0]:
-        model.set_input_size(img_size=(size, size))
-    return model
+        model = create({**spec, "registers": count})
+        if size != model.patch_embed.img_size[0]:
+            model.set_input_size(img_size=(size, size))
+        return model
 
 
 def _counted(spec, count, size):
-    model = sized(spec, count, size).eval()
+    model = build(spec, count, size).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.forward_features(torch.zeros(1, 3, size, size))
     return sum(p.numel() for p in model.parameters()), counter.get_total_flops()
@@ -96,7 +91,7 @@ def _counted(spec, count, size):
 
 def measure(spec, count, size, batch, device, training):
     """Seconds of one pass over a batch, and the GPU memory in MB at its peak, weights included."""
-    model = sized(spec, count, size, device).train(training)
+    model = build(spec, count, size, device).train(training)
     x = torch.randn(batch, 3, size, size, device=device)
     cuda = device == "cuda"
 

@@ -115,6 +115,10 @@ def pictures(data, names, times, outputs):
                     values, scale, colours = maps["norms"].values[i, -1] / median, "norm", "viridis"
                 else:
                     rows = _row(maps, "cls" if kind == "CLS attention" else "reg0")
+                    if rows is None:  # no neuron was found, so no register was attached
+                        line[column].set_axis_off()
+                        column += 1
+                        continue
                     values, scale, colours = rows[i], "attention", "magma"
                 seen[scale] = style.picture(
                     line[column], values, norm=scales[scale], cmap=style.cmap(colours)

@@ -1,6 +1,7 @@
 """Errors meant for the person who runs the study."""
 
 import difflib
+from collections.abc import Iterable
 
 
 class StudyError(Exception):
@@ -15,6 +16,12 @@ def closest(word: str, words: list[str], n: int = 4) -> str:
     """The ``n`` nearest of ``words``, for error messages."""
     near = difflib.get_close_matches(word, words, n=n, cutoff=0.3)
     return ", ".join(near) or "nothing similar"
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """The end of a sentence about a word that is none of ``words``: which it may have meant."""
+    near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)
+    return f"; nearest: {near[0]}" if near else ""
 
 
 def some(keys: list[str], most: int = 8) -> str:

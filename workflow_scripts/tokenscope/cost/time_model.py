@@ -32,7 +32,7 @@ from tokenscope.study.study import Study
 
 # Sustained FLOP/s: bf16 on one H100 at a quarter of its peak, which small models do not exceed;
 # float32 on one core.
-SPEED = {"cuda": 2.5e14, "auto": 2.5e14, "cpu": 2e10}
+SPEED = {"cuda": 2.5e14, "cpu": 2e10}
 REQUEST = 2  # time asked for, in expectations
 # Rules that read a whole data set through a backbone.
 PASSES = ("extract", "features")
@@ -43,8 +43,8 @@ class Job:
 
     def __init__(self, study: Study, rule: str, wildcards: dict, threads: int = 1, images=None):
         self.study, self.rule, self.wildcards, self.threads = study, rule, wildcards, threads
-        self.gpu = study.config["device"] != "cpu"
-        self.speed = SPEED[study.config["device"]] * (1 if self.gpu else threads)
+        self.gpu = study.gpu
+        self.speed = SPEED["cuda"] if self.gpu else SPEED["cpu"] * threads
         # Wide matrix products of linear heads, in TF32 or float32.
         self.head_speed = HEAD_FLOPS["cuda" if self.gpu else "cpu"]
         self._images = images

@@ -36,6 +36,11 @@ def allocated(environment=os.environ, wanted: int = 1) -> list[str] | None:
     return None
 
 
+def gpu_here(environment=os.environ, devices: Path = Path("/dev")) -> bool:
+    """Whether this machine has an NVIDIA GPU that a process may use, without asking its driver."""
+    return allocated(environment) != [] and any(devices.glob("nvidia[0-9]*"))
+
+
 @dataclass
 class Gpu:
     """One allocated device: its counter, its sampled power, and the share of it that is ours."""

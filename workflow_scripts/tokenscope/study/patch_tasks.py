@@ -87,7 +87,7 @@ class PatchTask:
 
     def forward_seconds(self, row: Backbone, images: int, side: int, speed: float) -> float:
         """Expected seconds of forward passes over images of ``side`` pixels, start included."""
-        start = start_seconds(self.study.config["device"] != "cpu")
+        start = start_seconds(self.study.gpu)
         return extract_seconds(row.arch, side, images, speed, start)
 
     def discover_seconds(self, name: str, row: Backbone, speed: float) -> float:

@@ -7,7 +7,7 @@ Like the study itself asked while Snakemake builds the graph: pure arithmetic.
 
 from functools import cached_property
 
-from tokenscope.errors import StudyError
+from tokenscope.errors import StudyError, nearest
 from tokenscope.study import flops, zoo
 from tokenscope.study.zoo import Backbone
 
@@ -31,7 +31,9 @@ class Probing:
         for key, known in (("dataset", study.datasets), ("cutoffs", study.config["analyse"])):
             if self.settings[key] not in known:
                 have = ", ".join(known)
-                raise StudyError(f"probes: {key}: '{self.settings[key]}' is not one of: {have}")
+                name = self.settings[key]
+                near = nearest(name, known)
+                raise StudyError(f"probes: {key}: '{name}' is not one of: {have}{near}")
         varied = self.settings["sensitivity"]["backbones"]
         zoo.check_patterns("probes: backbones", self.settings["backbones"], study.backbones)
         zoo.check_patterns("probes: sensitivity: backbones", varied, study.backbones)

@@ -4,15 +4,13 @@ Pure arithmetic and small files: Snakemake asks for all of it while it builds th
 """
 
 import os
-import platform
 from collections import defaultdict
-from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
 import yaml
 
-from tokenscope.errors import StudyError
+from tokenscope.errors import StudyError, nearest
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.location import folder_of
 from tokenscope.study import flops, heads, recipes, register_names, zoo
@@ -26,38 +24,82 @@ from tokenscope.study.zoo import Backbone
 class Study:
     """Answers for one validated config.
 
+    Args:
+        gpu: whether jobs with ``device: auto`` will find a GPU where they run.
+
     Raises:
         StudyError: the config names a data set, backbone or recipe that does not exist.
     """
 
-    def __init__(self, config: dict):
+    def __init__(self, config: dict, gpu: bool = True):
         self.config = config
+        self.gpu = config["device"] == "cuda" or (config["device"] == "auto" and gpu)
         self.results = config["results"].rstrip("/")
         self.paths = Paths(self.results)
         self.datasets = config["datasets"]
+        mistakes: list[str] = []  # those of the second group name what is analysed
+        for checks in (
+            (self._check_results, self._check_analysed, self._check_trained, self._read_heads,
+             self._read_discovery, self._read_dense),
+            (self._check_testtime, self._read_probes, self._read_diagnosed),
+        ):  # fmt: skip
+            for check in () if any(m.startswith("analyse: ") for m in mistakes) else checks:
+                try:
+                    check()
+                except StudyError as error:
+                    mistakes.append(str(error))
+        if mistakes:  # one may break several checks
+            raise StudyError("\n".join(dict.fromkeys(mistakes)))
+
+    def _check_results(self) -> None:
         place = next(p for p in (Path(self.results), *Path(self.results).parents) if p.exists())
         if not (place.is_dir() and os.access(place, os.W_OK)):
             raise StudyError(f"results: '{self.results}': {place} is no folder one can write to")
-        for name in config["analyse"]:
+
+    def _check_analysed(self) -> None:
+        if not self.config["analyse"]:
+            raise StudyError("analyse: is empty")
+        for name in self.config["analyse"]:
             if name not in self.datasets:
                 have = ", ".join(self.datasets)
-                raise StudyError(f"analyse: '{name}' is no data set of this study, only: {have}")
-        if (testtime := config.get("testtime")) and testtime["dataset"] not in config["analyse"]:
+                near = nearest(name, self.datasets)
+                raise StudyError(
+                    f"analyse: '{name}' is no data set of this study, only: {have}{near}"
+                )
+
+    def _check_testtime(self) -> None:
+        testtime = self.config.get("testtime")
+        if testtime and testtime["dataset"] not in self.config["analyse"]:
             raise StudyError(f"testtime: dataset: '{testtime['dataset']}' is not among analyse")
         if testtime and not any(row.attached for row in self.rows.values()):
             patterns = testtime["backbones"]
             raise StudyError(f"testtime: backbones: {patterns} match none of the study's")
+
+    def _check_trained(self) -> None:
         for row in self.rows.values():
             images = row.recipe and self.recipes[row.recipe]["dataset"]
             if images and images not in self.datasets:
                 raise StudyError(f"{row.key} is trained on data set '{images}': add it to datasets")
             if images:
                 self.training(row)
+
+    def _read_phantoms(self) -> None:
         self.phantoms = phantoms(self)
+
+    def _read_probes(self) -> None:
         self.probing = Probing(self)
+
+    def _read_diagnosed(self) -> None:
         self.diagnosed = diagnosed(self)
+
+    def _read_heads(self) -> None:
         self.heads = heads.Heads(self)
-        self.discovery, self.dense = PatchTask(self, "discovery"), PatchTask(self, "dense")
+
+    def _read_discovery(self) -> None:
+        self.discovery = PatchTask(self, "discovery")
+
+    def _read_dense(self) -> None:
+        self.dense = PatchTask(self, "dense")
 
     @cached_property
     def recipes(self) -> dict[str, dict]:
@@ -265,21 +307,16 @@ class Study:
         packed = layout["type"] == "parquet"
         return self.paths.data(name, "packed") if packed else folder_of(layout["path"])
 
-    def check_images(self, names: Iterable[str]) -> None:
-        """Make sure that the images of these data sets are where the config says.
-
-        Raises:
-            StudyError: a folder does not exist on this machine.
-        """
-        for name in names:
-            folder = folder_of(self.layout(name)["path"])
-            if self.datasets[name]["type"] == "scenes" or Path(folder).is_dir():
-                continue
-            raise StudyError(
-                f"datasets: {name}: path: there is no folder '{folder}' on "
-                f"{platform.node()}; set the key to where the images lie. If only the nodes see "
-                "them, start Snakemake there (profiles/README.md, The controller)"
-            )
+    @property
+    def read_sets(self) -> list[str]:
+        """The data sets that the study reads; one that no section names is only there."""
+        c = self.config
+        names = [*c["analyse"], self.probing.settings.get("dataset"),
+                 *(self.heads.settings.get(key) for key in ("train", "test")),
+                 *(self.recipes[row.recipe]["dataset"] for row in self.rows.values() if row.recipe),
+                 *(entry.get("dataset") for section in (self.discovery, self.dense)
+                   for entry in section.sets.values())]  # fmt: skip
+        return [name for name in dict.fromkeys(names) if name]
 
     def planned_images(self, name: str) -> int:
         """Images a study plans with; 'all' of a folder is known only once it is indexed."""

@@ -8,7 +8,7 @@ import csv
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
-from tokenscope.errors import StudyError
+from tokenscope.errors import StudyError, nearest
 from tokenscope.images.geometry import Geometry
 from tokenscope.study import register_names
 from tokenscope.study.architecture import Architecture, look_up
@@ -193,7 +193,8 @@ def check_patterns(key: str, patterns: list[str], rows: list[Backbone]) -> None:
     for pattern in patterns:
         if not matching(rows, [pattern]):
             have = ", ".join(row.key for row in rows)
-            raise StudyError(f"{key}: '{pattern}' is none of this study's backbones: {have}")
+            near = nearest(pattern, (row.key for row in rows))
+            raise StudyError(f"{key}: '{pattern}' is none of this study's backbones: {have}{near}")
 
 
 def _read(table: str):
@@ -207,7 +208,7 @@ def _read(table: str):
                     raise StudyError(f"{table}, line {reader.line_num}: needs {len(COLUMNS)} cells")
                 yield reader.line_num, row
     except FileNotFoundError:
-        raise StudyError(f"backbone table {table} does not exist") from None
+        raise StudyError(f"backbone_tables: {table} does not exist") from None
 
 
 def _what_there_is(pattern: str, rows: dict) -> str:
@@ -215,12 +216,12 @@ def _what_there_is(pattern: str, rows: dict) -> str:
     size = rest.partition("/")[0]
     families = sorted({key.split("/")[0] for key in rows})
     if family not in families:
-        return f"Families there are: {', '.join(families)}."
+        return f"Families there are: {', '.join(families)}{nearest(family, families)}"
     sizes = sorted({key.split("/")[1] for key in rows if key.startswith(family + "/")})
     if size not in sizes:
-        return f"Sizes of {family}: {', '.join(sizes)}."
+        return f"Sizes of {family}: {', '.join(sizes)}{nearest(size, sizes)}"
     counts = [key.split("/")[2] for key in rows if key.startswith(f"{family}/{size}/")]
-    return f"Register counts of {family}/{size}: {', '.join(counts)}."
+    return f"Register counts of {family}/{size}: {', '.join(counts)}"
 
 
 def _backbone(

@@ -1,0 +1,197 @@
+"""A config with a mistake is answered in a sentence: file, line, key, what is there, what may be."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tokenscope.config_file.answers import Answers
+from tokenscope.config_file.lines import Source
+from tokenscope.cost.carbon import Site
+from tokenscope.errors import StudyError
+from tokenscope.study.study import Study
+
+ROOT = Path(__file__).parents[2]
+GOOD = """\
+study: mine
+results: results/mine
+device: auto
+backbone_tables: [config/backbones.csv]
+backbones: [augreg/tiny/r0]
+analyse: [tinyval]
+weights:
+  download: false
+datasets:
+  tinyval:
+    type: imagefolder
+    path: images
+    labels: folders
+    images: 500
+    seed: 0
+probes:
+  dataset: tinyval
+  cutoffs: tinyval
+  backbones: [augreg/tiny/r0]
+threads: {decode: 2}
+"""
+
+
+def answer(folder, text):
+    """What a person reads."""
+    file = folder / "mine.yaml"
+    file.write_text(text)
+    answers = Answers([file])
+    config = yaml.safe_load(text)
+    with pytest.raises(StudyError) as refusal:
+        answers.study(config, lambda c: (Study(c), Site.of(c["carbon"])))
+    return [
+        line.replace(f"{folder}/", "") for line in answers.located(str(refusal.value)).split("\n")
+    ]
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_a_good_config_has_its_defaults(tmp_path):
+    (tmp_path / "mine.yaml").write_text(GOOD)
+    config = yaml.safe_load(GOOD)
+    study = Answers([tmp_path / "mine.yaml"]).study(config, Study)
+    assert [row.key for row in study.backbones] == ["augreg/tiny/r0"]
+    assert config["gallery"]["images"] == 6 and config["weights"]["cache"] == "results/weights"
+
+
+# The typos of a first hour (the first ones were made by a real newcomer), one sentence each.
+TYPOS = [
+    ("analyse: [tinyval]", "analyse: [tinyva]", 6,
+     "analyse: 'tinyva' is no data set of this study, only: tinyval; nearest: tinyval"),
+    ("backbones: [augreg/tiny/r0]\nanalyse", "backbones: [augrek/tiny/r0]\nanalyse", 5,
+     "backbones: 'augrek/tiny/r0' matches no row of .* Families there are: .*; nearest: augreg"),
+    ("config/backbones.csv", "config/backbone.csv", 4,
+     "backbone_tables: config/backbone.csv does not exist"),
+    ("analyse:", "analyze:", 6, "analyze: is no key of a study; nearest: analyse"),
+    ("threads: {decode: 2}", "threads: {decode: 2, probes: 2}", 20,
+     "threads: probes: is no key of threads; nearest: probe"),
+    ("type: imagefolder", "type: image_folder", 11,
+     "datasets: tinyval: type: is the text 'image_folder'; it must be scenes, imagefolder, "
+     "webdataset or parquet; nearest: imagefolder"),
+    ("images: 500", "images: five hundred", 14,
+     "datasets: tinyval: images: is the text 'five hundred'; it must be all or a whole number of 1 "
+     "or more"),
+    ("images: 500", "image: 500", 14,
+     r"datasets: tinyval: image: is no key of datasets: tinyval \(of type imagefolder\); "
+     "nearest: images"),
+    ("seed: 0", 'seed: "0"', 15,
+     "datasets: tinyval: seed: is the text '0'; it must be a whole number of 0 or more: leave out "
+     "the quotation marks"),
+    ("backbones: [augreg/tiny/r0]\nanalyse", "backbones: [myvit/tiny]\nanalyse", 5,
+     "backbones: item 1: is the text 'myvit/tiny'; it must be family/size/registers, such as .*"),
+    ("[config/backbones.csv]", "config/backbones.csv", 4,
+     r"backbone_tables: is the text 'config/backbones.csv'; it must be a list, each text: write "
+     r"\[config/backbones.csv\]"),
+    ("study: mine\n", "", None, "study: is missing"),
+    # Held out: of the same kind, not among those tried.
+    ("device: auto", "device: gpu", 3, "device: is the text 'gpu'; it must be auto, cuda or cpu"),
+    ("device: auto", "device: CPU", 3, "device: .* nearest: cpu"),
+    ("download: false", "download: no thanks", 8, "weights: download: .*; it must be true or false"),
+    ("  download: false", "  donwload: false", 8,
+     "weights: donwload: is no key of weights; nearest: download"),
+    ("    path: images\n", "", 10, "datasets: tinyval: path: is missing"),
+    ("    type: imagefolder\n", "", 10, "datasets: tinyval: type: is missing; it is scenes, .*"),
+    ("    path: images", "    path:", 12, "datasets: tinyval: path: has no value; it must be text"),
+    ("images: 500", "images: 0", 14, "datasets: tinyval: images: is 0; it must be all or a whole .*"),
+    ("images: 500", "images: -3", 14, "datasets: tinyval: images: is -3; .*"),
+    ("images: 500", "images: 1.5", 14, "datasets: tinyval: images: is 1.5; .*"),
+    ("analyse: [tinyval]", "analyse: tinyval", 6,
+     r"analyse: is the text 'tinyval'; it must be a list, each text: write \[tinyval\]"),
+    ("analyse: [tinyval]", "analyse: []", 6, "analyse: is empty; it must be a list, .*"),
+    ("  cutoffs: tinyval", "  cutofs: tinyval", 18,
+     "probes: cutofs: is no key of probes; nearest: cutoffs"),
+    ("  cutoffs: tinyval", "  cutoffs: tinival", 18,
+     "probes: cutoffs: 'tinival' is not one of: tinyval; nearest: tinyval"),
+    ("  backbones: [augreg/tiny/r0]\nt", "  backbones: [augreg/tiny/r4]\nt", 19,
+     "probes: backbones: 'augreg/tiny/r4' is none of this study's backbones: augreg/tiny/r0.*"),
+    ("threads: {decode: 2}", "threads: {decode: two}", 20,
+     "threads: decode: is the text 'two'; it must be a whole number of 1 or more"),
+    ("threads: {decode: 2}", "outliers: {min_share: 1e-3}", 20,
+     r"outliers: min_share: is the text '1e-3'; it must be a number from 0 to 100 \(YAML reads 1e-3 "
+     r"as text: write 0.001\)"),
+    ("threads: {decode: 2}", "outliers: {percentil: 98}", 20,
+     "outliers: percentil: is no key of outliers; nearest: percentile"),
+    ("threads: {decode: 2}", "statistics: {confidence: 95}", 20,
+     "statistics: confidence: is 95; it must be a number between 0.5 and 1"),
+    ("threads: {decode: 2}", "gallery:\nimages: 4", 20, "gallery: has no value; .*"),
+    ("threads: {decode: 2}", "path: images", 20,
+     r"path: is no key of a study but of datasets: <name>.*: is the indentation right\?"),
+    ("threads: {decode: 2}", "testtime: {backbones: [augreg/tiny/r0], dataset: tiny}", 20,
+     "testtime: dataset: 'tiny' is not among analyse.*"),
+    ("threads: {decode: 2}", "carbon: {site: snelius}", 20, "carbon: site: 'snelius' .*"),
+    ("study: mine", "study: my study", 1, "study: is the text 'my study'; it must be a word of .*"),
+    ("results: results/mine", "result: results/mine", 2,
+     "result: is no key of a study; nearest: results"),
+    ("labels: folders", "labels: folders\n    clases: imagenet-1k", 14,
+     "datasets: tinyval: clases: is no key of .*; nearest: classes"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "sentence"), TYPOS, ids=[t[1] or "gone" for t in TYPOS]
+)
+def test_a_typo_gets_one_sentence(tmp_path, old, new, line, sentence):
+    assert old in GOOD
+    said = answer(tmp_path, GOOD.replace(old, new, 1))
+    where = "mine.yaml: " if line is None else f"mine.yaml, line {line}: "
+    assert re.fullmatch(re.escape(where) + sentence, said[0]), said
+    # An emptied section also leaves its keys behind; everything else is one mistake.
+    assert len(said) == (2 if new.startswith("gallery:\n") else 1)
+
+
+def test_all_mistakes_are_said_at_once_in_the_order_of_the_file(tmp_path):
+    text = GOOD.replace("device", "devise").replace("seed: 0", 'seed: "0"')
+    text = text.replace("[tinyval]", "[tinival]").replace("decode", "decoed")
+    said = answer(tmp_path, text)
+    assert [int(re.search(r"line (\d+)", line)[1]) for line in said] == [3, 6, 15, 20]
+
+
+def test_a_key_of_the_command_line_has_no_line(tmp_path):
+    (tmp_path / "mine.yaml").write_text(GOOD)
+    answers = Answers([tmp_path / "mine.yaml"])
+    config = yaml.safe_load(GOOD) | {"gallery": {"images": 0}}
+    (said,) = answers.located("\n".join(answers.mistakes(config))).split("\n")
+    assert "mine.yaml and --config: gallery: images: is 0" in said
+
+
+def test_two_config_files_are_refused(tmp_path):
+    (said,) = Answers(["a.yaml", "b.yaml"]).mistakes({})
+    assert "one config file makes a study, given are a.yaml, b.yaml" in said
+
+
+BROKEN = [
+    ("    path: images", "\tpath: images", 12, "a tab"),
+    ("    path: images", "      path: images", 12, "indentation"),
+    ("    path: images", "   path: images", 12, "indentation"),
+    ("    path: images", "    path images", 12, "colon"),
+    ("analyse: [tinyval]", "analyse: [tinyval", 7, "bracket"),
+    ("threads: {decode: 2}", "threads: {decode: 2", None, "brace"),
+    ("study: mine", 'study: "mine', None, "quotation mark"),
+    ("[augreg/tiny/r0]\nanalyse", "[*/tiny/r0]\nanalyse", 5, "quotation marks"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "line", "word"), BROKEN, ids=[b[1] for b in BROKEN])
+def test_what_is_no_yaml_is_said_with_its_line(tmp_path, old, new, line, word):
+    file = tmp_path / "mine.yaml"
+    file.write_text(GOOD.replace(old, new, 1))
+    with pytest.raises(StudyError) as refusal:
+        Source(file)
+    said = str(refusal.value)
+    assert "\n" not in said and word in said
+    number = int(re.search(r"mine.yaml, line (\d+): ", said)[1])
+    assert line is None or abs(number - line) <= 1, said
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(StudyError, match="does not exist"):
+        Source(tmp_path / "absent.yaml")

@@ -1,0 +1,330 @@
+"""What is wrong with a config, a sentence each: where, what is there, what is allowed.
+
+All mistakes are found at once. Defaults of the schema are filled in on the way, as Snakemake's own
+``validate`` would.
+"""
+
+import copy
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from jsonschema import Draft202012Validator, validators
+
+from tokenscope.config_file.lines import Source
+from tokenscope.config_file.schema_words import allowed, homes
+from tokenscope.errors import StudyError
+from tokenscope.paths import CONFIG
+
+SCHEMA = CONFIG / "schemas" / "config.schema.yaml"
+T = TypeVar("T")
+SELECTORS = ("type", "layout")  # the key that says which of several forms a section has
+
+
+def _fill(validator, properties, instance, schema):
+    """The rule ``properties`` of a schema, with defaults written into the instance."""
+    if isinstance(instance, dict):
+        for key, below in properties.items():
+            if "default" in below:
+                instance.setdefault(key, copy.deepcopy(below["default"]))
+    yield from Draft202012Validator.VALIDATORS["properties"](
+        validator, properties, instance, schema
+    )
+
+
+_Validator = validators.extend(Draft202012Validator, {"properties": _fill})
+
+
+class Answers:
+    """The mistakes of one config.
+
+    Args:
+        files: the config files given, of which one is expected; as Snakemake knows them.
+        schema: what a config may say, as plain values; the study's without it.
+    """
+
+    def __init__(self, files: Iterable[str | Path], schema: dict | None = None):
+        self.files = [Path(file) for file in files]
+        self.schema = schema or yaml.safe_load(SCHEMA.read_text())
+
+    def mistakes(self, config: dict) -> list[str]:
+        """What the schema says against a config; defaults are filled into the config.
+
+        Returns:
+            Sentences that begin with the path of a key, ``datasets: mine: images: ...``, in the
+            order of the file.
+        """
+        if len(self.files) > 1:
+            names = ", ".join(map(str, self.files))
+            return [f"one config file makes a study, given are {names}: keep to one"]
+        found = list(_Validator(self.schema).iter_errors(config))
+        sentences = [s for error in found for s in self._sentences(error, config)]
+        return sorted(dict.fromkeys(sentences), key=self._place)
+
+    def study(self, config: dict, make: Callable[[dict], T]) -> T:
+        """What ``make`` makes of a config that the schema finds nothing against.
+
+        Raises:
+            StudyError: all mistakes, a line each, the schema's and those that ``make`` finds.
+        """
+        mistakes = self.mistakes(config)
+        try:
+            made = make(config)
+            if not mistakes:
+                return made
+        except StudyError as error:
+            said = {path[0] for path in map(_path, mistakes) if path}
+            more = [s for s in str(error).splitlines() if not said & set(_path(s)[:1])]
+            mistakes = sorted([*mistakes, *more], key=self._place)
+        except Exception:  # a config of the wrong form may break it anywhere
+            if not mistakes:
+                raise
+        raise StudyError("\n".join(mistakes))
+
+    def located(self, message: str) -> str:
+        """Each line of a message, after the file and line of the key that it begins with."""
+        return "\n".join(f"{self._where(line)}{line}" for line in message.splitlines())
+
+    def _source(self) -> Source | None:
+        try:
+            return Source(_shown(self.files[0])) if self.files else None
+        except StudyError:
+            return None
+
+    def _place(self, sentence: str) -> tuple[int, str]:
+        source = self._source()
+        return (source and source.line(_path(sentence)) or 0, sentence)
+
+    def _where(self, sentence: str) -> str:
+        source, path = self._source(), _path(sentence)
+        if source is None:
+            return ""
+        if line := source.line(path):
+            return f"{source.file}, line {line}: "
+        known = {key for key, place in homes(self.schema) if not place}
+        if path and path[0] in known and ": is missing" not in sentence:
+            return f"{source.file} and --config: "
+        return "" if re.match(r"\S+, line \d+:", sentence) else f"{source.file}: "
+
+    def _sentences(self, error, config) -> Iterator[str]:
+        """What to say of one finding of the validator."""
+        path, there, schema = list(error.absolute_path), error.instance, error.schema
+        where = "".join(f"{_step(step)}: " for step in path)
+        if error.validator in ("oneOf", "anyOf") and isinstance(there, dict):
+            yield from self._of_form(error, config, where)
+        elif error.validator == "additionalProperties" and isinstance(schema, dict):
+            for key in _extras(there, schema):
+                yield f"{where}{key}: {self._unknown(key, path, there, schema, config)}"
+        elif error.validator == "required":
+            missing = [key for key in error.validator_value if key not in there]
+            for key in missing:
+                if error.message.startswith(repr(key)) and not _meant(key, there, schema):
+                    yield f"{where}{key}: is missing{self._misplaced(key, path, config)}"
+        else:
+            yield f"{where}{self._wrong(path, there, schema, error)}"
+
+    def _of_form(self, error, config, where):
+        """A section of several forms: its selector says which one is meant."""
+        there, forms = error.instance, error.validator_value
+        selector = next((s for s in SELECTORS if any(s in _keys(f) for f in forms)), "")
+        by_word = {w: form for form in forms for w in _words(_keys(form).get(selector, {}))}
+        word = there.get(selector)
+        if word not in by_word:
+            near = difflib.get_close_matches(str(word), by_word, n=1, cutoff=0.0)[0]
+            if selector in there:
+                yield f"{where}{selector}: {_said(word)}; it must be {_one_of(by_word)}" + (
+                    f"; nearest: {near}" if _alike(str(word), near) else ""
+                )
+            else:
+                yield f"{where}{selector}: is missing; it is {_one_of(by_word)}"
+                return
+            there, word = {**there, selector: near}, near
+        form = by_word[word]
+        for below in _Validator(form).iter_errors(there):
+            below.absolute_path.extendleft(reversed(error.absolute_path))
+            yield from self._sentences(below, config)
+
+    def _unknown(self, key, path, there, schema, config) -> str:
+        known = [k for k in schema.get("properties", {}) if k not in there or k != key]
+        place = f"of {_section(path, there)}"
+        near = [k for k in difflib.get_close_matches(key, known, n=1, cutoff=0.6)]
+        above = [p for k, p in homes(self.schema) if k == key]
+        if near and (not above or _alike(key, near[0], 0.8)):
+            return f"is no key {place}; nearest: {near[0]}"
+        if above:
+            given = [p for p in above if _get(config, p) is None and p and p[0] in config] or above
+            named = " or ".join(
+                dict.fromkeys("of " + (": ".join(p) or "a study") for p in given[:3])
+            )
+            return f"is no key {place} but {named}: is the indentation right?"
+        if patterns := schema.get("patternProperties"):
+            return f"is no name: letters, digits and {_signs(patterns)} make one"
+        return f"is no key {place}; there are {', '.join(known)}"
+
+    def _misplaced(self, key, path, config) -> str:
+        """Where a missing key stands instead."""
+        for place in _everywhere(config):
+            if place[-1] == key and list(place[:-1]) != path:
+                kinds = [p for k, p in homes(self.schema) if k == key]
+                if not any(len(p) == len(place) - 1 for p in kinds):
+                    where = ": ".join(map(str, place[:-1]))
+                    return f"; one stands below {where}: is the indentation right?"
+        return ""
+
+    def _wrong(self, path, there, schema, error) -> str:
+        said, must = _said(there), allowed(schema)
+        if there is None:
+            more = "give it keys, further in than it stands, or leave it out"
+            if schema.get("type") != "object":
+                more = f"it must be {must}"
+            return f"has no value; {more}"
+        hint = ""
+        if isinstance(there, str):
+            choices = list(_choices(schema))
+            by_case = {choice.casefold(): choice for choice in choices}
+            near = [by_case[word] for word in difflib.get_close_matches(
+                there.casefold(), by_case, n=1, cutoff=0.7)]  # fmt: skip
+            hint = f"; nearest: {near[0]}" if near and len(choices) > 1 else _quoted(there, schema)
+            if error.validator == "type" and schema.get("type") == "array":
+                hint = f": write [{there}]"
+        if isinstance(there, bool) and "enum" in schema and {"on", "off"} & set(schema["enum"]):
+            hint = "; put it in quotation marks"
+        if path and any(k == path[-1] and not p for k, p in homes(self.schema)) and len(path) > 1:
+            if not isinstance(there, dict) and schema.get("type", "object") == "object":
+                hint = f" ('{path[-1]}' is a key of a study: is the indentation right?)"
+        if error.validator == "uniqueItems":
+            return f"names something twice: {said}"
+        if error.validator == "minItems" and not there:
+            return f"is empty; it must be {must}"
+        if error.validator == "minProperties":
+            return "is empty; it needs at least one entry"
+        if error.validator == "minLength":
+            return "is empty; it must be text"
+        return f"{said}; it must be {must}{hint}"
+
+
+def _shown(file: Path) -> Path:
+    """A path as short as it can be written here."""
+    try:
+        return file.absolute().relative_to(Path.cwd())
+    except ValueError:
+        return file
+
+
+def _step(step) -> str:
+    return f"item {step + 1}" if isinstance(step, int) else str(step)
+
+
+def _path(sentence: str) -> list:
+    """The path of keys that a sentence begins with."""
+    path: list = []
+    for word in sentence.split(": "):
+        if match := re.fullmatch(r"item (\d+)", word):
+            path.append(int(match[1]) - 1)
+        elif re.fullmatch(r"[\w.-]+", word):
+            path.append(word)
+        else:
+            break
+    return path
+
+
+def _said(there) -> str:
+    if isinstance(there, bool):
+        return f"is {str(there).lower()}"
+    if isinstance(there, dict):
+        return "is a section of keys"
+    if isinstance(there, list):
+        return f"is the list [{', '.join(map(str, there[:6]))}{', ...' * (len(there) > 6)}]"
+    return f"is the text '{there}'" if isinstance(there, str) else f"is {there}"
+
+
+def _quoted(there: str, schema: dict) -> str:
+    """A number that YAML reads as text."""
+    try:
+        number = float(there)
+    except ValueError:
+        return ""
+    if re.fullmatch(r"[-+\d.]+e[-+]?\d+", there, re.I) and "number" in str(schema):
+        return f" (YAML reads {there} as text: write {_plain(number)})"
+    return (
+        ": leave out the quotation marks"
+        if "integer" in str(schema) or "number" in str(schema)
+        else ""
+    )
+
+
+def _plain(number: float) -> str:
+    return f"{number:.1e}" if abs(number) < 1e-3 else f"{number:g}"
+
+
+def _choices(schema: dict) -> Iterator[str]:
+    yield from (str(word) for word in schema.get("enum", []))
+    if "const" in schema:
+        yield str(schema["const"])
+    for choice in ("anyOf", "oneOf"):
+        for below in schema.get(choice, []):
+            yield from _choices(below)
+
+
+def _keys(form: dict) -> dict:
+    return form.get("properties", {})
+
+
+def _words(schema: dict) -> list[str]:
+    return [schema["const"]] if "const" in schema else list(schema.get("enum", []))
+
+
+def _one_of(words: Iterable[str]) -> str:
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _alike(word: str, other: str, least: float = 0.5) -> bool:
+    return difflib.SequenceMatcher(None, word, other).ratio() >= least
+
+
+def _extras(there: dict, schema: dict) -> list[str]:
+    patterns = schema.get("patternProperties", {})
+    known = schema.get("properties", {})
+    return [
+        key
+        for key in there
+        if key not in known and not any(re.search(p, str(key)) for p in patterns)
+    ]
+
+
+def _meant(key: str, there: dict, schema: dict) -> bool:
+    """Whether an unknown key is near enough to a missing one to be it: that is said instead."""
+    return any(
+        difflib.get_close_matches(str(extra), list(schema.get("properties", {})), n=1, cutoff=0.6)
+        == [key]
+        for extra in _extras(there, schema)
+    )
+
+
+def _section(path: list, there: dict) -> str:
+    name = ": ".join(_step(step) for step in path) or "a study"
+    kind = next((f" (of {s} {there[s]})" for s in SELECTORS if isinstance(there.get(s), str)), "")
+    return name + kind
+
+
+def _signs(patterns: dict) -> str:
+    return "_ - ." if any("." in p.replace(".*", "") for p in patterns) else "_ -"
+
+
+def _get(config, place):
+    for key in place:
+        if not isinstance(config, dict) or key not in config:
+            return None if key == "<name>" else ()
+        config = config[key]
+    return config
+
+
+def _everywhere(config, place=()) -> Iterator[tuple]:
+    if isinstance(config, dict):
+        for key, below in config.items():
+            yield (*place, key)
+            yield from _everywhere(below, (*place, key))

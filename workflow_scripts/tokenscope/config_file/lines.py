@@ -1,0 +1,100 @@
+"""In which line of a YAML file a key stands."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from tokenscope.errors import StudyError
+
+
+class Source:
+    """A YAML file with the lines of its keys.
+
+    Args:
+        file: path, as messages shall call it.
+
+    Raises:
+        StudyError: there is no such file, or it is no YAML: the message says in which line.
+    """
+
+    def __init__(self, file: str | Path):
+        self.file = str(file)
+        try:
+            self.text = Path(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = "is no text" if isinstance(error, ValueError) else "does not exist"
+            if isinstance(error, IsADirectoryError | PermissionError):
+                reason = "cannot be read as a file"
+            raise StudyError(f"the config {file} {reason}") from None
+        try:
+            self._root = yaml.compose(self.text, Loader=yaml.SafeLoader)
+        except yaml.YAMLError as error:
+            raise StudyError(self._refusal(error)) from None
+
+    def content(self):
+        """What the file says, as plain values."""
+        return yaml.safe_load(self.text)
+
+    def line(self, path: list) -> int | None:
+        """Line, from 1, of the key or list item that a path of keys and places leads to.
+
+        Where the path leaves the file, the line of the last key that is there; None when the first
+        is not.
+        """
+        node, line = self._root, None
+        for step in path:
+            below = self._below(node, step)
+            if below is None:
+                break
+            key, node = below
+            line = key.start_mark.line + 1
+        return line
+
+    @staticmethod
+    def _below(node, step):
+        """The node of a key (or of an item) and the node of its value."""
+        if isinstance(node, yaml.MappingNode):
+            return next(((k, v) for k, v in node.value if k.value == str(step)), None)
+        if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            return node.value[step], node.value[step]
+        return None
+
+    def _refusal(self, error) -> str:
+        """A sentence on what the reader of YAML stumbled over."""
+        mark, context = (getattr(error, f"{of}_mark", None) for of in ("problem", "context"))
+        if mark is None or "expected ':'" in str(error):  # noticed a line later
+            mark = context
+        if mark is None:
+            return f"{self.file}: no YAML: {str(error).splitlines()[0]}"
+        lines = self.text.splitlines() or [""]
+        number = min(mark.line, len(lines) - 1)
+        problem, text = str(error.problem or ""), lines[number]
+        where = f"{self.file}, line {number + 1}"
+        if "\\t" in problem or re.match(r" *\t", text):
+            return f"{where}: a tab: YAML is indented with spaces; write spaces for it"
+        began = f" (begun in line {context.line + 1})" if context else ""
+        for words, what in _TROUBLES.items():
+            if words in problem or words in str(error.context or ""):
+                return f"{where}: '{text.strip()}': {what.format(began=began)}"
+        return f"{where}: '{text.strip()}': no YAML: {problem}{began}"
+
+
+_WRONG = (
+    "the indentation does not fit the lines before{began}: keys of one section start in one column"
+)
+_TROUBLES = {
+    "flow sequence": "a bracket [ is not closed, or a comma is missing{began}",
+    "flow mapping": "a brace {{ is not closed, or a comma is missing{began}",
+    "quoted scalar": "a quotation mark is not closed{began}",
+    "could not find expected ':'": "no key and value: is a colon (with a space after it) missing?",
+    "mapping values are not allowed": (
+        "a second colon, or the indentation does not fit the line before: text with a colon wants "
+        "quotation marks"
+    ),
+    "sequence entries are not allowed": _WRONG,
+    "block mapping": _WRONG,
+    "block collection": _WRONG,
+    "alias": "* has a meaning in YAML: put globs that begin with it in quotation marks",
+    "undefined tag": "! has a meaning in YAML: put the text in quotation marks",
+}

@@ -1,0 +1,100 @@
+"""What a study reads that it does not make: images, labels, weights; and whether it is here."""
+
+import glob
+import platform
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from tokenscope.errors import nearest
+from tokenscope.images.location import folder_of
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+LABELS = ("folders", "none")
+
+
+def find_weights(timm_id: str, folder: str | None, cache: str | None) -> tuple[Path | None, str]:
+    """A local file with released weights and where it came from, or ``(None, "")``."""
+    for origin, place in (("folder", folder), ("cache", cache)):
+        if place is None:
+            continue
+        for suffix in SUFFIXES:
+            for file in (
+                Path(place, timm_id + suffix),
+                Path(place, timm_id, "model" + suffix),
+                Path(place, timm_id, "pytorch_model" + suffix),
+            ):
+                if file.is_file():
+                    return file, origin
+    return None, ""
+
+
+def missing(study, names: Collection[str] | None = None) -> list[str]:
+    """Sentences on what is not on this machine, each beginning with its key in the config.
+
+    Args:
+        study: a tokenscope.study.study.Study.
+        names: the data sets that are asked about; all that the study reads, and its weights,
+            without it.
+    """
+    found = [s for name in study.read_sets if names is None or name in names
+             for s in _images(study, name)]  # fmt: skip
+    if names is None:
+        found += [*_sets(study, "discovery"), *_sets(study, "dense"), *_weights(study)]
+    return found
+
+
+def _images(study, name: str) -> Iterator[str]:
+    dataset = study.datasets[name]
+    if dataset["type"] == "scenes":
+        return
+    folder, path = folder_of(dataset["path"]), dataset["path"]
+    if not Path(folder).is_dir():
+        yield f"datasets: {name}: path: there is no folder '{folder}' on {platform.node()}"
+    elif folder != path and not _files(path):
+        yield f"datasets: {name}: path: '{path}' matches no file on {platform.node()}"
+    labels = dataset.get("labels", "none")
+    if labels not in LABELS and not Path(labels).is_file():
+        near = nearest(labels, LABELS)
+        yield f"datasets: {name}: labels: there is no label file '{labels}'{near}"
+    if (synsets := dataset.get("synsets")) and not Path(synsets).is_file():
+        yield f"datasets: {name}: synsets: there is no file '{synsets}'"
+
+
+def _files(pattern: str) -> list[str]:
+    """Some files that a glob or brace pattern names; of a range of numbers, any."""
+    return glob.glob(re.sub(r"\{[^}]*\}", "*", pattern))
+
+
+def _sets(study, section: str) -> Iterator[str]:
+    for name, entry in (study.config.get(section) or {}).get("sets", {}).items():
+        path = entry.get("path")
+        if path and not Path(path).exists():
+            yield f"{section}: sets: {name}: path: there is no '{path}' on {platform.node()}"
+            continue
+        for key in ("boxes", "splits"):
+            file = entry.get(key)
+            if file and not (Path(file).is_file() or Path(path or "", file).is_file()):
+                yield f"{section}: sets: {name}: {key}: there is no file '{file}'"
+        annotations = entry.get("annotations")
+        if annotations and not Path(path, annotations).is_file():
+            yield f"{section}: sets: {name}: annotations: there is no file '{path}/{annotations}'"
+
+
+def _weights(study) -> Iterator[str]:
+    weights = study.config["weights"]
+    folder = weights["folder"]
+    if folder and not Path(folder).is_dir():
+        yield f"weights: folder: there is no folder '{folder}' on {platform.node()}"
+    for row in study.rows.values():
+        if row.recipe or row.attached:
+            continue
+        if row.weights:
+            if not Path(row.weights).is_file():
+                yield f"backbone_tables: {row.key}: there is no weights file '{row.weights}'"
+        elif not weights["download"] and not find_weights(row.timm_id, folder, weights["cache"])[0]:
+            places = " or ".join(f"{p}/{row.timm_id}" for p in (folder, weights["cache"]) if p)
+            yield (
+                f"weights: {row.key}: download is false, and there is no {places}"
+                "/model.safetensors (or .safetensors, .pth, .bin of that name)"
+            )

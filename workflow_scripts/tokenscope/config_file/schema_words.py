@@ -1,0 +1,57 @@
+"""A JSON schema in words: what a value may be, and which keys there are."""
+
+from collections.abc import Iterator
+
+
+def allowed(schema: dict) -> str:
+    """What a value may be, as the end of a sentence that begins "it must be"."""
+    if "title" in schema:
+        return schema["title"]
+    if "const" in schema:
+        return str(schema["const"])
+    if "enum" in schema:
+        *most, last = map(str, schema["enum"])
+        return f"{', '.join(most)} or {last}" if most else last
+    for choice in ("anyOf", "oneOf"):
+        if choice in schema:
+            return " or ".join(map(allowed, schema[choice]))
+    kinds = schema.get("type", "text")
+    if isinstance(kinds, list):
+        return " or ".join(allowed({**schema, "type": kind}) for kind in kinds)
+    if kinds == "array":
+        least, most = schema.get("minItems", 0), schema.get("maxItems")
+        count = f"{least} or more" if most is None else f"{least} to {most}" * (least != most)
+        count = f" of {count or most} items" if least > 1 or most else ""
+        return f"a list{count}, each {allowed(schema.get('items', {}))}"
+    words = {"boolean": "true or false", "null": "null", "string": "text", "object": "a section"}
+    if kinds in words:
+        return words[kinds]
+    return ("a whole number" if kinds == "integer" else "a number") + _range(schema)
+
+
+def _range(schema: dict) -> str:
+    low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
+    high, below = schema.get("maximum"), schema.get("exclusiveMaximum")
+    if low is not None and high is not None:
+        return f" from {low} to {high}"
+    if above is not None and below is not None:
+        return f" between {above} and {below}"
+    parts = [
+        f" of {low} or more" if low is not None else "",
+        f" above {above}" if above is not None else "",
+        f" of at most {high}" if high is not None else "",
+        f" below {below}" if below is not None else "",
+    ]
+    return " and".join(filter(None, parts))
+
+
+def homes(schema: dict, place: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each key of a schema with the keys above it; ``<name>`` where the user names things."""
+    for key, below in schema.get("properties", {}).items():
+        yield key, place
+        yield from homes(below, (*place, key))
+    for below in schema.get("patternProperties", {}).values():
+        yield from homes(below, (*place, "<name>"))
+    for choice in ("anyOf", "oneOf"):
+        for below in schema.get(choice, []):
+            yield from homes(below, place)
