@@ -41,9 +41,15 @@ include: "rules/carbon.smk"
 include: "rules/report.smk"
 
 
+DRY = bool({"-n", "--dry-run", "--dryrun"} & set(sys.argv))  # workflow.dryrun is known late
+# A dry run in less than a page; -p (--printshellcmds) shows every job with its reason.
+if not workflow.output_settings.printshellcmds:
+    dry_run.shorten(workflow.logger_manager.logger, lambda: workflow.dryrun or DRY)
+
 # The forecast: shown after a dry run, noted before a real one (tokenscope.cost.forecast).
 os.environ.setdefault("TOKENSCOPE_RUN", f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}")
 atexit.register(remark_missing)
+atexit.register(remark_target)
 atexit.register(forecast.show, workflow, STUDY, SITE)
 
 

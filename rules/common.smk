@@ -16,7 +16,8 @@ from tokenscope.config_file import needs
 from tokenscope.config_file.answers import Answers
 from tokenscope.cost import forecast
 from tokenscope.cost.carbon import Site
-from tokenscope.errors import StudyError
+from tokenscope.errors import StudyError, closest
+from tokenscope.jobs import dry_run
 from tokenscope.jobs.energy import gpu_here
 from tokenscope.jobs.hints import hints
 from tokenscope.report import contents

@@ -85,8 +85,12 @@ def remark_missing():
     """At the end of a dry run: what a run would not find here."""
     if workflow.dryrun and workflow.dag is not None:
         if any(True for _ in workflow.dag.needrun_jobs(exclude_finished=False)):
-            for sentence in ANSWERS.located("\n".join(needs.missing(STUDY))).splitlines():
+            lacking = ANSWERS.located("\n".join(needs.missing(STUDY))).splitlines()
+            shown = lacking if len(lacking) <= 4 else lacking[:3]
+            for sentence in shown:
                 print(f"not here: {sentence}", flush=True)
+            if lacking[len(shown) :]:
+                print(f"not here: {len(lacking) - len(shown)} more (make check lists them)")
 
 
 def geometry_of(wildcards):

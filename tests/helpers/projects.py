@@ -43,7 +43,7 @@ def planned(output):
     if "Nothing to be done" in output:
         return {}
     table = output.split("Job stats:")[1].split("total")[0]
-    return {m[1]: int(m[2]) for m in re.finditer(r"^(\w+) +(\d+)$", table, re.M)}
+    return {m[1]: int(m[2]) for m in re.finditer(r"\b([a-z]\w*)\s+(\d+)\b", table)}
 
 
 def table(study, name):

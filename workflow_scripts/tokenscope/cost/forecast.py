@@ -7,6 +7,7 @@ files) or ``none``. A real run notes its forecast job by job, so that the accoun
 import csv
 import os
 import sys
+import textwrap
 from collections import defaultdict
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from tokenscope.study.study import Study
 FOLDER = "accounting/forecast"
 LATENCY = 45.0  # Snakemake asks Slurm every 40 s and more whether a job has ended
 GPU_COUNTS = (1, 4, 16)
+MOST_LINES = 12  # backbones of the crossed table on a terminal
 STORES = {
     "extract": "tokens", "gallery": "gallery", "decode": "images", "obtain": "weights",
     "train": "weights", "plant": "weights", "render": "scenes", "features": "features",
@@ -77,9 +79,29 @@ def lines(forecast: Totals, study: Study, walls: dict, plausible: list | None) -
     text.append(f"  storage    {_bytes(peak)} more at the peak ({parts or 'small files only'})")
     times = ", ".join(f"{_time(seconds)} with {name}" for name, (seconds, _) in walls.items())
     text.append(f"  wall time  {times}" + (", without queueing" if f.cluster else ""))
+    text += _targets(f)
     text += [f"  known by   {how}" for how in _bases(f)]
     text += [f"  note: {w}" for w in warnings(f, study, plausible)]
     return text
+
+
+def _targets(forecast: Totals) -> list[str]:
+    """What each target of the study would take alone; work that they share is in each."""
+    column, unit = _unit(forecast)
+    hours = {name: row[column] for name, row in forecast.claims().items() if row["jobs"]}
+    if len(hours) < 2:
+        return []
+    each = ", ".join(f"{name} {_short(value)}" for name, value in hours.items())
+    return textwrap.wrap(
+        f"  targets    {unit}-hours each alone: {each}; -- {' '.join(list(hours)[:3])} runs these",
+        100, subsequent_indent=" " * 13, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _unit(forecast: Totals) -> tuple[str, str]:
+    """The column of hours that matters: of GPUs where a job has one, else of cores."""
+    gpu = any(task.gpus for task in forecast.tasks)
+    return ("expected_gpu_hours", "GPU") if gpu else ("core_hours", "core")
 
 
 def _size(item: tuple[str, float]) -> float:
@@ -153,6 +175,10 @@ def table_lines(title: str, rows: dict[str, dict[str, float]]) -> list[str]:
         [name, *(f"{v:,}" if isinstance(v, int) else _short(v, 3) for v in row.values())]
         for name, row in rows.items()
     ]
+    return _aligned(cells)
+
+
+def _aligned(cells: list[list[str]]) -> list[str]:
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     return ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
 
@@ -181,13 +207,15 @@ def show(workflow, study: Study, site: Site) -> None:
         return
     with _harmless():
         tasks, calibration, cluster = job_graph.read_plan(workflow, study)
+        if not tasks:  # a target that nothing makes: Snakemake has said so
+            return
         forecast = Totals(tasks, calibration, cluster, site)
         walls = {name: forecast.wall(m) for name, m in machines(workflow, cluster).items()}
         text = lines(forecast, study, walls, study.config["carbon"].get("plausible_gpu_hours"))
         if how == "full":
             text += tables(forecast, Path(study.results, FOLDER))
         elif forecast.todo:
-            text.append("  more       --config forecast=full (by rule, claim and backbone)")
+            text.append("  more       --config forecast=full (by claim and backbone)")
         print("\n".join(text), flush=True)
 
 
@@ -202,9 +230,28 @@ def tables(forecast: Totals, folder: Path) -> list[str]:
     text = []
     for name, rows in by_key.items():
         write(rows, name, folder / f"by_{name}.csv")
-        if name != "backbone":
+        if name == "claim":
             text += ["", *table_lines(name, rows)]
-    return [*text, "", f"These tables, and one by backbone: {folder}/by_*.csv"]
+    crossed = forecast.crossed()
+    write({",".join(key): row for key, row in crossed.items()}, "claim,backbone",
+          folder / "by_claim_and_backbone.csv")  # fmt: skip
+    text += ["", *crossed_lines(crossed, *_unit(forecast))]
+    return [*text, "", f"More by rule, backbone and what a claim takes alone: {folder}/by_*.csv"]
+
+
+def crossed_lines(
+    crossed: dict[tuple[str, str], dict[str, float]], column: str, unit: str
+) -> list[str]:
+    """Hours by backbone (line) and claim (column); of many backbones, by family."""
+    names = {backbone for _, backbone in crossed}
+    short = (lambda name: name.split("/")[0]) if len(names) > MOST_LINES else str
+    claims = list(dict.fromkeys(claim for claim, _ in crossed))
+    hours: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(claims, 0.0))
+    for (claim, backbone), row in crossed.items():
+        hours[short(backbone)][claim] += row[column]
+    cells = [[f"{unit}-hours", *claims]]
+    cells += [[name, *(_short(v) for v in row.values())] for name, row in hours.items()]
+    return _aligned(cells)
 
 
 @contextmanager

@@ -67,6 +67,14 @@ class Totals:
         names = sorted({claim for task in self.tasks for claim in task.claims})
         return {c: self.row([t for t in self.tasks if c in t.claims]) for c in names}
 
+    def crossed(self) -> dict[tuple[str, str], dict[str, float]]:
+        """A row for each claim and backbone: the jobs about the backbone that the claim needs."""
+        groups: dict[tuple[str, str], list[Task]] = defaultdict(list)
+        for task in self.tasks:
+            for claim in task.claims if task.backbone else ():
+                groups[claim, task.backbone].append(task)
+        return {key: self.row(groups[key]) for key in sorted(groups)}
+
     def wall(self, machine: Machine) -> tuple[float, float]:
         """Seconds and most bytes at once, see tokenscope.cost.schedule."""
         return simulate(job_graph.steps(self.tasks, self.cluster), machine)
