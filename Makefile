@@ -8,11 +8,17 @@ HOW ?= --wait
 
 # The config of a study by its name: make figure FIG=fig3 STUDY=paper
 STUDY ?= paper
-NAMED = $(or $(filter-out config/config.yaml,$(CONFIG)),$(firstword $(shell grep -lxE 'study: *$(STUDY)( .*)?' config/*.yaml)))
+CONFIGS = $(wildcard config/*.yaml studies/*/study.yaml)
+NAMED = $(or $(filter-out config/config.yaml,$(CONFIG)),$(firstword $(shell grep -lxE 'study: *$(STUDY)( .*)?' $(CONFIGS))))
+UNKNOWN = there is no study '$(STUDY)', only: $(shell sed -nE 's/^study: *([^ ]+).*/\1/p' $(CONFIGS))
+# What asks for a study of one's own: CONFIG=my.yaml, or STUDY= with its name.
+OWN = $(if $(filter-out file,$(origin CONFIG) $(origin STUDY)),$(NAMED))
+# Where a study's config puts its results.
+results = $(shell sed -nE 's/^results: *"?([^" ]+).*/\1/p' $(1))
 # Rules that take tables and figures' data alone: with them Snakemake can start no other job.
 DRAWING := figure $(shell sed -n 's/^rule \(fig_[a-z_]*\):.*/\1/p' rules/*.smk)
 
-.PHONY: help demo calibrate test test-quick study diagnose figure report pack dry-run forecast resume checks bench zoo clean phantoms
+.PHONY: help demo calibrate test test-quick study diagnose figure report pack dry-run forecast resume checks bench zoo clean phantoms setup new check schema
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,6 +29,9 @@ $(VENV)/complete: envs/requirements.txt envs/requirements-dev.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -r envs/requirements-dev.txt
 	@touch $@
+
+setup: $(VENV)/complete  ## set up the environment in .venv, once
+	@echo "Complete. Now: source $(BIN)/activate"
 
 demo: $(VENV)/complete  ## run the embedded study into results/demo (CPU, minutes, no download)
 	$(BIN)/snakemake --profile profiles/local --configfile config/demo.yaml -- all
@@ -42,10 +51,20 @@ calibrate: $(VENV)/complete  ## count anew how often the instrument errs (an hou
 	$(BIN)/snakemake --profile profiles/local --configfile config/calibrate.yaml -- calibration
 	cp results/calibrate/tables/calibration.csv config/calibration.csv
 
+new: $(VENV)/complete  ## write a study of your own: make new NAME=mine MODEL=<timm id|file|folder> IMAGES=<folder>
+	@test -n "$(NAME)" -a -n "$(MODEL)" -a -n "$(IMAGES)" || { echo "make new NAME=<of the study> MODEL=<timm id, weights file (with ARCH=<timm id>) or Hugging Face folder> IMAGES=<folder> [WEIGHTS=<folder of local weights>]"; exit 1; }
+	@$(BIN)/python workflow_scripts/new.py --name "$(NAME)" --model "$(MODEL)" --images "$(IMAGES)" \
+	  --arch "$(ARCH)" --weights "$(WEIGHTS)"
+
+check: $(VENV)/complete  ## would it run, at which cost, what is missing? make check CONFIG=my.yaml
+	@test -n "$(OWN)" || { echo "make check CONFIG=my.yaml (or STUDY=<name>): name your config; $(UNKNOWN)"; exit 1; }
+	@$(BIN)/python workflow_scripts/check.py "$(OWN)" $(if $(PROFILE),--profile $(PROFILE))
+
 study: $(VENV)/complete  ## run a study of your own on this machine: make study CONFIG=my.yaml
-	@test "$(origin CONFIG)" != file || { echo "make study CONFIG=my.yaml: name your config"; exit 1; }
-	@test -f "$(CONFIG)" || { echo "the config $(CONFIG) does not exist"; exit 1; }
-	$(BIN)/snakemake --profile profiles/local --configfile $(CONFIG) -- all
+	@test -n "$(OWN)" || { echo "make study CONFIG=my.yaml (or STUDY=<name>): name your config; $(UNKNOWN)"; exit 1; }
+	@$(BIN)/python workflow_scripts/check.py "$(OWN)" --syntax
+	$(BIN)/snakemake --profile profiles/local --configfile $(OWN) -- all
+	@echo "Done. Open $(call results,$(OWN))/report/index.html."
 
 diagnose: $(VENV)/complete  ## does it have artifacts? make diagnose MODEL=<timm id|file|folder> IMAGES=<folder>
 	@test -n "$(MODEL)" -a -n "$(IMAGES)" || { echo "make diagnose MODEL=<timm id, weights file (with ARCH=<timm id>) or Hugging Face folder> IMAGES=<folder> [AGAINST=<second backbone>]"; exit 1; }
@@ -55,24 +74,26 @@ diagnose: $(VENV)/complete  ## does it have artifacts? make diagnose MODEL=<timm
 
 figure: $(VENV)/complete  ## draw a figure from small files alone: make figure FIG=fig3 STUDY=paper
 	@test -n "$(FIG)" || { echo "make figure FIG=fig3 STUDY=paper: name a figure"; exit 1; }
-	@test -n "$(NAMED)" || { echo "no config/*.yaml is of a study '$(STUDY)'"; exit 1; }
+	@test -n "$(NAMED)" || { echo "$(UNKNOWN)"; exit 1; }
 	$(BIN)/snakemake --profile profiles/local --nolock --allowed-rules $(DRAWING) \
 	  --configfile $(NAMED) --config figure=$(FIG) -- figure
 
-report: $(VENV)/complete  ## a report of what there is, of a study half done: make report STUDY=paper
-	@test -n "$(NAMED)" || { echo "no config/*.yaml is of a study '$(STUDY)'"; exit 1; }
+report: $(VENV)/complete  ## a report of what there is, of a study half done: make report STUDY=paper (or CONFIG=)
+	@test -n "$(NAMED)" || { echo "$(UNKNOWN)"; exit 1; }
 	$(BIN)/snakemake --profile profiles/local --nolock --allowed-rules report --force \
 	  --configfile $(NAMED) --config partial=True -- report
+	@echo "Open $(call results,$(NAMED))/report/index.html."
 
 pack: $(VENV)/complete  ## pack what figures and report are made from, to be copied: make pack STUDY=paper
-	@test -n "$(NAMED)" || { echo "no config/*.yaml is of a study '$(STUDY)'"; exit 1; }
+	@test -n "$(NAMED)" || { echo "$(UNKNOWN)"; exit 1; }
 	PYTHONPATH=workflow_scripts $(BIN)/python workflow_scripts/pack.py $(NAMED)
 
 dry-run: $(VENV)/complete  ## show what the paper study would run on a cluster
 	$(BIN)/snakemake --profile slurm -n
 
 forecast: $(VENV)/complete  ## what it would cost on a cluster: make forecast CONFIG=my.yaml
-	$(BIN)/snakemake --profile slurm -n --quiet all --configfile $(CONFIG) --config forecast=full
+	@$(BIN)/python workflow_scripts/check.py "$(NAMED)" --syntax
+	$(BIN)/snakemake --profile slurm -n --configfile $(NAMED) --config forecast=full -- all
 
 resume: $(VENV)/complete  ## on Slurm, after the controller died: wait for its jobs, go on (HOW=--cancel)
 	$(BIN)/python workflow_scripts/resume.py $(HOW)
@@ -93,6 +114,9 @@ zoo: $(VENV)/complete  ## write config/architectures.csv anew from timm
 	  $$($(BIN)/python -c "import csv; rows = csv.DictReader(open('config/backbones.csv')); \
 	     print(*dict.fromkeys(row['timm_id'] for row in rows))") > config/architectures.tmp
 	mv config/architectures.tmp config/architectures.csv
+
+schema: $(VENV)/complete  ## write the schema that editors complete a config by
+	PYTHONPATH=workflow_scripts $(BIN)/python -m tokenscope.config_file.editor_schema
 
 clean:          ## remove results and Snakemake's records, keep the environment
 	rm -rf results .snakemake

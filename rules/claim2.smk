@@ -30,6 +30,31 @@ rule norms:
         "../workflow_scripts/norms/norms.py"
 
 
+# What other passes hang on, for itself: the papers' multiples may change without another pass.
+rule decision:
+    input:
+        receipts_of,
+    output:
+        PATHS.cutoffs("{dataset}", f"{BACKBONE}/decision"),
+    log:
+        f"{RESULTS}/logs/decision/{{dataset}}/{BACKBONE}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/decision/{{dataset}}/{BACKBONE}.tsv"
+    conda:
+        ENV
+    threads: config["threads"]["measure"]
+    resources:
+        mem_mb=megabytes("decision"),
+        runtime=minutes("decision"),
+    params:
+        percentile=config["outliers"]["percentile"],
+        min_share=config["outliers"]["min_share"],
+        confidence=config["statistics"]["confidence"],
+        code=code("norms/decision.py"),
+    script:
+        "../workflow_scripts/norms/decision.py"
+
+
 rule norm_curves:
     input:
         curves=over(PATHS.measure("norms", "{dataset}", BACKBONE, ending="curves.csv")),

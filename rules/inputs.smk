@@ -86,7 +86,7 @@ def remark_missing():
     if workflow.dryrun and workflow.dag is not None:
         if any(True for _ in workflow.dag.needrun_jobs(exclude_finished=False)):
             lacking = ANSWERS.located("\n".join(needs.missing(STUDY))).splitlines()
-            shown = lacking if len(lacking) <= 4 else lacking[:3]
+            shown = lacking if len(lacking) <= 4 or config["check"] else lacking[:3]
             for sentence in shown:
                 print(f"not here: {sentence}", flush=True)
             if lacking[len(shown) :]:
@@ -156,14 +156,14 @@ def bank_of(wildcards):
     return STUDY.probing.bank(wildcards.dataset, row_of(wildcards), wildcards.view)
 
 
+def drawn_by(wildcards):
+    """The decision a bank is drawn by: on the same backbone, on the analysed sample."""
+    return PATHS.cutoffs(PROBES["cutoffs"], f"{row_of(wildcards).key}/decision")
+
+
 def cutoffs_of(wildcards):
-    """The cutoffs a bank is drawn with: of the same backbone, on the analysed sample."""
+    """The cutoffs of all rules, of the same backbone on the analysed sample."""
     return PATHS.cutoffs(PROBES["cutoffs"], row_of(wildcards).key)
-
-
-def places_of(wildcards):
-    """Where the same outliers sit."""
-    return PATHS.measure("norms", PROBES["cutoffs"], row_of(wildcards).key, ending="places.csv")
 
 
 def maps_of(wildcards):

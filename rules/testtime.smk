@@ -12,7 +12,7 @@ rule neurons:
     input:
         card=PATHS.card(BACKBONE),
         tokens=receipts_of,
-        cutoffs=PATHS.cutoffs("{dataset}", BACKBONE),
+        decision=PATHS.cutoffs("{dataset}", f"{BACKBONE}/decision"),
         sample=PATHS.data("{dataset}", "sample.csv"),
         pixels=pixels_of,
     output:
@@ -33,7 +33,7 @@ rule neurons:
         spec=lambda w: row_of(w).spec,
         images=images_of,
         settings=lambda w: STUDY.neuron_search,
-        outliers=config["outliers"],
+        times=config["outliers"]["times_median"],
         batch=config["extract"]["batch"],
         device=config["device"],
         code=code("registers/neurons.py"),

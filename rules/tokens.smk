@@ -37,7 +37,7 @@ rule extract:
 # The same for large data sets: little is kept per image, and of its tokens a seeded sample.
 rule features:
     input:
-        unpack(lambda w: {"cutoffs": cutoffs_of(w), "places": places_of(w)} if bank_of(w) else {}),
+        unpack(lambda w: {"decision": drawn_by(w)} if bank_of(w) else {}),
         card=PATHS.card(BACKBONE),
         sample=PATHS.data("{dataset}", "sample.csv"),
         pixels=pixels_of,

@@ -1,4 +1,4 @@
-"""A config with a mistake is answered in a sentence: file, line, key, what is there, what may be."""
+"""A config with a mistake is answered in a sentence: file, line, key, what is, what may be."""
 
 import re
 from pathlib import Path
@@ -95,13 +95,14 @@ TYPOS = [
     # Held out: of the same kind, not among those tried.
     ("device: auto", "device: gpu", 3, "device: is the text 'gpu'; it must be auto, cuda or cpu"),
     ("device: auto", "device: CPU", 3, "device: .* nearest: cpu"),
-    ("download: false", "download: no thanks", 8, "weights: download: .*; it must be true or false"),
+    ("download: false", "download: no thanks", 8,
+     "weights: download: is the text 'no thanks'; it must be true or false"),
     ("  download: false", "  donwload: false", 8,
      "weights: donwload: is no key of weights; nearest: download"),
     ("    path: images\n", "", 10, "datasets: tinyval: path: is missing"),
     ("    type: imagefolder\n", "", 10, "datasets: tinyval: type: is missing; it is scenes, .*"),
     ("    path: images", "    path:", 12, "datasets: tinyval: path: has no value; it must be text"),
-    ("images: 500", "images: 0", 14, "datasets: tinyval: images: is 0; it must be all or a whole .*"),
+    ("images: 500", "images: 0", 14, "datasets: tinyval: images: is 0; it must be all or a .*"),
     ("images: 500", "images: -3", 14, "datasets: tinyval: images: is -3; .*"),
     ("images: 500", "images: 1.5", 14, "datasets: tinyval: images: is 1.5; .*"),
     ("analyse: [tinyval]", "analyse: tinyval", 6,
@@ -116,8 +117,8 @@ TYPOS = [
     ("threads: {decode: 2}", "threads: {decode: two}", 20,
      "threads: decode: is the text 'two'; it must be a whole number of 1 or more"),
     ("threads: {decode: 2}", "outliers: {min_share: 1e-3}", 20,
-     r"outliers: min_share: is the text '1e-3'; it must be a number from 0 to 100 \(YAML reads 1e-3 "
-     r"as text: write 0.001\)"),
+     r"outliers: min_share: is the text '1e-3'; it must be a number from 0 to 100 \(YAML reads "
+     r"1e-3 as text: write 0.001\)"),
     ("threads: {decode: 2}", "outliers: {percentil: 98}", 20,
      "outliers: percentil: is no key of outliers; nearest: percentile"),
     ("threads: {decode: 2}", "statistics: {confidence: 95}", 20,

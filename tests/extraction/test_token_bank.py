@@ -113,11 +113,11 @@ def test_tokens_of_the_block_that_was_judged_by_its_own_cutoff(model, tmp_path):
         out = observe(x)
     norms = out["norms"][:, 0, 3:].numpy()
     ratio = float(np.quantile(norms / np.median(norms, axis=1, keepdims=True), 0.9))
-    cutoffs = {
+    decision = {
         "percentile": 1.0, "judged": {"verdict": "yes", "block": 1, "ratio_cutoff": ratio},
+        "places": [10.0] * 16,
     }  # fmt: skip
-    places = pd.DataFrame({"judged": np.full(16, 10.0), "percentile": 0.0})
-    draw = Draw.of(cutoffs, places, tokens=2, seed=5)
+    draw = Draw.of(decision, tokens=2, seed=5)
     assert (draw.block, draw.relative) == (1, True) and draw.odds[0] == pytest.approx(1 / 9)
     bank = run(model, tmp_path, None, draw=draw, tokens_after=1)
     outlier = judged_mask(norms, ratio)
@@ -136,9 +136,8 @@ def test_tokens_of_the_block_that_was_judged_by_its_own_cutoff(model, tmp_path):
 
 
 def test_without_a_decision_the_percentile_of_the_last_block_draws():
-    cutoffs = {"percentile": 7.0, "judged": {"verdict": "no", "block": None, "ratio_cutoff": None}}
-    places = pd.DataFrame({"judged": [np.nan] * 2, "percentile": [50.0, 0.0]})
-    draw = Draw.of(cutoffs, places, tokens=1, seed=0)
+    none = {"verdict": "no", "block": None, "ratio_cutoff": None}
+    draw = Draw.of({"percentile": 7.0, "judged": none, "places": [50.0, 0.0]}, tokens=1, seed=0)
     assert draw == Draw(7.0, 1, 0, odds=(1.0, 0.0))
 
 
@@ -149,7 +148,7 @@ def test_normal_tokens_are_drawn_where_outliers_use_to_be():
     norms = np.full((20000, 5), 0.5, np.float32)
     norms[:, 0][generator.random(20000) < 0.5] = 2
     norms[:, 1][generator.random(20000) < 0.1] = 2
-    odds = outlier_odds(pd.Series(100 * (norms > 1).mean(0)))
+    odds = outlier_odds(100 * (norms > 1).mean(0))
     draw = Draw(1.0, 1, 0, odds=tuple(odds))
     scores = generator.random((20000, 5), np.float32)
     index = draw(torch.from_numpy(norms), torch.from_numpy(scores)).numpy()

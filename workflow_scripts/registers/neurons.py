@@ -19,7 +19,7 @@ from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stores.receipts import read_receipt, weights_of, write_text
 
 
-def main(card, tokens, spec, inputs, settings, rules, batch, device, threads, outputs):
+def main(card, tokens, spec, inputs, settings, times, batch, device, threads, outputs):
     """Search one backbone.
 
     Args:
@@ -29,32 +29,31 @@ def main(card, tokens, spec, inputs, settings, rules, batch, device, threads, ou
         spec: of the backbone, as the table of backbones gives it.
         inputs: where its images are (:class:`tokenscope.images.readers.ImageInputs`), in the
             store's order.
-        settings: the study's search: ``images``, ``seed``, ``contrast``, ``max_neurons``.
-        rules: the study's section ``outliers``.
+        settings: the study's search: ``images``, ``seed``, ``contrast``, ``max_neurons``, and the
+            ``min_share`` (percent) of outliers under which nothing is left to be done.
+        times: the multiple of the median norm over which a patch is an outlier.
         batch: images in a batch. device: ``auto``, ``cuda`` or ``cpu``. threads: that read images.
         outputs: paths for ``found`` (JSON: neurons, why, what was tried) and ``scores`` (CSV).
     """
     card, device = read_receipt(card), pick_device(device)
     weights = weights_of(card)
-    norms = PatchNorms.open(tokens["receipts"]).norms()
+    norms, least = PatchNorms.open(tokens["receipts"]).norms(), settings["min_share"]
     # At most half of the images: what the neurons do is judged on the others (rule compare).
-    times, images = rules["times_median"], min(settings["images"], max(1, len(norms) // 2))
-    judged = Judged.of(read_receipt(tokens["cutoffs"]))
+    images = min(settings["images"], max(1, len(norms) // 2))
+    judged = Judged.of(read_receipt(tokens["decision"]))
     outliers = (
-        Outliers.judged(norms, judged)
-        if judged.yes
-        else Outliers.of(norms, times, rules["min_share"])
+        Outliers.judged(norms, judged) if judged.yes else Outliers.of(norms, times, least)
     )
     result = {
         "name": spec["name"], "weights": weights, "sha256": card["sha256"], "images": images,
-        "settings": settings, "rules": rules, "share": outliers.share, "peak_block": outliers.peak,
-        "onset_block": outliers.onset, "neurons": [], "random": [], "tried": [], "reason": "",
-        "searched": [],
+        "settings": settings, "times_median": times, "share": outliers.share,
+        "peak_block": outliers.peak, "onset_block": outliers.onset, "neurons": [], "random": [],
+        "tried": [], "reason": "", "searched": [],
     }  # fmt: skip
-    if judged.verdict == "no" or outliers.share < rules["min_share"]:
+    if judged.verdict == "no" or outliers.share < least:
         result["reason"] = (
             f"no outliers: at most {outliers.share:.2g} % of the patches are over {times:g} x "
-            f"median after any block (min_share is {rules['min_share']:g} %), and claim 1 says "
+            f"median after any block (min_share is {least:g} %), and claim 1 says "
             f"{judged.verdict}; nothing is attached"
         )
         log.info("%s", result["reason"])
@@ -73,7 +72,7 @@ def main(card, tokens, spec, inputs, settings, rules, batch, device, threads, ou
     try:
         search_result = search(
             lambda: open_backbone(spec, weights, device=device), batches, outliers.at_peak[chosen],
-            outliers, settings, rules["min_share"], Progress("trials"),
+            outliers, settings, least, Progress("trials"),
         )  # fmt: skip
     finally:
         reader.close()
@@ -81,7 +80,7 @@ def main(card, tokens, spec, inputs, settings, rules, batch, device, threads, ou
     if search_result.tried:
         result["neurons"], result["random"] = search_result.neurons, search_result.random
         result["overlap"] = search_result.overlap
-        taken = best(search_result.tried, rules["min_share"])
+        taken = best(search_result.tried, least)
         log.info(
             "%d neurons leave %.2g %% of the patches over %.3g x median (before: %.2g %%): %s",
             taken["neurons"], taken["share"], judged.ratio_cutoff or times, outliers.share,
@@ -109,7 +108,7 @@ if "snakemake" in globals():
     label = f"neurons {w.dataset} {w.family}/{w.size}/{w.registers}"
     with job(snakemake.log[0], label, snakemake.threads):
         main(
-            card=i.card, tokens={"receipts": i.tokens, "cutoffs": i.cutoffs}, spec=p.spec,
-            inputs=ImageInputs(**p.images), settings=p.settings, rules=p.outliers, batch=p.batch,
+            card=i.card, tokens={"receipts": i.tokens, "decision": i.decision}, spec=p.spec,
+            inputs=ImageInputs(**p.images), settings=p.settings, times=p.times, batch=p.batch,
             device=p.device, threads=snakemake.threads, outputs=dict(out.items()),
         )  # fmt: skip

@@ -1,7 +1,5 @@
 """One pass of a backbone over a large data set that keeps little of each image."""
 
-import pandas as pd
-
 from tokenscope.extraction.run import PassContents, PassFiles, PassInputs, run_pass
 from tokenscope.extraction.token_bank import BankReducer, Draw, attributes, coordinates, variables
 from tokenscope.images.readers import ImageInputs
@@ -9,14 +7,13 @@ from tokenscope.jobs.job import job
 from tokenscope.stores.receipts import read_receipt
 
 
-def main(inputs, files, bank, measured, logits, cls_blocks, batch, device, threads, code):
+def main(inputs, files, bank, decision, logits, cls_blocks, batch, device, threads, code):
     """Write the feature group of one shard and its receipt; see tokenscope.extraction.run.
 
     Args:
         inputs: PassInputs. files: PassFiles.
         bank: ``tokens`` and ``seed`` of the draw of the token bank; empty where none is wanted.
-        measured: what was measured of the backbone's norms, where a bank is wanted: ``cutoffs``
-            (JSON) and ``places`` (CSV of outliers by place).
+        decision: JSON file of rule decision, of the same backbone; None without a bank.
         logits: whether the classes that the backbone's own head predicts are stored.
         cls_blocks: how many of the last blocks have their CLS token stored.
         batch: images forwarded at once.
@@ -24,10 +21,7 @@ def main(inputs, files, bank, measured, logits, cls_blocks, batch, device, threa
         threads: processes that decode images, where they are not decoded yet.
         code: hash of the code behind this rule.
     """
-    draw = None
-    if bank:
-        cutoffs, places = read_receipt(measured["cutoffs"]), pd.read_csv(measured["places"])
-        draw = Draw.of(cutoffs, places, **bank)
+    draw = Draw.of(read_receipt(decision), **bank) if bank else None
 
     def contents_of(model, rows):
         ids = rows["image_id"].tolist()
@@ -52,7 +46,7 @@ if "snakemake" in globals():
             inputs=PassInputs(i.card, p.spec, ImageInputs(**p.images), p.shard),
             files=PassFiles(out.store, p.partial, out.receipt, p.chunk),
             bank=p.bank,
-            measured={name: i.get(name) for name in ("cutoffs", "places")},
+            decision=i.get("decision"),
             logits=p.logits,
             cls_blocks=p.cls_blocks,
             batch=p.batch,

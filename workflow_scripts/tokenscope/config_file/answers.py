@@ -15,7 +15,7 @@ import yaml
 from jsonschema import Draft202012Validator, validators
 
 from tokenscope.config_file.lines import Source
-from tokenscope.config_file.schema_words import allowed, homes
+from tokenscope.config_file.schema_words import allowed, homes, one_of
 from tokenscope.errors import StudyError
 from tokenscope.paths import CONFIG
 
@@ -135,11 +135,11 @@ class Answers:
         if word not in by_word:
             near = difflib.get_close_matches(str(word), by_word, n=1, cutoff=0.0)[0]
             if selector in there:
-                yield f"{where}{selector}: {_said(word)}; it must be {_one_of(by_word)}" + (
+                yield f"{where}{selector}: {_said(word)}; it must be {one_of(by_word)}" + (
                     f"; nearest: {near}" if _alike(str(word), near) else ""
                 )
             else:
-                yield f"{where}{selector}: is missing; it is {_one_of(by_word)}"
+                yield f"{where}{selector}: is missing; it is {one_of(by_word)}"
                 return
             there, word = {**there, selector: near}, near
         form = by_word[word]
@@ -190,11 +190,9 @@ class Answers:
             hint = f"; nearest: {near[0]}" if near and len(choices) > 1 else _quoted(there, schema)
             if error.validator == "type" and schema.get("type") == "array":
                 hint = f": write [{there}]"
-        if isinstance(there, bool) and "enum" in schema and {"on", "off"} & set(schema["enum"]):
-            hint = "; put it in quotation marks"
-        if path and any(k == path[-1] and not p for k, p in homes(self.schema)) and len(path) > 1:
-            if not isinstance(there, dict) and schema.get("type", "object") == "object":
-                hint = f" ('{path[-1]}' is a key of a study: is the indentation right?)"
+        elsewhere = len(path) > 1 and any(k == path[-1] and not p for k, p in homes(self.schema))
+        if elsewhere and not isinstance(there, dict) and schema.get("type", "object") == "object":
+            hint = f" ('{path[-1]}' is a key of a study: is the indentation right?)"
         if error.validator == "uniqueItems":
             return f"names something twice: {said}"
         if error.validator == "minItems" and not there:
@@ -275,11 +273,6 @@ def _keys(form: dict) -> dict:
 
 def _words(schema: dict) -> list[str]:
     return [schema["const"]] if "const" in schema else list(schema.get("enum", []))
-
-
-def _one_of(words: Iterable[str]) -> str:
-    *most, last = words
-    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _alike(word: str, other: str, least: float = 0.5) -> bool:

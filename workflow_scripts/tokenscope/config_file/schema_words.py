@@ -1,6 +1,6 @@
 """A JSON schema in words: what a value may be, and which keys there are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 
 def allowed(schema: dict) -> str:
@@ -10,11 +10,9 @@ def allowed(schema: dict) -> str:
     if "const" in schema:
         return str(schema["const"])
     if "enum" in schema:
-        *most, last = map(str, schema["enum"])
-        return f"{', '.join(most)} or {last}" if most else last
-    for choice in ("anyOf", "oneOf"):
-        if choice in schema:
-            return " or ".join(map(allowed, schema[choice]))
+        return one_of(map(str, schema["enum"]))
+    if forms := schema.get("anyOf") or schema.get("oneOf"):
+        return " or ".join(map(allowed, forms))
     kinds = schema.get("type", "text")
     if isinstance(kinds, list):
         return " or ".join(allowed({**schema, "type": kind}) for kind in kinds)
@@ -27,6 +25,12 @@ def allowed(schema: dict) -> str:
     if kinds in words:
         return words[kinds]
     return ("a whole number" if kinds == "integer" else "a number") + _range(schema)
+
+
+def one_of(words: Iterable[str]) -> str:
+    """``a, b or c``."""
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _range(schema: dict) -> str:

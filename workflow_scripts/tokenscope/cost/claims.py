@@ -30,7 +30,8 @@ RULES = {
     "testtime": ("neurons", "attach", "compare", "fig_registers", "fig_attached"),
     "shared": (
         "render", "index", "sample", "decode", "obtain", "plant", "extract", "features", "gallery",
-        "consolidate", "provenance", "control", "gather_controls", "overhead", "gather_overhead",
+        "consolidate", "provenance", "decision", "calibrate", "calibration", "fig_calibration",
+        "control", "gather_controls", "overhead", "gather_overhead",
         "diagnosis", "diagnosis_page", "fig_diagnosis", "explorer", "verdict_errors", "deviations",
         "report",
         "accounting", "fig_energy",

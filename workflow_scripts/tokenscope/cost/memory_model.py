@@ -95,6 +95,7 @@ MEMORY: dict[str, Callable[[Job], float]] = {
     "gallery": _tokens,
     "features": _features,
     "norms": _norms,
+    "decision": _norms,
     "redundancy": _held(lambda job: 200),
     "control": _torch,
     "probe": _probes,

@@ -291,6 +291,7 @@ MODEL: dict[str, tuple[Callable[[Job], float], Callable[[Job], float] | None]] =
         _none,
     ),
     "redundancy": (lambda job: redundancy_seconds(job.images, job.tokens), _none),
+    "decision": _small(4),
     "control": _small(4),
     "features": (_pass, _features),
     "probe": (_probe, _none),

@@ -10,7 +10,6 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -46,17 +45,16 @@ class Draw:
     odds: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, cutoffs: dict, places: pd.DataFrame, tokens: int, seed: int) -> "Draw":
+    def of(cls, decision: dict, tokens: int, seed: int) -> "Draw":
         """Outliers as the backbone was judged, in its block; else over the percentile of the last.
 
         Args:
-            cutoffs: that rule norms wrote. places: its table of outliers by place.
+            decision: that rule decision wrote.
         """
-        judged = Judged.of(cutoffs)
-        odds = tuple(outlier_odds(places["judged" if judged.yes else "percentile"]))
+        judged, odds = Judged.of(decision), tuple(outlier_odds(np.array(decision["places"], float)))
         if judged.yes:
             return cls(judged.ratio_cutoff, tokens, seed, True, judged.block, odds)
-        return cls(cutoffs["percentile"], tokens, seed, odds=odds)
+        return cls(decision["percentile"], tokens, seed, odds=odds)
 
     @property
     def slots(self) -> list[str]:

@@ -129,12 +129,12 @@ def share_by_place(
     })  # fmt: skip
 
 
-def outlier_odds(percent: pd.Series) -> np.ndarray:
-    """Odds of an outlier at each place, from :func:`share_by_place`.
+def outlier_odds(percent: np.ndarray) -> np.ndarray:
+    """Odds of an outlier at each place, from the percent of images that have one there.
 
     Normal tokens drawn by these odds lie where outliers lie: at a place where a share p of the
     images has an outlier, only 1 - p have a normal token to draw. A place that never has one
     cannot be drawn from, and its odds do not matter.
     """
-    share = percent.to_numpy(float) / 100
+    share = percent / 100
     return share / np.maximum(1 - share, 1e-6)

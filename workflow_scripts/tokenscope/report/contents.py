@@ -17,7 +17,7 @@ from tokenscope.study.register_names import is_control
 
 SCHEMAS = CONFIG / "schemas"
 WILDCARDS = ("dataset", "family", "size", "registers")
-SWITCHES = ("partial", "figure", "forecast")  # of the command line: they change no number
+SWITCHES = ("partial", "figure", "forecast", "check")  # of the command line: they change no number
 
 
 @dataclass(frozen=True)

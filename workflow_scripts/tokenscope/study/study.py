@@ -13,7 +13,7 @@ import yaml
 from tokenscope.errors import StudyError, nearest
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.location import folder_of
-from tokenscope.study import flops, heads, recipes, register_names, zoo
+from tokenscope.study import controls, flops, heads, recipes, register_names, zoo
 from tokenscope.study.diagnose import diagnosed, phantoms
 from tokenscope.study.patch_tasks import PatchTask
 from tokenscope.study.paths import Paths
@@ -32,6 +32,7 @@ class Study:
     """
 
     def __init__(self, config: dict, gpu: bool = True):
+        controls.add(config)
         self.config = config
         self.gpu = config["device"] == "cuda" or (config["device"] == "auto" and gpu)
         self.results = config["results"].rstrip("/")
@@ -104,8 +105,11 @@ class Study:
     @cached_property
     def recipes(self) -> dict[str, dict]:
         """Training recipes by name."""
-        folder = Path(self.config["recipes"])
-        by_name = {f.stem: yaml.safe_load(f.read_text()) for f in sorted(folder.glob("*.yaml"))}
+        folders = [Path(self.config["recipes"])]
+        if self.config.get("controls"):  # its own recipes go before the built-in ones
+            folders.insert(0, controls.RECIPES)
+        files = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
+        by_name = {name: yaml.safe_load(file.read_text()) for name, file in files.items()}
         for name, recipe in by_name.items():
             recipes.check(name, recipe)
         return by_name
@@ -118,7 +122,8 @@ class Study:
         phantoms = [pattern for patterns in c.get("phantoms", {}).values() for pattern in patterns]
         patterns = [*c["backbones"], *c["overhead"]["backbones"], *phantoms]
         tables, cache = c["backbone_tables"], c["weights"]["cache"]
-        rows = zoo.load(tables, patterns, self.recipes, cache, c["training"])
+        more = controls.rows() if c.get("controls") else []
+        rows = zoo.load(tables, patterns, self.recipes, cache, c["training"], more)
         return {row.key: row for base in rows.values() for row in (base, *self._attached(base))}
 
     @property
@@ -141,7 +146,7 @@ class Study:
     @property
     def neuron_search(self) -> dict:
         """Settings that decide which neurons are found; a change of the others finds the same."""
-        keys = ("images", "contrast", "max_neurons", "seed")
+        keys = ("images", "contrast", "max_neurons", "min_share", "seed")
         return {key: self.config["testtime"][key] for key in keys}
 
     def neurons_of(self, row: Backbone) -> str:

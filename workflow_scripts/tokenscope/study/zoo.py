@@ -5,6 +5,7 @@ come from; a row is all a user adds.
 """
 
 import csv
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
@@ -103,6 +104,7 @@ def load(
     recipes: dict[str, dict],
     cache: str,
     grids: dict[str, dict] | None = None,
+    more: Iterable[dict] = (),
 ) -> dict[str, Backbone]:
     """Rows that match one of the glob patterns and the bases they are made from, by key.
 
@@ -112,6 +114,7 @@ def load(
         recipes: training recipes by name, for rows trained here.
         cache: folder that remembers facts of ids that architectures.csv does not hold.
         grids: grids of trained backbones, see :func:`tokenscope.study.recipes.expand`.
+        more: rows that are there whatever the tables say; those of the tables go before them.
 
     Raises:
         StudyError: a malformed or double row, or a pattern that matches nothing.
@@ -139,6 +142,8 @@ def load(
                 raise StudyError(f"{table}, line {line}: the backbone {key} is there twice")
             rows[key] = row
     rows |= expand(grids or {}, rows)
+    for row in more:
+        rows.setdefault("/".join(row[c] for c in COLUMNS[:3]), dict(row))
     for pattern in patterns:
         if not any(matches(key, [pattern]) for key in rows):
             raise StudyError(
