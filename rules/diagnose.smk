@@ -61,6 +61,7 @@ rule diagnosis_page:
             [row for row in STUDY.diagnosed if row in STUDY.probing.rows],
         ),
         backbones=PATHS.table("backbones"),
+        cards=probed(PATHS.card(BACKBONE), STUDY.diagnosed),
         style="workflow_scripts/templates/style.css",
         template="workflow_scripts/templates/diagnosis.html",
     output:
@@ -73,6 +74,12 @@ rule diagnosis_page:
     params:
         study=config["study"],
         backbones=[STUDY.who(row, SEEN) for row in STUDY.diagnosed],
+        specs=[{**row.spec, "remark": row.note} for row in STUDY.diagnosed],
+        images=(
+            {"path": STUDY.layout(SEEN)["path"], "seed": STUDY.datasets[SEEN]["seed"]}
+            if STUDY.diagnosed
+            else {}
+        ),
         outliers=config["outliers"],
         statistics=config["statistics"],
         folder=PATHS.accounting(),

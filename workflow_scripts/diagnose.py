@@ -36,7 +36,10 @@ def prepare(options) -> str:
     facts = setup.facts_of(models, CACHE)
     rows = setup.rows_of(models, facts)
     name = options.name or "-against-".join(model.name for model in models)
-    results = f"results/diagnose-{re.sub('[^A-Za-z0-9_-]+', '-', name)}"
+    wanted = f"results/diagnose-{re.sub('[^A-Za-z0-9_-]+', '-', name)}"
+    results = setup.own_folder(wanted, rows, images)
+    if results != wanted:
+        print(f"{wanted} is of other images or weights and stays; this one goes to {results}")
     settings = {"device": options.device, "batch": options.batch, "weights": options.weights,
                 "threads": len(os.sched_getaffinity(0))}  # fmt: skip
     config = setup.config_of(results, rows, facts, images, settings)
@@ -44,6 +47,9 @@ def prepare(options) -> str:
     setup.write_tables(results, rows, facts)
     file = Path(results, "study.yaml")
     file.write_text(yaml.safe_dump(config, sort_keys=False))
+    for row in rows:
+        if row["note"]:
+            print(f"note: {row['note']}")
     if images.files > setup.MOST_IMAGES:
         print(f"{images.files:,} images: a seeded sample of {setup.MOST_IMAGES} is used")
     return str(file)
@@ -55,8 +61,17 @@ def failures(results: Path, since: float) -> list[str]:
     for log in sorted(results.glob("logs/**/*.log")):
         if log.stat().st_mtime >= since:
             lines = log.read_text(errors="replace").splitlines()
-            sentences += [line.partition("error: ")[2] for line in lines if "] error: " in line]
+            said = [line.partition("error: ")[2] for line in lines if "] error: " in line]
+            sentences += [_in_own_words(sentence) for sentence in said]
     return list(dict.fromkeys(sentences))
+
+
+def _in_own_words(sentence: str) -> str:
+    """A job's sentence in the words of `make diagnose`: of files, not of tables of a study."""
+    return sentence.replace(
+        "or name a file in the column 'weights' of the backbone's row",
+        "name their folder (WEIGHTS=), or give a file (MODEL=<file> ARCH=<timm id>)",
+    )
 
 
 def main(arguments=None) -> int:

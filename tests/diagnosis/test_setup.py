@@ -1,15 +1,17 @@
 """The front door: what a user may give, and one clear sentence for what cannot be used."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import diagnose
+import pandas as pd
 import pytest
 import yaml
 from snakemake.utils import validate
 
-from tokenscope.diagnosis import setup
+from tokenscope.diagnosis import page, setup
 from tokenscope.errors import StudyError
 from tokenscope.study import zoo
 from tokenscope.study.diagnose import name_of
@@ -117,3 +119,70 @@ def test_names():
     assert name_of(row) == "net"
     assert name_of({**row, "family": "dino"}) == "dino/net/r0"
     assert zoo.COLUMNS[:3] == ("family", "size", "registers")
+
+
+def test_a_model_without_its_tag_is_answered_with_the_tags():
+    with pytest.raises(StudyError, match="MODEL=vit_tiny_patch16_224: .*tags: augreg_in21k, augre"):
+        setup.Model.of("vit_tiny_patch16_224")
+
+
+def test_weights_whose_card_says_other_colours_are_remarked_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    file = tmp_path / "model.safetensors"
+    file.touch()
+    (tmp_path / "config.json").write_text('{"pretrained_cfg": {"mean": [0.5, 0.5, 0.5]}}')
+    notes = {}
+    for arch in ("deit3_small_patch16_224.fb_in1k", TINY):
+        model = setup.Model.of(str(file), arch)
+        (row,) = setup.rows_of([model], setup.facts_of([model], str(tmp_path)))
+        notes[arch] = row["note"]
+    said = notes["deit3_small_patch16_224.fb_in1k"]
+    assert re.search(r"\(mean 0.485 .*card, .*config.json, says mean 0.5 0.5 0.5$", said)
+    assert notes[TINY] == ""
+
+
+def test_an_architecture_without_its_tag_is_remarked_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    file = tmp_path / "net.safetensors"
+    file.touch()
+    model = setup.Model.of(str(file), "vit_tiny_patch16_224")
+    (row,) = setup.rows_of([model], setup.facts_of([model], str(tmp_path)))
+    assert "has no tag" in row["note"]
+
+
+def test_a_name_keeps_what_it_first_was_of(photographs, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    model = setup.Model(TINY)
+    facts = setup.facts_of([model], str(tmp_path))
+    rows, images = setup.rows_of([model], facts), setup.Images.of(str(photographs))
+    wanted = str(tmp_path / "diagnose-mine")
+
+    def taken(images):
+        folder = setup.own_folder(wanted, rows, images)
+        Path(folder).mkdir(exist_ok=True)
+        setup.write_tables(folder, rows, facts)
+        content = {"datasets": {setup.DATASET: {"path": images.path}}}
+        Path(folder, "study.yaml").write_text(yaml.safe_dump(content))
+        return folder
+
+    other = setup.Images("elsewhere", 12, 0)
+    assert taken(images) == wanted == taken(images)
+    assert taken(other) == f"{wanted}-2" == taken(other)
+    assert taken(images) == wanted
+
+
+def test_the_page_says_which_images_and_weights():
+    row = pd.Series({
+        "images": 50, "images_listed": 1234, "images_skipped": 0, "params": 5700000,
+        "geometry": "224px", "device": "cpu", "precision": "float32", "timm": "1", "torch": "2",
+    })  # fmt: skip
+    said = page.seen_images({"path": "my/photos", "seed": 3}, row)
+    assert said == "50 of the 1,234 images below my/photos, a seeded sample (seed 3)"
+    assert page.seen_images({"path": "p", "seed": 3}, pd.Series({**row, "images": 1234})).endswith(
+        ", all"
+    )
+    card = {"timm_id": TINY, "weights": "w.pth", "origin": "row", "sha256": "abc"}
+    facts = dict(page.facts(card, {"mean": (0.5,) * 3, "std": (0.25,) * 3}, row))
+    assert facts["weights"] == "w.pth (the file given)"
+    assert facts["SHA-256 of the weights"] == "abc"
+    assert facts["images as it saw them"].endswith("mean 0.5 0.5 0.5, std 0.25 0.25 0.25")

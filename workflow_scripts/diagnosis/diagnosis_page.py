@@ -19,16 +19,19 @@ from tokenscope.figures.backbone import (
 )
 from tokenscope.jobs.job import job, log
 from tokenscope.report.html import picture, render
+from tokenscope.stores.receipts import read_receipt
 from tokenscope.study.diagnose import name_of
 from tokenscope.tables import tidy
 
 
-def main(files, backbones, study, rules, statistics, folder, site, outputs):
+def main(files, backbones, specs, images_of, study, rules, statistics, folder, site, outputs):
     """Write the page and the tidy table.
 
     Args:
         files: paths by name, as the rule has them: ``style`` and ``template`` one, else a list.
         backbones: the columns that name each backbone, one or two.
+        specs: how each is opened, with the scaling of colours and the ``remark`` of its row.
+        images_of: where the images come from: ``path``, ``seed``.
         study: its name. rules, statistics: its sections ``outliers`` and ``statistics``.
         folder: of the results, whose jobs are counted. site: its section ``carbon``, for their CO2.
         outputs: paths for ``page`` (HTML) and ``table`` (CSV).
@@ -43,6 +46,7 @@ def main(files, backbones, study, rules, statistics, folder, site, outputs):
     table = pd.concat([tables["rows"], *([pairs] if pairs is not None else [])])
     tidy.write(table, outputs["table"])
     provenance = pd.read_csv(files["backbones"][0])
+    rests = [page.of_backbone(provenance, who).iloc[0] for who in backbones]
     for backbone in figures:
         log.info("%s: %s", backbone.name, backbone.verdict["sentence"])
     render(
@@ -61,9 +65,12 @@ def main(files, backbones, study, rules, statistics, folder, site, outputs):
              "registers": page.moved(tables["registers"], who, rules),
              "found": page.neurons(files["neurons"], who),
              "classes": page.classes(tables["probes"], who),
-             "rests": provenance_of(provenance, who)}
-            for backbone, who in zip(figures, backbones, strict=True)
+             "remarks": [spec["remark"]] if spec["remark"] else [],
+             "rests": page.facts(read_receipt(card), spec, row)}
+            for backbone, who, card, spec, row in zip(
+                figures, backbones, files["cards"], specs, rests, strict=True)
         ],
+        seen=page.seen_images(images_of, rests[0]),
         pairs=page.as_text(pairs), cost=cost(folder, site, provenance, backbones),
     )  # fmt: skip
 
@@ -75,14 +82,6 @@ def read_figures(who, place, files, tables):
         name_of(who), files["verdicts"][place], curves, places, files["maps"][place],
         page.of_backbone(tables["norms"], who),
     )  # fmt: skip
-
-
-def provenance_of(provenance, who):
-    """What the numbers of a backbone rest on."""
-    row = page.of_backbone(provenance, who).iloc[0]
-    keys = ("timm_id", "origin", "weights_sha256", "geometry", "params", "device", "precision",
-            "images", "images_skipped", "timm", "torch")  # fmt: skip
-    return [(key, row[key]) for key in keys]
 
 
 def cost(folder, site, provenance, backbones):
@@ -98,7 +97,9 @@ def cost(folder, site, provenance, backbones):
         name = f"extraction, {name_of(who)}"
         rate = f"{seen['images'] / seen['seconds']:.3g} images/s on {seen['device']}"
         lines.append((name, own, rate))
-    lines.append(("all jobs so far", spent, f"{len(spent)} attempts"))
+    how = sorted({m for c in ("gpu_method", "cpu_method") for m in spent[c].dropna() if m})
+    jobs = f"{len(spent)} runs of jobs; energy: {', '.join(how) or 'not measured'}"
+    lines.append(("all jobs so far", spent, jobs))
     return [
         (name, f"{rows['seconds'].sum():.0f} s", rate, f"{1000 * rows['kwh'].sum():.3g} Wh",
          f"{1000 * rows['co2_kg'].sum():.3g} g CO2")
@@ -116,6 +117,7 @@ if "snakemake" in globals():
         }  # fmt: skip
         main(
             files=files, backbones=p.backbones, study=p.study, rules=p.outliers,
-            statistics=p.statistics, folder=p.folder, site=p.site,
+            statistics=p.statistics, folder=p.folder, site=p.site, specs=p.specs,
+            images_of=p.images,
             outputs=dict(snakemake.output.items()),
         )  # fmt: skip

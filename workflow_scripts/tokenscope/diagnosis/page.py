@@ -63,12 +63,52 @@ def decided(backbone: BackboneFigures, rules: dict) -> list[tuple]:
             ("uncertainty about who is an outlier that the place alone removes", text("place"),
              f"position: surely {PREDICTED:g} or more; content: surely less"),
             ("an outlier's neighbours more alike than a normal token's (AUC)", text("contrast"),
-             f"position only if not surely over {ALIKE:g}: else place and content are tied"),
+             f"surely over {ALIKE:g}: place and content cannot be told apart, so no position"),
             ("the same among equal places of different images", text("same_place"),
              "0.5: no difference; over: redundant patches (claim 3)"),
             ("where they are", e["where"], f"{e['tokens']} tokens, at least {MIN_TOKENS}"),
         ]  # fmt: skip
     return lines
+
+
+ORIGINS = {
+    "row": "the file given", "folder": "the folder of local weights", "hub": "fetched from the hub",
+    "cache": "kept from an earlier download",
+}  # fmt: skip
+
+
+def seen_images(images: dict, row: pd.Series) -> str:
+    """Which images a page is about, in a sentence.
+
+    Args:
+        images: ``path`` and ``seed`` of the data set.
+        row: of the table of backbones: how many are listed, used, skipped; as which square.
+    """
+    used, listed = int(row["images"]), int(row["images_listed"])
+    how = "all" if used >= listed else f"a seeded sample (seed {images['seed']})"
+    skipped = f"; {int(row['images_skipped'])} could not be read" if row["images_skipped"] else ""
+    return f"{used:,} of the {listed:,} images below {images['path']}, {how}{skipped}"
+
+
+def facts(card: dict, spec: dict, row: pd.Series) -> list[tuple[str, str]]:
+    """What the numbers of a backbone rest on: architecture, weights, images as it saw them.
+
+    Args:
+        card: of its weights. spec: how it is opened, with the scaling of colours.
+        row: of the table of backbones.
+    """
+    colours = ", ".join(
+        f"{name} {' '.join(f'{x:g}' for x in spec[name])}" for name in ("mean", "std")
+    )
+    origin = ORIGINS.get(card["origin"], card["origin"])
+    return [
+        ("architecture (timm)", f"{card['timm_id']}, {int(row['params']):,} parameters"),
+        ("weights", f"{card['weights']} ({origin})"),
+        ("SHA-256 of the weights", card["sha256"]),
+        ("images as it saw them", f"{row['geometry']}, colours scaled by {colours}"),
+        ("computed on", f"{row['device']}, {row['precision']}; timm {row['timm']}, torch "
+         f"{row['torch']}"),
+    ]  # fmt: skip
 
 
 def by_rule(backbone: BackboneFigures) -> list[tuple]:
@@ -101,9 +141,10 @@ def moved(registers: pd.DataFrame | None, who: dict, rules: dict) -> list[tuple]
             if any(len(r) != 1 for r in both):
                 break
             value, change = (r.iloc[0] for r in both)
-            unit = " %" if value["unit"] == "percent" else ""
+            percent = value["unit"] == "percent"
+            unit, points = (" %", " points") if percent else ("", "")
             cells.append((f"{value['value'] - change['value']:.3g}{unit}", interval(value, unit),
-                          interval(change, unit)))  # fmt: skip
+                          interval(change, points)))  # fmt: skip
         if len(cells) == 2:
             lines.append((words, cells[0][0], cells[0][1], cells[0][2], cells[1][2]))
     return lines
@@ -162,8 +203,10 @@ def as_text(pairs: pd.DataFrame | None) -> list[tuple]:
             low, high = rows.loc["second-first", ["low", "high"]]
             answer = "more" if low > 0 else "less" if high < 0 else "no difference shown"
             cells = [
-                interval(rows.loc[g], f" {unit}".rstrip())
-                for g in ("first", "second", "second-first")
-            ]
+                interval(rows.loc[group], f" {shown}".rstrip())
+                for group, shown in (
+                    ("first", unit), ("second", unit), ("second-first", "points" * bool(unit)),
+                )
+            ]  # fmt: skip
             lines.append((words, *cells, answer))
     return lines

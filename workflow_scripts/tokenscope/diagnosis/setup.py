@@ -4,9 +4,13 @@ Nothing heavy is imported here.
 """
 
 import csv
+import itertools
+import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import yaml
 
 from tokenscope.backbones import huggingface
 from tokenscope.errors import StudyError
@@ -42,6 +46,11 @@ class Model:
             return cls(arch, model)
         if "/" in model.removeprefix("timm/") or path.suffix in (".pth", ".pt", ".safetensors"):
             raise StudyError(f"there is no file or folder '{model}'")
+        if "." not in model:
+            raise StudyError(
+                f"MODEL={model}: without a tag it may be any of several weights; "
+                f"{_tags(model.removeprefix('timm/'))}"
+            )
         return cls(model.removeprefix("timm/"))
 
     @property
@@ -87,6 +96,62 @@ class Images:
         return min(self.files, MOST_IMAGES)
 
 
+def _tags(architecture: str) -> str:
+    """What timm's tags of an architecture are, as the end of a sentence.
+
+    Raises:
+        StudyError: timm has no such architecture; the message lists the closest.
+    """
+    try:
+        look_up([f"{architecture}.?"], [TABLE], "")
+    except StudyError as error:
+        if (known := str(error).partition("tags: ")[2]).strip():
+            return f"add one of its tags: {known}"
+        raise
+    return "add its tag"  # pragma: no cover
+
+
+def remark(model: Model, arch: Architecture) -> str:
+    """Where a weights file's own card, or its folder's name, says other than its ARCH; or nothing.
+
+    A card is the ``config.json`` that timm writes beside weights.
+    """
+    if not Path(model.weights).is_file():
+        return ""
+    folder = Path(model.weights).parent
+    said = _card(folder / "config.json")
+    for key in ("mean", "std"):
+        theirs = said.get(key)
+        if theirs and not _equal(theirs, getattr(arch, key)):
+            ours = " ".join(f"{x:g}" for x in getattr(arch, key))
+            own = " ".join(f"{x:g}" for x in theirs)
+            return (
+                f"colours are scaled by ARCH={model.timm_id} ({key} {ours}), but the weights' own "
+                f"card, {folder / 'config.json'}, says {key} {own}"
+            )
+    if "." not in model.timm_id:
+        return (
+            f"ARCH={model.timm_id} has no tag: size, crop and colour scaling are those of timm's "
+            "first weights of that architecture"
+        )
+    return ""
+
+
+def _card(file: Path) -> dict:
+    try:
+        card = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return {**card, **card.get("pretrained_cfg", {})} if isinstance(card, dict) else {}
+
+
+def _equal(first, second) -> bool:
+    """Whether two triples are the same up to rounding."""
+    return len(first) == len(second) and all(
+        abs(a - b) < 1e-3 for a, b in zip(first, second, strict=True)
+    )
+
+
 def facts_of(models: list[Model], cache: str) -> list[Architecture]:
     """Facts of each model's architecture; colours are scaled as a model folder itself says.
 
@@ -111,9 +176,32 @@ def rows_of(models: list[Model], facts: list[Architecture]) -> list[dict[str, st
     rows = []
     for family, model, arch in zip(FAMILIES, models, facts, strict=False):
         registers = f"r{arch.register_tokens}"
-        cells = (family, model.name, registers, model.timm_id, model.weights, "", "", "")
+        note = remark(model, arch)
+        cells = (family, model.name, registers, model.timm_id, model.weights, "", "", note)
         rows.append(dict(zip(zoo.COLUMNS, cells, strict=True)))
     return rows
+
+
+def own_folder(wanted: str, rows: list[dict], images: Images) -> str:
+    """A folder of results that is not of another input: ``wanted``, or the same with a number."""
+    for number in itertools.count(1):
+        folder = wanted if number == 1 else f"{wanted}-{number}"
+        if not Path(folder, "study.yaml").is_file() or _same(folder, rows, images):
+            return folder
+    raise AssertionError("there are numbers enough")
+
+
+def _same(folder: str, rows: list[dict], images: Images) -> bool:
+    """Whether a folder holds a diagnosis of these backbones on this folder of images."""
+    try:
+        config = yaml.safe_load(Path(folder, "study.yaml").read_text())
+        with open(Path(folder, "backbones.csv"), newline="") as handle:
+            before = list(csv.DictReader(handle))
+        return config["datasets"][DATASET]["path"] == images.path and [
+            {**row, "note": ""} for row in before
+        ] == [{**row, "note": ""} for row in rows]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return False
 
 
 def config_of(
