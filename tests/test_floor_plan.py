@@ -20,7 +20,7 @@ PAGES = [
 CODE = re.compile(r"\.(py|smk|md|toml|ya?ml)$")
 PATH = re.compile(r"[\w.-]+(/[\w.-]+)*/?")
 # Made by a study or by the environment, or an example of a name.
-MADE_ELSEWHERE = {"results", ".venv", ".snakemake"}
+MADE_ELSEWHERE = {"results", "studies", ".venv", ".snakemake"}
 
 
 def sections(page):
