@@ -46,9 +46,8 @@ def possible(study):
     return not (get("heads") == "train" and get("images") == 6)
 
 
-def pairwise(seed=0):
-    """Studies in which every possible pair of choices occurs at least once."""
-    draw = random.Random(seed)
+def pairs_of(studies):
+    """Pairs of choices that meet in these studies; all that can be asked for, without studies."""
     pairs = {
         frozenset([(a, x), (b, y)])
         for a, b in itertools.combinations(CHOICES, 2)
@@ -56,6 +55,12 @@ def pairwise(seed=0):
         for y in CHOICES[b]
         if possible({a: x, b: y})
     }
+    return pairs if studies is None else set().union(*(_met(study, pairs) for study in studies))
+
+
+def pairwise(seed=0):
+    """Studies in which every possible pair of choices occurs at least once."""
+    draw, pairs = random.Random(seed), pairs_of(None)
     studies = []
     while pairs:
         best, gain = None, -1

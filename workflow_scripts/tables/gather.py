@@ -18,6 +18,17 @@ from tokenscope.tables.published import Published
 from tokenscope.tables.register_gains import BASE, WITH_REGISTERS
 
 
+NOTHING = "No backbone of this study has a measurement for this table."
+WHY_EMPTY = {
+    "claim5": (
+        "Nothing is scored here: no backbone has a head for the classes of the images (the column "
+        "`classes` of its row and the key `classes` of the data set name the same), and the config "
+        "trains none (section `heads`, with `train`)."
+    ),
+    "claim4": "No tokens are probed: the section `probes` of the config names no backbone.",
+}
+
+
 def main(rows, claim, provenance, published, csv, text):
     """Write the tidy table, and the same for reading as Markdown with what it rests on.
 
@@ -53,7 +64,7 @@ def page(table, claim, provenance, published):
             lines.append(f"| {row.group} | {row.metric} | {value} | {cited} | {row.n} |")
         lines.append("")
     if not len(table):
-        lines += ["No backbone of this study has a measurement for this table.", ""]
+        lines += [*textwrap.wrap(WHY_EMPTY.get(claim, NOTHING), 100), ""]
     lines += PAGES[claim].addendum(published)
     lines += ["## What this rests on", ""]
     columns = ["timm_id", "origin", "geometry", "precision", "images", "images_skipped"]
