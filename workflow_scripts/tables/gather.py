@@ -17,7 +17,6 @@ from tokenscope.tables.probe_tables import HEADER, tables
 from tokenscope.tables.published import Published
 from tokenscope.tables.register_gains import BASE, WITH_REGISTERS
 
-
 NOTHING = "No backbone of this study has a measurement for this table."
 WHY_EMPTY = {
     "claim5": (
