@@ -41,9 +41,7 @@ def main(card, tokens, spec, inputs, settings, times, batch, device, threads, ou
     # At most half of the images: what the neurons do is judged on the others (rule compare).
     images = min(settings["images"], max(1, len(norms) // 2))
     judged = Judged.of(read_receipt(tokens["decision"]))
-    outliers = (
-        Outliers.judged(norms, judged) if judged.yes else Outliers.of(norms, times, least)
-    )
+    outliers = Outliers.judged(norms, judged) if judged.yes else Outliers.of(norms, times, least)
     result = {
         "name": spec["name"], "weights": weights, "sha256": card["sha256"], "images": images,
         "settings": settings, "times_median": times, "share": outliers.share,

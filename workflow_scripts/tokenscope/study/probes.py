@@ -63,7 +63,7 @@ class Probing:
 
     @property
     def datasets(self) -> list[str]:
-        """The data sets whose tokens are drawn: to train probes, and to test them if it is another."""
+        """Data sets whose tokens are drawn: to train probes, and to test them if it is another."""
         return [name for name in (self.settings.get("dataset"), self.test) if name]
 
     def saw_labels(self, row: Backbone) -> bool:
