@@ -23,9 +23,9 @@ rule overhead:
         spec=lambda w: row_of(w).spec,
         counts=config["overhead"]["registers"],
         modelled=lambda w: flops.flops_by_registers(
-            row_of(w).arch, config["overhead"]["registers"], STUDY.overhead_size(row_of(w))
+            row_of(w).arch, config["overhead"]["registers"], row_of(w).measured_at(config["overhead"])
         ),
-        size=lambda w: STUDY.overhead_size(row_of(w)),
+        size=lambda w: row_of(w).measured_at(config["overhead"]),
         batch=config["overhead"]["batch"],
         rounds=config["overhead"]["rounds"],
         device=config["device"],

@@ -251,7 +251,7 @@ def _overhead(job: Job) -> float:
     """Forward and training steps of every register count, in rounds."""
     section = job.study.config["overhead"]
     steps = 5 * section["rounds"] * section["batch"] * len(section["registers"])
-    flops = 4 * steps * forward_flops(job.arch, job.study.overhead_size(job.row))
+    flops = 4 * steps * forward_flops(job.arch, job.row.measured_at(job.study.config["overhead"]))
     return start_seconds(job.gpu) + flops / job.speed
 
 

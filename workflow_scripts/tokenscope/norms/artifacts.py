@@ -9,9 +9,9 @@ off the histogram of norms, which is bimodal). :mod:`tokenscope.stats.modes` fin
 what it takes to say yes or no:
 
 - *Yes*: the density of norms surely rises again above the bulk, by tokens and by images, the error
-  held over all blocks tried; and the tokens above the valley, which is the cutoff, are surely
-  ``min_share`` of all or more. Modes that are there from the first block on and stand out no
-  further later are the patch embedding's, not the network's.
+  held over all blocks tried; and ``min_share`` of all tokens or more are above the valley, which is
+  the cutoff. Modes that are there from the first block on and stand out no further later are the
+  patch embedding's.
 - *No*: there is no sign of a mode (no rise where tokens are counted one by one, no shoulder), and
   there would be, were there one: the images are so many that ``image_share`` of them, or more,
   surely include one that holds it, and a mode of ``min_share`` would have been seen wherever it is
@@ -59,8 +59,8 @@ class BlockMode:
 
     Attributes:
         verdict: ``yes``, ``no`` or ``cannot tell``; ``why``: the reason, half a sentence.
-        share, share_interval: percent of patch tokens above the cutoff. Without a mode: 0 and, as
-            upper end, the largest share that a mode may have and not be seen.
+        share, share_interval: percent of patch tokens above the cutoff; without a mode 0 and the
+            share of images that may hold one.
         image_share, image_share_interval: percent of images with such a token.
         ratio: median over the tokens of the mode of norm over image median (the papers' "10 x").
         cutoff: the valley, in medians of the token's own image.
@@ -89,8 +89,7 @@ class Judgement:
 
     Attributes:
         verdict: ``yes``, ``no`` or ``cannot tell``. why: the reason, a sentence.
-        block: the block that was judged: the last, or if only others have a mode, the one that
-            shows it best.
+        block: that was judged: the last, or if only others have a mode, the one that shows it best
         onset: first block from which on the mode has come at least half the way to its ratio in the
             judged block (on a log scale); NaN without.
         share, share_interval, ratio, cutoff, smallest_ratio: of the judged block.
@@ -280,8 +279,8 @@ def _valley(cumulative: np.ndarray, found: Scan) -> float:
 def _smallest_ratio(moments: Moments, tokens: int, least: float, needed: float) -> float:
     """Ratio from which on a narrow mode of that share of tokens is found with :data:`POWER`.
 
-    The mode is added to what the block holds, 4 bins wide; it is found if both tests of a scan
-    would be over ``needed`` by as much as chance may take away.
+    Added to what the block holds, 4 bins wide, both tests of a scan would be over ``needed`` by as
+    much as chance may take away.
     """
     bins, width = len(moments.total) - 1, 4
     far = bins + WINDOWS[-1]

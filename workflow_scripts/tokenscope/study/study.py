@@ -3,18 +3,19 @@
 Pure arithmetic and small files: Snakemake asks for all of it while it builds the graph.
 """
 
-import os
 from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
 
 import yaml
 
-from tokenscope.errors import StudyError, nearest
+from tokenscope.config_file.references import check_analysed, check_results, check_testtime
+from tokenscope.errors import StudyError
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.location import folder_of
 from tokenscope.study import controls, flops, heads, recipes, register_names, zoo
-from tokenscope.study.diagnose import diagnosed, phantoms
+from tokenscope.study.controls import phantoms
+from tokenscope.study.diagnose import diagnosed
 from tokenscope.study.patch_tasks import PatchTask
 from tokenscope.study.paths import Paths
 from tokenscope.study.probes import Probing
@@ -40,9 +41,9 @@ class Study:
         self.datasets = config["datasets"]
         mistakes: list[str] = []  # those of the second group name what is analysed
         for checks in (
-            (self._check_results, self._check_analysed, self._check_trained, self._read_heads,
-             self._read_discovery, self._read_dense),
-            (self._check_testtime, self._read_probes, self._read_diagnosed),
+            (lambda: check_results(config), lambda: check_analysed(config), self._check_trained,
+             self._read_heads, self._read_discovery, self._read_dense),
+            (self._check_testtime, self._read_phantoms, self._read_probes, self._read_diagnosed),
         ):  # fmt: skip
             for check in () if any(m.startswith("analyse: ") for m in mistakes) else checks:
                 try:
@@ -52,29 +53,8 @@ class Study:
         if mistakes:  # one may break several checks
             raise StudyError("\n".join(dict.fromkeys(mistakes)))
 
-    def _check_results(self) -> None:
-        place = next(p for p in (Path(self.results), *Path(self.results).parents) if p.exists())
-        if not (place.is_dir() and os.access(place, os.W_OK)):
-            raise StudyError(f"results: '{self.results}': {place} is no folder one can write to")
-
-    def _check_analysed(self) -> None:
-        if not self.config["analyse"]:
-            raise StudyError("analyse: is empty")
-        for name in self.config["analyse"]:
-            if name not in self.datasets:
-                have = ", ".join(self.datasets)
-                near = nearest(name, self.datasets)
-                raise StudyError(
-                    f"analyse: '{name}' is no data set of this study, only: {have}{near}"
-                )
-
     def _check_testtime(self) -> None:
-        testtime = self.config.get("testtime")
-        if testtime and testtime["dataset"] not in self.config["analyse"]:
-            raise StudyError(f"testtime: dataset: '{testtime['dataset']}' is not among analyse")
-        if testtime and not any(row.attached for row in self.rows.values()):
-            patterns = testtime["backbones"]
-            raise StudyError(f"testtime: backbones: {patterns} match none of the study's")
+        check_testtime(self.config, any(row.attached for row in self.rows.values()))
 
     def _check_trained(self) -> None:
         for row in self.rows.values():
@@ -273,20 +253,6 @@ class Study:
     def overhead(self) -> list[Backbone]:
         """The backbones whose cost with registers is measured, one for each architecture."""
         return [self.rows[key] for key in self.config["overhead"]["backbones"]]
-
-    def overhead_size(self, row: Backbone) -> int:
-        """Side of the images on which its cost is measured, its own where none is given.
-
-        Raises:
-            StudyError: the side is not whole patches.
-        """
-        size = self.config["overhead"].get("size", row.arch.input_size)
-        if size % row.arch.patch:
-            raise StudyError(
-                f"overhead: size: {size} pixels are no whole number of patches of "
-                f"{row.arch.patch} ({row.key})"
-            )
-        return size
 
     def settings(self, row: Backbone) -> dict:
         """What a table of trainings says of each."""

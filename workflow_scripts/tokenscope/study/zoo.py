@@ -59,6 +59,23 @@ class Backbone:
         """Key of the same backbone without registers."""
         return f"{self.family}/{self.size}/{register_names.base(self.registers)}"
 
+    def measured_at(self, overhead: dict) -> int:
+        """Side of the images on which its cost is measured, its own where none is given.
+
+        Args:
+            overhead: the section of that name.
+
+        Raises:
+            StudyError: the side is not whole patches.
+        """
+        size = overhead.get("size", self.arch.input_size)
+        if size % self.arch.patch:
+            raise StudyError(
+                f"overhead: size: {size} pixels are no whole number of patches of "
+                f"{self.arch.patch} ({self.key})"
+            )
+        return size
+
     @property
     def attached(self) -> bool:
         """Whether its registers are added to a finished backbone at test time."""

@@ -1,0 +1,49 @@
+"""What a config names must be there: a place for results, the data sets that sections speak of."""
+
+import os
+from pathlib import Path
+
+from tokenscope.errors import StudyError, nearest
+
+
+def check_results(config: dict) -> None:
+    """``results`` can be written to.
+
+    Raises:
+        StudyError: it cannot.
+    """
+    results = config["results"].rstrip("/")
+    place = next(p for p in (Path(results), *Path(results).parents) if p.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK)):
+        raise StudyError(f"results: '{results}': {place} is no folder one can write to")
+
+
+def check_analysed(config: dict) -> None:
+    """``analyse`` names data sets of the config.
+
+    Raises:
+        StudyError: it is empty, or names another.
+    """
+    if not config["analyse"]:
+        raise StudyError("analyse: is empty")
+    for name in config["analyse"]:
+        if name not in config["datasets"]:
+            have = ", ".join(config["datasets"])
+            near = nearest(name, config["datasets"])
+            raise StudyError(f"analyse: '{name}' is no data set of this study, only: {have}{near}")
+
+
+def check_testtime(config: dict, attached: bool) -> None:
+    """``testtime`` is about a data set that is analysed and about backbones of the study.
+
+    Args:
+        attached: whether any backbone gets registers by it.
+
+    Raises:
+        StudyError: it is not.
+    """
+    testtime = config.get("testtime")
+    if testtime and testtime["dataset"] not in config["analyse"]:
+        raise StudyError(f"testtime: dataset: '{testtime['dataset']}' is not among analyse")
+    if testtime and not attached:
+        raise StudyError(f"testtime: backbones: {testtime['backbones']} match none of the study's")
