@@ -23,7 +23,7 @@ rule calibrate:
         ENV
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=megabytes("calibrate"),
         runtime=minutes("calibrate"),
     params:
         settings=CALIBRATION,

@@ -115,4 +115,7 @@ MEMORY: dict[str, Callable[[Job], float]] = {
     "neurons": _tokens,
     "compare": _kin,
     "diagnosis": _norms,
+    "calibrate": lambda job: (
+        flops.LIGHT_MB + 1e-4 * int(job.wildcards["images"]) * int(job.wildcards["patches"])
+    ),
 }

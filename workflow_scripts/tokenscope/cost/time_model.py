@@ -268,6 +268,17 @@ def _per_image(seconds: float) -> Callable[[Job], float]:
     return lambda job: 1 + job.images * seconds / job.threads
 
 
+def _draws(job: Job) -> float:
+    """Draws of norms of every family and mode: most of it is what one block costs to judge."""
+    s, tokens = job.study.config["calibration"], 1.0
+    for name in ("images", "patches"):
+        tokens *= int(job.wildcards[name])
+    tried = len(s["every"]) if tokens <= s["every_up_to"] else 1
+    modes = (tried + 2) * len(s["spreads"]) * len(s["ratios"]) * len(s["shares"])
+    tails = 18 * len([*s["spreads"], *s["wide_spreads"]])
+    return s["draws"] * ((modes + tails) * (4e-3 + 6e-8 * tokens) + 0.5)
+
+
 def _small(seconds: float) -> tuple:
     return (lambda job: seconds, _none)
 
@@ -293,6 +304,7 @@ MODEL: dict[str, tuple[Callable[[Job], float], Callable[[Job], float] | None]] =
     "redundancy": (lambda job: redundancy_seconds(job.images, job.tokens), _none),
     "decision": _small(4),
     "control": _small(4),
+    "calibrate": (_draws, _none),
     "features": (_pass, _features),
     "probe": (_probe, _none),
     "sensitivity": (_sensitivity, _none),

@@ -64,8 +64,7 @@ class BlockMode:
         image_share, image_share_interval: percent of images with such a token.
         ratio: median over the tokens of the mode of norm over image median (the papers' "10 x").
         cutoff: the valley, in medians of the token's own image.
-        smallest_ratio: where no mode was seen, the ratio from which on one of ``min_share`` surely
-            would have been; infinite with too few tokens.
+        smallest_ratio: without a mode, from which on one would have been seen; maybe infinite.
         strength: of the evidence, in sigmas.
         embedding: whether the mode is the patch embedding's.
     """
@@ -307,10 +306,7 @@ def _smallest_ratio(moments: Moments, tokens: int, least: float, needed: float) 
 
 
 def measured(judgement: Judgement) -> list[Measurement]:
-    """The decision as rows: group ``artifacts``, and ``artifacts-last_block`` for that block alone.
-
-    ``has_artifacts`` is 1 for yes, 0 for no and NaN for cannot tell.
-    """
+    """Rows of group ``artifacts``, and ``artifacts-last_block`` for that block alone."""
     j = judgement
     # The block before the onset may be one that cannot be told.
     before = j.onset - 2
