@@ -40,7 +40,8 @@ def nulls(images: int, patches: int, spreads: list[float], draws: int, seed: int
         for s, spread in enumerate(spreads):
             rng, answers, blind = _rng(seed, 0, f, s, images, patches), Counter(), []
             for _ in range(draws):
-                found = judge(np.exp(family.draw(rng, (images, patches), spread)))
+                logs = family.draw(rng, (images, patches), spread)
+                found = judge(np.exp(logs.astype(np.float32)))
                 answers[found.verdict] += 1
                 blind.append(found.smallest_ratio)
             yield {
@@ -64,11 +65,11 @@ def modes(
             counts = {cell: (Counter(), [0, 0]) for cell in cells}
             rng = _rng(seed, 1, f, s, images, patches)
             for _ in range(draws):
-                bulk = family.bulk(rng, (images, patches), spread).astype(np.float32)
+                bulk = np.exp(family.bulk(rng, (images, patches), spread).astype(np.float32))
                 for cell, (answers, held) in counts.items():
                     one_in, ratio, share = cell
-                    logs, truth = plant(rng, bulk, family, ratio, share, spread, one_in)
-                    found = judge(np.exp(logs))
+                    norms, truth = plant(rng, bulk, family, ratio, share, spread, one_in)
+                    found = judge(norms)
                     answers[found.verdict] += 1
                     if found.verdict == "yes":
                         low, high = found.share_interval

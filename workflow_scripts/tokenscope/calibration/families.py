@@ -125,21 +125,22 @@ MODES = [
 
 
 def plant(
-    rng: np.random.Generator, logs: np.ndarray, family: ModeFamily, ratio: float, share: float,
+    rng: np.random.Generator, bulk: np.ndarray, family: ModeFamily, ratio: float, share: float,
     spread: float, every: int,
 ) -> tuple[np.ndarray, float]:  # fmt: skip
-    """Log-norms with a mode, and the share of tokens expected in it (from 0 to 1).
+    """Norms with a mode, and the share of tokens expected in it (from 0 to 1).
 
     Args:
-        logs: (image, patch) of the bulk; a copy is changed.
+        bulk: (image, patch) norms; a copy is changed.
         ratio: of the mode to the median of the bulk.
         share: of all tokens, if every image can hold so many: at most 60 % of one image.
         every: one image in so many holds them, at random.
     """
     own = min(share * every, 0.6)
-    holds = rng.random((len(logs), 1)) < 1 / every
-    mask = holds & (rng.random(logs.shape, dtype=np.float32) < own)
-    changed = logs.copy()
-    place = np.median(logs) + np.log(ratio)
-    changed[mask] = place + family.shape(rng, int(mask.sum()), spread)
+    holders = np.flatnonzero(rng.random(len(bulk)) < 1 / every)
+    mask = rng.random((len(holders), bulk.shape[1]), dtype=np.float32) < own
+    image, patch = np.nonzero(mask)
+    changed = bulk.copy()
+    place = np.median(bulk[:64]) * ratio  # all images of a draw have one bulk
+    changed[holders[image], patch] = place * np.exp(family.shape(rng, len(image), spread))
     return changed, own / every

@@ -25,7 +25,7 @@ import numpy as np
 from scipy import stats
 
 from tokenscope.errors import StudyError
-from tokenscope.norms.outlier_rule import FLOOR, judged_mask, log_ratios
+from tokenscope.norms.outlier_rule import FLOOR, image_ratios
 from tokenscope.stats.measurement import Measurement
 from tokenscope.stats.modes import (
     BIN,
@@ -147,9 +147,9 @@ def judge_block(
     confidence: float = 0.95,
 ) -> BlockMode:  # fmt: skip
     """What one block of ``tried`` shows, norms (image, patch); see :func:`judge`."""
-    logs = log_ratios(norms)
-    images, tokens, least = len(logs), logs.size, min_share / 100
-    moments = Moments(upper_counts(logs, np.log(FLOOR)))
+    ratios = image_ratios(norms)
+    images, tokens, least = len(ratios), ratios.size, min_share / 100
+    moments = Moments(upper_counts(ratios, FLOOR))
     found, turn = scan(moments), shoulder(moments, tokens)
     needed = threshold(confidence, tried)
     if found.strength < needed:
@@ -180,16 +180,16 @@ def judge_block(
         return BlockMode("no", why, **excluded)
 
     cutoff = _ratio(_valley(moments.total, found))
-    outlier = judged_mask(norms, cutoff)
+    outlier = ratios > cutoff
     held = outlier.sum(1)
-    share, low, high = (100 * v for v in clustered_interval(held, logs.shape[1], confidence))
+    share, low, high = (100 * v for v in clustered_interval(held, ratios.shape[1], confidence))
     holders = (held > 0).mean()
     mode = {
         "share": share, "share_interval": (low, high), "image_share": 100 * float(holders),
         "image_share_interval": tuple(
             100 * v for v in clustered_interval(held > 0, 1, confidence)[1:]
         ),
-        "ratio": float(np.exp(np.median(logs[outlier]))), "cutoff": cutoff,
+        "ratio": float(np.median(ratios[outlier])), "cutoff": cutoff,
         "strength": found.strength,
     }  # fmt: skip
     about = f"{share:.3g} % of tokens [{low:.3g}, {high:.3g}] at {mode['ratio']:.2g} x median"

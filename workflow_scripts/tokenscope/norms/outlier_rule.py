@@ -65,8 +65,8 @@ def image_medians(norms: np.ndarray) -> np.ndarray:
     return medians
 
 
-def log_ratios(norms: np.ndarray) -> np.ndarray:
-    """Log of each norm over the median of its own image's bulk, (image, patch) of one block.
+def image_ratios(norms: np.ndarray) -> np.ndarray:
+    """Each norm over the median of its own image's bulk, (image, patch) of one block.
 
     Raises:
         StudyError: a norm is zero, negative or not finite.
@@ -74,7 +74,7 @@ def log_ratios(norms: np.ndarray) -> np.ndarray:
     least, most = float(norms.min()), float(norms.max())  # NaN carries through both
     if not (least > 0 and np.isfinite(most)):
         raise StudyError("a token norm is zero, negative or not finite: the store is damaged")
-    return np.log(norms / image_medians(norms).astype(norms.dtype)[:, None])
+    return norms / image_medians(norms).astype(norms.dtype)[:, None]
 
 
 def judged_mask(norms: np.ndarray, ratio_cutoff: float) -> np.ndarray:
@@ -83,7 +83,7 @@ def judged_mask(norms: np.ndarray, ratio_cutoff: float) -> np.ndarray:
     Args:
         norms: (image, patch) of the block that was judged.
     """
-    return log_ratios(norms) > np.log(ratio_cutoff, dtype=norms.dtype)
+    return image_ratios(norms) > ratio_cutoff
 
 
 class Judged(NamedTuple):

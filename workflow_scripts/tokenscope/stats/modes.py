@@ -27,17 +27,17 @@ SHOULDERS = 40  # the same for shoulders
 LEAST = 5  # tokens in a window, for its logarithm to mean something
 
 
-def upper_counts(logs: np.ndarray, floor: float) -> np.ndarray:
+def upper_counts(ratios: np.ndarray, floor: float) -> np.ndarray:
     """Tokens of each image in each bin above ``floor`` (image, bin), up to the highest token.
 
     Args:
-        logs: (image, token) log-norms, of any origin.
+        ratios: (image, token) norms in any unit; they are binned by their logarithm.
         floor: where the bulk has surely begun to fall; tokens over :data:`SPAN` above do not count.
     """
-    images = len(logs)
-    image, token = np.nonzero(logs >= floor)
+    images = len(ratios)
+    image, token = np.nonzero(ratios >= floor)
     bins = int(np.ceil(SPAN / BIN))
-    index = ((logs[image, token] - floor) / BIN).astype(np.int64)
+    index = (np.log(ratios[image, token] / floor) / BIN).astype(np.int64)
     inside = index < bins
     counts = np.bincount(image[inside] * bins + index[inside], minlength=images * bins)
     counts = counts.reshape(images, bins).astype(np.float32)
