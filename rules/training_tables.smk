@@ -9,6 +9,7 @@ rule gather_training:
             dataset=config["analyse"],
             key=[row.key for row in STUDY.before_and_after],
         ),
+        accuracy=[file for row in STUDY.before_and_after for file in HEADS.own_accuracy(row)],
         emergence=[PATHS.measure("emergence", name, row.key) for name, row in SNAPSHOTS],
         published="config/published.csv",
     output:
@@ -30,7 +31,10 @@ rule gather_training:
             for row in TRAINED
         ],
         measures={
-            row.key: [PATHS.measure("norms", name, row.key) for name in config["analyse"]]
+            row.key: [
+                *(PATHS.measure("norms", name, row.key) for name in config["analyse"]),
+                *HEADS.own_accuracy(row),
+            ]
             for row in STUDY.before_and_after
         },
         confidence=config["statistics"]["confidence"],

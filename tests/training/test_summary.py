@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from tokenscope.tables import tidy
 from tokenscope.training.emergence import emergence_table
@@ -50,6 +51,29 @@ def test_before_after_and_over_seeds():
     text = page(table, PUBLISHED)
     assert "| f-s0/small/r1-finetuned | set | 2 to 1 | 30 [29, 31] | 50 [49, 51] |" in text
     assert text.count("| 70 |") == 3  # the largest register norm
+
+
+def test_registers_against_none_of_the_same_training_over_seeds():
+    """Before and after differ by the training as well; the twin without registers does not."""
+    gains, trainings, measures = (0.5, 0.1, 0.6), [], {"f/small/r0": measured("f/small/r0", 30)}
+    for seed, gain in enumerate(gains):
+        for registers, top1 in (("r0-finetuned", 50 + seed), ("r1-finetuned", 50 + seed + gain)):
+            key = f"f-s{seed}/small/{registers}"
+            trainings.append(training(key, seed))
+            measures[key] = measured(key, top1)
+    table = training_table(trainings, measures, 0.95)
+    assert not table.duplicated([*tidy.KEY_COLUMNS, "training_seed"]).any()
+    pairs = table[table["metric"] == "top1_minus_r0"]
+    each = pairs[pairs["group"] == "after: own_head"]
+    assert each["value"].tolist() == pytest.approx(gains) and each["low"].isna().all()
+    assert set(each["unit"]) == {"points"} and set(each["registers"]) == {"r1-finetuned"}
+    mean = pairs[pairs["group"] == "after: own_head, over seeds"].iloc[0]
+    assert (mean["value"], mean["n"]) == (pytest.approx(0.4), 3)
+    half = stats.t.ppf(0.975, 2) * np.std(gains, ddof=1) / np.sqrt(3)
+    assert mean["high"] - mean["value"] == pytest.approx(half)
+    share = table[table["metric"] == "share_norm_over_3x_median_minus_r0"]
+    assert len(share) == 4 and (share["value"] == 0).all()
+    assert "over seeds" in page(table, PUBLISHED)
 
 
 def test_a_study_without_trainings_has_an_empty_page():

@@ -109,7 +109,7 @@ class Heads:
 
     def retrained(self, row: Backbone, view: str) -> bool:
         """Whether heads are trained here on the features of a backbone under a view."""
-        wanted = zoo.matches(row.key, self.settings["retrain"])
+        wanted = all(zoo.matches(row.key, self.settings[k]) for k in ("backbones", "retrain"))
         return bool(self.train) and wanted and view in self.settings["train_views"]
 
     def own(self, row: Backbone) -> bool:
@@ -131,11 +131,22 @@ class Heads:
 
     @cached_property
     def jobs(self) -> list[tuple[Backbone, str]]:
-        """Every backbone under every view that a head is tested with."""
+        """Every backbone under every view that a head is tested with.
+
+        Those that are trained here, and those they start from, are tested with their own heads
+        whether they are named or not: what a training gains is told on all test images.
+        """
         if not self.settings:
             return []
-        rows = zoo.matching(self.study.backbones, self.settings["backbones"])
-        return [(row, view) for row in rows for view in self.views(row)]
+        named = zoo.matching(self.study.backbones, self.settings["backbones"])
+        trained = [row for row in self.study.before_and_after if self.own(row)]
+        rows = [*named, *(row for row in trained if row not in named)]
+        return [
+            (row, view)
+            for row in rows
+            for view in self.views(row)
+            if row in named or view == "native"
+        ]
 
     def head(self, row: Backbone, layers: int) -> dict:
         """A published head as plain values, for the job that finds it."""
@@ -163,6 +174,13 @@ class Heads:
         return [
             measure("heads", self.test, row.key, view, ending=ending) for row, view in self.jobs
         ]
+
+    def own_accuracy(self, row: Backbone) -> list[str]:
+        """Rows of a trained backbone's own head on the test set, where nothing else has them."""
+        if not self.settings or self.test in self.study.config["analyse"]:
+            return []
+        scored = (row, "native") in self.jobs and self.own(row)
+        return [self.study.paths.measure("heads", self.test, row.key, "native")] * scored
 
     @property
     def ranks(self) -> list[str]:

@@ -1,10 +1,16 @@
-"""What a training changed: rows before and after, and their means over seeds."""
+"""What a training changed: rows before and after, registers against none, means over seeds.
+
+What registers do is told by two trainings of one recipe, settings and seed, with and without them:
+before and after differ by the training itself as well.
+"""
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from tokenscope.norms.outlier_rule import SHARE_OVER
+from tokenscope.stats.measurement import of_difference
+from tokenscope.study import register_names
 from tokenscope.study.recipes import stem
 from tokenscope.tables import names, tidy
 from tokenscope.tables.tidy import KIND_COLUMNS
@@ -28,6 +34,7 @@ def training_table(
     rows = [training_rows(training, measures) for training in trainings]
     empty = pd.DataFrame(columns=[*tidy.COLUMNS, *SETTINGS])
     table = pd.concat(rows, ignore_index=True) if rows else empty
+    table = pd.concat([table, against_none(table)], ignore_index=True)
     return pd.concat([table, over_seeds(table, confidence)], ignore_index=True)
 
 
@@ -54,13 +61,38 @@ def training_rows(training: dict, measures: dict[str, pd.DataFrame]) -> pd.DataF
     return pd.concat(parts).assign(claim="training", **settings)
 
 
+def against_none(table: pd.DataFrame) -> pd.DataFrame:
+    """``<metric>_minus_r0`` of each training with registers that has a twin without.
+
+    A twin has the same family, which names recipe, settings and seed, and no registers. One pair
+    has no interval: what another seed would give is told by :func:`over_seeds`.
+
+    Args:
+        table: tidy rows of trainings, with the columns :data:`SETTINGS`.
+    """
+    after = table[table["group"].str.startswith(names.of_training(names.AFTER))]
+    bases = after["registers"].map(register_names.base)
+    own, twins = after[after["registers"] != bases], after[after["registers"] == bases]
+    keys = ["family", "size", "dataset", "group", "metric"]
+    pairs = own.assign(base=bases).merge(
+        twins[[*keys, "registers", "value"]], left_on=[*keys, "base"],
+        right_on=[*keys, "registers"], suffixes=("", "_of_twin"),
+    )  # fmt: skip
+    pairs["value"] -= pairs["value_of_twin"]
+    pairs["metric"] = pairs["metric"].map(names.minus_r0)
+    pairs["unit"] = pairs["unit"].map(of_difference)
+    return pairs.assign(low=np.nan, high=np.nan, seed="")[table.columns]
+
+
 def _renamed(rows: pd.DataFrame, when: str) -> pd.DataFrame:
     """The rows with groups that say whether they are from before or after the training."""
     return rows.assign(group=names.of_training(when) + rows["group"])
 
 
 def chosen(measures: pd.DataFrame) -> pd.DataFrame:
-    """The rows that tell before from after: top-1, last-block norms, norms of CLS and registers."""
+    """The rows that tell before from after: top-1, last-block norms, norms of CLS and registers,
+    outliers by the backbone's own decision.
+    """
     last = measures["group"].eq("last_block") & measures["metric"].str.startswith(LAST)
     prefix = measures["metric"].eq("norm_mean") & measures["group"].str.fullmatch(r"cls|reg\d+")
     head = measures["group"].eq("own_head") & measures["metric"].eq("top1")
