@@ -71,6 +71,7 @@ def against_none(table: pd.DataFrame) -> pd.DataFrame:
         table: tidy rows of trainings, with the columns :data:`SETTINGS`.
     """
     after = table[table["group"].str.startswith(names.of_training(names.AFTER))]
+    after = after[after["unit"] != "verdict"]
     bases = after["registers"].map(register_names.base)
     own, twins = after[after["registers"] != bases], after[after["registers"] == bases]
     keys = ["family", "size", "dataset", "group", "metric"]
@@ -96,7 +97,8 @@ def chosen(measures: pd.DataFrame) -> pd.DataFrame:
     last = measures["group"].eq("last_block") & measures["metric"].str.startswith(LAST)
     prefix = measures["metric"].eq("norm_mean") & measures["group"].str.fullmatch(r"cls|reg\d+")
     head = measures["group"].eq("own_head") & measures["metric"].eq("top1")
-    return measures[last | prefix | head]
+    decided = measures["group"].eq("artifacts") & measures["metric"].isin(("has_artifacts", "share"))
+    return measures[last | prefix | head | decided]
 
 
 def over_seeds(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
