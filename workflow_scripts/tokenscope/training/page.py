@@ -14,7 +14,8 @@ NOTE = (
     "no before. Norms are those of last-block patch tokens before the final norm, and of CLS and "
     "registers. Outliers: patches over 3 x median. Loss: of the class alone, mean of the first and "
     "of the last epoch, on training images. Brackets: bootstrap over images; 'over seeds': "
-    "Student's interval over trainings that differ in their seed only."
+    "Student's interval over trainings that differ in their seed only. The table (CSV) also has "
+    "..._minus_r0: less the same training, recipe, settings and seed, without registers."
 )
 
 

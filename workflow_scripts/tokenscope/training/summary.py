@@ -11,7 +11,6 @@ from scipy import stats
 from tokenscope.norms.outlier_rule import SHARE_OVER
 from tokenscope.stats.measurement import of_difference
 from tokenscope.study import register_names
-from tokenscope.study.recipes import stem
 from tokenscope.tables import names, tidy
 from tokenscope.tables.tidy import KIND_COLUMNS
 
@@ -97,7 +96,8 @@ def chosen(measures: pd.DataFrame) -> pd.DataFrame:
     last = measures["group"].eq("last_block") & measures["metric"].str.startswith(LAST)
     prefix = measures["metric"].eq("norm_mean") & measures["group"].str.fullmatch(r"cls|reg\d+")
     head = measures["group"].eq("own_head") & measures["metric"].eq("top1")
-    decided = measures["group"].eq("artifacts") & measures["metric"].isin(("has_artifacts", "share"))
+    decided = measures["metric"].isin(("has_artifacts", "share"))
+    decided &= measures["group"].eq("artifacts")
     return measures[last | prefix | head | decided]
 
 
