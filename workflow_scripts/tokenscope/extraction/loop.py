@@ -32,8 +32,8 @@ from tokenscope.stores.zarr_store import StoreWriter, Variable
 Reduce = Callable[[dict[str, Tensor], Tensor, int], dict[str, Tensor]]
 LIMIT = float(np.finfo(np.float16).max)
 LARGEST = "largest norm"  # of an image, beside what is stored
-# Attention of every block is looked at in about so many images of a store, evenly spread: no claim
-# needs more, and in all of them it would slow the pass down by several percent.
+# Attention of every block is looked at in about so many images of a data set, evenly spread: no
+# claim needs more, and in all of them it would slow the pass down by several percent.
 LOOKED_AT = 1000
 AGREEMENT = {
     "attention_norm_auc": "chance that a patch of the top 2 % by norm gets more attention of CLS",
@@ -135,11 +135,12 @@ def extract(
     progress: Callable[[int, int], None] = lambda done, total: None,
     reduce: Reduce | None = None,
     tokens_after: int | None = None,
+    total: int | None = None,
 ) -> dict:
     """Fill every missing chunk of ``writer``.
 
-    Twelve parameters, because the loop is told everything: it knows neither files nor configs. The
-    last five need not be given for a whole data set in one go.
+    Thirteen parameters, because the loop is told everything: it knows neither files nor configs.
+    The last six need not be given for a whole data set in one go.
 
     Args:
         read: uint8 pixels (image, row, column, channel) of a half-open range of the data set.
@@ -150,6 +151,7 @@ def extract(
         reduce: makes the writer's arrays of what the hooks show, on the device; by default the
             arrays are the hooks' own.
         tokens_after: block, from 1, after which tokens are taken; the last by default.
+        total: images of the whole data set; those of the store by default.
 
     Returns:
         what the receipt says of the run: images done before and now, the batch size used, and
@@ -163,8 +165,8 @@ def extract(
     if resumed:
         log.info("going on after %s of %s images", f"{resumed:,}", f"{writer.images:,}")
     scale = [torch.tensor(v, device=device) for v in (mean, std)]
-    every = max(1, writer.images // LOOKED_AT)
-    forward = _Forward(model, scale, batch, device, writer.variables, reduce, every, tokens_after)
+    looks = offset, max(1, (total or writer.images) // LOOKED_AT)
+    forward = _Forward(model, scale, batch, device, writer.variables, reduce, looks, tokens_after)
     pending: list[Future] = []
     done = resumed
     progress(done, writer.images)
@@ -202,9 +204,10 @@ class _Forward:
     (``record_stream``), which then does not give their memory away too early.
     """
 
-    def __init__(self, model, scale, batch, device, wanted, reduce, every, tokens_after):
+    def __init__(self, model, scale, batch, device, wanted, reduce, looks, tokens_after):
         blocks = wanted["cls_blocks"].shape[0] if "cls_blocks" in wanted else 0
-        self.agree, self.every = set(AGREEMENT) <= set(wanted), every
+        self.agree = set(AGREEMENT) <= set(wanted)
+        self.offset, self.every = looks
         self.hooks = TokenHooks(
             model, "q" in wanted, "top5" in wanted, blocks, self.agree, tokens_after
         )
@@ -238,7 +241,7 @@ class _Forward:
         }
         for start in range(0, len(pixels), self.batch):
             piece = self._to_device(pixels[start : start + self.batch])
-            looked_at = slice(-(first + start) % self.every, None, self.every)
+            looked_at = slice(-(self.offset + first + start) % self.every, None, self.every)
             with autocast(self.device):
                 out = self.hooks(normalise(piece, *self.scale), looked_at)
             if self.agree:

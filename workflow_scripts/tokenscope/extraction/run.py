@@ -123,7 +123,7 @@ def run_pass(
     try:
         run = extract(
             model, reader.read, writer, spec["mean"], spec["std"], min(batch, files.chunk), device,
-            offset, stop, Progress(), contents.reduce, contents.tokens_after,
+            offset, stop, Progress(), contents.reduce, contents.tokens_after, total,
         )  # fmt: skip
     finally:
         reader.close()
