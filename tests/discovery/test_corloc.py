@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tokenscope.discovery.corloc import CorLoc, pick, restrictions, seed_in_box, split
+from tokenscope.discovery.corloc import (
+    CorLoc,
+    pick,
+    restrictions,
+    seed_in_box,
+    settings_of,
+    split,
+)
 from tokenscope.discovery.lost import Setting, settings
+from tokenscope.discovery.sweep import as_published
 from tokenscope.errors import StudyError
 
 WHO = {"family": "f", "size": "s", "registers": "r0", "kind": "released", "dataset": "voc"}
@@ -56,6 +64,34 @@ def test_the_best_on_held_out_images_reports_on_the_others():
         ("lost", "corloc"), ("lost", "seed_in_box"), ("lost_k_unbiased", "corloc"),
         ("lost_v_unbiased", "corloc"),
     }  # fmt: skip
+
+
+def test_how_much_ties_of_the_degree_matter():
+    """Of two orders one finds every object, the other none; the first patch found those of half."""
+    names = [f"{i:02d}" for i in range(20)]
+    hits = np.zeros((20, 4), bool)
+    hits[::2, 0] = True
+    store = discovered(hits, names)
+    setting = as_published(settings_of(store))[0]
+    number = settings_of(store).index(setting)
+    hits[:] = False
+    hits[::2, number] = True
+    store = discovered(hits, names)
+    count = len(as_published(settings_of(store)))
+    boxes = np.zeros((20, count, 2, 4))
+    boxes[:, 0, 0] = RIGHT
+    store["box_random_ties"] = ("image", "published", "order", "corner"), boxes
+    store["tied"] = ("image", "setting"), np.full((20, 4), 3)
+    corloc = CorLoc(store, {n: np.array([RIGHT]) for n in names}, WHO, 0.2, 0, STATISTICS)
+    rows = {(m.group, m.metric): m for m in corloc.ties()}
+    group = f"lost_{setting.facet}_unbiased: random ties"
+    first = 100 * corloc.hits[corloc.rest, number].mean()
+    assert rows[group, "corloc"].value == 50
+    assert rows[group, "corloc_minus_first_tie"].value == pytest.approx(50 - first)
+    assert rows[group, "corloc_lowest_order"].value == 0
+    assert rows[group, "corloc_highest_order"].value == 100
+    assert rows[group, "seed_tied"].value == 100
+    assert group in set(corloc.rows({})["group"])
 
 
 def test_too_few_images_with_boxes_are_refused():

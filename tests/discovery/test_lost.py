@@ -7,7 +7,7 @@ from lost_reference import reference
 from scipy import ndimage
 
 from tokenscope.discovery.box_iou import iou, located
-from tokenscope.discovery.lost import components, expand, settings, to_pixels
+from tokenscope.discovery.lost import components, expand, orders, settings, to_pixels
 
 
 @pytest.mark.parametrize("grid, candidates", [((7, 9), 100), ((12, 8), 20), ((1, 5), 3)])
@@ -33,6 +33,24 @@ def test_lost_equals_its_definition(grid, candidates, monkeypatch):
             assert sorted(similar) == out.similar[i, z].nonzero().flatten().tolist()
             assert box[i].tolist() == expected
             assert component[i].any() == (expected != [0, 0, 0, 0])
+
+
+def test_ties_go_to_the_patch_that_an_order_puts_first():
+    """Of two patches alike the first is the seed, or the other by another order; the rest stays."""
+    features = torch.zeros(1, 6, 3)
+    features[0, :2, 0] = 1  # two alike, of degree 1
+    features[0, 2:, 1] = 1  # four alike, of degree 3
+    ties = torch.tensor([[1, 0, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5]])
+    out = expand(features, [(False, 0.0)] * 2, ties=ties)
+    assert out.seed[0].tolist() == [1, 0]
+    assert torch.equal(out.degree[:, 0], out.degree[:, 1])
+    assert torch.equal(out.mask[:, 0], out.mask[:, 1])
+    drawn = orders(6, 50)
+    seeds = expand(features, [(False, 0.0)] * 50, ties=drawn).seed[0]
+    assert 10 < (seeds == 0).sum() < 40 and set(seeds.tolist()) == {0, 1}
+    rows = torch.arange(6).expand(2, -1)
+    again = expand(features, [(False, 0.0)] * 2, ties=rows)
+    assert torch.equal(again.seed[:, :1], expand(features, [(False, 0.0)]).seed)
 
 
 def test_one_bright_rectangle_is_the_box():

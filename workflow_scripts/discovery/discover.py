@@ -47,7 +47,7 @@ def main(backbone, images, root, sweep, batch, device, threads, partial, code, o
         model, spec["mean"], spec["std"], settings, sweep["candidates"], batch, device
     )
     writer = StoreWriter(
-        outputs["store"], partial, variables(len(settings)), len(table), CHUNK,
+        outputs["store"], partial, variables(settings), len(table), CHUNK,
         fingerprint(
             weights=card["sha256"], images=table["sha256"].tolist(), sweep=sweep, spec=spec,
             device=device, code=code,

@@ -13,11 +13,12 @@ import xarray as xr
 
 from tokenscope.discovery.box_iou import located
 from tokenscope.discovery.lost import Setting
+from tokenscope.discovery.sweep import as_published
 from tokenscope.errors import StudyError
 from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stats.measurement import Measurement
 from tokenscope.tables.tidy import TidyRows
 
-FIXED = ("k", "v")  # LOST as published takes k; Darcet et al. take v for DeiT-III and OpenCLIP
 FEWEST = 4  # images that can be split in two
 
 
@@ -71,12 +72,38 @@ class CorLoc:
             ("lost", "corloc"): self.hits[self.rest, self.best],
             ("lost", "seed_in_box"): seeds[self.rest],
         }
-        for facet in FIXED:
-            fixed = (self.settings[0].block, facet, False, 0.0)
-            if fixed in self.settings:
-                number = self.settings.index(fixed)
-                hits[f"lost_{facet}_unbiased", "corloc"] = self.hits[self.rest, number]
+        for setting in as_published(self.settings):
+            number = self.settings.index(setting)
+            hits[f"lost_{setting.facet}_unbiased", "corloc"] = self.hits[self.rest, number]
         return hits
+
+    def ties(self) -> list[Measurement]:
+        """How much CorLoc of LOST as published moves when ties of the degree are broken at random.
+
+        Of each facet: the mean over orders, its difference from the first patch in the order of
+        rows, the lowest and highest of the orders, and in how many images the seed is tied.
+        """
+        rows: list[Measurement] = []
+        if "box_random_ties" not in self.store:
+            return rows
+        report = self.store.isel(image=self.rest)
+        truth, ones = [self.truth[i] for i in self.rest], np.ones(len(self.rest))
+        for place, setting in enumerate(as_published(self.settings)):
+            number = self.settings.index(setting)
+            boxes = report["box_random_ties"].values[:, place]
+            hits = 100.0 * located(boxes, truth)
+            first = 100.0 * self.hits[self.rest, number][:, None]
+            group = f"lost_{setting.facet}_unbiased: random ties"
+            for metric, values, unit in (
+                ("corloc", hits, "percent"), ("corloc_minus_first_tie", hits - first, "points"),
+            ):  # fmt: skip
+                value, low, high, _ = self.bootstrap.over_seeds(values, ones)
+                rows.append(Measurement(group, metric, value, low, high, unit))
+            for metric, of in (("corloc_lowest_order", np.min), ("corloc_highest_order", np.max)):
+                rows.append(Measurement(group, metric, of(hits.mean(0)), unit="percent"))
+            tied = 100.0 * (report["tied"].values[:, number] > 1)
+            rows.append(Measurement.mean(group, "seed_tied", tied, self.bootstrap, "percent"))
+        return rows
 
     def rows(self, left_out: dict[str, int]) -> pd.DataFrame:
         """Tidy rows: CorLoc of the chosen setting, of restricted choices, and of all settings.
@@ -100,6 +127,8 @@ class CorLoc:
         for (group, metric), fixed in hits.items():
             if group != "lost":
                 add(group, metric, fixed)
+        for measurement in self.ties():
+            rows.add("discovery", *measurement)
         for group, allowed in restrictions(self.settings).items():
             number = pick(self.hits[self.held], self.settings, allowed)
             add(group, "corloc", self.hits[self.rest, number])

@@ -13,6 +13,10 @@ to A which they did not publish. Here it is
 ``A = F F^T + bias * s`` with s the median squared norm of the image's patches, which makes it a
 cosine where features are normalised (s = 1) and comparable between backbones where they are not.
 A bias of 0 is LOST as published.
+
+Degrees are whole numbers, and ties for the lowest are frequent. Here the patch that comes first,
+row by row, is taken; other implementations take another of the same degree. How much that matters
+is measured with orders of patches drawn at random in its place (:func:`orders`).
 """
 
 from itertools import groupby
@@ -70,26 +74,38 @@ class Expansion(NamedTuple):
     mask: Tensor
 
 
+def orders(count: int, draws: int, seed: int = 0) -> Tensor:
+    """Orders of ``count`` patches at random (draw, patch): the rank of each patch at a tie."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.stack([torch.randperm(count, generator=generator) for _ in range(draws)])
+
+
 def expand(
-    features: Tensor, ways: list[tuple[bool, float]], candidates: int = CANDIDATES
-) -> Expansion:
+    features: Tensor, ways: list[tuple[bool, float]], candidates: int = CANDIDATES,
+    ties: Tensor | None = None,
+) -> Expansion:  # fmt: skip
     """Degrees, seeds and expansions of a batch of images of one size.
 
-    One product of features serves all ways, normalised or not. Of equal degrees the patch that
-    comes first (row by row) is taken.
+    One product of features serves all ways, normalised or not.
 
     Args:
         features: (B, n, feature), patches only.
         ways: whether features are scaled to length one, and the bias, see the module; Z of them.
+        ties: (Z, n) rank of each patch among those of equal degree, in each way; by default the
+            patch that comes first, row by row.
     """
     count = features.shape[1]
     # On a CPU a few images at a time, so that their similarities stay in its cache.
     few = len(features) if features.is_cuda else max(1, CACHED_ENTRIES // count**2)
-    parts = [_expand(part.float(), ways, candidates) for part in features.split(few)]
+    ranks = torch.arange(count) if ties is None else ties
+    ranks = ranks.to(features.device).expand(len(ways), -1)
+    parts = [_expand(part.float(), ways, candidates, ranks) for part in features.split(few)]
     return Expansion(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
-def _expand(features: Tensor, ways: list[tuple[bool, float]], candidates: int) -> Expansion:
+def _expand(
+    features: Tensor, ways: list[tuple[bool, float]], candidates: int, ranks: Tensor
+) -> Expansion:
     gram = features @ features.transpose(1, 2)
     above, parts = torch.empty_like(gram), []
     for normalised, group in groupby(ways, key=lambda way: way[0]):
@@ -97,11 +113,15 @@ def _expand(features: Tensor, ways: list[tuple[bool, float]], candidates: int) -
         if normalised:
             inverse = gram.diagonal(dim1=1, dim2=2).sqrt().clamp_min(1e-12).reciprocal()
             alike = (inverse[:, :, None] * inverse[:, None, :]).mul_(gram)
-        parts.append(_biased(alike, [bias for _, bias in group], candidates, above))
+        biases = [bias for _, bias in group]
+        own, ranks = ranks.split([len(biases), len(ranks) - len(biases)])
+        parts.append(_biased(alike, biases, candidates, own, above))
     return Expansion(*(torch.cat(values, 1) for values in zip(*parts, strict=True)))
 
 
-def _biased(gram: Tensor, biases: list[float], candidates: int, above: Tensor) -> Expansion:
+def _biased(
+    gram: Tensor, biases: list[float], candidates: int, ranks: Tensor, above: Tensor
+) -> Expansion:
     """LOST on similarities (B, n, n) under every bias; ``above`` is overwritten."""
     n = gram.shape[1]
     own = gram.diagonal(dim1=1, dim2=2)
@@ -112,7 +132,7 @@ def _biased(gram: Tensor, biases: list[float], candidates: int, above: Tensor) -
         torch.gt(gram, limit[:, :, None], out=above)  # as floats: summed faster than booleans
         degree.append(above.sum(-1) - (own > limit).float())
     degree = torch.stack(degree, 1).long()
-    order = degree * n + torch.arange(n, device=gram.device)  # unique: a stable sort without one
+    order = degree * n + ranks  # unique: a stable sort without one
     low = order.topk(min(candidates, n), largest=False, sorted=True).indices
     seed = low[:, :, 0]
     row = gram.gather(1, seed[:, :, None].expand(-1, -1, n)) + shift[:, :, None]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tokenscope.backbones.position_embedding import AnySize
-from tokenscope.discovery.lost import Setting, components, expand, to_pixels
+from tokenscope.discovery.lost import Setting, components, expand, orders, to_pixels
 from tokenscope.forward.inputs import batch, padded
 from tokenscope.forward.out_of_memory import halving_batches
 from tokenscope.forward.precision import autocast
@@ -26,12 +26,27 @@ from tokenscope.images.readers import prefetch
 from tokenscope.jobs.job import Interrupted
 from tokenscope.stores.zarr_store import StoreWriter, Variable
 
+FIXED = ("k", "v")  # LOST as published takes k; Darcet et al. take v for DeiT-III and OpenCLIP
+TIE_ORDERS = 10  # drawn at random, the same for all images of one size
 GRAM_ENTRIES = 2**26  # of all images of a batch: 256 MB in float32, three such are alive at once
 
 
-def variables(count: int) -> dict[str, Variable]:
-    """The arrays of a discovery store, for one image each under ``count`` settings."""
-    return {
+def as_published(settings: list[Setting]) -> list[Setting]:
+    """Those of them that are LOST as published, or that with v: last block, as they are, bias 0."""
+    wanted = [(settings[0].block, facet, False, 0.0) for facet in FIXED]
+    return [setting for setting in settings if setting in wanted]
+
+
+def variables(settings: list[Setting]) -> dict[str, Variable]:
+    """The arrays of a discovery store, for one image each under some settings."""
+    count, published = len(settings), len(as_published(settings))
+    drawn = {
+        "box_random_ties": Variable(
+            ("published", "order", "corner"), (published, TIE_ORDERS, 4), "float32",
+            {"units": "pixel", "long_name": "object found with ties of the degree at random"},
+        ),
+    } if published else {}  # fmt: skip
+    return drawn | {
         "box": Variable(
             ("setting", "corner"), (count, 4), "float32",
             {"units": "pixel", "long_name": "left, top, right, bottom of the object found"},
@@ -43,6 +58,9 @@ def variables(count: int) -> dict[str, Variable]:
         ),
         "area": Variable(
             ("setting",), (count,), "int32", {"long_name": "patches of the object", "units": "1"}
+        ),
+        "tied": Variable(
+            ("setting",), (count,), "int32", {"long_name": "patches that share the lowest degree"}
         ),
     }  # fmt: skip
 
@@ -58,6 +76,7 @@ def coordinates(images: pd.DataFrame, settings: list[Setting]) -> dict[str, tupl
         "facet": (("setting",), np.array(facet)),
         "normalised": (("setting",), np.array(normalised)),
         "bias": (("setting",), np.array(bias, np.float64)),
+        "published_facet": (("published",), np.array([s.facet for s in as_published(settings)])),
         "corner": (("corner",), np.array(["left", "top", "right", "bottom"])),
     }
 
@@ -110,6 +129,7 @@ class Discoverer:
         self.settings, self.candidates = settings, candidates
         self.batch, self.device, self.entries = batch, device, GRAM_ENTRIES
         self.cuda = device.startswith("cuda")
+        self.published = as_published(settings)
         blocks = len({s.block for s in settings})
         self.facets = QkvHooks(model, blocks)
         self.groups = [
@@ -133,18 +153,25 @@ class Discoverer:
 
     @torch.inference_mode()
     def masks(self, images: list[np.ndarray], size: tuple[int, int]) -> list[Tensor]:
-        """mask (B, setting, patch), seed and its degree (B, setting): on the host, under way."""
+        """Masks (B, setting, patch), seeds, their degrees and how many patches share them (B,
+        setting), with the settings as published under other orders of ties behind the others: on
+        the host, under way.
+        """
         self.sized.set(*size)
         x = batch(images, size, self.mean, self.std)
         with autocast(self.device):
             facets = self.facets(x)
-        mask, seed, degree = [], [], []
-        for key, ways in self.groups:
-            out = expand(facets[key], ways, self.candidates)
+        mask, seed, degree, tied = [], [], [], []
+        ties = orders(size[0] * size[1] // self.patch**2, TIE_ORDERS)
+        redrawn = [((s.block, s.facet), [(False, 0.0)] * TIE_ORDERS, ties) for s in self.published]
+        for key, ways, ranks in [*((*group, None) for group in self.groups), *redrawn]:
+            out = expand(facets[key], ways, self.candidates, ranks)
+            lowest = out.degree.gather(2, out.seed[:, :, None])
             mask.append(out.mask)
             seed.append(out.seed)
-            degree.append(out.degree.gather(2, out.seed[:, :, None])[:, :, 0])
-        return [self._to_host(torch.cat(parts, 1)) for parts in (mask, seed, degree)]
+            degree.append(lowest[:, :, 0])
+            tied.append((out.degree == lowest).sum(2))
+        return [self._to_host(torch.cat(parts, 1)) for parts in (mask, seed, degree, tied)]
 
     def _to_host(self, value: Tensor) -> Tensor:
         if not self.cuda:
@@ -156,17 +183,20 @@ class Discoverer:
         """What a store keeps of a batch; ``native`` (B, 2) is width and height of its images."""
         if copied is not None:
             copied.synchronize()
-        mask, seed, degree = (value.numpy() for value in values)
-        count, settings = seed.shape
+        mask, seed, degree, tied = (value.numpy() for value in values)
+        count, ways = seed.shape
+        settings = len(self.settings)
         grid = (size[0] // self.patch, size[1] // self.patch)
         component, box = components(mask.reshape(-1, *grid), seed.ravel())
-        pixels = to_pixels(box, self.patch, native.repeat(settings, 0))
-        return {
-            "box": pixels.reshape(count, settings, 4).astype(np.float32),
-            "seed": seed.astype(np.int32),
-            "degree": degree.astype(np.int32),
-            "area": component.sum((1, 2)).reshape(count, settings).astype(np.int32),
-        }
+        pixels = to_pixels(box, self.patch, native.repeat(ways, 0)).reshape(count, ways, 4)
+        area = component.sum((1, 2)).reshape(count, ways)
+        whole = {"seed": seed, "degree": degree, "area": area, "tied": tied}
+        found = {name: values[:, :settings].astype(np.int32) for name, values in whole.items()}
+        found["box"] = pixels[:, :settings].astype(np.float32)
+        if self.published:
+            shape = (count, len(self.published), TIE_ORDERS, 4)
+            found["box_random_ties"] = pixels[:, settings:].reshape(shape).astype(np.float32)
+        return found
 
     def submit(self, pool, images: list[np.ndarray], size: tuple[int, int]) -> Future:
         """Run one batch on the device and leave its boxes to ``pool``."""
