@@ -11,6 +11,7 @@ from scipy import stats
 from tokenscope.norms.outlier_rule import SHARE_OVER
 from tokenscope.stats.measurement import of_difference
 from tokenscope.study import register_names
+from tokenscope.study.recipes import stem
 from tokenscope.tables import names, tidy
 from tokenscope.tables.tidy import KIND_COLUMNS
 
