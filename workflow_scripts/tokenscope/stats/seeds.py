@@ -8,7 +8,7 @@ seeds the usual shortcut (Welch, Satterthwaite) decides too often, far out most 
 from functools import cache
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 _NODES = 2000  # of the quadrature over what the seeds' variance may be
 _SHARES = np.linspace(0, 1, 65)  # of the error that comes from seeds, between which is interpolated
@@ -51,7 +51,7 @@ def two_sided(away: np.ndarray, error: np.ndarray, df: int, images: np.ndarray) 
         df: degrees of freedom of ``error``: seeds less one.
     """
     variance = images[:, None] ** 2 + error[:, None] ** 2 * _scales(df)
-    return (2 * stats.norm.sf(np.abs(away)[:, None] / np.sqrt(variance))) @ _weights()
+    return (2 * special.ndtr(-np.abs(away)[:, None] / np.sqrt(variance))) @ _weights()
 
 
 def half_width(error: float, df: int, images: float, confidence: float) -> float:

@@ -5,6 +5,7 @@ of one run each; the engine must decide nothing.
 """
 
 from collections import defaultdict
+from fnmatch import fnmatchcase
 from itertools import combinations
 from math import hypot
 
@@ -56,7 +57,7 @@ def _pair(study: Study, criterion: Criterion, dataset: str, first: str, second: 
     rows, others = (study.evidence.of(criterion.table, dataset, who) for who in (first, second))
     for key in rows.keys() & others.keys():
         group, own = key
-        if own != metric or not matches(group, criterion.groups):
+        if not fnmatchcase(own, metric) or not matches(group, criterion.groups):
             continue
         a, b = (study.evidence.number(r[key]) for r in (rows, others))
         if a.why or b.why:

@@ -31,7 +31,7 @@ WRONG, FOUND = "decided", "found"
 CONFIDENCE, RESAMPLES = 0.95, 1000  # of intervals, as in a study
 SURE = 0.999  # that a bound is exceeded: dozens of rates are held against it
 SINGLE = 4  # backbones of each study that are also judged by themselves, as published
-FEWER = 4  # so many times fewer studies say what is found: their backbones are counted
+FEWER = 8  # so many times fewer studies say what is found: their backbones are counted
 COLUMNS = [
     "statement", "comparison", "effect", "smallest", "unit", "design", "quantity", "truth",
     "backbones", "studies", "value", "low", "high", "required", "holds",

@@ -7,7 +7,7 @@ Each number is tested against the bound of its criterion, two-sided, and Holm's 
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from tokenscope.stats.seeds import two_sided
 from tokenscope.verdicts.answers import CONTRADICTED, SUPPORTED, UNDECIDED
@@ -48,8 +48,8 @@ def _of_one_kind(
     with np.errstate(divide="ignore", invalid="ignore"):
         score = np.where(away == 0, 0.0, np.abs(away) / half)
     df_of_ends = 1 / (2 * evidence.noise_of_ends**2)
-    score *= stats.t.ppf((1 + evidence.confidence) / 2, df_of_ends)
-    return 2 * stats.t.sf(score, df_of_ends)
+    score *= special.stdtrit(df_of_ends, (1 + evidence.confidence) / 2)
+    return 2 * special.stdtr(df_of_ends, -score)
 
 
 def holm(p: np.ndarray, level: float) -> np.ndarray:
