@@ -211,15 +211,15 @@ def test_a_population_by_size():
 
 
 def test_phantoms_must_give_their_known_answer():
-    known = {"*/*/r0-planted": "supported", "*/*/r0-clean": "cannot tell"}
+    known = {"*/*/r0-content-10x": "supported", "*/*/r0-clean": "cannot tell"}
     of, criterion = made(backbones=["*/*/r0*"], known=known)
-    facts = Facts(images_seen={"c/t/r0-planted": 1.0, "c/t/r0-clean": 1.0})
+    facts = Facts(images_seen={"c/t/r0-content-10x": 1.0, "c/t/r0-clean": 1.0})
     for planted, corners, expected in (
         ((1, 0.9, 1.1), (0, -1, 1), "supported"),
         ((1, 0.9, 1.1), (1, 0.9, 1.1), "contradicted"),
         ((0, -1, 1), (0, -1, 1), "cannot tell"),
     ):
-        rows = [row("c/t/r0-planted", *planted), row("c/t/r0-clean", *corners)]
+        rows = [row("c/t/r0-content-10x", *planted), row("c/t/r0-clean", *corners)]
         found = line(of, criterion, rows, PHANTOM, facts=facts)
         assert found.answer == expected
         # They say nothing of the papers.
