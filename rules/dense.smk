@@ -55,6 +55,7 @@ rule dense_head:
         spec=lambda w: row_of(w).spec,
         settings=lambda w: DENSE.settings(w.dataset),
         seed=lambda w: config["dense"]["seed"],
+        seeds=lambda w: config["dense"]["seeds"],
         shown=lambda w: config["dense"]["figure_images"],
         who=who,
         statistics=config["statistics"],

@@ -15,8 +15,8 @@ RNG = np.random.default_rng(0)
 def scored(maps, targets, guess):
     scores = HeadScores(maps)
     for target in targets:
-        scores.add("linear", target, target)
-        scores.add("constant", np.full_like(target, guess), target)
+        scores.add("linear", [target], target)
+        scores.add("constant", [np.full_like(target, guess)], target)
     rows, classes = scores.rows(WHO, STATISTICS)
     return scores, rows.frame().set_index(["group", "metric"])["value"], classes
 
@@ -59,3 +59,29 @@ def test_the_eigen_crop_names_the_image_that_it_does_not_fit(tmp_path):
     maps = Maps({"layout": "pairs", "path": str(tmp_path), "task": "depth", "crop": "eigen"})
     with pytest.raises(StudyError, match="room_7: .* leave out crop: eigen"):
         cropped(np.ones((4, 4), np.float32), maps, "room_7")
+
+
+def test_seeds_of_heads_are_in_the_interval(tmp_path):
+    """Two seeds, one perfect and one that is always 1 m off: their mean, and a width from them."""
+    maps = Maps({"layout": "pairs", "path": str(tmp_path), "task": "depth"})
+    scores = HeadScores(maps)
+    target = np.full((5, 6), 2, np.float32)
+    for _ in range(30):
+        scores.add("linear", [target, target + 1], target)
+        scores.add("constant", [target], target)
+    assert scores.by_image()["linear", "rmse"].shape == (30, 2)
+    rows = scores.rows(WHO, STATISTICS | {"resamples": 1000})[0].frame()
+    row = rows.set_index(["group", "metric"]).loc[("linear", "rmse")]
+    assert row["value"] == 0.5
+    # Of two seeds a quarter of the resamples are twice the one: 0.5 -+ sqrt(2) / 2.
+    assert (row["low"], row["high"]) == pytest.approx((0.5 - 0.5**0.5, 0.5 + 0.5**0.5))
+    assert rows.set_index(["group", "metric"])["value"]["linear", "rmse_pooled"] == 0.5**0.5
+    maps = Maps({"layout": "pairs", "path": str(tmp_path), "task": "segmentation", "classes": 2})
+    scores, target = HeadScores(maps), np.array([[0, 1], [0, 1]], np.uint8)
+    for _ in range(10):
+        scores.add("linear", [target, 1 - target], target)
+        scores.add("constant", [np.zeros_like(target)], target)
+    rows, classes = scores.rows(WHO, STATISTICS)
+    values = rows.frame().set_index(["group", "metric"])["value"]
+    assert values["linear", "miou"] == values["linear", "pixel_accuracy"] == 50
+    assert len(classes) == 2 and scores.by_image()["linear", "areas"].shape == (10, 2, 3, 2)

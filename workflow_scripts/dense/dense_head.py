@@ -37,8 +37,8 @@ SHOWN = 256  # pixels of the longer side of a drawn map
 
 
 def main(
-    backbone, dataset, settings, seed, shown, who, statistics, device, threads, partial, code,
-    outputs,
+    backbone, dataset, settings, seed, seeds, shown, who, statistics, device, threads, partial,
+    code, outputs,
 ):  # fmt: skip
     """Write tidy rows, IoU by class, maps of a few test images, errors by image, a receipt.
 
@@ -49,7 +49,8 @@ def main(
         dataset: ``source``, the set's entry in the config; ``listed`` and ``facts``, paths of the
             CSV of its images and of the receipt of rule index_targets.
         settings: how the head is trained: features, crop (pixels), stride, batch, steps, lr ...
-        seed: of the head and of the crops that a step sees.
+        seed: of the first head and of the crops that a step sees.
+        seeds: how many heads are trained, each with a seed of its own.
         shown: how many test images are drawn.
         who: backbone and data set, as in tidy rows.
         partial: folder of an attempt; the next one goes on from there.
@@ -81,17 +82,23 @@ def main(
         data = Cached(task, maps, train_rows, threads, folder, name, Progress())
     else:
         data = Augmented(task, maps, train_rows, threads)
-    torch.manual_seed(seed)
-    head = kind(task.width, settings, 0 if maps.depth else maps.classes).to(device)
-    stop, checkpoint = StopRequest(), Checkpoint(folder / "head.pt", name)
-    losses = train(head, data, settings, seed, Progress("steps"), checkpoint, stop)
-    head.eval()
-    log.info("loss %.3f at first, %.3f at last", np.mean(losses[:20]), np.mean(losses[-20:]))
+    stop, heads, losses = StopRequest(), [], []
+    for number in range(seeds):  # each has its own start, and sees the crops in its own order
+        torch.manual_seed(seed + number)
+        head = kind(task.width, settings, 0 if maps.depth else maps.classes).to(device)
+        checkpoint = Checkpoint(folder / f"head{number}.pt", name)
+        losses = train(head, data, settings, seed + number, Progress("steps"), checkpoint, stop)
+        heads.append(head.eval())
+        log.info(
+            "head %d of %d: loss %.3f at first, %.3f at last", number + 1, seeds,
+            np.mean(losses[:20]), np.mean(losses[-20:]),
+        )  # fmt: skip
     guess = constant(maps, facts["constant"])
-    scores, examples = _test(head, task, maps, test_rows, guess, shown, stop)
+    scores, examples = _test(heads, task, maps, test_rows, guess, shown, stop)
     rows, classes = scores.rows(who, statistics)
     rows.add("dense", "linear", "steps", settings["steps"], unit="steps")
     rows.add("dense", "linear", "features_cached", settings["features"] == "cached", unit="verdict")
+    rows.add("dense", "linear", "heads", seeds, unit="seeds")
     rows.add("dense", "linear", "train_images", len(train_rows), unit="images")
     tidy.write(rows.frame(), outputs["rows"])
     tidy.write(classes, outputs["classes"])
@@ -108,18 +115,21 @@ def main(
     )  # fmt: skip
 
 
-def _test(head, task, maps, rows, guess, shown, stop):
-    """Scores of all test images, and at most ``shown`` of them: id, image, true map, prediction."""
+def _test(heads, task, maps, rows, guess, shown, stop):
+    """Scores of all test images, and at most ``shown`` of them: id, image, true map, prediction.
+
+    Drawn is what the first head predicts.
+    """
     scores, examples, progress = HeadScores(maps), [], Progress()
     drawn = set(np.linspace(0, len(rows) - 1, min(shown, len(rows))).round().astype(int))
     for i, row in enumerate(rows):
         pair = maps.read(row)
         target = cropped(pair[1], maps, row["image_id"])
-        predicted = predict(head, task, pair)
+        predicted = [predict(head, task, pair) for head in heads]
         scores.add("linear", predicted, target)
-        scores.add("constant", np.full_like(predicted, guess), target)
+        scores.add("constant", [np.full_like(predicted[0], guess)], target)
         if i in drawn:
-            examples.append((row["image_id"], *pair, predicted))
+            examples.append((row["image_id"], *pair, predicted[0]))
         progress(i + 1, len(rows))
         if reason := stop():
             raise Interrupted(f"{reason}: {i + 1} of {len(rows)} images tested, head kept")
@@ -149,6 +159,7 @@ if "snakemake" in globals():
             dataset={"source": p.source, "listed": i.listed, "facts": i.facts},
             settings=p.settings,
             seed=p.seed,
+            seeds=p.seeds,
             shown=p.shown,
             who=p.who,
             statistics=p.statistics,

@@ -4,6 +4,8 @@ Every score stands beside that of a constant guess. What one image gives is in
 :mod:`tokenscope.dense.metrics`.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -21,7 +23,7 @@ ERRORS = {"rmse": "m", "abs_rel": "ratio", "delta1": "percent"}  # of depth, wit
 
 
 class HeadScores:
-    """What a head and a constant guess give on test images, counted one by one.
+    """What heads (one a seed) and a constant guess give on test images, counted one by one.
 
     Args:
         maps: the data set.
@@ -29,23 +31,32 @@ class HeadScores:
 
     def __init__(self, maps: Maps):
         self.maps = maps
-        self.by_group: dict[str, list] = {group: [] for group in GROUPS}
+        self.by_group: dict[str, list[list]] = {group: [] for group in GROUPS}
 
-    def add(self, group: str, predicted: np.ndarray, target: np.ndarray) -> None:
-        """Count the next image of a group: its predicted and true map, of one size."""
-        counts: np.ndarray | dict[str, float]
+    def add(self, group: str, predicted: Sequence[np.ndarray], target: np.ndarray) -> None:
+        """Count the next image of a group: the map each seed's head predicted, and the true one."""
         if self.maps.depth:
-            counts = depth_errors(predicted, target)
+            counts = [depth_errors(one, target) for one in predicted]
         else:
-            counts = areas(predicted, target, self.maps.classes)
+            counts = [areas(one, target, self.maps.classes) for one in predicted]
         self.by_group[group].append(counts)
 
+    def values(self, group: str) -> dict[str, np.ndarray]:
+        """What each image gave (image, seed, ...), by name; without seeds where there is one."""
+        images = self.by_group[group]
+        if self.maps.depth:
+            tables = [pd.DataFrame(seeds) for seeds in images]
+            arrays = {name: np.stack([t[name] for t in tables]) for name in tables[0].columns}
+        else:
+            arrays = {paired.AREAS: np.stack([np.stack(seeds) for seeds in images])}
+        return {name: v[:, 0] if v.shape[1] == 1 else v for name, v in arrays.items()}
+
     def by_image(self) -> dict[tuple[str, str], np.ndarray]:
-        """What the head gave each test image, to be compared with another backbone's."""
+        """What the heads gave each test image, to be compared with another backbone's."""
+        values = self.values("linear")
         if not self.maps.depth:
-            return {("linear", paired.AREAS): np.stack(self.by_group["linear"]).astype(np.int32)}
-        table = pd.DataFrame(self.by_group["linear"])
-        return {("linear", name): table[name].to_numpy() for name in ERRORS}
+            return {("linear", paired.AREAS): values[paired.AREAS].astype(np.int32)}
+        return {("linear", name): values[name] for name in ERRORS}
 
     def rows(self, who: dict, statistics: dict) -> tuple[TidyRows, pd.DataFrame]:
         """Tidy rows of all scores, and IoU by class.
@@ -63,11 +74,12 @@ class HeadScores:
         bootstrap = Bootstrap.of(count, statistics)
         classes = []
         if self.maps.depth:
-            _depth(rows, bootstrap, self.by_group)
+            _depth(rows, bootstrap, {group: self.values(group) for group in GROUPS})
         else:
             source = self.maps.source
             names = source.get("names") or [str(i) for i in range(self.maps.classes)]
-            classes = _segmentation(rows, bootstrap, self.by_group, names)
+            counts = {group: self.values(group)[paired.AREAS] for group in GROUPS}
+            classes = _segmentation(rows, bootstrap, counts, names)
         columns = [*who, "class", "iou", "low", "high", "true_share"]
         return rows, pd.DataFrame([{**who, **row} for row in classes], columns=columns)
 
@@ -87,18 +99,18 @@ def cropped(target: np.ndarray, maps: Maps, image_id: str) -> np.ndarray:
 
 
 def _segmentation(
-    rows: TidyRows, bootstrap: Bootstrap, by_group: dict[str, list], names: list[str]
+    rows: TidyRows, bootstrap: Bootstrap, by_group: dict[str, np.ndarray], names: list[str]
 ) -> list[dict]:
     """mIoU over classes that occur, pixel accuracy, and IoU by class."""
     miou, classes = {}, []
-    for group, images in by_group.items():
-        counts = np.stack(images)
+    for group, counts in by_group.items():
         estimates = paired.estimates(bootstrap, paired.AREAS, counts)
         for metric, (value, resampled) in estimates.items():
             rows.add("dense", group, metric, value, *bootstrap.interval(resampled), "percent")
         miou[group] = estimates["miou"]
         if group == "linear":
-            classes = _by_class(rows, bootstrap, counts, names)
+            together = counts.sum(1) if counts.ndim == 4 else counts  # over the heads' seeds
+            classes = _by_class(rows, bootstrap, together, names)
     (linear, resampled), (constant, guessed) = miou["linear"], miou["constant"]
     rows.add(
         "dense", "linear-constant", "miou", linear - constant,
@@ -126,20 +138,20 @@ def _by_class(
     return classes
 
 
-def _depth(rows: TidyRows, bootstrap: Bootstrap, by_group: dict[str, list]) -> None:
+def _depth(rows: TidyRows, bootstrap: Bootstrap, by_group: dict[str, dict]) -> None:
     """Errors as the mean over images (BTS, DINOv2), and RMSE over all pixels."""
     rmse = {}
-    for group, images in by_group.items():
-        table = pd.DataFrame(images)
+    for group, values in by_group.items():
         for metric, unit in ERRORS.items():
-            values = table[metric].to_numpy()
-            mean, low, high, resampled = bootstrap.ratio(values, np.ones(len(values)))
-            rows.add("dense", group, metric, mean, low, high, unit)
+            mean, resampled = paired.estimates(bootstrap, metric, values[metric])[metric]
+            rows.add("dense", group, metric, mean, *bootstrap.interval(resampled), unit)
             if metric == "rmse":
                 rmse[group] = mean, resampled
-        mean, low, high, _ = bootstrap.ratio(
-            table["squared"].to_numpy(), table["pixels"].to_numpy(float)
+        squared, pixels = (
+            values[name].reshape(len(values[name]), -1).sum(1, dtype=np.float64)
+            for name in ("squared", "pixels")
         )
+        mean, low, high, _ = bootstrap.ratio(squared, pixels)
         mean, low, high = np.sqrt([mean, low, high])
         rows.add("dense", group, "rmse_pooled", mean, low, high, "m")
     (linear, resampled), (constant, guessed) = rmse["linear"], rmse["constant"]

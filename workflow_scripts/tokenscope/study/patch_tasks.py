@@ -109,10 +109,11 @@ class PatchTask:
         return {**self.config[entry["task"]], **depth}
 
     def head_seconds(self, name: str, row: Backbone, speed: float) -> float:
-        """Expected seconds of training and testing one head."""
+        """Expected seconds of training and testing the heads, one a seed."""
         c = self.settings(name)
         side = round((c["crop"][0] * c["crop"][1]) ** 0.5)
         images = 3 * self.planned_images(name)
         if c["features"] == "augmented":
             images += c["steps"] * c["batch"]
-        return self.forward_seconds(row, images, side, speed) + 0.05 * c["steps"]
+        one = self.forward_seconds(row, images, side, speed) + 0.05 * c["steps"]
+        return self.config["seeds"] * one

@@ -96,17 +96,46 @@ def differences(
 
 
 def estimates(bootstrap: Bootstrap, name: str, values: np.ndarray) -> dict[str, tuple]:
-    """Point and resamples of a mean over images; of mIoU and pixel accuracy (%) from areas."""
+    """Point and resamples of a mean over images; of mIoU and pixel accuracy (%) from areas.
+
+    Args:
+        values: what each image gave (image,), or by seed of the head (image, seed); areas
+            (image, 3, classes) or (image, seed, 3, classes). Of several seeds the mean, and they
+            are resampled as well.
+    """
     if name != AREAS:
-        point, _, _, draws = bootstrap.ratio(values, np.ones(len(values)))
-        return {name: (point, draws)}
-    iou, resampled = class_iou(values.sum(0)), class_iou(bootstrap.sums(values))
-    right, counted = values[:, 0].sum(1), values[:, 2].sum(1)
-    accuracy, _, _, draws = bootstrap.ratio(100 * right, counted)
-    return {
-        "miou": (100 * np.nanmean(iou), 100 * np.nanmean(resampled, 1)),
-        "pixel_accuracy": (accuracy, draws),
-    }
+        total = bootstrap.sums(values) / len(values)
+        return {name: _over_seeds(bootstrap, values.mean(0, dtype=np.float64), total)}
+    summed, resampled = values.sum(0), bootstrap.sums(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            metric: _over_seeds(bootstrap, score(summed), score(resampled))
+            for metric, score in (("miou", _miou), ("pixel_accuracy", _accuracy))
+        }
+
+
+def _miou(areas: np.ndarray) -> np.ndarray:
+    return 100 * np.nanmean(class_iou(areas), -1)
+
+
+def _accuracy(areas: np.ndarray) -> np.ndarray:
+    return 100 * areas[..., 0, :].sum(-1) / areas[..., 2, :].sum(-1)
+
+
+def _over_seeds(bootstrap: Bootstrap, points: np.ndarray, resampled: np.ndarray) -> tuple:
+    """Mean over the seeds of a head and its resamples, of images and seeds.
+
+    Few seeds vary less among themselves than seeds do: each is moved away from their mean so that
+    their variance is that of the mean of so many.
+    """
+    if resampled.ndim == 1:
+        return float(points), resampled
+    count = resampled.shape[1]
+    rng = np.random.default_rng([bootstrap.seed, bootstrap.images, count])
+    weights = rng.multinomial(count, np.full(count, 1 / count), size=len(resampled)) / count
+    mean = resampled.mean(1, keepdims=True)
+    spread = (resampled - mean) * np.sqrt(count / (count - 1)) if count > 1 else 0.0
+    return float(points.mean()), (mean[:, 0] + (spread * weights).sum(1))
 
 
 def published(table: pd.DataFrame) -> pd.DataFrame:
