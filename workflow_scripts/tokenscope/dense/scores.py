@@ -35,11 +35,12 @@ class HeadScores:
 
     def add(self, group: str, predicted: Sequence[np.ndarray], target: np.ndarray) -> None:
         """Count the next image of a group: the map each seed's head predicted, and the true one."""
+        self.by_group[group].append([self._counts(one, target) for one in predicted])
+
+    def _counts(self, predicted: np.ndarray, target: np.ndarray) -> np.ndarray | dict[str, float]:
         if self.maps.depth:
-            counts = [depth_errors(one, target) for one in predicted]
-        else:
-            counts = [areas(one, target, self.maps.classes) for one in predicted]
-        self.by_group[group].append(counts)
+            return depth_errors(predicted, target)
+        return areas(predicted, target, self.maps.classes)
 
     def values(self, group: str) -> dict[str, np.ndarray]:
         """What each image gave (image, seed, ...), by name; without seeds where there is one."""
