@@ -30,7 +30,7 @@ def test_every_figure_is_there_in_all_formats(study):
 def test_report_of_the_study(study):
     """All planned entries are there, and the numbers are those of the tables."""
     page = (study / RESULTS / "report/index.html").read_text()
-    assert len(page) < 15e6 and "Complete: all" in page and "The controls passed." in page
+    assert len(page) < 15e6 and "Complete: all" in page and "The phantoms passed." in page
     assert "Not drawn yet" not in page and "are there; missing:" not in page
     for link in ("Table 1: position", "Table 2: pixels", "Table 3: class", "../diagnosis.html"):
         assert page.count(f">{link}<") + page.count(f'"{link}"') == 1
