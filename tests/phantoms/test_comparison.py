@@ -11,7 +11,7 @@ import yaml
 
 from tokenscope.errors import StudyError
 from tokenscope.phantoms.answers import ANSWERS
-from tokenscope.phantoms.comparison import Said, compare
+from tokenscope.phantoms.comparison import Said, compare, passed
 
 ROOT = Path(__file__).parents[2]
 NAN = float("nan")
@@ -30,7 +30,9 @@ def truth():
 
 def wrong(name, said, truth, measured, planted=PLANTED):
     return [
-        item for item, right in compare(name, planted, said, truth, measured).items() if not right
+        item
+        for item, right in compare(name, planted, said, truth, measured).items()
+        if right is False
     ]
 
 
@@ -46,16 +48,16 @@ def test_what_is_right_passes(truth):
         assert wrong(name, NOTHING, nobody, nobody) == wrong(name, doubt, nobody, nobody) == []
     for name in ("clean", "sink-cls", "sink-patch", "fixed-pattern", "channel", "registered"):
         assert wrong(name, NOTHING, nobody, nobody) == []
-        assert wrong(name, doubt, nobody, nobody) == ["artifacts", "last_block"]
+        right = compare(name, PLANTED, doubt, nobody, nobody)
+        assert right == {"artifacts": None, "last_block": None} and passed(right) is None
 
 
 @pytest.mark.parametrize(
     "change, items",
     [
-        ({"artifacts": "cannot tell"}, ["artifacts"]),
+        ({"artifacts": "no"}, ["artifacts"]),
         ({"last_block": "no"}, ["last_block"]),
         ({"about": "position"}, ["about"]),
-        ({"about": "cannot tell"}, ["about"]),
         ({"share": (5.5, 5.1, 6.0)}, ["share"]),
         ({"block": 3}, ["block"]),
         ({"block": NAN, "onset": NAN}, ["block", "onset_block"]),
@@ -63,7 +65,19 @@ def test_what_is_right_passes(truth):
     ],
 )
 def test_each_wrong_item_is_named(truth, change, items):
-    assert wrong("content-10x", replace(RIGHT, **change), truth, truth) == items
+    said = replace(RIGHT, **change)
+    assert wrong("content-10x", said, truth, truth) == items
+    assert passed(compare("content-10x", PLANTED, said, truth, truth)) is False
+
+
+@pytest.mark.parametrize("item", ["artifacts", "last_block", "about"])
+def test_what_cannot_be_told_is_undecided(truth, item):
+    right = compare("content-10x", PLANTED, replace(RIGHT, **{item: "cannot tell"}), truth, truth)
+    assert right[item] is None and False not in right.values() and passed(right) is None
+    if item == "artifacts":  # tokens that nobody claims are not missed
+        assert set(right) == {"artifacts", "last_block"}
+    assert passed(compare("content-10x", PLANTED, RIGHT, truth, truth)) is True
+    assert compare("tied", PLANTED, RIGHT, truth, truth)["about"] is False
 
 
 def test_one_in_a_hundred_tokens_may_differ(truth):
@@ -76,7 +90,8 @@ def test_one_in_a_hundred_tokens_may_differ(truth):
 
 def test_images_without_a_planted_token_prove_nothing(truth):
     nobody = np.zeros_like(truth)
-    assert "tokens" in wrong("content-10x", replace(RIGHT, share=(0, 0, 0)), nobody, nobody)
+    for said in (RIGHT, NOTHING):
+        assert compare("content-10x", PLANTED, said, nobody, nobody) == {"artifacts": None}
 
 
 def test_a_second_mode_where_there_is_none_fails(truth):

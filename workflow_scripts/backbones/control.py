@@ -7,11 +7,12 @@ from tokenscope.jobs.job import job, log
 from tokenscope.norms.outlier_rule import judged_mask
 from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.phantoms.answers import high_norms
-from tokenscope.phantoms.comparison import Said, compare
+from tokenscope.phantoms.comparison import Said, compare, passed
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.tables import tidy
 
+DECIDED = {True: 1.0, False: 0.0, None: float("nan")}
 ANSWER = {"yes": 1.0, "no": 0.0, "position": 1.0, "content": 0.0, "cannot tell": float("nan")}
 
 
@@ -55,11 +56,11 @@ def main(card, receipts, images, patch, claims, diagnosis, who, statistics, outp
     rows.add("control", "measured", "block", said.block, unit="block, from 1")
     rows.add("control", "difference", "tokens", int((truth != measured).sum()), unit="tokens")
     for item, is_right in right.items():
-        rows.add("control", "right", item, float(is_right), unit="verdict")
-    passed = all(right.values())
-    rows.add("control", "verdict", "passed", float(passed), unit="verdict")
-    wrong = ", ".join(item for item, is_right in right.items() if not is_right)
-    log.info("%s: %s", name, "passed" if passed else f"FAILED: {wrong}")
+        rows.add("control", "right", item, DECIDED[is_right], unit="verdict")
+    all_right = passed(right)
+    rows.add("control", "verdict", "passed", DECIDED[all_right], unit="verdict")
+    wrong = ", ".join(item for item, is_right in right.items() if is_right is False)
+    log.info("%s: %s", name, {True: "passed", None: "undecided"}.get(all_right, f"FAILED: {wrong}"))
     tidy.write(rows.frame(), output)
 
 

@@ -142,11 +142,13 @@ def judge_all(criteria, read, facts, statistics):
 
 
 def _trusted(lines):
-    """Whether the controls passed: yes, no, or not run."""
+    """Whether the phantoms passed: yes, no, cannot tell, or not run."""
     answers = {line.answer for own in lines.values() for line in own if line.scope == INSTRUMENT}
-    return {frozenset([SUPPORTED]): "yes", frozenset([NOT_RUN]): "not run"}.get(
-        frozenset(answers), "no"
-    )
+    if CONTRADICTED in answers:
+        return "no"
+    if CANNOT_TELL in answers:
+        return CANNOT_TELL
+    return "yes" if answers == {SUPPORTED} else "not run" if answers == {NOT_RUN} else "no"
 
 
 def _errors(paths):

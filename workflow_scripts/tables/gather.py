@@ -121,8 +121,9 @@ def phantoms(table, published):
                 f"{value['measured', 'share']:.3g} % of tokens at "
                 f"{value['measured', 'ratio']:.3g} x",
             ]  # fmt: skip
-        wrong = [item for item, right in value["right"].items() if not right]
-        right = f"no: {', '.join(wrong)}" if wrong else "yes"
+        wrong = [item for item, right in value["right"].items() if right == 0]
+        right = f"no: {', '.join(wrong)}" if wrong else "undecided"
+        right = "yes" if value["verdict", "passed"] == 1 else right
         cells = ["/".join(who), dataset, answer.said, answer.text, "; ".join(said), right]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""] if len(table) else []
