@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pages
@@ -12,6 +13,7 @@ from report import report
 
 from tokenscope.norms.exceedance import STEPS, multiple, tail
 from tokenscope.tables.formatting import as_text
+from tokenscope.verdicts.answers import INSTRUMENT
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -193,3 +195,14 @@ def test_ladder_counts_as_the_outlier_rule_does():
     assert ladder["above"][0] == norms.size and ladder["above"][-1] == 0
     at_rule = ladder["above"][STEPS - ladder["first"]]
     assert at_rule == (norms > 3 * np.median(norms)).sum() > 0
+
+
+@pytest.mark.parametrize(
+    "answer, trusted",
+    [("supported", "yes"), ("contradicted", "no"), ("cannot tell", "undecided"),
+     ("not run", "not run")],
+)  # fmt: skip
+def test_the_phantoms_decide_what_the_page_says_first(answer, trusted):
+    line = SimpleNamespace(answer=answer, scope=INSTRUMENT)
+    other = SimpleNamespace(answer="contradicted", scope="elsewhere")
+    assert report._trusted({"controls": [line], "claim1": [other]}) == trusted

@@ -20,7 +20,7 @@ from tokenscope.tables import beside, probe_tables
 from tokenscope.tables.published import Published
 from tokenscope.verdicts import simulation
 from tokenscope.verdicts import table as verdict_table
-from tokenscope.verdicts.answers import INSTRUMENT, NOT_RUN, SUPPORTED
+from tokenscope.verdicts.answers import CONTRADICTED, INSTRUMENT, NOT_RUN, SUPPORTED, UNDECIDED
 from tokenscope.verdicts.conditions import Facts
 from tokenscope.verdicts.criteria import of
 from tokenscope.verdicts.engine import judge
@@ -142,12 +142,12 @@ def judge_all(criteria, read, facts, statistics):
 
 
 def _trusted(lines):
-    """Whether the phantoms passed: yes, no, cannot tell, or not run."""
+    """Whether the phantoms passed: yes, no, undecided, or not run."""
     answers = {line.answer for own in lines.values() for line in own if line.scope == INSTRUMENT}
     if CONTRADICTED in answers:
         return "no"
-    if CANNOT_TELL in answers:
-        return CANNOT_TELL
+    if UNDECIDED in answers:
+        return "undecided"
     return "yes" if answers == {SUPPORTED} else "not run" if answers == {NOT_RUN} else "no"
 
 
