@@ -164,6 +164,18 @@ def test_a_key_of_the_command_line_has_no_line(tmp_path):
     assert "mine.yaml and --config: gallery: images: is 0" in said
 
 
+def test_numbers_of_the_command_line_are_numbers(tmp_path):
+    """Snakemake reads what is nested in --config as text."""
+    (tmp_path / "mine.yaml").write_text(GOOD)
+    config = yaml.safe_load(GOOD) | {"outliers": {"min_share": "0.2"}}
+    config["datasets"]["tinyval"] |= {"images": "5000", "path": "/data/1"}
+    config["redundancy"] = {"similarities": ["0.9", "0.7"]}
+    study = Answers([tmp_path / "mine.yaml"]).study(config, Study)
+    assert study.planned_images("tinyval") == 5000
+    assert config["outliers"]["min_share"] == 0.2
+    assert config["redundancy"]["similarities"] == [0.9, 0.7]
+
+
 def test_two_config_files_are_refused(tmp_path):
     (said,) = Answers(["a.yaml", "b.yaml"]).mistakes({})
     assert "one config file makes a study, given are a.yaml, b.yaml" in said

@@ -1,10 +1,11 @@
 """The workflow as a user runs it: what is planned, what reruns after which change, mistakes."""
 
 import re
+import shutil
 
 import pandas as pd
 import pytest
-from projects import MINI, RESULTS, planned, snakemake, table
+from projects import MINI, RESULTS, copy_project, planned, snakemake, table
 
 
 def test_finished_study_has_nothing_to_do(study):
@@ -64,6 +65,30 @@ def test_a_rule_of_outliers_reruns_measures_not_extraction(study, edited):
     assert not {"train", "decode", "render"} & set(jobs)
     # Neurons are chosen by the outliers they write: their backbone alone is extracted again.
     assert jobs["extract"] == jobs["gallery"] == jobs["attach"] == 2
+
+
+def changed(study, outliers):
+    """Jobs of a dry run with other values of the section ``outliers``."""
+    config = ["--config", f"outliers={{{outliers}}}", *MINI, "all"]
+    return planned(snakemake(study, "-n", "--profile", "profiles/local", *config))
+
+
+def test_rules_of_outliers_rerun_passes_only_where_they_must(study):
+    """As the readme says it, rule by rule."""
+    passes = {"extract", "gallery", "features", "neurons", "plant", "train", "decode", "discover"}
+    jobs = changed(study, "min_share: 0.2, absolute: 140")
+    assert {"norms", "redundancy", "gather"} <= set(jobs) and not passes & set(jobs)
+    assert passes & set(changed(study, "percentile: 97")) == {"features"}
+    assert {"neurons", "plant"} <= set(changed(study, "times_median: 4"))
+
+
+def test_a_finished_study_in_a_fresh_clone_has_nothing_to_do(study, tmp_path):
+    """A clone's files of code are younger than results that were copied into it."""
+    clone = copy_project(tmp_path)
+    for name in (RESULTS, ".snakemake/metadata"):
+        shutil.copytree(study / name, clone / name)
+    run = ["-n", "--profile", "profiles/local", *MINI, "all"]
+    assert planned(snakemake(clone, *run)) == {}
 
 
 def test_a_parameter_reruns_what_depends_on_it(study, edited):

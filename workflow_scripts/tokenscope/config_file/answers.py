@@ -60,6 +60,8 @@ class Answers:
         if len(self.files) > 1:
             names = ", ".join(map(str, self.files))
             return [f"one config file makes a study, given are {names}: keep to one"]
+        if source := self._source():
+            _as_numbers(config, source.content())
         found = list(_Validator(self.schema).iter_errors(config))
         sentences = [s for error in found for s in self._sentences(error, config)]
         return sorted(dict.fromkeys(sentences), key=self._place)
@@ -202,6 +204,30 @@ class Answers:
         if error.validator == "minLength":
             return "is empty; it must be text"
         return f"{said}; it must be {must}{hint}"
+
+
+def _as_numbers(config: dict, written) -> None:
+    """Numbers of the command line, which Snakemake hands over as text where they are nested.
+
+    ``written`` is what the file itself says: there a text is meant to be one.
+    """
+    for key, value in config.items():
+        own = written.get(key) if isinstance(written, dict) else None
+        if isinstance(value, dict):
+            _as_numbers(value, own)
+        elif isinstance(value, list) and value != own:
+            config[key] = [_number(x) if isinstance(x, str) else x for x in value]
+        elif isinstance(value, str) and value != own:
+            config[key] = _number(value)
+
+
+def _number(text: str):
+    """A number, true or false, or null as YAML reads it; else the text."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value if value is None or isinstance(value, int | float) else text
 
 
 def _shown(file: Path) -> Path:

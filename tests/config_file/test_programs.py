@@ -1,0 +1,107 @@
+"""What a person starts: a new study, valid as it is written; a check; a schema for editors."""
+
+import json
+from pathlib import Path
+
+import check
+import new
+import pytest
+import yaml
+
+from tokenscope.config_file import editor_schema, needs
+from tokenscope.config_file.answers import Answers
+from tokenscope.config_file.lines import Source
+from tokenscope.diagnosis import setup
+from tokenscope.diagnosis.new_study import text_of
+from tokenscope.study.study import Study
+
+ROOT = Path(__file__).parents[2]
+TINY = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_the_schema_of_editors_is_up_to_date_and_explains():
+    assert editor_schema.FILE.read_text() == editor_schema.text(), "make schema writes it anew"
+    schema = json.loads(editor_schema.FILE.read_text())["properties"]
+    assert schema["analyse"]["description"]
+    assert "sample" in str(schema["datasets"]["patternProperties"])
+    assert "probes" in schema and "learning" not in schema["probes"]["description"]
+    cutoffs = schema["probes"]["properties"]["cutoffs"]["description"]
+    assert "percentile cutoff" in cutoffs
+
+
+@pytest.mark.parametrize("probed", [False, True])
+@pytest.mark.parametrize("timm_id", [TINY, "vit_small_patch14_reg4_dinov2.lvd142m"])
+def test_a_new_study_is_valid_as_it_is_written(tmp_path, photographs, timm_id, probed):
+    images = setup.Images(str(photographs), 300, 2) if probed else setup.Images.of(str(photographs))
+    model = setup.Model(timm_id)
+    facts = setup.facts_of([model], str(tmp_path))
+    rows = setup.rows_of([model], facts)
+    setup.write_tables(tmp_path, rows, facts)
+    text = text_of("mine", str(tmp_path), rows[0], images, facts[0], "")
+    (tmp_path / "study.yaml").write_text(text)
+    first = text.splitlines()[0].partition("$schema=")[2]
+    assert (tmp_path / first).resolve() == editor_schema.FILE
+    config = Source(tmp_path / "study.yaml").content()
+    study = Answers([tmp_path / "study.yaml"]).study(config, Study)
+    assert study.backbones[0].timm_id == timm_id
+    assert bool(study.testtime_bases) == ("reg4" not in timm_id)
+    assert bool(study.probing.rows) == probed
+    assert needs.missing(study) == []
+
+
+def test_a_new_study_writes_nothing_over(tmp_path, photographs, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "studies/mine").mkdir(parents=True)
+    given = ["--model", TINY, "--images", str(photographs), "--name"]
+    assert new.main([*given, "mine"]) == 1
+    assert "studies/mine is there already" in capsys.readouterr().err
+    assert new.main([*given, "my study"]) == 1
+    assert "NAME=my study: make it of letters" in capsys.readouterr().err
+
+
+def test_a_check_of_a_broken_file_is_one_line(tmp_path, capsys):
+    (tmp_path / "mine.yaml").write_text("study: mine\n\tresults: here\n")
+    assert check.main([str(tmp_path / "mine.yaml")]) == 1
+    said = capsys.readouterr().err.strip()
+    assert said.endswith(
+        "mine.yaml, line 2: a tab: YAML is indented with spaces; write spaces for it"
+    )
+    (tmp_path / "mine.yaml").write_text("- study\n")
+    assert check.main([str(tmp_path / "mine.yaml"), "--syntax"]) == 1
+    assert "holds no keys" in capsys.readouterr().err
+
+
+def test_a_check_of_a_typo_is_its_sentence(tmp_path, capsys):
+    text = (ROOT / "tests/mini/mini.yaml").read_text().replace("analyse:", "analyze:")
+    (tmp_path / "mine.yaml").write_text(text)
+    assert check.main([str(tmp_path / "mine.yaml")]) == 1
+    said = capsys.readouterr().err.strip()
+    assert "mine.yaml, line 10: analyze: is no key of a study; nearest: analyse" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_what_a_study_reads_and_is_not_here(tmp_path):
+    config = yaml.safe_load((ROOT / "config/example-photographs.yaml").read_text())
+    config["results"] = str(tmp_path)
+    config["datasets"]["tiny-imagenet"] |= {"type": "webdataset", "path": f"{tmp_path}/*.tar"}
+    del config["datasets"]["tiny-imagenet"]["labels"]
+    config["datasets"]["photographs"] |= {"path": str(tmp_path / "none"), "labels": "foldrs"}
+    config["weights"]["folder"] = str(tmp_path / "weights")
+    study = Answers([]).study(config, Study)
+    said = needs.missing(study)
+    begins = [
+        "datasets: photographs: path: there is no folder", "datasets: photographs: labels: there",
+        "datasets: tiny-imagenet: path: '", "discovery: sets: coco-tiny: path: there is no",
+        "weights: folder: there is no folder", "weights: augreg/tiny/r0: download is false",
+    ]  # fmt: skip
+    for begin in begins:
+        assert sum(sentence.startswith(begin) for sentence in said) <= 1
+    assert said[0].startswith(begins[0]) and said[1].endswith("; nearest: folders")
+    assert any(s.startswith(begins[2]) and "matches no file" in s for s in said)
+    assert any(s.startswith(begins[4]) for s in said) and any(s.startswith(begins[5]) for s in said)
+    assert needs.missing(study, {"photographs"}) == said[:2]
