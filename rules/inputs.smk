@@ -93,6 +93,18 @@ def remark_missing():
                 print(f"not here: {len(lacking) - len(shown)} more (make check lists them)")
 
 
+def remark_target():
+    """After a target that nothing makes: the nearest that there are."""
+    if workflow.dag is None or any(True for _ in workflow.dag.jobs):
+        return
+    made = {rule.name for rule in workflow.rules if not rule.has_wildcards()}
+    made |= {PATHS.figure(name, ending) for name in DRAWN for ending in FORMATS}
+    made |= {PATHS.table(name, ending) for name in PLAN for ending in ("csv", "md")}
+    for target in map(str, workflow.dag_settings.targets):
+        if target not in made and (near := closest(target, sorted(made), 3)):
+            print(f"nothing makes '{target}'; nearest: {near}", file=sys.stderr)
+
+
 def geometry_of(wildcards):
     """How a job shows images to its backbone: natively, unless it has a view."""
     return STUDY.view(row_of(wildcards), wildcards.get("view", "native"))

@@ -111,18 +111,6 @@ rule report:
         "../workflow_scripts/report/report.py"
 
 
-def remark_target():
-    """After a target that nothing makes: the nearest that there are."""
-    if workflow.dag is None or any(True for _ in workflow.dag.jobs):
-        return
-    made = {rule.name for rule in workflow.rules if not rule.has_wildcards()}
-    made |= {PATHS.figure(name, ending) for name in DRAWN for ending in FORMATS}
-    made |= {PATHS.table(name, ending) for name in PLAN for ending in ("csv", "md")}
-    for target in map(str, workflow.dag_settings.targets):
-        if target not in made and (near := closest(target, sorted(made), 3)):
-            print(f"nothing makes '{target}'; nearest: {near}", file=sys.stderr)
-
-
 # Figures whose path holds the name given by --config figure=fig3.
 rule figure:
     input:
