@@ -282,7 +282,7 @@ class Study:
     def read_sets(self) -> list[str]:
         """The data sets that the study reads; one that no section names is only there."""
         c = self.config
-        names = [*c["analyse"], self.probing.settings.get("dataset"),
+        names = [*c["analyse"], *c.get("phantoms", {}), self.probing.settings.get("dataset"),
                  *(self.heads.settings.get(key) for key in ("train", "test")),
                  *(self.recipes[row.recipe]["dataset"] for row in self.rows.values() if row.recipe),
                  *(entry.get("dataset") for section in (self.discovery, self.dense)
