@@ -6,6 +6,7 @@ from projects import planned, snakemake
 
 from tokenscope.cost.time_model import Job
 from tokenscope.jobs.dry_run import counted, reasons
+from tokenscope.study.register_names import CONTROLS
 from tokenscope.study.study import Study
 
 MINE = {
@@ -75,8 +76,8 @@ def test_one_key_adds_the_controls_with_what_they_need(project, mine):
     before = planned(snakemake(project, "-n", "--configfile", mine()))
     after = planned(snakemake(project, "-n", "--configfile", mine(controls=True)))
     assert "control" not in before and "train" not in before
-    assert after["control"] == after["plant"] == 6 and after["train"] == 1
-    assert after["render"] == 2  # what phantoms are trained on, and what they are judged on
+    assert after["control"] == after["plant"] == len(CONTROLS) and after["train"] == 1
+    assert after["render"] == 3  # what phantoms are trained on, and what they are judged on
 
 
 def test_without_a_gpu_the_time_grows_with_the_images(project, monkeypatch):
