@@ -82,7 +82,9 @@ rule report:
         figures=HAVE(expand(PATHS.figure("{name}", "svg"), name=DRAWN)),
         explorer=HAVE(over(PATHS.figure_data("explorer", "{dataset}", f"{BACKBONE}.json"))),
         samples=HAVE(expand(PATHS.receipt("sample", "{name}"), name=config["analyse"])),
-        beside=HAVE([PATHS.table("verdict_errors"), PATHS.table("deviations")]),
+        beside=HAVE(
+            [PATHS.table(name) for name in ("verdict_errors", "deviations", "calibration")]
+        ),
         published="config/published.csv",
         sections=config["report"]["sections"],
         verdicts=config["report"]["verdicts"],
@@ -105,6 +107,7 @@ rule report:
         plan={name: [table.who, table.parts] for name, table in PLAN.items()},
         figures=PAGES,
         facts=facts(STUDY),
+        decides=code("calibration/calibrate.py"),
         figures_mb=config["report"]["figures_mb"],
         code=code("report/report.py"),
     script:

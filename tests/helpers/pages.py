@@ -72,7 +72,7 @@ def make(folder: Path) -> dict:
     output = root / "report/index.html"
     report.main(
         str(root), config, plan, facts, 0.05, ours / "published.csv", files, explorers,
-        [root / "scenes.json"], ROOT / "workflow_scripts/templates", output, tables, "0a",
+        [root / "scenes.json"], ROOT / "workflow_scripts/templates", output, tables, "0d", "0a",
     )  # fmt: skip
     return {"page": output, "norms": data, "root": root}
 

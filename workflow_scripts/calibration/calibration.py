@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from tokenscope.calibration.summary import headline, summaries
+from tokenscope.calibration.counting import COLUMNS
+from tokenscope.calibration.summary import headline, read, summaries
 from tokenscope.jobs.job import job, log
 
 
@@ -19,11 +20,14 @@ def main(parts, stored, code, csv, text):
         csv, text: paths of the table (columns of :data:`tokenscope.calibration.counting.COLUMNS`,
             then ``form`` and ``code``) and of its page.
     """
-    here = [pd.read_csv(path) for path in parts]
+    here = [read(path) for path in parts]
     long = [] if any((table["form"] == "long").any() for table in here) else _kept(stored)
-    table = pd.concat([*long, *here], ignore_index=True)
+    none = pd.DataFrame(columns=[*COLUMNS, "form", "code"])
+    table = pd.concat([*long, *here], ignore_index=True) if long or here else none
     table.to_csv(csv, index=False)
     lines = ["# How often the instrument errs", ""]
+    if not len(table):
+        lines += ["Nothing was counted: add a section `calibration` or run `make calibrate`.", ""]
     for form, part in table.groupby("form", sort=False):
         lines += [f"## {form.capitalize()} form", "", headline(part), ""]
         if (part["code"] != code).any():
@@ -42,7 +46,7 @@ def main(parts, stored, code, csv, text):
 
 
 def _kept(stored):
-    return [pd.read_csv(stored)] if Path(stored).exists() else []
+    return [read(stored)] if Path(stored).exists() else []
 
 
 if "snakemake" in globals():

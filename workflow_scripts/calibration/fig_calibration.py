@@ -1,7 +1,6 @@
 """What the instrument sees: share of draws with the answer yes, over ratio, share and spread."""
 
-import pandas as pd
-
+from tokenscope.calibration.summary import read
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
 
@@ -13,7 +12,7 @@ def main(table, outputs):
         table: CSV of the counts (rule calibration).
         outputs: files of the figure.
     """
-    counts = pd.read_csv(table)
+    counts = read(table)
     form = "long" if (counts["form"] == "long").any() else counts["form"].iloc[0]
     modes = counts[(counts["form"] == form) & (counts["kind"] == "mode")]
     modes = modes[(modes["family"] == "narrow") & (modes["every"] == 1)]

@@ -10,6 +10,8 @@ import pandas as pd
 import vl_convert
 import yaml
 
+from tokenscope.calibration.summary import headline, seen_with, summaries
+from tokenscope.calibration.summary import read as read_counts
 from tokenscope.errors import StudyError
 from tokenscope.jobs.job import job, log
 from tokenscope.report import contents, partial_tables, template_data
@@ -34,7 +36,7 @@ SUMS = ["gpu_hours", "core_hours", "kwh", "co2_kg", "units"]
 
 
 def main(results, config, plan, facts, figures_mb, published, files, explorers, samples, templates,
-         output, tables, code):  # fmt: skip
+         output, tables, decides, code):  # fmt: skip
     """Render the report of a study, complete or not.
 
     One parameter for each input and param of the rule, but that ``results`` and ``templates`` stand
@@ -53,6 +55,8 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         output: path of the page.
         tables: paths of the table of verdicts, ``csv`` and ``text``, and of the published figures
             with ours beside them, ``published`` and ``published_text``.
+        decides: hash of the code that decides about artifacts: counts of its errors made by
+            another are marked.
         code: the hash of the code, printed on the page.
     """
     root, paths, published = Path(results), Paths(results), Published(published)
@@ -76,7 +80,8 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
     for section in sections:
         own = criteria.by_section.get(section["id"], [])
         pages.append(
-            {"disagreements": [], "explorer": False, "accounting": False}
+            dict.fromkeys(("explorer", "accounting", "calibration"), False)
+            | {"disagreements": []}
             | section
             | {
                 "answers": probe_tables.tables(read["claim4"].rows, published.citations)
@@ -99,7 +104,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         Path(templates),
         study=config["study"], sections=pages, answer=probe_tables.HEADER,
         trusted=_trusted(lines), criteria=config["report"]["verdicts"], error=criteria.error,
-        coverage=_coverage(read),
+        coverage=_coverage(read), calibration=_calibration(paths, read, decides),
         explorer=_explorer(explorers),
         accounting=_accounting(paths), carbon=_rows(Path(paths.table("carbon_paper"))),
         compared=_rows(Path(tables["published"])),
@@ -180,6 +185,20 @@ def _explorer(files):
     return {"backbones": backbones, "pictures": list(pictures)}
 
 
+def _calibration(paths, read, decides):
+    """How often the instrument errs, by form, the long one first."""
+    path = Path(paths.table("calibration"))
+    counts = read_counts(path) if path.exists() else pd.DataFrame({"form": []})
+    images = int(read["claim1"].rows["n"].max()) if len(read["claim1"].rows) else 0
+    return [
+        {
+            "form": form, "headline": headline(part), "seen": seen_with(part, images),
+            "stale": bool((part["code"] != decides).any()), "summaries": summaries(part),
+        }
+        for form, part in counts.groupby("form", sort=True)
+    ]  # fmt: skip
+
+
 def _accounting(paths):
     """Sums over jobs, by claim and by rule, and how attempts ended."""
     path = Path(paths.table("accounting"))
@@ -222,5 +241,5 @@ if "snakemake" in globals():
             results=out.parents[1], config=p.config, plan=p.plan, facts=p.facts,
             figures_mb=p.figures_mb, published=i.published, files=p.figures,
             explorers=i.explorer, samples=i.samples, templates=Path(i.templates[0]).parent,
-            output=out, tables=dict(o.items()), code=p.code,
+            output=out, tables=dict(o.items()), decides=p.decides, code=p.code,
         )  # fmt: skip

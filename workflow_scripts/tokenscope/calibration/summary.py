@@ -1,6 +1,7 @@
 """What the counts say, as tables a reader can take in: how often wrong, and what can be seen."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,11 @@ class Summary:
     note: str
     header: list[str]
     rows: list[list[str]]
+
+
+def read(path: str | Path) -> pd.DataFrame:
+    """A table of counts; the kind ``null`` is a word there, no missing value."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
 
 
 def percent(hits: float, draws: float) -> str:
@@ -49,6 +55,26 @@ def headline(table: pd.DataFrame) -> str:
         f"with a mode that must be found (log ratio {NEAR:g} spreads of the bulk or more, "
         f"{TOKENS} tokens in {HOLDERS} images or more) it said yes in "
         f"{percent(owed['yes'].sum(), owed['draws'].sum())} %."
+    )
+
+
+def seen_with(table: pd.DataFrame, images: int) -> str:
+    """What is seen with so many images, in a sentence; of the sizes counted the next smaller."""
+    modes = table[(table["kind"] == "mode") & (table["every"] == 1) & (table["family"] == "narrow")]
+    sizes = modes[modes["images"] <= images]["images"]
+    if not len(sizes):
+        return f"Of {images:,} images nothing was counted."
+    modes = modes[modes["images"] == sizes.max()]
+    modes = modes[modes["patches"] == modes["patches"].min()]
+    parts = []
+    for spread, part in modes.groupby("spread"):
+        found = part[part["yes"] >= FOUND * part["draws"]]
+        least = found[found["share"] == found["share"].min()]["ratio"].min()
+        what = f"{found['share'].min():g} % of tokens from {least:g} x median on"
+        parts.append(f"{what if len(found) else 'nothing'} where log-norms spread by {spread:g}")
+    return (
+        f"With {sizes.max():,} images of {modes['patches'].iloc[0]:,.0f} patches it sees "
+        f"{'; '.join(parts)}. What is less, or nearer to the bulk, it cannot tell, and says so."
     )
 
 
