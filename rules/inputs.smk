@@ -128,11 +128,12 @@ def pixels_of(wildcards):
 def images_of(wildcards):
     """Where a job's images are: the fields of tokenscope.images.readers.ImageInputs."""
     name, geometry = wildcards.dataset, geometry_of(wildcards)
+    kept = () if STUDY.streamed(name, geometry) else decoded(name, geometry)
     return {
         "sample": PATHS.data(name, "sample.csv"),
         "root": STUDY.image_root(name),
         "geometry": geometry.key,
-        "decoded": "" if STUDY.streamed(name, geometry) else decoded(name, geometry)[1],
+        **dict(zip(("receipt", "decoded"), kept, strict=False)),
     }
 
 

@@ -17,7 +17,7 @@ from tokenscope.jobs.job import Progress, StopRequest, job, log
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stats.top_k import TOP, Accuracy, Ranks
 from tokenscope.stores.receipts import read_receipt
-from tokenscope.stores.zarr_store import open_store
+from tokenscope.stores.zarr_store import open_store, store_of
 from tokenscope.tables import tidy
 from tokenscope.tables.names import group_name
 
@@ -48,7 +48,7 @@ def main(test, trained, splits, released, own, who, view, settings, statistics, 
     device = pick_device(device)
     if device == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32: features have 11 bits of their own
-    stores = [read_receipt(path)["store"] for path in test]
+    stores = [store_of(path) for path in test]
     tested = read(stores, PARTS, settings["memory_gb"])
     by_head: dict[str, np.ndarray] = {}
     rows = tidy.TidyRows(who, len(tested), statistics["seed"])
@@ -80,7 +80,7 @@ def main(test, trained, splits, released, own, who, view, settings, statistics, 
 
 def learn(by_head, rows, tested, trained, splits, settings, view, device, partial):
     """Train heads on the training set's features; adds to ``by_head`` and ``rows``."""
-    features = read([read_receipt(path)["store"] for path in trained], PARTS[:3],
+    features = read([store_of(path) for path in trained], PARTS[:3],
                     settings["memory_gb"], device_for(device, trained))  # fmt: skip
     left_out = set(read_receipt(splits)["dropped"])
     features = features.without(left_out) if left_out else features

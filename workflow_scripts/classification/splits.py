@@ -1,8 +1,7 @@
 """Make sure that training and test images are different ones, of the same classes (claims 4, 5)."""
 
-import pandas as pd
-
 from tokenscope.datasets.overlap import check_classes, shared
+from tokenscope.images.sample_rows import read_rows
 from tokenscope.jobs.job import job, log
 from tokenscope.stores.receipts import write_receipt
 
@@ -18,7 +17,7 @@ def main(train, test, names, duplicates, labels_needed, receipt):
             none, and the class probe says so itself.
         receipt: path of the receipt.
     """
-    train, test = (pd.read_csv(path, keep_default_na=False) for path in (train, test))
+    train, test = (read_rows(path) for path in (train, test))
     if labels_needed or min(train["label"].min(), test["label"].min()) >= 0:
         check_classes(train, test, *names)
     dropped = shared(train, test, *names, duplicates)

@@ -8,7 +8,7 @@ from tokenscope.images.geometry import Geometry
 from tokenscope.images.readers import ImageInputs
 from tokenscope.images.workers import forked_pool
 from tokenscope.jobs.job import Progress, job
-from tokenscope.stores.receipts import Stopwatch, fingerprint, write_receipt
+from tokenscope.stores.receipts import Stopwatch, write_receipt
 from tokenscope.stores.zarr_store import StoreWriter, Variable
 
 CHUNK_BYTES = 24e6
@@ -32,7 +32,7 @@ def main(images, threads, store, partial, receipt):
         {"pixels": Variable(("row", "column", "channel"), (size, size, 3), "uint8")},
         len(rows),
         chunk,
-        fingerprint(images=rows["sha256"].tolist(), geometry=images.geometry),
+        images.fingerprint,
     )
     reader = images.open(workers=1)
     progress, done = Progress(), len(rows) - sum(b - a for a, b in writer.missing())
@@ -49,8 +49,9 @@ def main(images, threads, store, partial, receipt):
         {"title": "decoded images", "geometry": images.geometry, "root": str(images.root)},
     )
     write_receipt(
-        receipt, images=len(rows), geometry=images.geometry, arrays=contents, **watch.facts()
-    )
+        receipt, images=len(rows), geometry=images.geometry, store=str(store), arrays=contents,
+        of=images.fingerprint, **watch.facts(),
+    )  # fmt: skip
 
 
 def _decode(reader, writer, chunk):

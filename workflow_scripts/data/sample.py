@@ -3,15 +3,14 @@
 import shutil
 from pathlib import Path
 
-import pandas as pd
-
 from tokenscope.datasets.sample import sample
+from tokenscope.images.sample_rows import read_rows
 from tokenscope.jobs.job import Progress, job, log
 from tokenscope.stores.receipts import write_receipt
 
 
 def main(manifest, source, images, seed, on_bad_image, threads, output, packed, receipt):
-    """Write the sampled rows as CSV and a receipt that counts and names the skipped images.
+    """Write the sampled rows as CSV, and a receipt that names skipped and suspicious images.
 
     Args:
         manifest: CSV file of all images of the data set.
@@ -24,16 +23,20 @@ def main(manifest, source, images, seed, on_bad_image, threads, output, packed, 
         packed: folder of the images of parquet files, copied out; stays empty for other layouts.
         receipt: JSON file, written last.
     """
-    table = pd.read_csv(manifest, keep_default_na=False)
+    table = read_rows(manifest)
     shutil.rmtree(packed, ignore_errors=True)
     Path(packed).mkdir(parents=True)
     chosen, skipped = sample(table, source, images, seed, on_bad_image, packed, threads, Progress())
     for bad in skipped:
         log.info("skipped %s: %s", bad["image_id"], bad["problem"])
+    doubtful = chosen.attrs["suspicious"]
+    log.info("%d of %d images look suspicious", len(doubtful), len(chosen))
+    for image in doubtful[:20]:
+        log.info("suspicious %s: %s", image["image_id"], image["suspicious"])
     chosen.to_csv(output, index=False)
     write_receipt(
         receipt, listed=len(table), images=len(chosen), seed=seed, root=source["path"],
-        skipped=skipped,
+        skipped=skipped, suspicious=doubtful,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from tokenscope.discovery.box_datasets import CORNERS
 from tokenscope.discovery.corloc import CorLoc
 from tokenscope.jobs.job import job, log
 from tokenscope.stores.receipts import read_receipt, write_receipt
-from tokenscope.stores.zarr_store import open_store
+from tokenscope.stores.zarr_store import open_store, store_of
 from tokenscope.tables import paired, tidy
 
 
@@ -21,7 +21,7 @@ def main(receipt, boxes, listed, who, held_out, seed, shown, statistics, outputs
         who: backbone and data set, as in tidy rows.
         statistics: section of the config, see :meth:`Bootstrap.of`.
     """
-    with open_store(read_receipt(receipt)["store"]) as store:
+    with open_store(store_of(receipt)) as store:
         store.load()
     truth = {
         name: group[CORNERS].to_numpy(float)

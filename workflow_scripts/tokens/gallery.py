@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from tokenscope.backbones.loading import open_backbone, pick_device
@@ -12,6 +11,7 @@ from tokenscope.errors import StudyError
 from tokenscope.extraction.loop import coordinates, extract, variables
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.readers import StreamedImages
+from tokenscope.images.sample_rows import read_rows
 from tokenscope.jobs.job import job, log
 from tokenscope.stores.receipts import (
     Stopwatch,
@@ -47,7 +47,7 @@ def main(card, sample, spec, geometries, root, images, ids, device, store, parti
         code: hash of the code behind this rule.
     """
     watch, card = Stopwatch(), read_receipt(card)
-    rows = choose(pd.read_csv(sample, keep_default_na=False), images, ids)
+    rows = choose(read_rows(sample), images, ids)
     device = pick_device(device)
     shutil.rmtree(partial, ignore_errors=True)  # a few images: not worth resuming
     contents = {}

@@ -15,6 +15,7 @@ from tokenscope.errors import StudyError, Superseded
 from tokenscope.forward.precision import precision_name
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.location import locations
+from tokenscope.images.sample_rows import read_rows
 from tokenscope.jobs.job import Interrupted, StopRequest, job, log
 from tokenscope.scenes.file_names import scene_number
 from tokenscope.stores.checkpoint import TrainingCheckpoint, save_weights
@@ -27,7 +28,7 @@ from tokenscope.stores.receipts import (
     write_receipt,
     write_text,
 )
-from tokenscope.stores.zarr_store import open_store
+from tokenscope.stores.zarr_store import open_store, store_of
 from tokenscope.study.recipes import Training
 from tokenscope.training.batches import Files, Memory
 from tokenscope.training.distributed import World, launch, torchrun
@@ -136,13 +137,13 @@ def start(spec, base, recipe):
 def pixels(images, model, workers):
     """The source of a training, and what identifies its images."""
     if images.get("sample"):
-        rows = pd.read_csv(images["sample"], keep_default_na=False)
+        rows = read_rows(images["sample"])
         geometry = Geometry.parse(images["geometry"])
         labels = rows["label"].to_numpy()
         where = locations(images["root"], rows)
         source = Files(where, labels, geometry, workers if workers > 1 else 0)
         return source, rows["sha256"].tolist()
-    data = open_store(images["store"]).load()
+    data = open_store(store_of(images["receipt"])).load()
     segments = None
     if images.get("truth"):
         numbers = [scene_number(name) for name in data["image_id"].values]

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from tokenscope.errors import StudyError
+from tokenscope.images.damage import damage, suspicious
 from tokenscope.images.location import ImageLocation, folder_of, locations, parquet_blobs
-from tokenscope.images.preprocess import BadImage, load_rgb
+from tokenscope.images.preprocess import BadImage, content_of, load_rgb
 from tokenscope.images.workers import forked_pool
 
 FACTS = ["width", "height", "mode", "sha256"]
@@ -40,7 +41,8 @@ def sample(
     which have no random access, are copied as they are into files in ``packed``.
 
     Returns:
-        the sampled rows with :data:`FACTS`, and the skipped images as ``{"image_id", "problem"}``.
+        the sampled rows with :data:`FACTS`, and the skipped images as ``{"image_id", "problem"}``;
+        ``attrs["suspicious"]`` of the rows names those that decode, but may be damaged.
 
     Raises:
         StudyError: a bad image with ``on_bad_image="fail"`` (all found are named), or too few.
@@ -78,7 +80,11 @@ def sample(
         )
     if not have:
         raise StudyError(f"not one image in '{where}' can be decoded")
-    return pd.concat(good).sort_index().drop(columns="problem"), skipped
+    table = pd.concat(good).sort_index()
+    doubtful = table.loc[table["suspicious"] != "", ["image_id", "suspicious"]]
+    table = table.drop(columns=["problem", "suspicious"])
+    table.attrs["suspicious"] = doubtful.to_dict("records")
+    return table, skipped
 
 
 def _examined(pool, rows, source, packed, round_, have, want, progress) -> pd.DataFrame:
@@ -119,18 +125,17 @@ def _ahead(reader: ThreadPoolExecutor, places: list[ImageLocation]) -> Iterator[
 def _read(place: ImageLocation) -> bytes | str:
     """The bytes, or why there are none."""
     try:
-        return place.read()
-    except FileNotFoundError:
-        return "the file does not exist"
-    except (OSError, EOFError) as error:
-        return f"cannot be read ({error})"
+        return content_of(place)
+    except BadImage as error:
+        return str(error)
 
 
 def _facts(place: ImageLocation, content: bytes | str | None) -> dict:
     """Size, mode and checksum of one image, whole and decoded once; or its place and problem."""
     none = {"bytes": 0, "width": 0, "height": 0, "mode": "", "sha256": ""}
+    none |= {"problem": "", "suspicious": ""}
     if isinstance(content, str):
-        return {**none, "problem": f"{place}: {content}"}
+        return {**none, "problem": content}
     if not content:
         return {**none, "problem": f"{place}: is empty"}
     facts = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -138,14 +143,18 @@ def _facts(place: ImageLocation, content: bytes | str | None) -> dict:
         image = load_rgb(io.BytesIO(content), place)
     except BadImage as error:
         return {**none, **facts, "problem": str(error)}
+    if wrong := damage(content):
+        return {**none, **facts, "problem": f"{place}: {wrong}"}
     facts |= {"width": image.width, "height": image.height, "mode": image.info["mode"]}
-    return {**none, **facts, "problem": ""}
+    return {**none, **facts, "suspicious": suspicious(content)}
 
 
 def _pack(root: str, column: str, packed: Path, round_: int, rows: pd.DataFrame) -> pd.DataFrame:
     """Copy the images of one parquet file, one after another; later jobs read them in any order."""
     path = rows["path"].iloc[0]
-    name = f"{PurePosixPath(path).stem}.{round_}.images"
+    # Of the whole path: shards of two folders may have one name.
+    mark = hashlib.sha256(path.encode()).hexdigest()[:12]
+    name = f"{PurePosixPath(path).stem[:80]}-{mark}.{round_}.images"
     offsets, facts, offset = [], [], 0
     packed.mkdir(parents=True, exist_ok=True)
     with open(packed / name, "wb") as out:

@@ -1,7 +1,9 @@
 """Where the bytes of an image are: a file, a range of a larger file, or a row of a parquet file."""
 
+import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -11,35 +13,58 @@ WHOLE = -1  # offset of an image that is a file of its own
 
 
 class ImageLocation(NamedTuple):
-    """Bytes of one image. ``offset`` is :data:`WHOLE` for a whole file."""
+    """Bytes of one image. ``offset`` is :data:`WHOLE` for a whole file.
+
+    ``sha256`` is what they were when the image was sampled; empty where that is not known.
+    """
 
     path: str
     offset: int = WHOLE
     length: int = 0
+    sha256: str = ""
 
     def __str__(self) -> str:
         return self.path if self.offset == WHOLE else f"{self.path} at byte {self.offset}"
 
     def read(self) -> bytes:
-        """The bytes. Raises OSError, and EOFError when the file ends before them."""
-        with open(self.path, "rb") as handle:
+        """The bytes.
+
+        Raises:
+            OSError: there is no such file, or it is none (a pipe, a device, a folder).
+            EOFError: the file ends before them.
+            ValueError: they are not those that were sampled.
+        """
+        # Without waiting: a pipe that nobody writes into would never open.
+        with open(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK), "rb") as handle:
+            if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+                raise OSError("it is no regular file")
             if self.offset == WHOLE:
-                return handle.read()
-            handle.seek(self.offset)
-            content = handle.read(self.length)
-        if len(content) < self.length:
-            raise EOFError(f"the file ends {self.length - len(content)} bytes too early")
+                content = handle.read()
+            else:
+                handle.seek(self.offset)
+                content = handle.read(self.length)
+                if len(content) < self.length:
+                    raise EOFError(f"the file ends {self.length - len(content)} bytes too early")
+        if self.sha256 and hashlib.sha256(content).hexdigest() != self.sha256:
+            raise ValueError(
+                "its bytes are not those that were sampled: put the file back, or delete the "
+                "data set's sample.csv and run again"
+            )
         return content
 
 
 def locations(root: str, rows) -> list[ImageLocation]:
-    """Of each row of a sample (columns ``path``, ``offset``, ``bytes``), where its image is."""
-    columns = (rows["path"], rows.get("offset"), rows.get("bytes"))
-    if columns[1] is None:
-        return [ImageLocation(os.path.join(root, path)) for path in columns[0]]
+    """Where the image of each row of a sample is.
+
+    Args:
+        rows: columns ``path`` and, where known, ``offset`` and ``bytes``, ``sha256``.
+    """
+    count = len(rows["path"])
+    offsets, lengths = rows.get("offset", [WHOLE] * count), rows.get("bytes", [0] * count)
+    sums = rows.get("sha256", [""] * count)
     return [
-        ImageLocation(os.path.join(root, path), int(offset), int(length))
-        for path, offset, length in zip(*columns, strict=True)
+        ImageLocation(os.path.join(root, path), int(offset), int(length), sha256)
+        for path, offset, length, sha256 in zip(rows["path"], offsets, lengths, sums, strict=True)
     ]
 
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tokenscope.errors import StudyError
 from tokenscope.images.geometry import Geometry
-from tokenscope.images.location import WHOLE, ImageLocation
+from tokenscope.images.location import ImageLocation
 
 _RESAMPLE = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -20,6 +20,10 @@ _RESAMPLE = {
     "lanczos": Image.Resampling.LANCZOS,
     "nearest": Image.Resampling.NEAREST,
 }
+# Named, because others start programs: PIL would hand an EPS to Ghostscript.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000")
+# Resized to 800 pixels, a strip of this ratio has as many as PIL takes for a bomb.
+LONGEST = 200
 _DIRECT = ("RGB", "L", "1", "CMYK", "YCbCr", "LAB", "HSV")
 _ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
 
@@ -38,18 +42,23 @@ def load_rgb(file: str | Path | BinaryIO, name: object = None) -> Image.Image:
     Raises:
         BadImage: missing, empty, truncated or not an image, or a mode without a defined range.
     """
-    path = file if name is None else name
+    if isinstance(file, str | Path):
+        return open_rgb(ImageLocation(str(file)))
+    path = name
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             image.load()
             mode = image.mode
             image = ImageOps.exif_transpose(image)
-    except FileNotFoundError:
-        raise BadImage(f"{path}: the file does not exist") from None
     except UnidentifiedImageError:
-        raise BadImage(f"{path}: is no image, or its beginning is damaged") from None
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise BadImage(
+            f"{path}: is no image of a kind that is read ({', '.join(FORMATS)}), or its "
+            "beginning is damaged"
+        ) from None
+    except Exception as error:  # what decoders make of damaged bytes has no common class
         raise BadImage(f"{path}: cannot be decoded ({error})") from None
+    if max(image.size) > LONGEST * min(image.size):
+        raise BadImage(f"{path}: has {image.width} x {image.height} pixels: a strip, no photograph")
     if image.mode == "P":
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     if image.mode in _ALPHA:
@@ -84,13 +93,20 @@ def shape(image: Image.Image, geometry: Geometry) -> np.ndarray:
 
 def open_rgb(place: ImageLocation) -> Image.Image:
     """One image of a data set as :func:`load_rgb` gives it. Raises BadImage, naming the file."""
-    if place.offset == WHOLE:
-        return load_rgb(place.path)
+    return load_rgb(io.BytesIO(content_of(place)), place)
+
+
+def content_of(place: ImageLocation) -> bytes:
+    """The bytes of one image. Raises BadImage where they cannot be read or have changed."""
     try:
         content = place.read()
-    except (OSError, EOFError) as error:
+    except FileNotFoundError:
+        raise BadImage(f"{place}: the file does not exist") from None
+    except (OSError, EOFError, ValueError) as error:
         raise BadImage(f"{place}: cannot be read ({error})") from None
-    return load_rgb(io.BytesIO(content), place)
+    if not content:
+        raise BadImage(f"{place}: is empty")
+    return content
 
 
 def decode(place: ImageLocation, geometry: Geometry) -> np.ndarray:

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import zarr
 
+from tokenscope.errors import StudyError
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.location import locations
 from tokenscope.images.preprocess import decode
+from tokenscope.images.sample_rows import read_rows
 from tokenscope.images.workers import forked_pool
+from tokenscope.stores import receipts
+from tokenscope.stores.zarr_store import open_array, store_of
 
 Chunk = tuple[int, int, np.ndarray]
 
@@ -22,7 +25,7 @@ class DecodedImages:
     """Pixels of a store written by the ``decode`` rule, ``(image, row, column, channel)`` uint8."""
 
     def __init__(self, store: str | Path):
-        self.pixels = zarr.open_array(Path(store) / "pixels", mode="r")
+        self.pixels = open_array(store, "pixels")
 
     def __len__(self) -> int:
         return self.pixels.shape[0]
@@ -66,20 +69,39 @@ class ImageInputs:
         root: folder that the paths of the sample are relative to.
         geometry: name of what is done to each image (:attr:`Geometry.key`).
         decoded: store of the decoded images; where empty, files are decoded on the way.
+        receipt: of that store, which is then compared with it and with the sample.
     """
 
     sample: str
     root: str
     geometry: str
     decoded: str = ""
+    receipt: str = ""
 
     @cached_property
     def rows(self) -> pd.DataFrame:
         """The sample, one row per image."""
-        return pd.read_csv(self.sample, keep_default_na=False)
+        return read_rows(self.sample)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the images and what is done to them: what a decoded store is a store of."""
+        return receipts.fingerprint(images=self.rows["sha256"].tolist(), geometry=self.geometry)
 
     def open(self, workers: int) -> DecodedImages | StreamedImages:
-        """A reader of the pixels; ``workers`` processes decode where there is no decoded store."""
+        """A reader of the pixels; ``workers`` processes decode where there is no decoded store.
+
+        Raises:
+            StudyError: the decoded store is not of these images.
+        """
+        if self.receipt and (
+            store_of(self.receipt) != self.decoded
+            or receipts.read_receipt(self.receipt).get("of") != self.fingerprint
+        ):
+            raise StudyError(
+                f"{self.receipt}: the decoded images are not those of {self.sample}; delete "
+                "receipt and store, and run again"
+            )
         if self.decoded:
             return DecodedImages(self.decoded)
         return StreamedImages(self.root, self.rows, Geometry.parse(self.geometry), workers)

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from tokenscope.stores.receipts import read_receipt
-from tokenscope.stores.zarr_store import open_store
+from tokenscope.stores.zarr_store import open_store, store_of
 
 PIECE = 4096  # images read at once: beside an array, no more than these are in memory
 
@@ -42,7 +41,7 @@ class PatchNorms:
     @classmethod
     def open(cls, receipts: list[str | Path]) -> "PatchNorms":
         """The stores that the receipts of an extraction name, one receipt for each shard."""
-        return cls([read_receipt(receipt)["store"] for receipt in receipts])
+        return cls([store_of(receipt) for receipt in receipts])
 
     def __contains__(self, name: str) -> bool:
         """Whether the pass left this array, e.g. ``top5`` or ``label``."""

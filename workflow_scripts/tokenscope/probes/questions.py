@@ -21,6 +21,7 @@ from tokenscope.probes.token_rows import SAME_PLACES, Bank, Choice, Tokens, choo
 from tokenscope.probes.trainer import Fit, Recipe, fit, held_out
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stores.receipts import read_receipt
+from tokenscope.stores.zarr_store import store_of
 
 TASKS = ("position", "pixels", "class")  # Tables 1, 2 and 3
 FEW, BROKEN = "too few tokens", "tokens are not finite"
@@ -86,7 +87,7 @@ def open_bank(receipts: list[str], tested: Sequence[str] = (), splits: str | Non
         receipts: of its shards, in order. tested: those of the data set that tests the probes.
         splits: receipt of the check which images are in both.
     """
-    stores = [[read_receipt(receipt)["store"] for receipt in part] for part in (receipts, tested)]
+    stores = [[store_of(receipt) for receipt in part] for part in (receipts, tested)]
     return Bank(*stores, read_receipt(splits)["dropped"] if splits else [])
 
 

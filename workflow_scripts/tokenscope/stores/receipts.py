@@ -63,7 +63,10 @@ def weights_of(card: dict) -> str:
     Raises:
         StudyError: the file is gone or has changed since the card was written.
     """
-    path, remedy = card["weights"], "delete the backbone's card.json and run again"
+    remedy = "delete the backbone's card.json and run again"
+    if lacking := {"name", "weights", "sha256"} - set(card):
+        raise StudyError(f"a card of a backbone lacks {', '.join(sorted(lacking))}: {remedy}")
+    path = card["weights"]
     if not Path(path).is_file():
         raise StudyError(f"{card['name']}: the weights {path} are gone; put them back, or {remedy}")
     if sha256_file(path) != card["sha256"]:
@@ -77,4 +80,17 @@ def write_receipt(path: str | Path, **facts) -> None:
 
 
 def read_receipt(path: str | Path) -> dict:
-    return json.loads(Path(path).read_text())
+    """What a receipt, a card or another small file of ours says.
+
+    Raises:
+        StudyError: it is not there, or no JSON object.
+    """
+    try:
+        facts = json.loads(Path(path).read_bytes())
+        if not isinstance(facts, dict):
+            raise ValueError(f"holds {type(facts).__name__}")
+    except FileNotFoundError:
+        raise StudyError(f"{path}: the file does not exist; run the job that makes it") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise StudyError(f"{path}: is damaged ({error}); delete it and run again") from None
+    return facts

@@ -1,9 +1,10 @@
 """Zarr stores that are complete or absent: written aside, resumed, moved into place by one rename.
 
 A store is written chunk by chunk into a ``partial`` folder beside the results, each finished chunk
-of images noted in a journal with the checksums of its arrays. When the journal is full the store
-moves to its place in one rename, and only then is the receipt written. A job that dies leaves its
-partial folder; its successor goes on after the last whole chunk, provided that the fingerprint
+of images noted in a journal with the checksums of its files. When the journal is full the store
+moves to its place in one rename, and only then is the receipt written. Whoever reads it compares
+what is read with these checksums, see :mod:`tokenscope.stores.checksums`. A job that dies leaves
+its partial folder; its successor goes on after the last whole chunk, provided that the fingerprint
 (weights, images, settings, code) is the same.
 
 A job declared lost that still runs is shut out by its successor, see :mod:`tokenscope.stores.lock`.
@@ -15,18 +16,18 @@ import platform
 import shutil
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
-import xxhash
 import zarr
+from zarr.errors import BaseZarrError
+from zarr.storage import LocalStore
 
 from tokenscope.errors import StudyError
-from tokenscope.stores import lock
-from tokenscope.stores.receipts import PROTOCOL, write_text
+from tokenscope.stores import checksums, lock
+from tokenscope.stores.receipts import PROTOCOL, read_receipt, write_text
 
 # Snakemake leaves a timestamp file in directories it declares; zarr warns that it is no array.
 warnings.filterwarnings("ignore", message=".*not recognized as a component of a Zarr hierarchy.*")
@@ -66,7 +67,8 @@ class StoreWriter:
         # A killed job leaves the chunk it was writing, under a name that ends so.
         for torn in self.group_path.rglob("*.partial"):
             torn.unlink(missing_ok=True)
-        group = zarr.open_group(self.group_path, mode="r+")
+        self.written = checksums.Recorded(LocalStore(self.group_path))
+        group = zarr.open_group(self.written, mode="r+")
         # The comparison with the fill value costs more than the write, and a chunk of zeros
         # must exist on disk like any other.
         self.arrays = {n: group[n].with_config({"write_empty_chunks": True}) for n in variables}
@@ -90,7 +92,7 @@ class StoreWriter:
 
     def _begin_attempt(self, job: str) -> None:
         self._attempts = self.partial / "attempts.json"
-        before = json.loads(self._attempts.read_text()) if self._attempts.exists() else []
+        before = _note_of(self._attempts) if self._attempts.exists() else []
         done = self.images - sum(b - a for a, b in self.missing())
         attempt = {"job": job, "host": platform.node(), "started": time.time(), "from_image": done}
         write_text(self._attempts, json.dumps([*before, attempt]))
@@ -98,7 +100,7 @@ class StoreWriter:
     def end_attempt(self, how: str) -> list[dict]:
         """Note how this attempt ended; one without an end was killed. Returns all attempts."""
         self._check_owner()
-        attempts = json.loads(self._attempts.read_text())
+        attempts = _note_of(self._attempts)
         attempts[-1] |= {"ended": time.time(), "how": how}
         write_text(self._attempts, json.dumps(attempts))
         return [{"how": "killed", **attempt} for attempt in attempts]
@@ -120,19 +122,25 @@ class StoreWriter:
         Raises:
             Superseded: another job has taken this store over.
         """
-        given = {name: np.ascontiguousarray(values[name]) for name in self.arrays}
-        with ThreadPoolExecutor(1) as beside:  # checksums are taken while the system copies
-            # Tells contents apart at the speed of memory; nobody forges a store against us.
-            digests = beside.map(xxhash.xxh3_128_hexdigest, given.values())
-            for name, data in given.items():
-                try:
-                    self.arrays[name][start : start + len(data)] = data
-                except OSError:  # the folder was taken away at this moment
-                    self._check_owner()
-                    raise
+        for name, array in self.arrays.items():
+            data = np.ascontiguousarray(values[name])
+            try:
+                array[start : start + len(data)] = data
+            except OSError:  # the folder was taken away at this moment
+                self._check_owner()
+                raise
         self._check_owner()
-        notes = dict(zip(given, digests, strict=True))
+        taken = self.written.taken
+        notes = {key: taken.pop(key) for key in self._files(start)}
         write_text(self._note(start), json.dumps(notes))
+
+    def _files(self, start: int) -> list[str]:
+        """The file of each array that holds the chunk of images from ``start`` on."""
+        at = start // self.chunk
+        return [
+            "/".join([name, "c", str(at), *["0"] * len(variable.shape)])
+            for name, variable in self.variables.items()
+        ]
 
     def _check_owner(self) -> None:
         lock.check(self.partial, self.final)
@@ -141,15 +149,17 @@ class StoreWriter:
         """Add coordinates and attributes, then move the store to its place.
 
         Returns:
-            shape, dtype and checksum (XXH3 over the checksums of the chunks) by array.
+            shape, dtype and checksum (XXH3 over the checksums of its files) by array, coordinates
+            among them: what a receipt says of the store.
 
         Raises:
             StudyError: a chunk is missing, in the journal or on disk.
             Superseded: another job has taken this store over.
         """
         try:
-            contents = self._contents()
-            write_coords(self.group_path, coords, attrs)
+            chunks = self._chunks()
+            write_coords(self.group_path, coords, {**attrs, checksums.MARK: checksums.FILE})
+            contents = _contents(self.group_path, checksums.write_list(self.group_path, chunks))
             self._close()
         except (OSError, StudyError):
             self._check_owner()
@@ -157,24 +167,23 @@ class StoreWriter:
         self._move()
         return contents
 
-    def _contents(self) -> dict:
+    def _chunks(self) -> dict[str, str]:
+        """Checksums of all chunks, each of which is on disk."""
         self._check_owner()
         if unfinished := self.missing():
             raise StudyError(f"{self.final}: {len(unfinished)} chunks were never written")
-        notes = [json.loads(self._note(start).read_text()) for start, _ in self.ranges()]
-        contents = {}
-        for name, array in self.arrays.items():
-            on_disk = sum(f.is_file() for f in (self.group_path / name / "c").rglob("*"))
-            if on_disk != len(notes):
+        chunks = {}
+        for start, _ in self.ranges():
+            chunks |= _note_of(self._note(start))
+        for name in self.arrays:
+            wanted = [key for key in chunks if key.startswith(f"{name}/")]
+            on_disk = sum((self.group_path / key).is_file() for key in wanted)
+            if on_disk != len(self.ranges()):
                 raise StudyError(
-                    f"{self.final}: array '{name}' has {on_disk} chunks on disk, not {len(notes)}; "
-                    f"delete {self.partial} and run again"
+                    f"{self.final}: array '{name}' has {on_disk} chunks on disk, not "
+                    f"{len(self.ranges())}; delete {self.partial} and run again"
                 )
-            digest = xxhash.xxh3_128_hexdigest("".join(note[name] for note in notes).encode())
-            contents[name] = {
-                "shape": list(array.shape), "dtype": str(array.dtype), "xxh3_128": digest,
-            }  # fmt: skip
-        return contents
+        return chunks
 
     def _close(self) -> None:
         """Give the folder a name that no successor takes over, then look whose it was."""
@@ -189,6 +198,25 @@ class StoreWriter:
             os.rename(self.final, self.partial / "replaced")
         os.rename(self.group_path, self.final)
         shutil.rmtree(self.partial, ignore_errors=True)
+
+
+def _note_of(file: Path):
+    """What a small file of unfinished work says. Raises StudyError where it is damaged."""
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise StudyError(
+            f"{file}: is damaged ({error}); delete {file.parent.parent} to begin this work anew"
+        ) from None
+
+
+def _contents(group_path: Path, sums: dict[str, str]) -> dict[str, dict]:
+    of = checksums.of_arrays(sums)
+    arrays = dict(zarr.open_group(checksums.checked(group_path), mode="r").arrays())
+    return {
+        name: {"shape": list(array.shape), "dtype": str(array.dtype), "xxh3_128": of[name]}
+        for name, array in sorted(arrays.items())
+    }
 
 
 def _fill(dtype: str):
@@ -209,8 +237,49 @@ def write_group(path: Path) -> None:
 
 
 def open_store(path: str | Path) -> xr.Dataset:
-    """One group as a lazy xarray data set (no dask needed)."""
-    return xr.open_zarr(path, chunks=None, consolidated=False)
+    """One group as a lazy xarray data set (no dask needed).
+
+    Raises:
+        StudyError: there is no such store; or, whenever a part of it is read, the part is missing,
+            damaged or another store's.
+    """
+    try:
+        return xr.open_zarr(checksums.checked(path), chunks=None, consolidated=False)
+    except (OSError, ValueError, KeyError, TypeError, BaseZarrError) as error:
+        raise StudyError(f"{path}: is no Zarr group that can be read ({_first(error)})") from None
+
+
+def open_array(path: str | Path, name: str) -> zarr.Array:
+    """One array of a group, for reading. Raises StudyError as :func:`open_store`."""
+    try:
+        return zarr.open_array(checksums.checked(path), path=name, mode="r")
+    except (OSError, ValueError, KeyError, TypeError, BaseZarrError) as error:
+        raise StudyError(f"{path}: has no array '{name}' to read ({_first(error)})") from None
+
+
+def _first(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def store_of(receipt: str | Path) -> str:
+    """Folder of the store that a receipt names, after making sure that it is that store.
+
+    Raises:
+        StudyError: the receipt is damaged, the store gone or another one.
+    """
+    facts = read_receipt(receipt)
+    store, arrays = facts.get("store"), facts.get("arrays", {})
+    if not isinstance(store, str) or not isinstance(arrays, dict):
+        raise StudyError(f"{receipt}: is no receipt of a store; delete it and run again")
+    sums = checksums.read_list(store)
+    of = {} if sums is None else checksums.of_arrays(sums)
+    for name, array in arrays.items():
+        if array["xxh3_128"] != of.get(name):
+            raise StudyError(
+                f"{store}: its array '{name}' is not the one that {receipt} is of; "
+                f"{checksums.REMEDY}"
+            )
+    return store
 
 
 def read_shards(paths: list[str], names: list[str]) -> xr.Dataset:
