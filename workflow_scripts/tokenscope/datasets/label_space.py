@@ -19,6 +19,47 @@ from tokenscope.errors import StudyError, closest
 
 KNOWN = {"imagenet-1k": "imagenet_synsets.txt"}
 WNID = re.compile(r"n\d{8}")
+MOST_CLASSES = 1_000_000  # a larger number is an id of something else
+_NUMBERLIKE = re.compile(r"[+-]?[\d.][\d._]*(e[+-]?\d+)?", re.IGNORECASE)
+
+
+def class_number(value: object, where: str) -> int | None:
+    """The class number that a label gives, -1 where it gives none, None where it is a name.
+
+    Raises:
+        StudyError: a number that is no whole one, or no number of a class, or no label at all.
+    """
+    text = isinstance(value, str)
+    if value is None or value == -1:
+        return -1
+    if text and not _NUMBERLIKE.fullmatch(value):
+        return None
+    whole = isinstance(value, float) and value.is_integer()
+    if text and value.isascii() and value.isdigit() and len(value) <= 20:
+        number = int(value)
+    elif whole or (isinstance(value, int | np.integer) and not isinstance(value, bool)):
+        number = int(value)
+    else:
+        raise StudyError(f"{where}: the label {str(value)[:40]!r} is no whole class number")
+    if not 0 <= number < MOST_CLASSES:
+        raise StudyError(
+            f"{where}: the label {number} is no class number from 0 to {MOST_CLASSES - 1}"
+        )
+    return number
+
+
+def read_lines(file: str, what: str) -> list[str]:
+    """The lines of a text file that hold anything. Raises StudyError where there are none."""
+    try:
+        content = Path(file).read_text(encoding="utf-8-sig") if Path(file).is_file() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{what} '{file}' cannot be read as text ({error})") from None
+    if content is None:
+        raise StudyError(f"{what} '{file}' does not exist")
+    lines = [line for line in content.splitlines() if line.strip()]
+    if not lines:
+        raise StudyError(f"{what} '{file}' is empty")
+    return lines
 
 
 def numbered(
@@ -124,6 +165,13 @@ def named(numbers: np.ndarray, names: list[str], listed: dict[int, str], where: 
         result = [name or known.get(int(n), "") for name, n in zip(result, numbers, strict=True)]
     if listed and (lost := {int(n) for n, name in zip(numbers, result, strict=True) if not name}):
         raise StudyError(f"{where}: class numbers {sorted(lost)[:5]} are not in the list of names")
+    told = np.array([bool(name) for name in result])
+    if (told & (numbers < 0)).any() and not told.all():
+        row = int(np.flatnonzero(~told)[0])
+        raise StudyError(
+            f"{where}: some labels are names, and that of image {row} (from 0) is the number "
+            f"{numbers[row]}, which nothing names: give a list (config key: datasets, synsets)"
+        )
     width = len(str(numbers.max(initial=0)))
     return [name or f"{int(n):0{width}d}" for name, n in zip(result, numbers, strict=True)]
 
@@ -137,15 +185,11 @@ def synset_list(file: str) -> dict[int, str]:
     Raises:
         StudyError: no such file, or none of these.
     """
-    path = Path(file)
-    if not path.is_file():
-        raise StudyError(f"the list of classes '{file}' does not exist (config: datasets, synsets)")
-    if path.suffix == ".mat":
-        return _devkit(path)
-    lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
-    if not lines:
-        raise StudyError(f"the list of classes '{file}' is empty")
-    if all(len(line) > 1 and WNID.fullmatch(line[0]) and line[1].isdigit() for line in lines):
+    if Path(file).suffix == ".mat" and Path(file).is_file():
+        return _devkit(Path(file))
+    what = "the list of classes (config key: datasets, synsets)"
+    lines = [line.split() for line in read_lines(file, what)]
+    if all(len(line) > 1 and WNID.fullmatch(line[0]) and line[1].isdecimal() for line in lines):
         listed = {int(line[1]): line[0] for line in lines}
     elif all(WNID.fullmatch(line[0]) for line in lines):
         listed = {i: line[0] for i, line in enumerate(lines)}

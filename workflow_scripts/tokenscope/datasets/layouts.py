@@ -19,6 +19,7 @@ from tokenscope.images.location import WHOLE, folder_of
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".jp2"}
 COLUMNS = ["name", "path", "offset", "bytes", "class_name"]
+MOST_SHARDS = 100_000
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _HF_SUFFIX = re.compile(rf"_({WNID.pattern})$")
 # A WordNet id that begins a file's name, or names its folder.
@@ -52,19 +53,33 @@ def files(source: dict, threads: int, progress: Progress) -> pd.DataFrame:
 
 
 def walk(root: str) -> Iterator[str]:
-    """Image files below ``root``, relative; scandir spares a stat call per file."""
-    stack = [""]
+    """Image files below ``root``, relative; scandir spares a stat call per file.
+
+    Raises:
+        StudyError: a folder cannot be read, or is there twice, by a link.
+    """
+    stack, seen = [""], {}
     while stack:
         folder = stack.pop()
-        with os.scandir(os.path.join(root, folder)) as entries:
-            for entry in entries:
-                name = f"{folder}/{entry.name}" if folder else entry.name
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    stack.append(name)
-                elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
-                    yield name
+        try:
+            facts = os.stat(os.path.join(root, folder))
+            first = seen.setdefault((facts.st_dev, facts.st_ino), folder)
+            if first != folder:
+                raise StudyError(
+                    f"'{root}': '{folder}' is the folder '{first or '.'}' once more, by a link: "
+                    "its images would count twice, or without end; remove the link"
+                )
+            with os.scandir(os.path.join(root, folder)) as entries:
+                for entry in entries:
+                    name = f"{folder}/{entry.name}" if folder else entry.name
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir():
+                        stack.append(name)
+                    elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+                        yield name
+        except OSError as error:
+            raise StudyError(f"'{root}': '{folder}' cannot be listed ({error})") from None
 
 
 def with_classes(table: pd.DataFrame, source: dict, own: dict[int, str]) -> pd.DataFrame:
@@ -97,16 +112,29 @@ def shards_of(path: str, suffix: str) -> tuple[str, list[str]]:
     """
     root = folder_of(path)
     if match := _RANGE.search(path):
-        width = len(match[1])
+        width, count = len(match[1]), int(match[2]) - int(match[1]) + 1
+        if not 0 < count <= MOST_SHARDS:
+            raise StudyError(
+                f"'{path}': from {match[1]} to {match[2]} are {max(0, count)} files, not 1 to "
+                f"{MOST_SHARDS} (config key: datasets, path)"
+            )
         every = [
             f"{path[: match.start()]}{i:0{width}d}{path[match.end() :]}"
             for i in range(int(match[1]), int(match[2]) + 1)
         ]
         if lost := [file for file in every if not os.path.exists(file)]:
             raise StudyError(f"'{path}': {len(lost)} of {len(every)} files are missing: {lost[0]}")
-        return root, [os.path.relpath(file, root) for file in every]
+        return root, _regular(root, [os.path.relpath(file, root) for file in every])
     pattern = f"*{suffix}" if root == path else os.path.relpath(path, root)
     shards = [p.relative_to(root).as_posix() for p in Path(root).glob(pattern)]
     if not shards:
         raise StudyError(f"there is no {suffix} file at '{path}' (config key: datasets, path)")
-    return root, sorted(shards)
+    return root, _regular(root, sorted(shards))
+
+
+def _regular(root: str, shards: list[str]) -> list[str]:
+    """The same, no pipe and no folder among them: opening a pipe would wait for ever."""
+    for shard in shards:
+        if not os.path.isfile(os.path.join(root, shard)):
+            raise StudyError(f"'{os.path.join(root, shard)}' is no regular file")
+    return shards

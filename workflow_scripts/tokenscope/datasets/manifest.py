@@ -43,6 +43,7 @@ def index(
     space, subset = source.get("classes", ""), source.get("subset", False)
     if labels.endswith(".csv") and not _is_kaggle(labels):
         table = _from_list(source)
+        _check_names(table, labels)
         if (table["label"] < 0).any():
             chosen = numbered(table["label_name"].unique(), space, subset, labels)
             table[["label", "label_name"]] = [chosen[name] for name in table["label_name"]]
@@ -54,6 +55,7 @@ def index(
         raise StudyError(
             f"there is no image below '{where}' (looked for {', '.join(sorted(EXTENSIONS))})"
         )
+    _check_names(table, where)
     if (table["class_name"] == "").all():
         table["label"], table["label_name"], table["image_id"] = -1, "", table["name"]
     else:
@@ -71,6 +73,16 @@ def index(
     return table.sort_values("image_id", ignore_index=True)[COLUMNS]
 
 
+def _check_names(table: pd.DataFrame, where: str) -> None:
+    """Raise a StudyError where a name is one that no table can keep."""
+    for column in ("name", "path", "class_name", "label_name"):
+        for name in table.get(column, ()):
+            if any("\ud800" <= letter <= "\udfff" for letter in name):
+                raise StudyError(f"'{where}': the name {ascii(name)} is no UTF-8: rename it")
+            if any(letter < " " or letter == "\x7f" for letter in name):
+                raise StudyError(f"'{where}': the name {name!r} holds control letters: rename it")
+
+
 def _ids(table: pd.DataFrame, files: bool) -> pd.Series:
     """``<class>/<name>``: a tar's or table's own class folder gives way to the class."""
     name = table["name"]
@@ -79,7 +91,7 @@ def _ids(table: pd.DataFrame, files: bool) -> pd.Series:
     else:
         bare = name.str.rpartition("/")[2]
     ids = table["label_name"] + "/" + bare
-    # In a folder, a.jpg and a.png are two images.
+    # In a folder, a.jpg and a.png are two images; of two folders, a.jpg and a.jpg.
     return ids.where(~ids.duplicated(keep=False), table["label_name"] + "/" + name)
 
 
@@ -87,7 +99,7 @@ def _is_kaggle(labels: str) -> bool:
     """Whether a label file is LOC_val_solution.csv, whose second column needs parsing."""
     if not Path(labels).is_file():
         return False
-    with open(labels) as handle:
+    with open(labels, errors="replace") as handle:
         return handle.readline().startswith("ImageId,")
 
 
@@ -96,7 +108,8 @@ def _from_list(source: dict) -> pd.DataFrame:
         raise StudyError(
             f"the image folder '{source['path']}' does not exist (config key: datasets, path)"
         )
-    table = pd.DataFrame(label_files.listed(source["labels"], source.get("columns", {})))
+    rows = label_files.listed(source["labels"], source.get("columns", {}), source["path"])
+    table = pd.DataFrame(rows)
     if not len(table):
         raise StudyError(f"{source['labels']}: lists no image")
     return table.assign(image_id=table["path"], offset=WHOLE, bytes=0)

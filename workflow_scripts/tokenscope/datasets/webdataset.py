@@ -2,11 +2,13 @@
 
 import json
 import os
+import posixpath
 import tarfile
 from functools import partial
 
 import pandas as pd
 
+from tokenscope.datasets.label_space import class_number
 from tokenscope.datasets.layouts import EXTENSIONS, WNID_IN_NAME, Progress, shards_of, with_classes
 from tokenscope.errors import StudyError
 from tokenscope.images.workers import forked_pool
@@ -37,7 +39,7 @@ def _scan(root: str, shard: str) -> pd.DataFrame:
     size = os.path.getsize(path)
     try:
         tar = tarfile.open(path, "r:")  # noqa: SIM115
-    except (tarfile.TarError, OSError) as error:
+    except (tarfile.TarError, OSError, ValueError) as error:
         raise StudyError(
             f"{path}: is not an uncompressed tar ({error}); compressed ones have no random access"
         ) from None
@@ -45,18 +47,25 @@ def _scan(root: str, shard: str) -> pd.DataFrame:
         while True:
             try:
                 member = tar.next()
-            except (tarfile.TarError, OSError) as error:
+            except (tarfile.TarError, OSError, ValueError) as error:
                 raise StudyError(f"{path}: damaged at byte {tar.offset} ({error})") from None
             if member is None:
                 break
             tar.members = []  # else the list of all members is kept
-            if not member.isfile():
+            if member.isdir():
                 continue
+            if not member.isreg() or member.issparse():
+                raise StudyError(
+                    f"{path}: {member.name} is no plain file but a link, a device or sparse: "
+                    "write the tar anew with the files themselves"
+                )
             if member.offset_data + member.size > size:
                 raise StudyError(f"{path}: cut off within the member {member.name}")
             folder, _, base = member.name.rpartition("/")
             stem, _, extension = base.partition(".")
-            row = rows.setdefault(f"{folder}/{stem}".lstrip("./"), {"number": -1, "class": ""})
+            row = rows.setdefault(
+                posixpath.normpath(f"{folder}/{stem}").lstrip("/"), {"number": -1, "class": ""}
+            )
             if f".{extension.lower()}" in EXTENSIONS:
                 if "offset" in row:
                     raise StudyError(f"{path}: the key {folder}/{stem} has two images")
@@ -84,14 +93,16 @@ def _take_label(row: dict, extension: str, content: bytes, where: str) -> None:
     try:
         if extension == "cls":
             text = content.decode().strip()
-            label, name = (int(text), "") if text.isdigit() else (-1, text)
+            number = class_number(text, where)
+            label, name = (-1, text) if number is None else (number, "")
         else:
             facts = json.loads(content)
-            label = next((int(facts[k]) for k in NUMBERS if str(facts.get(k)).isdigit()), -1)
+            numbers = [class_number(facts[k], where) for k in NUMBERS if k in facts]
+            label = next((n for n in numbers if n is not None), -1)
             name = next((facts[k] for k in NAMES if isinstance(facts.get(k), str)), "")
             if not name and (told := WNID_IN_NAME.search(str(facts.get("filename", "")))):
                 name = told[1]  # timm's ImageNet tars keep the name of the original file
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise StudyError(f"{where}: cannot be read as a label ({error})") from None
     if label >= 0 and row["number"] >= 0 and label != row["number"]:
         raise StudyError(f"{where}: says class {label}, the .cls beside it {row['number']}")
