@@ -8,6 +8,7 @@ Heads and text towers are left out. No torch is needed to read a folder's ``conf
 """
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -86,11 +87,8 @@ def architecture(folder: str | Path) -> tuple[str, str]:
     folder = Path(folder)
     if not (file := folder / "config.json").is_file():
         raise StudyError(f"'{folder}' has no config.json: it is no Hugging Face model folder")
-    try:
-        config = json.loads(file.read_text())
-    except ValueError as error:
-        raise StudyError(f"'{file}' is no JSON ({error})") from None
-    if "vision_config" in config:
+    config = _settings(file)
+    if isinstance(config.get("vision_config"), dict):
         config = {**config["vision_config"], "model_type": config.get("model_type")}
     kind = str(config.get("model_type")).removesuffix("_vision_model")
     if kind not in _DEFAULTS:
@@ -99,6 +97,9 @@ def architecture(folder: str | Path) -> tuple[str, str]:
             f"{', '.join(_DEFAULTS)} (vision); for others give timm's id"
         )
     facts = _DEFAULTS[kind] | {k: v for k, v in config.items() if k in _DEFAULTS[kind]}
+    for key, default in _DEFAULTS[kind].items():
+        if type(facts[key]) is not type(default):
+            raise StudyError(f"'{file}': {key} is {facts[key]!r}, no {type(default).__name__}")
     shape = facts["hidden_size"], facts["num_hidden_layers"], facts["patch_size"]
     if timm_id := _twin(kind, facts, shape):
         return timm_id, _weights(folder)
@@ -128,12 +129,63 @@ def _weights(folder: Path) -> str:
     raise StudyError(f"'{folder}' has no weights file {' or '.join(WEIGHTS)}")
 
 
+def _settings(file: Path) -> dict:
+    try:
+        settings = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise StudyError(f"'{file}' is no JSON ({error})") from None
+    if not isinstance(settings, dict):
+        raise StudyError(f"'{file}' holds no settings but a {type(settings).__name__}")
+    return settings
+
+
 def colours(folder: str | Path) -> dict[str, tuple[float, float, float]]:
-    """``mean`` and ``std`` that a folder's own preprocessing says; empty where it says nothing."""
+    """``mean`` and ``std`` that amount to a folder's own scaling of colours; empty without one.
+
+    transformers multiplies by ``rescale_factor`` (1/255) unless ``do_rescale`` is false, then
+    subtracts ``image_mean`` and divides by ``image_std`` unless ``do_normalize`` is false. Pixels
+    are divided by 255 here in any case, and what differs goes into mean and deviation.
+
+    Raises:
+        StudyError: no JSON, or values that are no three numbers, or not finite, or a deviation
+            of zero.
+    """
     file = Path(folder, "preprocessor_config.json")
-    settings = json.loads(file.read_text()) if file.is_file() else {}
-    named = {"mean": settings.get("image_mean"), "std": settings.get("image_std")}
-    return {key: tuple(map(float, value)) for key, value in named.items() if value}
+    if not file.is_file():
+        return {}
+    settings = _settings(file)
+    keys = ("image_mean", "image_std", "do_rescale", "do_normalize", "rescale_factor")
+    given = {key: settings[key] for key in keys if settings.get(key) is not None}
+    for key in ("do_rescale", "do_normalize"):
+        if not isinstance(given.get(key, True), bool):
+            raise StudyError(f"'{file}': {key} is {given[key]!r}, not true or false")
+    normalised, rescaled = given.get("do_normalize", True), given.get("do_rescale", True)
+    if not given or (normalised and not {"image_mean", "image_std"} & set(given)):
+        if rescaled and "rescale_factor" not in given:
+            return {}
+    factor = _numbers(file, "rescale_factor", given.get("rescale_factor", 1 / 255), 1)[0]
+    scale = 255 * factor if rescaled else 255.0
+    if normalised and not {"image_mean", "image_std"} <= set(given):
+        raise StudyError(f"'{file}': scales colours, but says no image_mean and image_std")
+    mean = _numbers(file, "image_mean", given["image_mean"], 3) if normalised else [0.0] * 3
+    std = _numbers(file, "image_std", given["image_std"], 3) if normalised else [1.0] * 3
+    if min(std) <= 0 or factor <= 0:
+        raise StudyError(f"'{file}': image_std and rescale_factor must be above 0")
+    exact = abs(scale - 1) < 1e-6  # 1/255 is written with few digits
+    return {
+        "mean": tuple(value if exact else value / scale for value in mean),
+        "std": tuple(value if exact else value / scale for value in std),
+    }  # type: ignore[return-value]
+
+
+def _numbers(file: Path, key: str, value: object, count: int) -> list[float]:
+    values = value if isinstance(value, list) else [value] * count
+    good = all(
+        isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values
+    )
+    if len(values) != count or not good:
+        raise StudyError(f"'{file}': {key} is {value!r}, not {count} finite number(s)")
+    return [float(v) for v in values]
 
 
 def official(state: dict, name: str) -> dict:
@@ -142,7 +194,9 @@ def official(state: dict, name: str) -> dict:
     Raises:
         StudyError: keys that nothing here knows; the message lists them.
     """
-    bare = {_PREFIX.sub("", key, count=1): value for key, value in state.items()}
+    bare: dict = {}
+    for key, value in state.items():
+        put(bare, _PREFIX.sub("", key, count=1), value, name)
     if "embeddings.cls_token" in bare:
         names = _DINOV2_NAMES
     elif "embeddings.class_embedding" in bare:
@@ -157,7 +211,7 @@ def official(state: dict, name: str) -> dict:
         if rule is None:
             unknown.append(key)
             continue
-        out[re.sub(*rule, key)] = value
+        put(out, re.sub(*rule, key), value, name)
     if unknown:
         raise StudyError(f"{name}: these keys of its weights cannot be converted: {some(unknown)}")
     out = _joined(out, name)

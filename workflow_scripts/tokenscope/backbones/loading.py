@@ -1,6 +1,5 @@
 """Open a backbone: architecture from timm, weights from a file, ready for a forward pass."""
 
-import json
 import logging
 import os
 import re
@@ -11,16 +10,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # compute jobs never ask the netwo
 
 import timm
 import torch
-from timm.models import load_state_dict
 from torch import nn
 
 from tokenscope.backbones.huggingface import official
 from tokenscope.backbones.position_embedding import resample_as_dinov2
 from tokenscope.backbones.registers import add_registers
 from tokenscope.backbones.test_time_registers import attach
+from tokenscope.backbones.weights_file import read_weights
 from tokenscope.errors import StudyError, some
 from tokenscope.forward.tokens import refuse_unsupported
-from tokenscope.stores.receipts import weights_of
+from tokenscope.stores.receipts import read_receipt, weights_of
 
 logging.getLogger("timm").setLevel(logging.ERROR)
 
@@ -52,7 +51,9 @@ def open_backbone(
     """
     added = None
     if Path(weights).suffix == ".json":
-        added = json.loads(Path(weights).read_text())
+        added = read_receipt(weights)
+        if lacking := {"neurons", "registers", "leaves"} - set(added):
+            raise StudyError(f"{weights}: lacks {', '.join(sorted(lacking))}; delete it, run again")
         weights = weights_of({"name": spec["name"], **added})
     model = _load(spec, weights)
     refuse_unsupported(model, spec["name"])
@@ -73,8 +74,7 @@ def check_weights(spec: dict, weights: str | Path) -> None:
 
 
 def _load(spec: dict, weights: str | Path) -> nn.Module:
-    state = _read(spec, weights)
-    state = official(state.get("model", state), spec["name"])  # timm unwraps all but this
+    state = official(read_weights(spec["name"], weights), spec["name"])
     model = create(spec)
     own = model.state_dict()
     if not model.num_classes:  # whatever was trained on top does not matter
@@ -101,23 +101,6 @@ def _load(spec: dict, weights: str | Path) -> nn.Module:
     except (RuntimeError, KeyError, ValueError, AttributeError, TypeError) as refusal:
         error = refusal
     raise StudyError(_mismatch(spec, weights, state, own, error))
-
-
-def _read(spec: dict, weights: str | Path) -> dict[str, torch.Tensor]:
-    if not Path(weights).is_file():
-        raise StudyError(
-            f"{spec['name']}: the weights file {weights} does not exist; put it there, or delete "
-            "the backbone's card.json and run again to obtain it anew"
-        )
-    try:
-        return load_state_dict(str(weights))
-    except Exception as error:
-        # torch refuses anything but tensors here (weights_only), by an error of its own
-        first = str(error).splitlines()[0][:200]
-        raise StudyError(
-            f"{spec['name']}: {weights} cannot be read as weights ({first}). Accepted are "
-            "safetensors files and PyTorch state dicts; pickled objects are refused as unsafe"
-        ) from None
 
 
 def _mismatch(spec: dict, weights: str | Path, state: dict, own: dict, error: Exception) -> str:

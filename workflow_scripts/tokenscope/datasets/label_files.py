@@ -145,7 +145,8 @@ def _by_name(file: str, lines: list[list[str]], files: list[str]) -> list[str]:
 
 def _bare(path: str) -> str:
     """A path in the one way to write it, without the suffix."""
-    return str(PurePosixPath(posixpath.normpath(path)).with_suffix(""))
+    plain = posixpath.normpath(path)
+    return plain.removesuffix(PurePosixPath(plain).suffix)
 
 
 def _by_number(file: str, labels: list[str], files: list[str]) -> list[str]:

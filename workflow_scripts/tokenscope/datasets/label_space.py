@@ -34,13 +34,15 @@ def class_number(value: object, where: str) -> int | None:
         return -1
     if text and not _NUMBERLIKE.fullmatch(value):
         return None
-    whole = isinstance(value, float) and value.is_integer()
-    if text and value.isascii() and value.isdigit() and len(value) <= 20:
-        number = int(value)
-    elif whole or (isinstance(value, int | np.integer) and not isinstance(value, bool)):
-        number = int(value)
+    if text:
+        whole = value.isascii() and value.isdigit() and len(value) <= 20
+    elif isinstance(value, float):
+        whole = value.is_integer()
     else:
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole:
         raise StudyError(f"{where}: the label {str(value)[:40]!r} is no whole class number")
+    number = int(value)
     if not 0 <= number < MOST_CLASSES:
         raise StudyError(
             f"{where}: the label {number} is no class number from 0 to {MOST_CLASSES - 1}"

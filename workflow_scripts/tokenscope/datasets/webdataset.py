@@ -63,9 +63,8 @@ def _scan(root: str, shard: str) -> pd.DataFrame:
                 raise StudyError(f"{path}: cut off within the member {member.name}")
             folder, _, base = member.name.rpartition("/")
             stem, _, extension = base.partition(".")
-            row = rows.setdefault(
-                posixpath.normpath(f"{folder}/{stem}").lstrip("/"), {"number": -1, "class": ""}
-            )
+            key = posixpath.normpath(f"{folder}/{stem}").lstrip("/")
+            row = rows.setdefault(key, {"number": -1, "class": ""})
             if f".{extension.lower()}" in EXTENSIONS:
                 if "offset" in row:
                     raise StudyError(f"{path}: the key {folder}/{stem} has two images")

@@ -1,0 +1,139 @@
+"""Weights as a file holds them: which of several, each once, and every number finite.
+
+What a file says is taken at its word nowhere: weights that were cast, quantised or have broken give
+results that look like any other's.
+"""
+
+from pathlib import Path
+
+import torch
+from timm.models import load_state_dict
+from timm.models._helpers import _torch_load
+from torch import Tensor
+
+from tokenscope.errors import StudyError, some
+from tokenscope.jobs.job import log
+
+# Under which names training code keeps weights, the most telling first: averages over the training
+# are what is meant to be used, and what timm takes.
+CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model")
+# Of pairs that timm does not know there is no first: DINO keeps two networks.
+AMBIGUOUS = ("teacher", "student", "online", "target", "encoder_q", "encoder_k")
+WRAPPERS = ("_orig_mod.", "module.", "_orig_mod.")  # of torch.compile and of DDP
+
+
+def read_weights(name: str, file: str | Path) -> dict[str, Tensor]:
+    """Tensors by name, of one network, without the wrappers of training code.
+
+    Args:
+        name: of the backbone, for messages.
+
+    Raises:
+        StudyError: no such file, none that can be read safely, two networks that are both meant
+            or two weights of one name, numbers that are not finite or no floating point.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise StudyError(
+            f"{name}: the weights file {file} does not exist or is no regular file; put it there, "
+            "or delete the backbone's card.json and run again to obtain it anew"
+        )
+    try:
+        content = _content(path)
+    except Exception as error:
+        # torch refuses anything but tensors here (weights_only), by an error of its own
+        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise StudyError(
+            f"{name}: {file} cannot be read as weights ({first}). Accepted are "
+            "safetensors files and PyTorch state dicts; pickled objects are refused as unsafe"
+        ) from None
+    state = _unwrapped(_one_of(content, name, file), name, file)
+    state = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    check_numbers(state, name, file)
+    return state
+
+
+def _content(path: Path) -> object:
+    if path.suffix == ".safetensors":
+        return load_state_dict(str(path))
+    return _torch_load(str(path))  # timm's: tensors alone, and the settings of its own trainings
+
+
+def _one_of(content: object, name: str, file: str | Path) -> dict:
+    """The state dict, out of what training code keeps beside it."""
+    if not isinstance(content, dict):
+        raise StudyError(f"{name}: {file} holds no weights by name but a {type(content).__name__}")
+    held = [key for key in CONTAINERS if isinstance(content.get(key), dict) and content[key]]
+    if held:
+        if len(held) > 1:
+            log.info("%s: %s holds weights as %s: '%s' are taken", name, file, held, held[0])
+        return content[held[0]]
+    pair = [key for key in AMBIGUOUS if isinstance(content.get(key), dict)]
+    if pair:
+        raise StudyError(
+            f"{name}: {file} holds the networks {', '.join(pair)}: save the one that is meant as a "
+            "file of its own"
+        )
+    return content
+
+
+def _unwrapped(state: dict, name: str, file: str | Path) -> dict:
+    """The same without the prefixes of wrappers."""
+    bare: dict = {}
+    for key, value in state.items():
+        plain = str(key)
+        for wrapper in WRAPPERS:
+            plain = plain.removeprefix(wrapper)
+        put(bare, plain, value, f"{name}: {file}")
+    return bare
+
+
+def put(state: dict, key: str, value: object, where: str) -> None:
+    """Add a weight. Raises StudyError where another one has the same name already."""
+    if key in state and not _same(state[key], value):
+        raise StudyError(
+            f"{where} holds '{key}' twice, under two names and with other numbers: save the "
+            "weights that are meant alone"
+        )
+    state[key] = value
+
+
+def _same(a: object, b: object) -> bool:
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
+        return a is b
+    return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b)
+
+
+def check_numbers(state: dict[str, Tensor], name: str, file: str | Path) -> None:
+    """Raise a StudyError unless all weights are finite floating-point numbers in float32, too.
+
+    Integers may only be buffers of no more than an index (``num_batches_tracked``,
+    ``relative_position_index``), never what a layer multiplies with.
+    """
+    other = [key for key, value in state.items() if _cast(key, value)]
+    if other:
+        kinds = sorted({str(state[key].dtype).removeprefix("torch.") for key in other})
+        raise StudyError(
+            f"{name}: {file} holds {', '.join(kinds)} where weights are floating-point numbers "
+            f"({some(other, 3)}): quantised weights have scales of their own; save them as float32"
+        )
+    if broken := [key for key, value in state.items() if not _finite(value)]:
+        raise StudyError(
+            f"{name}: {file} holds numbers that are not finite (NaN or infinite, or too large for "
+            f"float32) in {len(broken)} of {len(state)} weights: {some(broken, 3)}"
+        )
+
+
+def _cast(key: str, value: Tensor) -> bool:
+    if value.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        return False
+    index = not (value.is_floating_point() or value.is_complex())
+    return not (index and key.rpartition(".")[2] not in ("weight", "bias", "gamma", "pos_embed",
+                "cls_token", "reg_token", "register_tokens", "class_embedding"))  # fmt: skip
+
+
+def _finite(value: Tensor) -> bool:
+    if not value.is_floating_point() or not value.numel():
+        return True
+    low, high = torch.aminmax(value)  # NaN wins
+    return bool(torch.isfinite(low.float()) and torch.isfinite(high.float()))
