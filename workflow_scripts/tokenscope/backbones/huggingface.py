@@ -160,22 +160,23 @@ def colours(folder: str | Path) -> dict[str, tuple[float, float, float]]:
         if not isinstance(given.get(key, True), bool):
             raise StudyError(f"'{file}': {key} is {given[key]!r}, not true or false")
     normalised, rescaled = given.get("do_normalize", True), given.get("do_rescale", True)
-    if not given or (normalised and not {"image_mean", "image_std"} & set(given)):
-        if rescaled and "rescale_factor" not in given:
-            return {}
     factor = _numbers(file, "rescale_factor", given.get("rescale_factor", 1 / 255), 1)[0]
     scale = 255 * factor if rescaled else 255.0
-    if normalised and not {"image_mean", "image_std"} <= set(given):
-        raise StudyError(f"'{file}': scales colours, but says no image_mean and image_std")
-    mean = _numbers(file, "image_mean", given["image_mean"], 3) if normalised else [0.0] * 3
-    std = _numbers(file, "image_std", given["image_std"], 3) if normalised else [1.0] * 3
-    if min(std) <= 0 or factor <= 0:
-        raise StudyError(f"'{file}': image_std and rescale_factor must be above 0")
     exact = abs(scale - 1) < 1e-6  # 1/255 is written with few digits
-    return {
-        "mean": tuple(value if exact else value / scale for value in mean),
-        "std": tuple(value if exact else value / scale for value in std),
-    }  # type: ignore[return-value]
+    said = {"mean": given.get("image_mean"), "std": given.get("image_std")}
+    if not normalised:
+        said = {"mean": 0.0, "std": 1.0}
+    elif not exact and None in said.values():
+        raise StudyError(f"'{file}': rescales, but does not say both image_mean and image_std")
+    values = {
+        key: _numbers(file, f"image_{key}", value, 3)
+        for key, value in said.items()
+        if value is not None  # what timm says of the architecture holds
+    }
+    if min([factor, *values.get("std", [1.0])]) <= 0:
+        raise StudyError(f"'{file}': image_std and rescale_factor must be above 0")
+    scale = 1.0 if exact else scale
+    return {key: (a / scale, b / scale, c / scale) for key, (a, b, c) in values.items()}
 
 
 def _numbers(file: Path, key: str, value: object, count: int) -> list[float]:
@@ -194,6 +195,8 @@ def official(state: dict, name: str) -> dict:
     Raises:
         StudyError: keys that nothing here knows; the message lists them.
     """
+    from tokenscope.backbones.weights_file import put  # needs torch
+
     bare: dict = {}
     for key, value in state.items():
         put(bare, _PREFIX.sub("", key, count=1), value, name)

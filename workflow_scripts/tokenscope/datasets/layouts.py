@@ -58,7 +58,8 @@ def walk(root: str) -> Iterator[str]:
     Raises:
         StudyError: a folder cannot be read, or is there twice, by a link.
     """
-    stack, seen = [""], {}
+    stack: list[str] = [""]
+    seen: dict[tuple[int, int], str] = {}
     while stack:
         folder = stack.pop()
         try:
