@@ -6,19 +6,31 @@ BIN := $(VENV)/bin
 CONFIG ?= config/config.yaml
 HOW ?= --wait
 
-# The config of a study by its name: make figure FIG=fig3 STUDY=paper
 STUDY ?= paper
-CONFIGS = $(wildcard config/*.yaml studies/*/study.yaml)
-NAMED = $(or $(filter-out config/config.yaml,$(CONFIG)),$(firstword $(shell grep -lxE 'study: *$(STUDY)( .*)?' $(CONFIGS))))
-UNKNOWN = there is no study '$(STUDY)', only: $(shell sed -nE 's/^study: *([^ ]+).*/\1/p' $(CONFIGS))
-# What asks for a study of one's own: CONFIG=my.yaml, or STUDY= with its name.
-OWN = $(if $(filter-out file,$(origin CONFIG) $(origin STUDY)),$(NAMED))
-# Where a study's config puts its results.
-results = $(shell sed -nE 's/^results: *"?([^" ]+).*/\1/p' $(1))
+
+# What a user gives reaches the recipes through the environment as it was typed, and stands there in
+# quotes: neither make nor a shell takes a $$ or a backtick in a folder's name for a command.
+GIVEN := $(filter-out file,$(origin CONFIG) $(origin STUDY))
+FREE := PYTHON CONFIG HOW STUDY PROFILE FIG MODEL IMAGES ARCH AGAINST AGAINST_ARCH NAME WEIGHTS SECTION BENCH
+$(foreach name,$(FREE),$(eval override $(name) := $$(value $(name))))
+export $(FREE)
+
+# The config of a study by its name, as the shell's $$named: make figure FIG=fig3 STUDY=paper
+CONFIGS = config/*.yaml studies/*/study.yaml
+KNOWN = sed -nE 's/^study: *([^ ]+).*/\1/p' $(CONFIGS) 2>/dev/null | paste -sd ' ' -
+NAMED = named="$$CONFIG"; if test "$$named" = config/config.yaml; then named=; \
+	  if [[ "$$STUDY" =~ ^[A-Za-z0-9_-]+$$ ]]; then \
+	    named=$$(grep -lsxE -e "study: *$$STUDY( .*)?" $(CONFIGS) | head -n 1); fi; fi; \
+	  test -n "$$named" || { printf "there is no study '%s', only: %s\n" "$$STUDY" "$$($(KNOWN))"; exit 1; }; \
+	  $(BIN)/python workflow_scripts/check.py "$$named" --syntax || exit 1
+# Of one's own: CONFIG=my.yaml, or STUDY= with its name.
+OWN = test -n "$(GIVEN)" || { printf "make $@ CONFIG=my.yaml (or STUDY=<name>): name your config; there are the studies %s\n" "$$($(KNOWN))"; exit 1; }; \
+	  $(NAMED)
+PAGE = printf "Open %s/report/index.html.\n" "$$(sed -nE 's/^results: *"?([^" ]+).*/\1/p' "$$named")"
 # Rules that take tables and figures' data alone: with them Snakemake can start no other job.
 DRAWING := figure $(shell sed -n 's/^rule \(fig_[a-z_]*\):.*/\1/p' rules/*.smk)
 
-.PHONY: help demo calibrate test test-quick study diagnose figure report pack dry-run forecast resume checks bench zoo clean phantoms setup new check schema
+.PHONY: help demo calibrate test test-quick attack study diagnose figure report pack dry-run forecast resume checks bench zoo clean phantoms setup new check schema
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,7 +38,7 @@ help:           ## this list
 # The environment is complete when the stamp is newer than the pins; pip prints its progress.
 $(VENV)/complete: envs/requirements.txt envs/requirements-dev.txt
 	@echo "Setting up $(VENV): about 6 GB and a few minutes, once."
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/python || "$$PYTHON" -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -r envs/requirements-dev.txt
 	@touch $@
 
@@ -45,60 +57,55 @@ test: $(VENV)/complete  ## pass the tests
 	$(BIN)/python -m pytest tests
 
 test-quick: $(VENV)/complete  ## pass the tests that take seconds (under two minutes in all)
-	$(BIN)/python -m pytest tests -m "not slow and not browser and not slurm"
+	$(BIN)/python -m pytest tests -m "not slow and not browser and not slurm and not attack"
+
+attack: $(VENV)/complete  ## try bad input of every kind (minutes) and print what became of it
+	$(BIN)/python -m pytest tests/attack
 
 calibrate: $(VENV)/complete  ## count anew how often the instrument errs (an hour or more), and keep the counts
 	$(BIN)/snakemake --profile profiles/local --configfile config/calibrate.yaml -- calibration
 	cp results/calibrate/tables/calibration.csv config/calibration.csv
 
 new: $(VENV)/complete  ## write a study of your own: make new NAME=mine MODEL=<timm id|file|folder> IMAGES=<folder>
-	@test -n "$(NAME)" -a -n "$(MODEL)" -a -n "$(IMAGES)" || { echo "make new NAME=<of the study> MODEL=<timm id, weights file (with ARCH=<timm id>) or Hugging Face folder> IMAGES=<folder> [WEIGHTS=<folder of local weights>]"; exit 1; }
-	@$(BIN)/python workflow_scripts/new.py --name "$(NAME)" --model "$(MODEL)" --images "$(IMAGES)" \
-	  --arch "$(ARCH)" --weights "$(WEIGHTS)"
+	@test -n "$$NAME" -a -n "$$MODEL" -a -n "$$IMAGES" || { echo "make new NAME=<of the study> MODEL=<timm id, weights file (with ARCH=<timm id>) or Hugging Face folder> IMAGES=<folder> [WEIGHTS=<folder of local weights>]"; exit 1; }
+	@$(BIN)/python workflow_scripts/new.py --name="$$NAME" --model="$$MODEL" --images="$$IMAGES" \
+	  --arch="$$ARCH" --weights="$$WEIGHTS"
 
 check: $(VENV)/complete  ## would it run, at which cost, what is missing? make check CONFIG=my.yaml
-	@test -n "$(OWN)" || { echo "make check CONFIG=my.yaml (or STUDY=<name>): name your config; $(UNKNOWN)"; exit 1; }
-	@$(BIN)/python workflow_scripts/check.py "$(OWN)" $(if $(PROFILE),--profile $(PROFILE))
+	@$(OWN); $(BIN)/python workflow_scripts/check.py "$$named" $${PROFILE:+--profile="$$PROFILE"}
 
 study: $(VENV)/complete  ## run a study of your own on this machine: make study CONFIG=my.yaml
-	@test -n "$(OWN)" || { echo "make study CONFIG=my.yaml (or STUDY=<name>): name your config; $(UNKNOWN)"; exit 1; }
-	@$(BIN)/python workflow_scripts/check.py "$(OWN)" --syntax
-	$(BIN)/snakemake --profile profiles/local --configfile $(OWN) -- all
-	@echo "Done. Open $(call results,$(OWN))/report/index.html."
+	@$(OWN); $(BIN)/snakemake --profile profiles/local --configfile "$$named" -- all && $(PAGE)
 
 diagnose: $(VENV)/complete  ## does it have artifacts? make diagnose MODEL=<timm id|file|folder> IMAGES=<folder>
-	@test -n "$(MODEL)" -a -n "$(IMAGES)" || { echo "make diagnose MODEL=<timm id, weights file (with ARCH=<timm id>) or Hugging Face folder> IMAGES=<folder> [AGAINST=<second backbone>]"; exit 1; }
-	@$(BIN)/python workflow_scripts/diagnose.py --model "$(MODEL)" --images "$(IMAGES)" \
-	  --arch "$(ARCH)" --against "$(AGAINST)" --against-arch "$(AGAINST_ARCH)" --name "$(NAME)" \
-	  $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+	@test -n "$$MODEL" -a -n "$$IMAGES" || { echo "make diagnose MODEL=<timm id, weights file (with ARCH=<timm id>) or Hugging Face folder> IMAGES=<folder> [AGAINST=<second backbone>]"; exit 1; }
+	@$(BIN)/python workflow_scripts/diagnose.py --model="$$MODEL" --images="$$IMAGES" \
+	  --arch="$$ARCH" --against="$$AGAINST" --against-arch="$$AGAINST_ARCH" --name="$$NAME" \
+	  $${WEIGHTS:+--weights="$$WEIGHTS"}
 
 figure: $(VENV)/complete  ## draw a figure from small files alone: make figure FIG=fig3 STUDY=paper
-	@test -n "$(FIG)" || { echo "make figure FIG=fig3 STUDY=paper: name a figure"; exit 1; }
-	@test -n "$(NAMED)" || { echo "$(UNKNOWN)"; exit 1; }
-	$(BIN)/snakemake --profile profiles/local --nolock --allowed-rules $(DRAWING) \
-	  --configfile $(NAMED) --config figure=$(FIG) -- figure
+	@test -n "$$FIG" || { echo "make figure FIG=fig3 STUDY=paper: name a figure"; exit 1; }
+	@$(NAMED); $(BIN)/snakemake --profile profiles/local --nolock --allowed-rules $(DRAWING) \
+	  --configfile "$$named" --config figure="$$FIG" -- figure
 
 report: $(VENV)/complete  ## a report of what there is, of a study half done: make report STUDY=paper (or CONFIG=)
-	@test -n "$(NAMED)" || { echo "$(UNKNOWN)"; exit 1; }
-	$(BIN)/snakemake --profile profiles/local --nolock --allowed-rules report --force \
-	  --configfile $(NAMED) --config partial=True -- report
-	@echo "Open $(call results,$(NAMED))/report/index.html."
+	@$(NAMED); $(BIN)/snakemake --profile profiles/local --nolock --allowed-rules report --force \
+	  --configfile "$$named" --config partial=True -- report && $(PAGE)
 
 pack: $(VENV)/complete  ## pack what figures and report are made from, to be copied: make pack STUDY=paper
-	@test -n "$(NAMED)" || { echo "$(UNKNOWN)"; exit 1; }
-	PYTHONPATH=workflow_scripts $(BIN)/python workflow_scripts/pack.py $(NAMED)
+	@$(NAMED); PYTHONPATH=workflow_scripts $(BIN)/python workflow_scripts/pack.py "$$named"
 
 dry-run: $(VENV)/complete  ## show what the paper study would run on a cluster
 	$(BIN)/snakemake --profile slurm -n
 
 forecast: $(VENV)/complete  ## what it would cost on a cluster: make forecast CONFIG=my.yaml
-	@$(BIN)/python workflow_scripts/check.py "$(NAMED)" --syntax
-	$(BIN)/snakemake --profile slurm -n --configfile $(NAMED) --config forecast=full -- all
+	@$(NAMED); $(BIN)/snakemake --profile slurm -n --configfile "$$named" --config forecast=full -- all
 
 resume: $(VENV)/complete  ## on Slurm, after the controller died: wait for its jobs, go on (HOW=--cancel)
-	$(BIN)/python workflow_scripts/resume.py $(HOW)
-	$(BIN)/snakemake --unlock --configfile $(CONFIG)
-	$(BIN)/snakemake --profile slurm --configfile $(CONFIG)
+	$(BIN)/python workflow_scripts/resume.py $$HOW
+	@$(BIN)/python workflow_scripts/check.py "$$CONFIG" --syntax
+	$(BIN)/snakemake --unlock --configfile "$$CONFIG"
+	$(BIN)/snakemake --profile slurm --configfile "$$CONFIG"
 
 checks: $(VENV)/complete  ## formatting, linters and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -107,7 +114,7 @@ checks: $(VENV)/complete  ## formatting, linters and types
 	$(BIN)/snakemake --lint
 
 bench: $(VENV)/complete  ## measure speed side by side, into results/bench: make bench SECTION=stores
-	PYTHONPATH=workflow_scripts:tests:tests/helpers $(BIN)/python -m bench $(SECTION) $(BENCH)
+	PYTHONPATH=workflow_scripts:tests:tests/helpers $(BIN)/python -m bench "$$SECTION" $$BENCH
 
 zoo: $(VENV)/complete  ## write config/architectures.csv anew from timm
 	PYTHONPATH=workflow_scripts $(BIN)/python -m tokenscope.backbones.architecture_table \

@@ -9,6 +9,14 @@ from snakemake.exceptions import WorkflowError
 
 SCRIPTS = str(Path(workflow.basedir, "workflow_scripts"))
 sys.path.insert(0, SCRIPTS)
+from tokenscope.errors import StudyError
+from tokenscope.study import strict_yaml
+
+try:
+    strict_yaml.check_config(workflow.configfiles, config)
+except StudyError as error:
+    print(error, file=sys.stderr)
+    sys.exit(1)
 # Snakemake puts a script's own folder on its path; the library lies one above it.
 if SCRIPTS not in (paths := os.environ.get("PYTHONPATH", "").split(os.pathsep)):
     os.environ.update(PYTHONPATH=os.pathsep.join([SCRIPTS, *filter(None, paths)]))

@@ -12,6 +12,7 @@ import sys
 
 from tokenscope.config_file.lines import Source
 from tokenscope.errors import StudyError
+from tokenscope.study import strict_yaml
 
 
 def main(arguments=None) -> int:
@@ -24,6 +25,7 @@ def main(arguments=None) -> int:
         source = Source(options.config)
         if not isinstance(source.content(), dict):
             raise StudyError(f"{options.config}: holds no keys; make new writes one")
+        strict_yaml.load(options.config)
     except StudyError as error:
         print(error, file=sys.stderr)
         return 1

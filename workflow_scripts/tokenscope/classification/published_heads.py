@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tokenscope.errors import StudyError
-from tokenscope.stores.receipts import sha256_file, write_text
+from tokenscope.stores.receipts import read_receipt, sha256_file, write_text
 from tokenscope.tables.names import parts_of
 
 ONE_LAYER, SEVERAL = "cls+patch_mean", "cls_blocks+patch_mean"
@@ -48,7 +48,7 @@ def locate(head: dict, folder: str | None, cache: str, download: bool) -> tuple[
     if not file.is_file():
         raise StudyError(f"{head['key']}: the head {file} does not exist (column 'source')")
     checksum, note = sha256_file(file), file.with_suffix(".json")
-    first = json.loads(note.read_text())["sha256"] if note.is_file() else ""
+    first = read_receipt(note).get("sha256", "") if note.is_file() else ""
     for wanted, whose in ((head["sha256"], "the table of heads"), (first, str(note))):
         if wanted and checksum != wanted:
             raise StudyError(
@@ -136,6 +136,9 @@ def _state(file: str | Path) -> dict[str, Tensor]:
         weight, bias = named["weight"], named["bias"]
         if len(named) != len(state) or weight.ndim != 2 or bias.shape != weight.shape[:1]:
             raise ValueError(f"its tensors are {', '.join(state)}")
+        for tensor in (weight, bias):
+            if not tensor.is_floating_point() or not torch.isfinite(tensor.float()).all():
+                raise ValueError("its numbers are not finite, or no floating-point numbers")
         return {"weight": weight, "bias": bias}
     except Exception as error:
         first = str(error).splitlines()[0][:200]

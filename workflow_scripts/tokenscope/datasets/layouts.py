@@ -75,6 +75,7 @@ def walk(root: str) -> Iterator[str]:
                     name = f"{folder}/{entry.name}" if folder else entry.name
                     if entry.name.startswith("."):
                         continue
+                    check_name(name, root)
                     if entry.is_dir():
                         stack.append(name)
                     elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
@@ -83,8 +84,20 @@ def walk(root: str) -> Iterator[str]:
             raise StudyError(f"'{root}': '{folder}' cannot be listed ({error})") from None
 
 
+def check_name(name: str, where: str) -> None:
+    """Raise a StudyError where a name is one that no table can keep."""
+    if name.isprintable():
+        return
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise StudyError(f"'{where}': the name {ascii(name)} is no UTF-8: rename it")
+    if any(letter < " " or letter == "\x7f" for letter in name):
+        raise StudyError(f"'{where}': the name {name!r} holds control letters: rename it")
+
+
 def with_classes(table: pd.DataFrame, source: dict, own: dict[int, str]) -> pd.DataFrame:
     """Class names from what each image says: its own, its name's WordNet id, its number's name."""
+    if not len(table):  # for whoever asked to say so
+        return table[COLUMNS]
     where, listed = source["path"], own
     if source.get("synsets"):
         listed = synset_list(source["synsets"])

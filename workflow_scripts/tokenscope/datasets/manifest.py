@@ -7,7 +7,7 @@ import pandas as pd
 
 from tokenscope.datasets import label_files
 from tokenscope.datasets.label_space import check_numbers, numbered
-from tokenscope.datasets.layouts import EXTENSIONS, files
+from tokenscope.datasets.layouts import EXTENSIONS, check_name, files
 from tokenscope.datasets.parquet import parquet
 from tokenscope.datasets.webdataset import tars
 from tokenscope.errors import StudyError
@@ -74,13 +74,9 @@ def index(
 
 
 def _check_names(table: pd.DataFrame, where: str) -> None:
-    """Raise a StudyError where a name is one that no table can keep."""
     for column in ("name", "path", "class_name", "label_name"):
         for name in table.get(column, ()):
-            if any("\ud800" <= letter <= "\udfff" for letter in name):
-                raise StudyError(f"'{where}': the name {ascii(name)} is no UTF-8: rename it")
-            if any(letter < " " or letter == "\x7f" for letter in name):
-                raise StudyError(f"'{where}': the name {name!r} holds control letters: rename it")
+            check_name(name, where)
 
 
 def _ids(table: pd.DataFrame, files: bool) -> pd.Series:

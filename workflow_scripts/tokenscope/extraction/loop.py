@@ -31,7 +31,10 @@ from tokenscope.stores.zarr_store import StoreWriter, Variable
 # stored.
 Reduce = Callable[[dict[str, Tensor], Tensor, int], dict[str, Tensor]]
 LIMIT = float(np.finfo(np.float16).max)
-LARGEST = "largest norm"  # of an image, beside what is stored
+# Of an image, beside what is stored: the largest number that goes into 16 bits, and whether all
+# are finite. Finite norms say it of the tokens.
+LARGEST, FINITE = "largest number", "finite"
+CHECKED = ("attention", "cls", "registers", "patch_mean", "cls_blocks", "logits", "q", "k", "v")
 # Attention of every block is looked at in about so many images of a data set, evenly spread: no
 # claim needs more, and in all of them it would slow the pass down by several percent.
 LOOKED_AT = 1000
@@ -158,13 +161,16 @@ def extract(
         every attempt with its host, job, times, images and how it ended.
 
     Raises:
-        StudyError: a token that is not finite, or too large for float16; images are named by row.
+        StudyError: a token, feature, attention or logit that is not finite, or a number that is too
+            large for float16; images are named by row. A mean or deviation of colours that is none.
     """
     ranges = writer.missing()
     resumed = writer.images - sum(b - a for a, b in ranges)
     if resumed:
         log.info("going on after %s of %s images", f"{resumed:,}", f"{writer.images:,}")
     scale = [torch.tensor(v, device=device) for v in (mean, std)]
+    if not (torch.isfinite(torch.stack(scale)).all() and scale[1].min() > 0):
+        raise StudyError(f"colours cannot be scaled by a mean of {mean} and a deviation of {std}")
     looks = offset, max(1, (total or writer.images) // LOOKED_AT)
     forward = _Forward(model, scale, batch, device, writer.variables, reduce, looks, tokens_after)
     pending: list[Future] = []
@@ -237,7 +243,7 @@ class _Forward:
         shapes = {n: ((len(pixels), *v.shape), v.dtype) for n, v in self.wanted.items()}
         host = {
             name: torch.empty(shape, dtype=getattr(torch, dtype), pin_memory=self.cuda)
-            for name, (shape, dtype) in {**shapes, LARGEST: ((len(pixels),), "float32")}.items()
+            for name, (shape, dtype) in {**shapes, **_checks(len(pixels))}.items()
         }
         for start in range(0, len(pixels), self.batch):
             piece = self._to_device(pixels[start : start + self.batch])
@@ -249,7 +255,7 @@ class _Forward:
             if "top5" in self.wanted:
                 k = self.wanted["top5"].shape[0]
                 out["top5"] = out["logits"].topk(k, dim=-1).indices
-            results = {**self.reduce(out, piece, first + start), LARGEST: out["norms"].amax((1, 2))}
+            results = {**self.reduce(out, piece, first + start), **_checked(out)}
             stop = start + len(piece)
             self._to_host({name: results[name] for name in host}, host, slice(start, stop))
             progress(stop)
@@ -296,6 +302,20 @@ def _agreement(out: dict[str, Tensor], looked_at: slice, prefix: int) -> dict[st
     return filled
 
 
+def _checks(images: int) -> dict[str, tuple]:
+    return {LARGEST: ((images,), "float32"), FINITE: ((images,), "bool")}
+
+
+def _checked(out: dict[str, Tensor]) -> dict[str, Tensor]:
+    """:data:`LARGEST` and :data:`FINITE` (image,) of what one batch gave; NaN is the largest."""
+    largest = out["norms"].amax((1, 2))
+    for name in out.keys() & set("qkv"):
+        largest = torch.maximum(largest, out[name].abs().amax((1, 2)).float())
+    given = (out[name] for name in CHECKED if name in out)
+    flags = [torch.isfinite(value).flatten(1).all(1) for value in given]
+    return {LARGEST: largest, FINITE: torch.stack(flags).all(0)}
+
+
 def _store(writer: StoreWriter, first: int, values: tuple, offset: int) -> None:
     host, copied = values
     if copied is not None:
@@ -304,9 +324,16 @@ def _store(writer: StoreWriter, first: int, values: tuple, offset: int) -> None:
     if not np.isfinite(largest).all():
         bad = np.flatnonzero(~np.isfinite(largest)) + first + offset
         raise StudyError(f"the backbone's tokens are not finite for sample rows {bad[:5].tolist()}")
+    if not (finite := host.pop(FINITE).numpy()).all():
+        bad = np.flatnonzero(~finite) + first + offset
+        raise StudyError(
+            "the backbone's features, attention or logits are not finite for sample rows "
+            f"{bad[:5].tolist()}"
+        )
     half = any(variable.dtype == "float16" for variable in writer.variables.values())
     if half and largest.max() >= LIMIT:
         raise StudyError(
-            f"token norms reach {largest.max():.0f}, beyond float16; set extract: tokens: false"
+            f"tokens, q, k or v reach {largest.max():.0f}, beyond float16; "
+            "set extract: tokens: false"
         )
     writer.write(first, {name: values.numpy() for name, values in host.items()})

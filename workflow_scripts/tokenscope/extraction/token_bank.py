@@ -7,6 +7,7 @@ Everything is chosen on the device, so that only the sample leaves it.
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +57,10 @@ class Draw:
         if judged.yes:
             return cls(judged.ratio_cutoff, tokens, seed, True, judged.block, odds)
         return cls(decision["percentile"], tokens, seed, odds=odds)
+
+    def __post_init__(self):
+        if not math.isfinite(self.cutoff):
+            raise StudyError(f"tokens cannot be told apart by a norm of {self.cutoff}")
 
     @property
     def slots(self) -> list[str]:

@@ -24,6 +24,8 @@ def read_rows(file: str | Path) -> pd.DataFrame:
         raise StudyError(f"the table of images {file} does not exist") from None
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise StudyError(f"{file}: is no table of images ({error}); {remedy}") from None
+    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes a cell too many for an index
+        raise StudyError(f"{file}: has rows of more cells than columns; {remedy}")
     if not len(rows):
         raise StudyError(f"{file}: lists no image; {remedy}")
     for name in WHOLE_NUMBERS:

@@ -12,6 +12,7 @@ from jsonschema.exceptions import best_match
 
 from tokenscope.errors import StudyError
 from tokenscope.paths import CONFIG
+from tokenscope.study import strict_yaml
 from tokenscope.study.paths import Paths
 from tokenscope.study.register_names import is_control
 
@@ -132,9 +133,9 @@ def simulated(file: str) -> dict:
 def load(file: str, schema: str) -> dict:
     """A YAML file of the report. Raises StudyError where it is not there or not as its schema."""
     try:
-        content = yaml.safe_load(Path(file).read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise StudyError(f"report: {file}: {error}") from None
+        content = strict_yaml.load(file)
+    except StudyError as error:
+        raise StudyError(f"report: {error}") from None
     rules = yaml.safe_load((SCHEMAS / schema).read_text())
     problem = best_match(Draft202012Validator(rules).iter_errors(content))
     if problem:

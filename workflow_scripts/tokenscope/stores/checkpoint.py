@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tokenscope.errors import StudyError
 from tokenscope.jobs.job import Interrupted, log
 from tokenscope.stores import lock
 
@@ -31,8 +32,8 @@ class Checkpoint:
         """The state of an earlier attempt at the same work."""
         if not (self.path and self.path.exists()):
             return None
-        saved = torch.load(self.path, weights_only=True)
-        return saved["state"] if saved["name"] == self.name else None
+        saved = _loaded(self.path)
+        return saved.get("state") if saved.get("name") == self.name else None
 
     def write(self, state: dict, now: bool = False) -> None:
         """Save, unless the last save is recent; ``now`` saves in any case."""
@@ -90,7 +91,7 @@ class TrainingCheckpoint:
         """The last checkpoint, on the CPU; None before the first."""
         if not self._file.exists():
             return None
-        return torch.load(self._file, map_location="cpu", weights_only=True)
+        return _loaded(self._file)
 
     def save(self, state: dict) -> None:
         """Write a checkpoint aside and rename it: the old one or the new one is there, whole."""
@@ -126,6 +127,22 @@ class TrainingCheckpoint:
     def remove(self) -> None:
         """Forget the unfinished work, because it is finished."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _loaded(file: Path) -> dict:
+    """What a checkpoint holds. Raises StudyError where it is damaged."""
+    try:
+        if not file.is_file():
+            raise ValueError("it is no regular file")
+        saved = torch.load(file, map_location="cpu", weights_only=True)
+        if not isinstance(saved, dict):
+            raise ValueError(f"it holds a {type(saved).__name__}")
+    except Exception as error:  # what torch makes of damaged bytes has no common class
+        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise StudyError(
+            f"{file}: the state of unfinished work is damaged ({first}); delete it to begin anew"
+        ) from None
+    return saved
 
 
 def save_weights(weights: dict[str, Tensor], path: str | Path) -> None:

@@ -243,10 +243,14 @@ def open_store(path: str | Path) -> xr.Dataset:
         StudyError: there is no such store; or, whenever a part of it is read, the part is missing,
             damaged or another store's.
     """
+    store = checksums.checked(path)
     try:
-        return xr.open_zarr(checksums.checked(path), chunks=None, consolidated=False)
+        dataset = xr.open_zarr(store, chunks=None, consolidated=False)
     except (OSError, ValueError, KeyError, TypeError, BaseZarrError) as error:
         raise StudyError(f"{path}: is no Zarr group that can be read ({_first(error)})") from None
+    if lost := set(checksums.of_arrays(getattr(store, "sums", {}))) - set(dataset.variables):
+        raise StudyError(f"{path}: its array '{min(lost)}' is missing; {checksums.REMEDY}")
+    return dataset
 
 
 def open_array(path: str | Path, name: str) -> zarr.Array:
@@ -287,6 +291,8 @@ def read_shards(paths: list[str], names: list[str]) -> xr.Dataset:
     parts = []
     for path in paths:
         with open_store(path) as dataset:
+            if lacking := [name for name in names if name not in dataset]:
+                raise StudyError(f"{path}: has no array '{lacking[0]}'")
             parts.append(dataset[names].load())
     return parts[0] if len(parts) == 1 else xr.concat(parts, dim="image", combine_attrs="override")
 

@@ -7,13 +7,11 @@ from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
 
-import yaml
-
 from tokenscope.config_file.references import check_analysed, check_results, check_testtime
 from tokenscope.errors import StudyError
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.location import folder_of
-from tokenscope.study import controls, flops, heads, recipes, register_names, zoo
+from tokenscope.study import controls, flops, heads, recipes, register_names, strict_yaml, zoo
 from tokenscope.study.controls import phantoms
 from tokenscope.study.diagnose import diagnosed
 from tokenscope.study.patch_tasks import PatchTask
@@ -89,7 +87,7 @@ class Study:
         if self.config.get("controls"):  # its own recipes go before the built-in ones
             folders.insert(0, controls.RECIPES)
         files = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
-        by_name = {name: yaml.safe_load(file.read_text()) for name, file in files.items()}
+        by_name = {name: strict_yaml.load(file) for name, file in files.items()}
         for name, recipe in by_name.items():
             recipes.check(name, recipe)
         return by_name
