@@ -85,6 +85,8 @@ def read_receipt(path: str | Path) -> dict:
     Raises:
         StudyError: it is not there, or no JSON object.
     """
+    if Path(path).exists() and not Path(path).is_file():  # a pipe would be waited for
+        raise StudyError(f"{path}: is no regular file; remove it and run again")
     try:
         facts = json.loads(Path(path).read_bytes())
         if not isinstance(facts, dict):
