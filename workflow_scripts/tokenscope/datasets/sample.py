@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tokenscope.errors import StudyError
-from tokenscope.images.damage import damage, suspicious
+from tokenscope.images.damage import examine
 from tokenscope.images.location import ImageLocation, folder_of, locations, parquet_blobs
 from tokenscope.images.preprocess import BadImage, content_of, load_rgb
 from tokenscope.images.workers import forked_pool
@@ -143,10 +143,11 @@ def _facts(place: ImageLocation, content: bytes | str | None) -> dict:
         image = load_rgb(io.BytesIO(content), place)
     except BadImage as error:
         return {**none, **facts, "problem": str(error)}
-    if wrong := damage(content):
-        return {**none, **facts, "problem": f"{place}: {wrong}"}
+    damaged, suspicious = examine(content)
+    if damaged:
+        return {**none, **facts, "problem": f"{place}: {damaged}"}
     facts |= {"width": image.width, "height": image.height, "mode": image.info["mode"]}
-    return {**none, **facts, "suspicious": suspicious(content)}
+    return {**none, **facts, "suspicious": suspicious}
 
 
 def _pack(root: str, column: str, packed: Path, round_: int, rows: pd.DataFrame) -> pd.DataFrame:

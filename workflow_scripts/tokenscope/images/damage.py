@@ -17,27 +17,33 @@ MOST_LEFT_OVER = 16
 HOLE = bytes(64)
 
 
-def damage(content: bytes) -> str:
-    """What is wrong inside an image that can be decoded; empty where nothing is known."""
+def examine(content: bytes) -> tuple[str, str]:
+    """What is wrong inside an image that can be decoded, and what merely looks so.
+
+    Returns:
+        why it is damaged, and why it is suspicious: a JPEG that decodes and may be damaged all the
+        same. Both empty where nothing points to it.
+    """
     if content.startswith(b"\x89PNG"):
-        try:
-            with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
-                image.verify()
-        except Exception as error:  # what decoders make of damaged bytes has no common class
-            return f"is damaged inside ({error})"
-    if content.startswith(b"\xff\xd8") and (warning := _warning(content)):
-        few = (left := _LEFT_OVER.search(warning)) and int(left[1]) <= MOST_LEFT_OVER
-        return "" if few else f"is damaged inside ({warning})"
-    return ""
-
-
-def suspicious(content: bytes) -> str:
-    """Why a JPEG that decodes may be damaged all the same; empty where nothing points to it."""
+        return _broken_png(content), ""
     if not content.startswith(b"\xff\xd8"):
-        return ""
+        return "", ""
+    warning = _warning(content)
+    few = (left := _LEFT_OVER.search(warning)) and int(left[1]) <= MOST_LEFT_OVER
+    if warning and not few:
+        return f"is damaged inside ({warning})", ""
     if HOLE in content[content.rfind(b"\xff\xda") :]:
-        return f"{len(HOLE)} zeros in a row within its picture"
-    return _warning(content)
+        return "", f"{len(HOLE)} zeros in a row within its picture"
+    return "", warning
+
+
+def _broken_png(content: bytes) -> str:
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+            image.verify()
+    except Exception as error:  # what decoders make of damaged bytes has no common class
+        return f"is damaged inside ({error})"
+    return ""
 
 
 def _warning(content: bytes) -> str:
