@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image
 
@@ -22,6 +21,7 @@ from tokenscope.dense.linear_eval import (
 from tokenscope.dense.map_datasets import Maps
 from tokenscope.dense.scores import HeadScores, cropped
 from tokenscope.forward.precision import precision_name
+from tokenscope.images.sample_rows import read_rows
 from tokenscope.jobs.job import Interrupted, Progress, StopRequest, job, log
 from tokenscope.stores.checkpoint import Checkpoint
 from tokenscope.stores.receipts import (
@@ -63,7 +63,7 @@ def main(
     watch, spec, card = Stopwatch(), backbone["spec"], read_receipt(backbone["card"])
     source, facts = dataset["source"], read_receipt(dataset["facts"])
     device, maps = pick_device(device), Maps(source)
-    table = pd.read_csv(dataset["listed"], dtype={"image_id": str, "image": str, "target": str})
+    table = read_rows(dataset["listed"])
     model = open_backbone(spec, weights_of(card), device=device)
     kind = HEADS[source["task"]]
     task = FrozenBackbone(

@@ -41,11 +41,11 @@ def main(files, backbones, specs, images_of, study, rules, statistics, folder, s
         for name in ("rows", "norms", "registers", "probes")
     }
     figures = [read_figures(who, place, files, tables) for place, who in enumerate(backbones)]
-    images = [pd.read_csv(file) for file in files["images"]]
+    images = [tidy.read_table(file) for file in files["images"]]
     pairs = page.paired(*images, backbones[1], statistics) if len(images) > 1 else None
     table = pd.concat([tables["rows"], *([pairs] if pairs is not None else [])])
     tidy.write(table, outputs["table"])
-    provenance = pd.read_csv(files["backbones"][0])
+    provenance = tidy.read_table(files["backbones"][0])
     rests = [page.of_backbone(provenance, who).iloc[0] for who in backbones]
     for backbone in figures:
         log.info("%s: %s", backbone.name, backbone.verdict["sentence"])
@@ -77,7 +77,7 @@ def main(files, backbones, specs, images_of, study, rules, statistics, folder, s
 
 def read_figures(who, place, files, tables):
     """One backbone's small files, read."""
-    curves, places = (pd.read_csv(files[kind][place]) for kind in ("curves", "places"))
+    curves, places = (tidy.read_table(files[kind][place]) for kind in ("curves", "places"))
     return BackboneFigures.of(
         name_of(who), files["verdicts"][place], curves, places, files["maps"][place],
         page.of_backbone(tables["norms"], who),

@@ -1,12 +1,11 @@
 """The diagnosis at a glance: a line a backbone, as on its page."""
 
-import pandas as pd
-
 from tokenscope.diagnosis.page import of_backbone
 from tokenscope.figures import style
 from tokenscope.figures.backbone import BackboneFigures, overview
 from tokenscope.jobs.job import job
 from tokenscope.study.diagnose import name_of
+from tokenscope.tables import tidy
 
 
 def main(verdicts, maps, curves, places, backbones, rules, outputs):
@@ -18,7 +17,7 @@ def main(verdicts, maps, curves, places, backbones, rules, outputs):
         backbones: the columns that name each. rules: the study's section ``outliers``.
         outputs: files of the figure.
     """
-    tables = pd.read_csv(curves), pd.read_csv(places)
+    tables = tidy.read_table(curves), tidy.read_table(places)
     figures = []
     for who, verdict, file in zip(backbones, verdicts, maps, strict=True):
         own = (of_backbone(table[table["dataset"] == who["dataset"]], who) for table in tables)

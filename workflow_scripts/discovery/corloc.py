@@ -1,7 +1,5 @@
 """CorLoc of LOST under every setting, and of the one that held-out images choose."""
 
-import pandas as pd
-
 from tokenscope.discovery.box_datasets import CORNERS
 from tokenscope.discovery.corloc import CorLoc
 from tokenscope.jobs.job import job, log
@@ -25,7 +23,7 @@ def main(receipt, boxes, listed, who, held_out, seed, shown, statistics, outputs
         store.load()
     truth = {
         name: group[CORNERS].to_numpy(float)
-        for name, group in pd.read_csv(boxes).groupby("image_id")
+        for name, group in tidy.read_table(boxes).groupby("image_id")
     }
     corloc = CorLoc(store, truth, who, held_out, seed, statistics)
     held, rest = len(corloc.held), len(corloc.rest)

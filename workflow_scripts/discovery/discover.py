@@ -1,11 +1,10 @@
 """LOST on a data set with one backbone: one pass, every setting of the sweep."""
 
-import pandas as pd
-
 from tokenscope.backbones.loading import open_backbone, pick_device
 from tokenscope.discovery import lost
 from tokenscope.discovery.sweep import Discoverer, Reader, by_size, coordinates, discover, variables
 from tokenscope.forward.precision import precision_name
+from tokenscope.images.sample_rows import read_rows
 from tokenscope.jobs.job import Progress, StopRequest, job, log
 from tokenscope.stores.receipts import (
     Stopwatch,
@@ -38,7 +37,7 @@ def main(backbone, images, root, sweep, batch, device, threads, partial, code, o
     spec, card = backbone["spec"], read_receipt(backbone["card"])
     device = pick_device(device)
     model = open_backbone(spec, weights_of(card), device=device)
-    table = by_size(pd.read_csv(images), model.patch_embed.patch_size[0])
+    table = by_size(read_rows(images), model.patch_embed.patch_size[0])
     settings = lost.settings(
         len(model.blocks), sweep["blocks"], sweep["facets"], sweep["normalise"], sweep["biases"]
     )

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 import xarray as xr
 
@@ -13,8 +12,10 @@ from tokenscope.discovery.lost import Setting, components, expand, to_pixels
 from tokenscope.discovery.sweep import Discoverer, Reader
 from tokenscope.forward.inputs import batch, padded
 from tokenscope.forward.precision import autocast
+from tokenscope.images.sample_rows import read_rows
 from tokenscope.jobs.job import job
 from tokenscope.stores.receipts import read_receipt, weights_of
+from tokenscope.tables import tidy
 
 
 def main(backbone, images, boxes, chosen, root, candidates, device, output):
@@ -30,7 +31,7 @@ def main(backbone, images, boxes, chosen, root, candidates, device, output):
     """
     spec, card = backbone["spec"], read_receipt(backbone["card"])
     chosen, device = read_receipt(chosen), pick_device(device)
-    table = pd.read_csv(images).set_index("image_id", drop=False).loc[chosen["shown"]]
+    table = read_rows(images).set_index("image_id", drop=False).loc[chosen["shown"]]
     reader = Reader(root, table, 1)
     pixels = reader(0, len(table))
     reader.close()
@@ -41,7 +42,7 @@ def main(backbone, images, boxes, chosen, root, candidates, device, output):
     finder = Discoverer(model, spec["mean"], spec["std"], steps, candidates, 1, device)
     with torch.inference_mode(), finder.facets:
         seen = [look(finder, image, setting, candidates) for image in pixels]
-    true = pd.read_csv(boxes)
+    true = tidy.read_table(boxes)
     true = true[true["image_id"].isin(chosen["shown"])]
     save(seen, pixels, table, true, finder.patch, chosen, spec, output)
 

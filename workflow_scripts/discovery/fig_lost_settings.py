@@ -1,9 +1,8 @@
 """CorLoc by bias, facet and normalisation in the last block: how much the setting decides."""
 
-import pandas as pd
-
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
+from tokenscope.tables import tidy
 
 COLOURS = {"k": style.BLUE, "v": style.ORANGE, "q": style.GREEN, "output": style.PINK}
 
@@ -15,7 +14,7 @@ def main(settings, dataset, outputs):
         settings: CSV of CorLoc under every setting, all backbones and data sets.
         dataset: the one to draw. outputs: paths of the figure.
     """
-    table = pd.read_csv(settings).query("dataset == @dataset")
+    table = tidy.read_table(settings).query("dataset == @dataset")
     groups = list(table.groupby(["family", "size", "registers"], sort=False))
     figure, axes = style.panels(len(groups), columns=3, width=2.2, height=1.9, sharey=True)
     for axis, (name, group) in zip(axes, groups, strict=True):

@@ -1,7 +1,5 @@
 """Figure 3: similarity of patches to their neighbours, for outlier and for normal tokens."""
 
-import pandas as pd
-
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
 from tokenscope.tables import tidy
@@ -24,7 +22,7 @@ def main(curves, claim3, dataset, settings, density, ratio):
         settings: the section ``redundancy`` of the config.
         density, ratio: files of each figure, one a format.
     """
-    curves = pd.read_csv(curves).query("dataset == @dataset and pooling == 'pair'")
+    curves = tidy.read_table(curves).query("dataset == @dataset and pooling == 'pair'")
     curves = curves[curves["rule"] == "percentile"]
     claim3 = tidy.read(claim3).query("dataset == @dataset")
     groups = list(by_backbone(curves))

@@ -1,7 +1,6 @@
 """Figure 4 and its kin: distributions of feature norms, by backbone, block and place."""
 
 import numpy as np
-import pandas as pd
 
 from tokenscope.figures import style
 from tokenscope.figures.backbone import norms_by_block
@@ -23,12 +22,17 @@ def main(curves, places, claim1, claim2, backbones, dataset, rules, outputs):
         rules: the section ``outliers`` of the config.
         outputs: files of each figure by name: last, blocks, depth, size, places.
     """
-    tables = [pd.read_csv(curves), pd.read_csv(places), tidy.read(claim1), tidy.read(claim2)]
+    tables = [
+        tidy.read_table(curves),
+        tidy.read_table(places),
+        tidy.read(claim1),
+        tidy.read(claim2),
+    ]
     curves, places, claim1, claim2 = (t[t["dataset"] == dataset] for t in tables)
     last_block(curves, claim1, rules, outputs["last"])
     by_block(curves, claim1, rules, outputs["blocks"])
     by_depth(claim2, rules, outputs["depth"])
-    by_size(claim2, pd.read_csv(backbones), rules, outputs["size"])
+    by_size(claim2, tidy.read_table(backbones), rules, outputs["size"])
     by_place(places, claim1, rules, outputs["places"])
 
 

@@ -1,7 +1,6 @@
 """Where on the patch grid the position and pixel probes of claim 4 err."""
 
 import numpy as np
-import pandas as pd
 
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
@@ -26,7 +25,7 @@ def main(places, claim4, dataset, outputs):
         dataset: the data set shown.
         outputs: files of the figure, one a format.
     """
-    places = pd.read_csv(places)
+    places = tidy.read_table(places)
     claim4 = tidy.read(claim4).query("dataset == @dataset")
     groups = list(by_backbone(claim4))
     count = max(1, len(groups))

@@ -1,7 +1,6 @@
 """What tokens know against their norm: probes of claim 4 by tenths of the norm."""
 
 import numpy as np
-import pandas as pd
 
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
@@ -32,7 +31,7 @@ def main(norms, claim4, dataset, outputs):
         dataset: the data set shown.
         outputs: files of the figure, one a format.
     """
-    norms = pd.read_csv(norms)
+    norms = tidy.read_table(norms)
     claim4 = tidy.read(claim4).query("dataset == @dataset")
     groups = list(by_backbone(claim4))
     count = max(1, len(groups))

@@ -1,7 +1,6 @@
 """One backbone before and after registers at test time: its neurons, norms and maps."""
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from tokenscope.figures import style
@@ -26,10 +25,10 @@ def main(scores, curves, registers, maps, names, dataset, times, outputs):
     """
     data = [xr.open_dataset(file, engine="scipy").load() for file in maps]
     family, size, _ = data[0].attrs["backbone"].split("/")
-    neurons(pd.read_csv(scores), f"{family}/{size}/{names[0]}", outputs["neurons"])
+    neurons(tidy.read_table(scores), f"{family}/{size}/{names[0]}", outputs["neurons"])
     of_size = "family == @family and size == @size and dataset == @dataset"
     of_registers = tidy.read(registers).query(f"{of_size} and metric == 'norm_mean'")
-    norms(pd.read_csv(curves).query(of_size), of_registers, names, outputs["norms"])
+    norms(tidy.read_table(curves).query(of_size), of_registers, names, outputs["norms"])
     pictures(data, names, times, outputs["maps"])
 
 

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from tokenscope.jobs.job import job
+from tokenscope.tables import tidy
 
 
 def main(groups):
@@ -12,8 +13,8 @@ def main(groups):
         groups: by output path, the CSV files that go into it.
     """
     for output, files in groups.items():
-        tables = [t for t in map(pd.read_csv, files) if len(t)]
-        joined = pd.concat(tables) if tables else pd.read_csv(files[0])
+        tables = [t for t in map(tidy.read_table, files) if len(t)]
+        joined = pd.concat(tables) if tables else tidy.read_table(files[0])
         joined.to_csv(output, index=False, compression={"method": "gzip", "mtime": 0})
 
 

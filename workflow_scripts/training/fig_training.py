@@ -28,15 +28,15 @@ def main(training, curves, histories, emergence, bases, dataset, times, outputs)
     """
     training = tidy.read(training)
     training = training[training["dataset"].isin([dataset, ""])]
-    curves = pd.read_csv(curves)
+    curves = tidy.read_table(curves)
     images = training.loc[training["group"].eq(of_training(AFTER, "last_block")), "n"].max()
     sample = f"{images:,.0f} images"
     curves = curves[curves["dataset"] == dataset]
     before_after(curves, bases, times, sample, outputs["norms"])
     against_registers(training, times, sample, outputs["against"])
-    learning(pd.read_csv(histories), outputs["curves"])
+    learning(tidy.read_table(histories), outputs["curves"])
     register_norms(training, outputs["registers"])
-    emergence = pd.read_csv(emergence).query("dataset == @dataset")
+    emergence = tidy.read_table(emergence).query("dataset == @dataset")
     over_steps(emergence, times, sample, outputs["emergence"])
 
 

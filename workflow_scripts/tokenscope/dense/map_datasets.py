@@ -8,6 +8,7 @@ to ``farthest`` metres count nowhere. A map of another size than its image, or w
 that counts, is refused.
 """
 
+import io
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,8 @@ import pandas as pd
 from PIL import Image
 
 from tokenscope.errors import StudyError
-from tokenscope.images.preprocess import load_rgb
+from tokenscope.images.location import ImageLocation
+from tokenscope.images.preprocess import FORMATS, content_of, load_rgb
 from tokenscope.scenes.file_names import file_name
 from tokenscope.stores.receipts import sha256_file
 from tokenscope.stores.zarr_store import open_store
@@ -67,6 +69,8 @@ class Maps:
         if self.source.get("images_at_most"):
             rows = _first(rows, self.source["images_at_most"])
         table = pd.DataFrame(rows, columns=["image_id", "image", "target", "split"])
+        if (twice := table["image_id"][table["image_id"].duplicated()]).size:
+            raise StudyError(f"dense: '{self.root}' has two images by the name '{twice.iloc[0]}'")
         for split in ("train", "test"):
             if not (table["split"] == split).any():
                 raise StudyError(f"dense: '{self.root}' has no image to {split} on (sets, {split})")
@@ -122,6 +126,11 @@ class Maps:
             image = np.asarray(load_rgb(self.root / row["image"]))
             where = row["target"]
             raw = _map(self.root / row["target"])
+        if "sha256" in row and self._digest(row) != row["sha256"]:
+            raise StudyError(
+                f"{where}: image or map are not those that were indexed: put them back, or delete "
+                "the set's index and run again"
+            )
         if raw.shape != image.shape[:2]:
             raise StudyError(
                 f"{where}: the map has {raw.shape[1]} x {raw.shape[0]} pixels, its image "
@@ -217,14 +226,17 @@ def _regex(pattern: str) -> re.Pattern:
 
 
 def _map(path: Path) -> np.ndarray:
+    content = content_of(ImageLocation(str(path)))
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.mode not in ("L", "P", "I", "I;16", "I;16B"):
                 raise StudyError(
                     f"{path}: a map must be one channel of integers, this one is '{image.mode}'"
                 )
             values = np.asarray(image).astype(np.int64)
-    except (OSError, ValueError, SyntaxError) as error:
+    except StudyError:
+        raise
+    except Exception as error:  # what decoders make of damaged bytes has no common class
         raise StudyError(f"{path}: cannot be decoded ({error})") from None
     if values.min() < 0 or values.max() > 65535:
         raise StudyError(f"{path}: values outside 0 to 65535")

@@ -10,7 +10,11 @@ CorLoc, since nothing can be found in it.
 """
 
 import csv
+import hashlib
+import io
 import json
+import math
+import posixpath
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +25,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from tokenscope.datasets.label_space import read_lines
 from tokenscope.errors import StudyError
+from tokenscope.images.location import ImageLocation
+from tokenscope.images.preprocess import FORMATS, content_of
 from tokenscope.scenes.file_names import file_name
-from tokenscope.stores.receipts import sha256_file
 from tokenscope.stores.zarr_store import open_store
 
 CORNERS = ["left", "top", "right", "bottom"]
@@ -90,15 +96,16 @@ def _sample(listed: list[Listed], source: dict) -> list[Listed]:
 
 
 def _facts(path: Path) -> tuple[int, int, str]:
+    if not path.exists():
+        raise StudyError(f"{path}: the data set lists this image, the file is missing")
+    content = content_of(ImageLocation(str(path)))
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             width, height = image.size
             if image.getexif().get(0x0112, 1) >= 5:  # turned by 90 degrees, as pixels are read
                 width, height = height, width
-        return width, height, sha256_file(path)
-    except FileNotFoundError:
-        raise StudyError(f"{path}: the data set lists this image, the file is missing") from None
-    except (OSError, ValueError, SyntaxError) as error:
+        return width, height, hashlib.sha256(content).hexdigest()
+    except Exception as error:  # what decoders make of damaged bytes has no common class
         raise StudyError(f"{path}: is not an image ({error})") from None
 
 
@@ -106,6 +113,8 @@ def _within(boxes, width: int, height: int, where: str, left_out: dict) -> list[
     inside = []
     for box in boxes:
         left, top, right, bottom = box
+        if not all(map(math.isfinite, box)):
+            raise StudyError(f"{where}: the box {tuple(box)} has a corner that is no number")
         outside = max(-left, -top, right - width, bottom - height)
         if outside > TOLERANCE:
             raise StudyError(
@@ -127,10 +136,11 @@ def _voc(source: dict, left_out: dict) -> Iterable[Listed]:
     split = root / "ImageSets" / "Main" / f"{source.get('split', 'trainval')}.txt"
     if not split.exists():
         raise StudyError(f"discovery: {split} does not exist (sets, path and split)")
-    for line in split.read_text().splitlines():
-        if not line.strip():
-            continue
-        name = line.split()[0]
+    lines = read_lines(str(split), "discovery: the list of images")
+    names = [line.split()[0] for line in lines]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise StudyError(f"{split}: lists '{twice[0]}' twice")
+    for name in names:
         file = root / "Annotations" / f"{name}.xml"
         try:
             tree = ElementTree.parse(file)
@@ -160,6 +170,8 @@ def _coco(source: dict, left_out: dict) -> Iterable[Listed]:
     try:
         content = json.loads(file.read_text())
         pictures = {row["id"]: row for row in content["images"]}
+        if len(pictures) < len(content["images"]):
+            raise StudyError(f"{file}: lists two images under one id")
         boxes = defaultdict(list)
         for annotation in content["annotations"]:
             if annotation.get("iscrowd"):
@@ -171,13 +183,18 @@ def _coco(source: dict, left_out: dict) -> Iterable[Listed]:
             )
     except FileNotFoundError:
         raise StudyError(f"discovery: {file} does not exist (sets, annotations)") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError,
+            RecursionError) as error:  # fmt: skip
         raise StudyError(f"{file} is no COCO instances file ({error!r})") from None
     if unknown := set(boxes) - set(pictures):
         raise StudyError(
             f"{file}: {len(unknown)} boxes are of unknown images, e.g. {unknown.pop()}"
         )
-    names = {row["file_name"].rsplit("/", 1)[-1]: row for row in pictures.values()}
+    names: dict[str, dict] = {}
+    for row in pictures.values():
+        if (name := str(row.get("file_name")).rsplit("/", 1)[-1]) in names:
+            raise StudyError(f"{file}: lists two images by the name '{name}'")
+        names[name] = row
     if "list" in source:
         names = _chosen(names, Path(source["list"]))
     for name, row in sorted(names.items()):
@@ -203,10 +220,17 @@ def _table(source: dict, left_out: dict) -> Iterable[Listed]:
     try:
         with open(source["boxes"], newline="") as handle:
             reader = csv.DictReader(handle)
-            if missing := {"file", *CORNERS} - set(reader.fieldnames or ()):
+            have = list(reader.fieldnames or ())
+            if twice := [name for name in have if have.count(name) > 1]:
+                raise StudyError(f"{source['boxes']}: has the column '{twice[0]}' twice")
+            if missing := {"file", *CORNERS} - set(have):
                 raise StudyError(f"{source['boxes']}: the columns {sorted(missing)} are missing")
             for row in reader:
-                boxes = boxes_of[row["file"]]
+                if None in row or None in row.values() or not row["file"]:
+                    raise StudyError(
+                        f"{source['boxes']}, line {reader.line_num}: needs {len(have)} cells"
+                    )
+                boxes = boxes_of[posixpath.normpath(row["file"])]
                 if any(row[corner] for corner in CORNERS):
                     try:
                         boxes.append(tuple(float(row[corner]) for corner in CORNERS))
@@ -216,6 +240,8 @@ def _table(source: dict, left_out: dict) -> Iterable[Listed]:
                         ) from None
     except FileNotFoundError:
         raise StudyError(f"discovery: {source['boxes']} does not exist (sets, boxes)") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise StudyError(f"{source['boxes']} is no CSV in UTF-8 ({error})") from None
     for path, boxes in sorted(boxes_of.items()):
         yield Listed(path=path, boxes=boxes)
 

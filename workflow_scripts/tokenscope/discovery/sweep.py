@@ -21,7 +21,8 @@ from tokenscope.forward.inputs import batch, padded
 from tokenscope.forward.out_of_memory import halving_batches
 from tokenscope.forward.precision import autocast
 from tokenscope.forward.qkv_hooks import QkvHooks
-from tokenscope.images.preprocess import BadImage, load_rgb
+from tokenscope.images.location import ImageLocation
+from tokenscope.images.preprocess import BadImage, open_rgb
 from tokenscope.images.readers import prefetch
 from tokenscope.jobs.job import Interrupted
 from tokenscope.stores.zarr_store import StoreWriter, Variable
@@ -100,7 +101,8 @@ class Reader:
 
     def _one(self, i: int) -> np.ndarray:
         row = self.images.iloc[i]
-        pixels = np.asarray(load_rgb(self.root / row["path"]))
+        place = ImageLocation(str(self.root / row["path"]), sha256=row.get("sha256", ""))
+        pixels = np.asarray(open_rgb(place))
         if pixels.shape[:2] != (row["height"], row["width"]):
             raise BadImage(
                 f"{row['path']}: has {pixels.shape[1]} x {pixels.shape[0]} pixels now, was listed "

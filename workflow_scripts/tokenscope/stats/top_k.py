@@ -37,7 +37,7 @@ class Ranks:
 
     @classmethod
     def read(cls, path: str | Path) -> "Ranks":
-        table = pd.read_csv(path, keep_default_na=False)
+        table = pd.read_csv(path, keep_default_na=False, dtype={"image_id": str})
         seeds: dict[str, list] = {}
         for column in table.columns[1:]:
             seeds.setdefault(_group(column), []).append(table[column].to_numpy())

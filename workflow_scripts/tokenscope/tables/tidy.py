@@ -62,9 +62,26 @@ class TidyRows:
         return pd.DataFrame(self.rows, columns=COLUMNS)
 
 
+def read_table(path: str | Path) -> pd.DataFrame:
+    """A table of ours whose names are text, whatever they look like: a data set called 2012 or NA.
+
+    Raises:
+        StudyError: no such table, or a damaged one.
+    """
+    names = dict.fromkeys((*COLUMNS[:8], "unit", "image_id", "timm_id", "setting", "head"), str)
+    for column in ("value", "low", "high"):
+        names.pop(column, None)
+    try:
+        return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=names)
+    except FileNotFoundError:
+        raise StudyError(f"the table {path} does not exist") from None
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise StudyError(f"{path}: is no table ({error}); delete it and run again") from None
+
+
 def read(path: str | Path) -> pd.DataFrame:
     """A table of tidy rows. Raises StudyError when a column is missing."""
-    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    table = read_table(path)
     if missing := set(COLUMNS) - set(table.columns):
         raise StudyError(f"{path}: the columns {sorted(missing)} are missing")
     for column in (*KIND_COLUMNS, "dataset", "claim", "group", "unit"):
