@@ -10,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 SCRIPTS = str(Path(workflow.basedir, "workflow_scripts"))
 sys.path.insert(0, SCRIPTS)
 from tokenscope.errors import StudyError
-from tokenscope.study import strict_yaml
+from tokenscope.config_file import strict_yaml
 
 try:
     strict_yaml.check_config(workflow.configfiles, config)

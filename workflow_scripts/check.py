@@ -10,9 +10,9 @@ import argparse
 import subprocess
 import sys
 
+from tokenscope.config_file import strict_yaml
 from tokenscope.config_file.lines import Source
 from tokenscope.errors import StudyError
-from tokenscope.study import strict_yaml
 
 
 def main(arguments=None) -> int:

@@ -15,9 +15,9 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
+from tokenscope.config_file import strict_yaml
 from tokenscope.errors import StudyError
 from tokenscope.paths import CONFIG
-from tokenscope.study import strict_yaml
 
 # Below the folder of results; receipts of samples name the images that were skipped.
 PARTS = ("tables", "figures/data", "receipts/sample")

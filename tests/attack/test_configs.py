@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from projects import ROOT
 
+from tokenscope.config_file import strict_yaml
 from tokenscope.report import contents
-from tokenscope.study import strict_yaml
 
 DEMO = (ROOT / "config" / "demo.yaml").read_text()
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))

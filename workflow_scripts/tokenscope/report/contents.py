@@ -10,9 +10,9 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
+from tokenscope.config_file import strict_yaml
 from tokenscope.errors import StudyError
 from tokenscope.paths import CONFIG
-from tokenscope.study import strict_yaml
 from tokenscope.study.paths import Paths
 from tokenscope.study.register_names import is_control
 

@@ -7,11 +7,12 @@ from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
 
+from tokenscope.config_file import strict_yaml
 from tokenscope.config_file.references import check_analysed, check_results, check_testtime
 from tokenscope.errors import StudyError
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.location import folder_of
-from tokenscope.study import controls, flops, heads, recipes, register_names, strict_yaml, zoo
+from tokenscope.study import controls, flops, heads, recipes, register_names, zoo
 from tokenscope.study.controls import phantoms
 from tokenscope.study.diagnose import diagnosed
 from tokenscope.study.patch_tasks import PatchTask
