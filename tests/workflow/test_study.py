@@ -72,7 +72,7 @@ def test_tables_are_tidy_and_complete(study):
         assert (inside["low"] <= inside["value"] + 1e-6).all()
         assert (inside["value"] <= inside["high"] + 1e-6).all()
     provenance = table(study, "backbones")
-    assert (provenance["images"] == 60).all() and (provenance["images_skipped"] == 0).all()
+    assert (provenance["images"] == 160).all() and (provenance["images_skipped"] == 0).all()
     assert provenance["weights_sha256"].str.len().eq(64).all()
     page = (study / RESULTS / "tables" / "claim1.md").read_text()
     assert "control/tiny/r0-content-10x (control)" in page and "80px-bicubic-center80" in page
@@ -132,7 +132,7 @@ def test_registers_at_test_time_take_the_planted_outliers(study):
 def test_stores_explain_themselves(study):
     tree = xr.open_datatree(study / RESULTS / "tokens.zarr", engine="zarr", chunks=None)
     data = tree["scenes/embedded/tiny/r1-scratch/0000"].to_dataset()
-    assert dict(data.sizes)["image"] == 60
+    assert dict(data.sizes)["image"] == 160
     assert data["tokens"].dims == ("image", "token", "feature")
     assert data["token_kind"].values[:3].tolist() == ["cls", "reg0", "patch"]
     assert data["query"].values.tolist() == ["cls", "reg0"]

@@ -30,7 +30,7 @@ def test_every_job_of_the_study_is_accounted_for(study):
     assert (rows["kwh"] > 0).all() and rows["cpu_method"].str.len().gt(0).all()
     assert rows["forecast_seconds"].notna().all() and (rows["gpu_hours"] == 0).all()
     extract = rows[rows["rule"] == "extract"]
-    assert (extract["images"] == 60).all() and set(extract["registers"]) >= {"r0-content-10x"}
+    assert (extract["images"] == 160).all() and set(extract["registers"]) >= {"r0-content-10x"}
     paper = table(study, "carbon_paper").set_index("quantity")["value"]
     assert round(paper["co2"], 2) == 55.39 and paper["co2_printed"] == 29.94
 
@@ -138,7 +138,7 @@ def test_lint_and_rule_graph(project):
         ("analyse: [scenes]", "analyse: [scene]", "'scene' is no data set"),
         ("embedded/tiny/r1-scratch", "embedded/tiny/r9", "Register counts of embedded/tiny"),
         ("scenes-train: {", "scenes-trial: {", "add it to datasets"),
-        ("images: 60", "images: 0", "images"),
+        ("scenes, images: 160, seed: 2", "scenes, images: 0, seed: 2", "images"),
         ("study: mini", "study: mini\ncarbon: {intensity: -0.1}", "-0.1"),
         ("study: mini", "study: mini\ncarbon: {pue: 0.9}", "0.9"),
         ("study: mini", "study: mini\ncarbon: {site: atlantis}", "only: snellius"),

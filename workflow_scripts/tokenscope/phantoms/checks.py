@@ -18,7 +18,7 @@ from tokenscope.forward.inputs import normalise
 from tokenscope.phantoms.answers import ANSWERS, CONTENT, constant_patches, high_norms
 from tokenscope.phantoms.family import SCALE, TAIL, Planted
 
-ORDINARY = 2.5  # no other token has a norm of so many medians of its image
+ORDINARY = 3.0  # no other token has a norm of so many medians of its image
 GAP = 1.1  # by which each planted norm exceeds each ordinary one
 SHIFT = (2, 3)  # patches down and right
 SHIFTED = 48  # images that are shifted
