@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from tables import gather
 
 from tokenscope.errors import StudyError
 from tokenscope.phantoms.answers import ANSWERS
@@ -137,3 +138,23 @@ def test_make_phantoms_measures_every_phantom():
     for name in ANSWERS:
         (registers,) = [r for r in names if r.partition("-")[2] == name]
         assert any(fnmatchcase(f"control/tiny/{registers}", p) for p in patterns), name
+
+
+@pytest.mark.parametrize(
+    "passed_, right, last",
+    [(1, {"artifacts": 1, "about": 1}, "yes"), (0, {"artifacts": 1, "about": 0}, "no: about"),
+     (NAN, {"artifacts": 1, "about": NAN}, "undecided")],
+)  # fmt: skip
+def test_the_page_says_what_must_be_said_and_what_is(passed_, right, last):
+    values = {
+        ("said", "has_artifacts"): 1, ("said", "follows_position"): 1,
+        ("measured", "onset_block"): 4, ("measured", "share"): 4, ("measured", "ratio"): 9.95,
+        ("verdict", "passed"): passed_, **{("right", item): v for item, v in right.items()},
+    }  # fmt: skip
+    table = pd.DataFrame([{"group": g, "metric": m, "value": v} for (g, m), v in values.items()])
+    who = {"dataset": "d", "family": "control", "size": "tiny", "registers": "r0-corners"}
+    lines = gather.phantoms(table.assign(**who, kind="corners"), None)
+    assert lines[2] == (
+        "| control/tiny/r0-corners | d | the four corners, whatever the image | yes; about: "
+        f"position | yes; about: position; from block 4; 4 % of tokens at 9.95 x | {last} |"
+    )
