@@ -42,6 +42,7 @@ def main(card, tokens, spec, inputs, settings, times, batch, device, threads, ou
     images = min(settings["images"], max(1, len(norms) // 2))
     judged = Judged.of(read_receipt(tokens["decision"]))
     outliers = Outliers.judged(norms, judged) if judged.yes else Outliers.of(norms, times, least)
+    bar = judged.ratio_cutoff if judged.yes else times
     result = {
         "name": spec["name"], "weights": weights, "sha256": card["sha256"], "images": images,
         "settings": settings, "times_median": times, "share": outliers.share,
@@ -81,7 +82,7 @@ def main(card, tokens, spec, inputs, settings, times, batch, device, threads, ou
         taken = best(search_result.tried, least)
         log.info(
             "%d neurons leave %.2g %% of the patches over %.3g x median (before: %.2g %%): %s",
-            taken["neurons"], taken["share"], judged.ratio_cutoff or times, outliers.share,
+            taken["neurons"], taken["share"], bar, outliers.share,
             ", ".join(f"block {b} neuron {n}" for b, n in search_result.neurons[:8]),
         )  # fmt: skip
     else:

@@ -105,9 +105,9 @@ def chance(patches: int, images: int, upper: float = 0.975) -> list[Measurement]
     rows = []
     for metric, expected, factor in ((AUC, 0.5, 1), (OVERLAP, share, 100)):
         reach = gauss.ppf(upper) * np.sqrt(variance[metric] / max(1, images))
-        ends = factor * expected + factor * reach * np.array([-1, 1])
+        low, high = factor * (expected - reach), factor * (expected + reach)
         unit = "percent" if factor > 1 else ""
-        rows.append(Measurement("chance", metric, factor * expected, *ends, unit))
+        rows.append(Measurement("chance", metric, factor * expected, low, high, unit))
     return rows
 
 

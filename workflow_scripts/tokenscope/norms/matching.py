@@ -41,8 +41,8 @@ def match(outlier: np.ndarray) -> Matched:
     """
     kept = outlier.copy()
     while True:  # a place or an image without normal tokens drops out, and others for lack of it
-        normal = ~outlier & kept.any(0) & kept.any(1)[:, None]
-        lost = kept & ~(normal.any(0) & normal.any(1)[:, None])
+        normal = ~outlier & _both(kept)
+        lost = kept & ~_both(normal)
         if not lost.any():
             break
         kept &= ~lost
@@ -58,6 +58,11 @@ def match(outlier: np.ndarray) -> Matched:
     possible = total > 0 and wrong <= CLOSE * total
     share = total / outlier.sum() if possible else 0.0
     return Matched(kept, weight, float(share))
+
+
+def _both(mask: np.ndarray) -> np.ndarray:
+    """Where both the image and the place of a token have one of the mask."""
+    return np.logical_and(mask.any(0), mask.any(1, keepdims=True))
 
 
 def _quotient(above: np.ndarray, below: np.ndarray) -> np.ndarray:

@@ -89,18 +89,18 @@ def judged_mask(norms: np.ndarray, ratio_cutoff: float) -> np.ndarray:
 class Judged(NamedTuple):
     """What was decided of a backbone: ``verdict`` yes, no or cannot tell.
 
-    ``block`` (from 1) and ``ratio_cutoff`` are known only where it is yes.
+    ``block`` (from 1) and ``ratio_cutoff`` mean something only where it is yes.
     """
 
     verdict: str = "cannot tell"
-    block: int | None = None
-    ratio_cutoff: float | None = None
+    block: int = 0
+    ratio_cutoff: float = float("nan")
 
     @classmethod
     def of(cls, cutoffs: dict) -> "Judged":
         """The decision in the cutoffs that rule norms wrote."""
         said = cutoffs.get("judged", {})
-        return cls(*(said.get(key, default) for key, default in cls._field_defaults.items()))
+        return cls(**{key: said[key] for key in cls._fields if said.get(key) is not None})
 
     @property
     def yes(self) -> bool:
