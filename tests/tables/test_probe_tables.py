@@ -93,6 +93,11 @@ def test_what_the_table_rests_on(world, tmp_path):
     assert by["outlier", "images_with_token"] == 350
     assert by["tokens", "judged_block"] == 12 and by["tokens", "judged"] == 0
     assert by["backbone", "saw_labels"] == 0 and by["test", "other_dataset"] == 0
+    assert not any("these labels" in cell[0] for cell in lines(rows)[0].values())
+    rows.loc[rows["metric"] == "saw_labels", "value"] = 1.0
+    names = {cell[1]: cell[0] for cell in lines(rows)[0].values()}
+    assert names["squared L2"] == "f/s/r0"
+    assert names["top-1 / %"] == "f/s/r0 (trained with these labels)"  # of Table 3, the last one
 
 
 def test_places_that_can_be_guessed_give_no_verdict(world, tmp_path):

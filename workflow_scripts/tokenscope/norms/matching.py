@@ -13,8 +13,8 @@ import numpy as np
 
 from tokenscope.stats.bootstrap import Bootstrap
 
-STEPS = 200
-CLOSE = 0.01  # of the outliers: how many may be in the wrong place after the fit
+STEPS, ROUNDS = 100, 50
+CLOSE = 0.01  # of the outliers: how many may be at the wrong place after the fit
 PIECE = 2**22  # pairs of tokens compared at once
 
 
@@ -24,8 +24,8 @@ class Matched(NamedTuple):
     Attributes:
         outlier: (image, patch) mask of those that can be matched.
         weight: (image, patch) of normal tokens; sums over patches and over images are those of
-            ``outlier``.
-        share: of all outliers, those that are matched; 0 where the two sums cannot both be had.
+            ``outlier``, to within one percent.
+        share: of all outliers, those that are matched.
     """
 
     outlier: np.ndarray
@@ -40,24 +40,38 @@ def match(outlier: np.ndarray) -> Matched:
         outlier: (image, patch) mask.
     """
     kept = outlier.copy()
-    while True:  # a place or an image without normal tokens drops out, and others for lack of it
+    for _ in range(ROUNDS):
+        kept, normal = _supported(kept, outlier)
+        weight, missing = _fit(kept, normal)
+        total = kept.sum()
+        if np.abs(missing).sum() / 2 <= CLOSE * total:
+            return Matched(kept, weight, float(total / max(1, outlier.sum())))
+        # Places whose normal tokens lie in too few images to stand for all outliers there.
+        kept &= missing <= missing.max() / 2
+    return Matched(np.zeros_like(outlier), np.zeros(outlier.shape), 0.0)
+
+
+def _supported(kept: np.ndarray, outlier: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Outliers whose image and place have normal tokens that count, and these."""
+    while True:  # what drops out may take away the last normal token of another
         normal = ~outlier & _both(kept)
         lost = kept & ~_both(normal)
         if not lost.any():
-            break
-        kept &= ~lost
+            return kept, normal
+        kept = kept & ~lost
+
+
+def _fit(kept: np.ndarray, normal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of the normal tokens, and how many each place is short of its outliers (patch,)."""
     of_image, of_place = kept.sum(1, dtype=np.float64), kept.sum(0, dtype=np.float64)
     weight = normal.astype(np.float64)
-    total = of_image.sum()
     for _ in range(STEPS):
         weight *= _quotient(of_place, weight.sum(0))
         weight *= _quotient(of_image, weight.sum(1))[:, None]
-        wrong = np.abs(weight.sum(0) - of_place).sum() / 2
-        if wrong <= CLOSE * total / 10:
+        missing = of_place - weight.sum(0)
+        if np.abs(missing).sum() / 2 <= CLOSE / 10 * of_place.sum():
             break
-    possible = total > 0 and wrong <= CLOSE * total
-    share = total / outlier.sum() if possible else 0.0
-    return Matched(kept, weight, float(share))
+    return weight, missing
 
 
 def _both(mask: np.ndarray) -> np.ndarray:

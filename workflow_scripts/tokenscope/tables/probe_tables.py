@@ -76,8 +76,9 @@ def _line(key, rows, measure: Measure, cite) -> tuple[str, ...]:
     counts = {part: row("each group", f"{question}_tokens_{part}") for part in COUNTS}
     theirs = [cite((*key[:3], g, metric), key[3]) for g in ("normal", "outlier", "cls")]
     name = "/".join(key[:3])
-    if question == "class" and (saw := row("backbone", "saw_labels")) is not None:
-        name += " (trained with these labels)" * (saw.value == 1)
+    saw = row("backbone", "saw_labels")
+    if question == "class" and saw is not None and saw.value == 1:
+        name += " (trained with these labels)"
     return (
         name, measure.heading, *(_number(row(g)) for g in ("normal", "outlier")),
         _number(row("outlier-normal")), ", ".join(f"{g} {_number(row(g))}" for g in whole),
