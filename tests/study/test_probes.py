@@ -67,7 +67,7 @@ def test_four_registers_cost_more_of_fewer_patches(paper):
     study, share = Study(paper), {}
     for key in ("deit3/base/r0", "dinov2/base/r0"):
         row = study.rows[key]
-        assert study.overhead_size(row) == 224 and row in study.overhead
+        assert row.measured_at(paper["overhead"]) == 224 and row in study.overhead
         cost = flops.flops_by_registers(row.arch, [0, 4], 224)
         share[key] = 100 * (cost["4"] / cost["0"] - 1)
     assert share["deit3/base/r0"] == pytest.approx(2.10, abs=0.02)
@@ -79,7 +79,7 @@ def test_a_size_of_no_whole_patches_is_refused(paper):
     config["overhead"]["size"] = 220
     study = Study(config)
     with pytest.raises(StudyError, match="220 pixels are no whole number of patches of 16"):
-        study.overhead_size(study.rows["deit3/base/r0"])
+        study.rows["deit3/base/r0"].measured_at(config["overhead"])
 
 
 def test_registers_at_test_time_have_two_controls(paper):
