@@ -80,6 +80,17 @@ def test_one_key_adds_the_controls_with_what_they_need(project, mine):
     assert after["render"] == 3  # what phantoms are trained on, and what they are judged on
 
 
+def test_a_part_of_the_backbones_takes_one_key(project):
+    """Every section follows; none complains of backbones that are left out."""
+    only = ["--profile", "slurm", "-n", "--config", "only=[dino/*/*]", "--"]
+    jobs = planned(snakemake(project, *only, "all"))
+    assert jobs["obtain"] == 4 and "probe" not in jobs and "overhead" not in jobs
+    fewer = planned(snakemake(project, *only, "claim1", "claim2", "claim3"))
+    assert "smoothness" not in fewer and fewer["extract"] == jobs["extract"]
+    said = snakemake(project, *only[:-2], "only=[dyno/*/*]", "--", "all", ok=False)
+    assert "only: 'dyno/*/*' is none of this study's backbones" in said
+
+
 def test_without_a_gpu_the_time_grows_with_the_images(project, monkeypatch):
     from tokenscope.config_file.answers import Answers
 

@@ -17,13 +17,13 @@ def diagnosed(study) -> list[zoo.Backbone]:
         return []
     if section["dataset"] not in study.config["analyse"]:
         raise StudyError(f"diagnose: dataset: '{section['dataset']}' is not among analyse")
-    known = {row.key: row for row in study.backbones}
+    known = {row.key: row for row in study.named}
     for key in section["backbones"]:
         if key not in known:
             raise StudyError(
                 f"diagnose: backbones: '{key}' is none of this study's: {', '.join(known)}"
             )
-    return [known[key] for key in section["backbones"]]
+    return [known[key] for key in section["backbones"] if known[key] in study.backbones]
 
 
 def name_of(who: dict[str, str]) -> str:

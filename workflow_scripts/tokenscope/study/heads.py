@@ -81,7 +81,7 @@ class Heads:
                 f"has '{study.classes(self.test)}': a head of one cannot be tested on the other"
             )
         for key in ("backbones", "retrain"):
-            zoo.check_patterns(f"heads: {key}", self.settings[key], study.backbones)
+            zoo.check_patterns(f"heads: {key}", self.settings[key], study.named)
 
     @cached_property
     def _released(self) -> list[ReleasedHead]:

@@ -33,8 +33,11 @@ class PatchTask:
                     f"{section}: {name}: dataset '{entry.get('dataset', '')}' is no data set of "
                     "type scenes of this study"
                 )
-        if self.sets and not self.rows:
+        if self.sets and not zoo.matching(study.named, self.config.get("backbones", [])):
             raise StudyError(f"{section}: no backbone of this study matches its key backbones")
+
+        if not self.rows:  # left out by the key only
+            self.sets = {}
 
     @cached_property
     def rows(self) -> list[Backbone]:

@@ -35,8 +35,8 @@ class Probing:
                 near = nearest(name, known)
                 raise StudyError(f"probes: {key}: '{name}' is not one of: {have}{near}")
         varied = self.settings["sensitivity"]["backbones"]
-        zoo.check_patterns("probes: backbones", self.settings["backbones"], study.backbones)
-        zoo.check_patterns("probes: sensitivity: backbones", varied, study.backbones)
+        zoo.check_patterns("probes: backbones", self.settings["backbones"], study.named)
+        zoo.check_patterns("probes: sensitivity: backbones", varied, study.named)
         if self.test:
             self._check_test()
         if abs(sum(self.settings["split"]) - 1) > 1e-6:

@@ -134,10 +134,20 @@ class Study:
         return self.paths.measure("neurons", dataset, row.base_key, ending="json")
 
     @cached_property
-    def backbones(self) -> list[Backbone]:
-        """The backbones that go through the claims, those with registers added at test time too."""
+    def named(self) -> list[Backbone]:
+        """The backbones that the config names, those with registers added at test time too."""
         patterns = self.config["backbones"]
         return [row for row in self.rows.values() if row.attached or zoo.matches(row.key, patterns)]
+
+    @cached_property
+    def backbones(self) -> list[Backbone]:
+        """The backbones that go through the claims: all, or those that the key ``only`` leaves."""
+        only = self.config.get("only") or ["*/*/*"]
+        zoo.check_patterns("only", only, self.named)
+        return [
+            row for row in self.named
+            if zoo.matches(row.base_key if row.attached else row.key, only)
+        ]  # fmt: skip
 
     def searched_on(self, dataset: str, row: Backbone) -> str:
         """What was found for a backbone with registers added at test time, with the images that it
@@ -251,7 +261,9 @@ class Study:
     @property
     def overhead(self) -> list[Backbone]:
         """The backbones whose cost with registers is measured, one for each architecture."""
-        return [self.rows[key] for key in self.config["overhead"]["backbones"]]
+        only = self.config.get("only") or ["*/*/*"]
+        named = self.config["overhead"]["backbones"]
+        return [self.rows[key] for key in named if zoo.matches(key, only)]
 
     def settings(self, row: Backbone) -> dict:
         """What a table of trainings says of each."""

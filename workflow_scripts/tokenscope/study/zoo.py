@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
-from tokenscope.errors import StudyError, nearest
+from tokenscope.errors import StudyError, nearest, some
 from tokenscope.images.geometry import Geometry
 from tokenscope.study import register_names
 from tokenscope.study.architecture import Architecture, look_up
@@ -214,7 +214,7 @@ def check_patterns(key: str, patterns: list[str], rows: list[Backbone]) -> None:
     """
     for pattern in patterns:
         if not matching(rows, [pattern]):
-            have = ", ".join(row.key for row in rows)
+            have = some([row.key for row in rows])
             near = nearest(pattern, (row.key for row in rows))
             raise StudyError(f"{key}: '{pattern}' is none of this study's backbones: {have}{near}")
 
