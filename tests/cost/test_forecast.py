@@ -244,7 +244,8 @@ def test_the_paper_study_is_forecast_without_slurm_data_or_weights(project):
     parts, whole = rules.drop("all"), rules.loc["all"]
     for column in ("jobs", "reserved_gpu_hours", "expected_gpu_hours", "kwh", "storage_gb"):
         assert parts[column].sum() == pytest.approx(whole[column], rel=1e-4)
-    assert 10 < whole["expected_gpu_hours"] < 60 < whole["reserved_gpu_hours"] < 300
+    # Most of it are three heads a backbone in the dense tasks: verdicts ask for as many seeds.
+    assert 10 < whole["expected_gpu_hours"] < 150 < whole["reserved_gpu_hours"] < 600
     # Threads as a cluster will give them, not as the machine of a dry run scales them down.
     config = yaml.safe_load((project / "config/schemas/config.schema.yaml").read_text())
     threads = config["properties"]["threads"]["properties"]["extract"]["default"]
