@@ -42,7 +42,7 @@ def main(spec, modelled, counts, size, batch, rounds, device, output):
         log.info("round %d of %d", done + 1, rounds)
     family, width, _ = spec["name"].split("/")
     name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    tables, zero, patch = [], counts[0], build(spec, 0, "meta").patch_embed.patch_size[0]
+    tables, zero, patch = [], counts[0], build(spec, 0, size, "meta").patch_embed.patch_size[0]
     for count in counts:
         who = {"family": family, "size": width, "registers": f"r{count}", "kind": "", "dataset": ""}
         rows = tidy.TidyRows(who, rounds, 0)
