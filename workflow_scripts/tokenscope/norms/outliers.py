@@ -16,6 +16,7 @@ from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stats.proportion import exact_upper
 
 BINS = 2048
+MIXTURES = 200  # resamples that place the ends of a mixture's interval
 COARSE = 8  # bins of the histogram that make one of the mixture's
 
 
@@ -99,30 +100,29 @@ def fit_mixture(
     """Expectation maximisation on binned log-norms, for many histograms (..., bin) at once.
 
     scikit-learn's mixture takes no weights, hence no histograms; this agrees with it on samples.
-    Without ``start`` three beginnings are tried, splits at the median, at the 98th percentile and
-    at three times the median, and the likeliest end is kept: expectation maximisation ends in the
-    nearest hill, and outliers may be rare, or too many for the percentile.
+    Three beginnings are tried, splits at the median, at the 98th percentile and at three times the
+    median, and ``start`` where it is given; the likeliest end is kept: expectation maximisation
+    ends in the nearest hill, and outliers may be rare, or too many for the percentile.
     """
     counts = np.asarray(counts, np.float64)
-    if start is None:
-        edges = np.append(
-            centres - (centres[1] - centres[0]) / 2, centres[-1] + (centres[1] - centres[0]) / 2
-        )
-        median, p98 = (quantile(counts, edges, q) for q in (0.5, 0.98))
-        splits = (median, p98, median + np.log(3))
-        ends = [_maximise(counts, centres, _split(counts, centres, at), steps) for at in splits]
-        likelihood = np.stack([end.log_likelihood for end in ends])
-        best = likelihood.argmax(0)[None]
-        return Mixture(
-            *(
-                np.take_along_axis(np.stack([getattr(e, f) for e in ends]), best[..., None], 0)[0]
-                for f in ("mean", "sigma", "weight")
-            ),
-            np.take_along_axis(likelihood, best, 0)[0],
-        )
-    shape = (*counts.shape[:-1], 2)
-    begin = tuple(np.broadcast_to(p, shape) for p in (start.mean, start.sigma, start.weight))
-    return _maximise(counts, centres, begin, steps)
+    half = (centres[1] - centres[0]) / 2
+    edges = np.append(centres - half, centres[-1] + half)
+    median, p98 = (quantile(counts, edges, q) for q in (0.5, 0.98))
+    begins = [_split(counts, centres, at) for at in (median, p98, median + np.log(3))]
+    if start is not None:
+        shape = (*counts.shape[:-1], 2)
+        given = (start.mean, start.sigma, start.weight)
+        begins.append(tuple(np.broadcast_to(part, shape) for part in given))
+    ends = [_maximise(counts, centres, begin, steps) for begin in begins]
+    likelihood = np.stack([end.log_likelihood for end in ends])
+    best = likelihood.argmax(0)[None]
+    return Mixture(
+        *(
+            np.take_along_axis(np.stack([getattr(e, f) for e in ends]), best[..., None], 0)[0]
+            for f in ("mean", "sigma", "weight")
+        ),
+        np.take_along_axis(likelihood, best, 0)[0],
+    )
 
 
 def _split(counts: np.ndarray, centres: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -193,8 +193,8 @@ def block_norms(norms: np.ndarray, bootstrap: Bootstrap, rules: dict) -> BlockNo
     resampled = bootstrap.sums(histogram.counts)
     coarse = histogram.centres.reshape(-1, COARSE).mean(-1)
     point = fit_mixture(_rebin(whole), coarse)
-    # A mixture is dear: 200 resamples are enough to place the ends of its interval.
-    mixture = fit_mixture(_rebin(resampled[:200]), coarse, point, steps=60)
+    # A mixture is dear, and each resample has hills of its own: fewer resamples, all beginnings.
+    mixture = fit_mixture(_rebin(resampled[:MIXTURES]), coarse, point, steps=100)
 
     medians = quantile(resampled, edges, 0.5)
     log_median = quantile(whole, edges, 0.5)
