@@ -46,7 +46,8 @@ def test_names():
     )
     assert kind("r4") == "trained" and base("r4") == "r0" and kind("r0") == "none"
     assert kind("r2-random") == "random" and base("r2-random") == "r0"
-    assert kind("r1-planted-zeroed") == "zeroed" and base("r1-planted-zeroed") == "r0-planted"
+    zeroed = "r1-content-10x-zeroed"
+    assert kind(zeroed) == "zeroed" and base(zeroed) == "r0-content-10x"
 
 
 @torch.inference_mode()
