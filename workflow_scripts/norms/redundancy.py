@@ -44,6 +44,9 @@ def main(receipts, cutoffs, who, settings, statistics, rows_file, curves_file):
             continue
         count = int(outlier.sum())
         rows.add("claim3", f"outlier{suffix}", "tokens", count, unit="tokens")
+        if rule == "judged":
+            block = Judged.of(cutoffs).block
+            rows.add("claim3", f"outlier{suffix}", "judged_block", block, unit="block, from 1")
         if count < settings["min_tokens"]:
             log.info("%d outlier tokens by the rule %s: too few to compare", count, rule)
             continue
