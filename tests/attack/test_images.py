@@ -3,12 +3,16 @@
 import hashlib
 import io
 import os
+import shutil
 import struct
 import zlib
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from data import decode as decode_script
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -168,6 +172,67 @@ def sampled(tmp_path):
     table, _ = sample(index(source), source, "all", 0, "fail", tmp_path / "packed", 1)
     table.to_csv(tmp_path / "sample.csv", index=False)
     return tmp_path
+
+
+ODD = ["a b", "$HOME", "`x`", "$(x)", "it's", '"q"', "[1]", "{a}", "{1..3}", "*", "a;b", "#", "%s",
+       "-x", "~", "\u00e4\u4e2d", "a\\b", "!"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_folders_of_odd_names(tmp_path, attempt, name):
+    folder = tmp_path / name
+    (folder / name).mkdir(parents=True)
+    for i in range(2):
+        (folder / name / f"{name}{i}.jpg").write_bytes(photograph(i))
+    source = {"type": "imagefolder", "path": str(folder), "labels": "folders"}
+
+    def read():
+        table, _ = sample(index(source), source, "all", 0, "fail", tmp_path / "packed", 1)
+        table.to_csv(tmp_path / "sample.csv", index=False)
+        images = ImageInputs(str(tmp_path / "sample.csv"), str(folder), GEOMETRY.key)
+        return images.rows["label_name"].tolist(), len(images.open(1).read(0, 2))
+
+    attempt(read, lambda found: found == ([name, name], 2))
+
+
+@pytest.fixture
+def decoded(sampled):
+    """The sample decoded by the rule's script, as a job reads it."""
+    images = ImageInputs(str(sampled / "sample.csv"), str(sampled / "set"), GEOMETRY.key)
+    decode_script.main(images, 1, sampled / "store", sampled / "partial", sampled / "receipt.json")
+    return replace(images, decoded=str(sampled / "store"), receipt=str(sampled / "receipt.json"))
+
+
+def resampled(images):
+    rows = pd.read_csv(images.sample)
+    rows.iloc[::-1].to_csv(images.sample, index=False)
+    return images
+
+
+OF_DECODED = {
+    "a chunk removed": lambda i, f: next((f / "store/pixels/c").rglob("0")).rename(f / "x") and i,
+    "no chunk at all": lambda i, f: shutil.rmtree(f / "store/pixels/c") or i,
+    "no store": lambda i, f: shutil.rmtree(f / "store") or i,
+    "no receipt": lambda i, f: (f / "receipt.json").unlink() or i,
+    "half a receipt": lambda i, f: (f / "receipt.json").write_text("{") and i,
+    "another sample": lambda i, f: resampled(i),
+    "another geometry": lambda i, f: replace(i, geometry=Geometry(32, 40).key),
+    "another folder": lambda i, f: shutil.copytree(f / "store", f / "t")
+    and replace(i, decoded=str(f / "t")),
+    "zeros": lambda i, f: next(p for p in (f / "store/pixels/c").rglob("0") if p.is_file())
+    .write_bytes(bytes(3 * 32 * 32 * 3)) and i,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_DECODED)
+def test_decoded_images(decoded, attempt, name):
+    folder = Path(decoded.sample).parent
+    images = OF_DECODED[name](decoded, folder)
+    attempt(lambda: images.open(1).read(0, 3))
+
+
+def test_decoded_images_as_they_are(decoded, attempt):
+    attempt(lambda: decoded.open(1).read(0, 3), lambda pixels: pixels.any((1, 2, 3)).all())
 
 
 CHANGES = {

@@ -69,7 +69,12 @@ def locations(root: str, rows) -> list[ImageLocation]:
 
 
 def folder_of(path: str) -> str:
-    """The folder that paths of a set are relative to; ``path`` may be a glob or brace pattern."""
+    """The folder that paths of a set are relative to; ``path`` may be a glob or brace pattern.
+
+    A folder that is there is one, whatever letters its name has.
+    """
+    if os.path.isdir(path):
+        return path
     plain = re.split(r"[*?\[{]", path)[0]
     if plain == path and not path.endswith((".tar", ".parquet")):
         return path
