@@ -6,8 +6,10 @@ import yaml
 from snakemake.utils import validate
 
 from tokenscope.errors import StudyError
+from tokenscope.report import template_data
 from tokenscope.report.deviations import ABSENT, DEVIATES, SAME, UNSAID, deviations
 from tokenscope.report.facts import facts
+from tokenscope.report.partial_tables import Read
 from tokenscope.study.study import Study
 from tokenscope.tables.beside import ABSENT as NOT_MEASURED
 from tokenscope.tables.beside import beside, page
@@ -130,3 +132,11 @@ def test_what_a_study_knows_of_its_trainings(tmp_path):
     demo = facts(study_of("config/demo.yaml", tmp_path))
     assert max(demo["images_seen"].values()) < 1e5 and "scenes-boxes" in demo["rendered"]
     assert demo["chosen_on"]["scenes-bank"] == "scenes"
+
+
+def test_a_table_of_which_nothing_is_shown_is_shown_empty():
+    rows = pd.DataFrame([ours("a/b/r0", "m", 1.0, "g") | {"claim": "claim4", "kind": "none"}])
+    read = Read(rows, [("d", "a/b/r0")], [], True)
+    shown = {"groups": ["other"], "metrics": ["m"]}
+    made = template_data.table("claim4", shown, read, Published(FILE))
+    assert made["rows"] == [] and made["more"] == 1

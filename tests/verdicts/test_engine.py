@@ -169,6 +169,8 @@ def test_answers_are_taken_as_they_are():
     rows = [answer("a/b/r4", 0), answer("a/c/r4", NAN), answer("a/d/r4", 1)]
     found = [one.answer for one in line(of, criterion, rows).judged]
     assert found == ["supported", "cannot tell", "contradicted"]
+    unsure = line(of, criterion, rows).judged[1]
+    assert unsure.why == "the decision itself cannot tell"
 
 
 def test_share_of_depth_takes_the_last_block_of_the_first_third_for_what_it_is():

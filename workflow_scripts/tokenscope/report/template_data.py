@@ -4,6 +4,7 @@ import base64
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tokenscope.report.partial_tables import Read
@@ -63,7 +64,8 @@ def table(name: str, shown: dict, read: Read, published: Published) -> dict:
     rows = read.rows
     for column, patterns in (("group", shown.get("groups")), ("metric", shown.get("metrics"))):
         if patterns:
-            rows = rows[[any(fnmatchcase(v, p) for p in patterns) for v in rows[column]]]
+            named = [any(fnmatchcase(v, p) for p in patterns) for v in rows[column]]
+            rows = rows[np.array(named, bool)]  # of no rows, no rows, and not no columns
     shown_rows = [_row(row, published) for row in rows.to_dict("records")]
     return {
         "name": name, "title": shown.get("title", ""), "note": NOTES.get(claim_of(name), ""),

@@ -88,7 +88,7 @@ class Evidence:
         value, low, high, unit = (row[k] for k in ("value", "low", "high", "unit"))
         if tidy.is_refused(unit):
             return Number(value, low, high, unit, unit)
-        if value != value:
+        if value != value and unit != "verdict":
             return Number(value, low, high, unit, "not defined: there is nothing of the kind")
         if unit == "verdict" or (exact and not low < high):
             return Number(value, value, value, unit)
