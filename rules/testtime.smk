@@ -2,6 +2,22 @@
 # write its outliers, and cards of the same backbone with those neurons moved to N tokens.
 
 
+def compared(wildcards):
+    """The backbones of one family and size as the job that compares them takes them."""
+    name, searched = wildcards.dataset, (config.get("testtime") or {}).get("dataset")
+    return [
+        {
+            "who": STUDY.who(row, name),
+            "receipts": STUDY.token_receipts(name, row),
+            "base": row.base_key.split("/")[2],
+            "cutoffs": PATHS.cutoffs(name, row.key),
+            # With the images of this data set on which its neurons were found.
+            "searched": STUDY.neurons_of(row) if row.attached and name == searched else "",
+        }
+        for row in STUDY.of_size(wildcards.family, wildcards.size)
+    ]
+
+
 localrules:
     attach,
     fig_registers,
@@ -69,7 +85,7 @@ rule compare:
     input:
         lambda w: [
             file
-            for backbone in STUDY.compared(w.dataset, w.family, w.size)
+            for backbone in compared(w)
             for file in (*backbone["receipts"], backbone["cutoffs"], backbone["searched"])
             if file
         ],
@@ -86,7 +102,7 @@ rule compare:
         mem_mb=megabytes("compare"),
         runtime=minutes("compare"),
     params:
-        backbones=lambda w: STUDY.compared(w.dataset, w.family, w.size),
+        backbones=lambda w: compared(w),
         objects=lambda w: STUDY.objects(w.dataset, w.family, w.size),
         outliers=config["outliers"],
         statistics=config["statistics"],

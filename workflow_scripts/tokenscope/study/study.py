@@ -149,24 +149,6 @@ class Study:
             if zoo.matches(row.base_key if row.attached else row.key, only)
         ]  # fmt: skip
 
-    def searched_on(self, dataset: str, row: Backbone) -> str:
-        """What was found for a backbone with registers added at test time, with the images that it
-        was found on; empty where none of this data set were."""
-        searched = row.attached and dataset == self.config["testtime"]["dataset"]
-        return self.neurons_of(row) if searched else ""
-
-    def compared(self, dataset: str, family: str, size: str) -> list[dict]:
-        """The backbones of one size as the job that compares them takes them."""
-        return [
-            {
-                "who": self.who(row, dataset), "receipts": self.token_receipts(dataset, row),
-                "base": row.base_key.split("/")[2],
-                "cutoffs": self.paths.cutoffs(dataset, row.key),
-                "searched": self.searched_on(dataset, row),
-            }
-            for row in self.of_size(family, size)
-        ]  # fmt: skip
-
     @property
     def testtime_bases(self) -> list[Backbone]:
         """The backbones that get registers at test time: their register neurons are looked for."""
