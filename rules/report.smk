@@ -82,9 +82,7 @@ rule report:
         figures=HAVE(expand(PATHS.figure("{name}", "svg"), name=DRAWN)),
         explorer=HAVE(over(PATHS.figure_data("explorer", "{dataset}", f"{BACKBONE}.json"))),
         samples=HAVE(expand(PATHS.receipt("sample", "{name}"), name=config["analyse"])),
-        beside=HAVE(
-            [PATHS.table(name) for name in ("verdict_errors", "deviations", "calibration")]
-        ),
+        beside=HAVE([PATHS.table(name) for name in ("verdict_errors", "deviations", "calibration")]),
         published="config/published.csv",
         sections=config["report"]["sections"],
         verdicts=config["report"]["verdicts"],

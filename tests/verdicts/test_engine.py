@@ -11,6 +11,8 @@ from tokenscope.verdicts import criteria
 from tokenscope.verdicts.answers import AS_PUBLISHED, GENERALISES, PHANTOM
 from tokenscope.verdicts.conditions import Facts
 from tokenscope.verdicts.engine import judge
+from tokenscope.verdicts.evidence import Evidence
+from tokenscope.verdicts.subjects import Study
 
 
 def line(of, criterion, rows, scope=GENERALISES, **given):
@@ -265,3 +267,23 @@ def test_what_decides_how_often_criteria_err_holds_no_words(tmp_path):
     assert contents.simulated(str(file)) == before
     file.write_text(text.replace("size: 0.2\n", "size: 0.3\n"))
     assert contents.simulated(str(file)) != before
+
+
+def test_one_line_of_the_file_changes_the_verdict(tmp_path):
+    """The smallest effect of top-1 raised: the same rows, another answer, with its reason."""
+    text = Path("config/verdicts.yaml").read_text()
+    key = "dinov2/large/r4"
+    rows = [row(key, 0.4, 0.2, 0.6, group="published_head", metric="top1_gain_over_r0",
+                dataset="imagenet-test")]  # fmt: skip
+    answers = []
+    for size in ("0.2", "0.5"):
+        file = tmp_path / "verdicts.yaml"
+        file.write_text(text.replace("    size: 0.2\n", f"    size: {size}\n"))
+        of = criteria.of(contents.load(str(file), "verdicts.schema.yaml"))
+        criterion = next(c for c in of if c.id == "claim5-improves")
+        evidence = Evidence({"claim5": rows})
+        own = Study(of, evidence, {"claim5": [("imagenet-test", key)]}, Facts(params={key: 1.0}))
+        (one,) = next(n for n in judge(own, criterion) if n.scope == GENERALISES).judged
+        answers.append((one.answer, one.why))
+    assert answers[0] == ("supported", "these two weights")
+    assert answers[1][0] == "cannot tell" and "below the smallest that counts" in answers[1][1]
