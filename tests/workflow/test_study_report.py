@@ -35,7 +35,14 @@ def test_report_of_the_study(study):
     for link in ("Table 1: position", "Table 2: pixels", "Table 3: class", "../diagnosis.html"):
         assert page.count(f">{link}<") + page.count(f'"{link}"') == 1
     verdict = dict(re.findall(r'<tr data-criterion="([^"]+)" data-verdict="([^"]+)"', page))
-    assert verdict["controls"] == verdict["registers-testtime"] == "supported"
+    assert verdict["controls"] == "supported"
+    # ViTs trained here for a minute say nothing about the papers; phantoms give known answers.
+    assert not {"supported", "contradicted"} & {v for k, v in verdict.items() if k != "controls"}
+    verdicts = table(study, "verdicts")
+    lines = verdicts[verdicts["backbone"].isna()]
+    phantoms = lines[lines["scope"] == "phantom"].set_index("statement")["answer"]
+    assert phantoms["registers-testtime"] in ("supported", "cannot tell")
+    assert "contradicted" not in set(phantoms) and "data-phantom" in page
     planted = value(
         table(study, "claim1").query("registers == 'r0-content-10x'"),
         group="last_block", metric="share_norm_over_3x_median",
