@@ -33,7 +33,7 @@ def percent(hits: float, draws: float) -> str:
     if not draws:
         return "not drawn"
     low, high = (100 * v for v in exact_interval(int(hits), int(draws)))
-    return f"{100 * hits / draws:.3g} [{low:.2g}, {high:.2g}]"
+    return f"{100 * hits / draws:.3g} [{low:.3g}, {high:.3g}]"
 
 
 def summaries(table: pd.DataFrame) -> list[Summary]:
