@@ -48,7 +48,6 @@ rule decision:
         runtime=minutes("decision"),
     params:
         percentile=config["outliers"]["percentile"],
-        min_share=config["outliers"]["min_share"],
         confidence=config["statistics"]["confidence"],
         code=code("norms/decision.py"),
     script:

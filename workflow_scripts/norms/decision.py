@@ -1,7 +1,8 @@
 """What other passes must know of outliers: the decision, and where they are. Nothing else.
 
-A pass over the images hangs on this file alone, so that the papers' multiples of the median may
-change without another pass.
+A pass over the images hangs on this file alone, so that the papers' multiples of the median, and
+how many outliers a study calls artifacts (``min_share``), may change without another pass: who is an
+outlier does not hang on them.
 """
 
 import json
@@ -15,18 +16,18 @@ from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stores.receipts import write_text
 
 
-def main(receipts, percentile, min_share, confidence, output):
+def main(receipts, percentile, confidence, output):
     """Write the decision on one backbone and one data set (JSON).
 
     Args:
         receipts: of its token store, one for each shard.
         percentile: of last-block norms over which a token counts where there are no artifacts.
-        min_share: percent of tokens that make artifacts. confidence: of the decision.
+        confidence: of the decision.
         output: path of the file: ``judged``, ``percentile`` (the norm), ``images``, and ``places``,
             percent of images with an outlier at each place of the grid, row by row.
     """
     norms = PatchNorms.open(receipts).norms()
-    judgement = judge(norms, min_share=min_share, confidence=confidence)
+    judgement = judge(norms, confidence=confidence)
     log.info("artifacts: %s: %s", judgement.verdict, judgement.why)
     over = float(np.quantile(norms[:, -1], percentile / 100))
     if judgement.verdict == "yes":
@@ -44,6 +45,6 @@ if "snakemake" in globals():
     w, p = snakemake.wildcards, snakemake.params
     with job(snakemake.log[0], f"decision {w.dataset} {w.family}/{w.size}/{w.registers}"):
         main(
-            receipts=snakemake.input, percentile=p.percentile, min_share=p.min_share,
-            confidence=p.confidence, output=snakemake.output[0],
+            receipts=snakemake.input, percentile=p.percentile, confidence=p.confidence,
+            output=snakemake.output[0],
         )  # fmt: skip
