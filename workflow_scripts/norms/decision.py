@@ -1,8 +1,8 @@
 """What other passes must know of outliers: the decision, and where they are. Nothing else.
 
 A pass over the images hangs on this file alone, so that the papers' multiples of the median, and
-how many outliers a study calls artifacts (``min_share``), may change without another pass: who is an
-outlier does not hang on them.
+how many outliers a study calls artifacts (``min_share``), may change without another pass: who is
+an outlier does not hang on them.
 """
 
 import json
