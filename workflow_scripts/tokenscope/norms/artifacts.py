@@ -12,10 +12,9 @@ what it takes to say yes or no:
   held over all blocks tried; and ``min_share`` of all tokens or more are above the valley, which is
   the cutoff. Modes that are there from the first block on and stand out no further later are the
   patch embedding's.
-- *No*: there is no sign of a mode (no rise where tokens are counted one by one, no shoulder), and
-  there would be, were there one: the images are so many that ``image_share`` of them, or more,
-  surely include one that holds it, and a mode of ``min_share`` would have been seen wherever it is
-  at ``smallest_ratio`` times the median or above.
+- *No*: there is no sign of a mode (no rise where tokens are counted one by one, no shoulder), but
+  in so few images that surely less than ``image_share`` of them hold one; and a mode of
+  ``min_share`` of tokens would have been seen at ``smallest_ratio`` times the median or above.
 - *Cannot tell* otherwise, with the reason.
 """
 
@@ -30,15 +29,13 @@ from tokenscope.stats.measurement import Measurement
 from tokenscope.stats.modes import (
     BIN,
     SHOULDERS,
-    WINDOWS,
     Moments,
-    Scan,
-    Shoulder,
+    first_visible,
     scan,
     shoulder,
-    sigmas,
     threshold,
     upper_counts,
+    valley,
 )
 from tokenscope.stats.proportion import clustered_interval, exact_upper
 
@@ -149,37 +146,36 @@ def judge_block(
     """What one block of ``tried`` shows, norms (image, patch); see :func:`judge`."""
     ratios = image_ratios(norms)
     images, tokens, least = len(ratios), ratios.size, min_share / 100
-    moments = Moments(upper_counts(ratios, FLOOR))
-    found, turn = scan(moments), shoulder(moments, tokens)
+    counts = upper_counts(ratios, FLOOR)
+    moments = Moments(counts)
+    found = scan(moments)
     needed = threshold(confidence, tried)
     if found.strength < needed:
         # With few tokens only larger modes are seen.
         visible = max(least, (needed + stats.norm.ppf(POWER)) ** 2 / POWER / tokens)
-        blind = _smallest_ratio(moments, tokens, visible, needed)
-        bound = 100 * exact_upper(0, images, confidence)
+        first = first_visible(moments, POWER * visible * tokens, needed + stats.norm.ppf(POWER))
+        blind = float("inf") if first is None else _ratio(first)
+        doubt, odd = _doubt(counts, tried, tokens, least, image_share / 100, confidence)
+        bound = 100 * exact_upper(odd, images, confidence)
         excluded = {
             "share_interval": (0.0, bound), "image_share_interval": (0.0, bound),
             "smallest_ratio": blind, "strength": found.strength,
         }  # fmt: skip
-        doubt = _doubt(found, turn, moments, tried, least)
         if not doubt and bound > image_share:
             few = f"{images} image{'s' * (images > 1)}"
-            doubt = (
-                f"no token stands out, but {few} cannot exclude that {bound:.2g} % of "
-                "images hold some"
-            )
+            doubt = f"nothing stands out, but of {few} {bound:.2g} % may be such that hold a mode"
         if not doubt and (visible > VISIBLE * least or not np.isfinite(blind)):
             doubt = f"{tokens} tokens are too few to see a mode of {min_share:g} % of them"
         if doubt:
             return BlockMode("cannot tell", doubt, **excluded)
         why = (
-            f"norms fall off in a tail without a second mode: fewer than {bound:.2g} % of images "
-            f"hold one, of {100 * visible:.2g} % of tokens at {blind:.2g} x median or above "
-            f"({100 * confidence:g} % confidence)"
+            f"norms fall off in a tail without a second mode{_but_for(odd)}: fewer than "
+            f"{bound:.2g} % of images hold one, of {100 * visible:.2g} % of tokens at {blind:.2g} x "
+            f"median or above ({100 * confidence:g} % confidence)"
         )
         return BlockMode("no", why, **excluded)
 
-    cutoff = _ratio(_valley(moments.total, found))
+    cutoff = _ratio(valley(moments.total, found))
     outlier = ratios > cutoff
     held = outlier.sum(1)
     share, low, high = (100 * v for v in clustered_interval(held, ratios.shape[1], confidence))
@@ -242,12 +238,33 @@ def _without_embedding(blocks: list[BlockMode]) -> list[BlockMode]:
     return marked
 
 
-def _doubt(found: Scan, turn: Shoulder, moments: Moments, tried: int, least: float) -> str:
-    """Why the block may have a mode although none is sure; empty if there is no sign of one."""
+def _doubt(
+    counts: np.ndarray, tried: int, tokens: int, least: float, image_share: float, confidence: float
+) -> tuple[str, int]:
+    """Why the block may have a mode although none is sure, and how many images are left out.
+
+    A sign of a mode that so few images give that ``image_share`` of them surely hold none is those
+    images' own. The reason is empty where there is no other sign.
+    """
+    images, odd = len(counts), 0
+    order = (counts @ np.arange(1.0, counts.shape[1] + 1)).argsort(kind="stable")
+    first = doubt = _sign(counts, tried, tokens, least)
+    while doubt:
+        odd = max(1, 2 * odd)
+        if exact_upper(odd, images, confidence) > image_share:
+            return first, 0
+        doubt = _sign(counts[order[:-odd]], tried, tokens, least)
+    return "", odd
+
+
+def _sign(counts: np.ndarray, tried: int, tokens: int, least: float) -> str:
+    """The sign of a mode in counts (image, bin), half a sentence; empty without."""
+    moments = Moments(counts)
+    found, turn = scan(moments), shoulder(moments, tokens)
     if found.by_token >= threshold(ALARM, tried):
-        tokens = int(moments.total[found.upper] - moments.total[found.border])
+        held = int(moments.total[found.upper] - moments.total[found.border])
         return (
-            f"{tokens} tokens stand out about {_ratio(found.border):.2g} x median or above, in so "
+            f"{held} tokens stand out about {_ratio(found.border):.2g} x median or above, in so "
             "few images that these may be odd, not the network"
         )
     if turn.strength >= threshold(ALARM, tried, SHOULDERS) and turn.share >= least / 4:
@@ -258,51 +275,13 @@ def _doubt(found: Scan, turn: Shoulder, moments: Moments, tried: int, least: flo
     return ""
 
 
+def _but_for(odd: int) -> str:
+    return f", but for {odd} odd image{'s' * (odd > 1)}" if odd else ""
+
+
 def _ratio(position: float) -> float:
     """Of norm to image median at the lower edge of a bin."""
     return FLOOR * float(np.exp(BIN * position))
-
-
-def _valley(cumulative: np.ndarray, found: Scan) -> float:
-    """Bin of the emptiest place below the mode; the middle, where several in a row are as empty."""
-    held = np.convolve(np.diff(cumulative), np.ones(3), mode="same")
-    peak = found.border + int(held[found.border : found.upper].argmax())
-    below = held[: peak + 1]
-    empty = below == below.min()
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], empty, [False]]).astype(int)))
-    begin, end = edges[::2], edges[1::2]
-    longest = (end - begin).argmax()
-    return float(begin[longest] + end[longest]) / 2
-
-
-def _smallest_ratio(moments: Moments, tokens: int, least: float, needed: float) -> float:
-    """Ratio from which on a narrow mode of that share of tokens is found with :data:`POWER`.
-
-    Added to what the block holds, 4 bins wide, both tests of a scan would be over ``needed`` by as
-    much as chance may take away.
-    """
-    bins, width = len(moments.total) - 1, 4
-    far = bins + WINDOWS[-1]
-    place = np.arange(1, far + 1)
-    added = POWER * least * tokens
-    enough = np.zeros(len(place), bool)
-    clip = lambda position: np.minimum(position, bins)  # noqa: E731
-    over = (clip(place), clip(place + width))
-    for length in WINDOWS:
-        under = (clip(np.maximum(place - length, 0)), clip(place))
-        due = width / length
-        below, above = moments.sum(*under), moments.sum(*over) + added
-        variance = (
-            moments.product(over, over) - 2 * due * moments.product(over, under)
-            + due**2 * moments.product(under, under) + added * max(1.0, added / moments.images)
-        )  # fmt: skip
-        by_image = (above - due * below) / np.sqrt(np.maximum(variance, 1e-9))
-        by_token = sigmas(np.floor(above), np.floor(above) + below, due / (1 + due))
-        found = np.minimum(by_image, by_token) >= needed + stats.norm.ppf(POWER)
-        enough |= found & (place >= length)
-    missed = np.flatnonzero(~enough)
-    first = missed[-1] + 1 if len(missed) else 0
-    return _ratio(place[first]) if first < len(place) else float("inf")
 
 
 def measured(judgement: Judgement) -> list[Measurement]:

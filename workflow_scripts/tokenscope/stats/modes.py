@@ -184,3 +184,44 @@ def shoulder(moments: Moments, tokens: int) -> Shoulder:
             excess = held[2, i] - np.sqrt(held[1, i] * held[3, i])
             best = Shoulder(float(strength[i]), float(excess) / tokens, int(i + 2 * length))
     return best
+
+
+def valley(cumulative: np.ndarray, found: Scan) -> float:
+    """Bin of the emptiest place below the mode; the middle, where several in a row are as empty.
+
+    Args:
+        cumulative: tokens below each edge of a bin.
+    """
+    held = np.convolve(np.diff(cumulative), np.ones(3), mode="same")
+    peak = found.border + int(held[found.border : found.upper].argmax())
+    below = held[: peak + 1]
+    empty = below == below.min()
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], empty, [False]]).astype(int)))
+    begin, end = edges[::2], edges[1::2]
+    longest = (end - begin).argmax()
+    return float(begin[longest] + end[longest]) / 2
+
+
+def first_visible(moments: Moments, added: float, needed: float) -> int | None:
+    """First bin from which on ``added`` tokens, 4 bins wide, would be a mode of that strength.
+
+    In sigmas, by both tests of a :func:`scan`, added to what is there; None where they never are.
+    """
+    bins, width = len(moments.total) - 1, 4
+    place = np.arange(1, bins + WINDOWS[-1] + 1)
+    enough = np.zeros(len(place), bool)
+    over = (np.minimum(place, bins), np.minimum(place + width, bins))
+    for length in WINDOWS:
+        under = (np.clip(place - length, 0, bins), np.minimum(place, bins))
+        due = width / length
+        below, above = moments.sum(*under), moments.sum(*over) + added
+        variance = (
+            moments.product(over, over) - 2 * due * moments.product(over, under)
+            + due**2 * moments.product(under, under) + added * max(1.0, added / moments.images)
+        )  # fmt: skip
+        by_image = (above - due * below) / np.sqrt(np.maximum(variance, 1e-9))
+        by_token = sigmas(np.floor(above), np.floor(above) + below, due / (1 + due))
+        enough |= (np.minimum(by_image, by_token) >= needed) & (place >= length)
+    missed = np.flatnonzero(~enough)
+    first = missed[-1] + 1 if len(missed) else 0
+    return int(place[first]) if first < len(place) else None
