@@ -170,8 +170,8 @@ def judge_block(
             return BlockMode("cannot tell", doubt, **excluded)
         why = (
             f"norms fall off in a tail without a second mode{_but_for(odd)}: fewer than "
-            f"{bound:.2g} % of images hold one, of {100 * visible:.2g} % of tokens at {blind:.2g} x "
-            f"median or above ({100 * confidence:g} % confidence)"
+            f"{bound:.2g} % of images hold one, of {100 * visible:.2g} % of tokens at {blind:.2g} "
+            f"x median or above ({100 * confidence:g} % confidence)"
         )
         return BlockMode("no", why, **excluded)
 
