@@ -163,7 +163,7 @@ def test_views_of_a_study():
     study = SimpleNamespace(
         config={"heads": settings, "analyse": ["val"]}, datasets=datasets,
         backbones=list(rows.values()), paths=Paths("results"), classes=lambda name: "imagenet-1k",
-        shards=lambda name, row: ["0000"], named=list(rows.values()),
+        shards=lambda name, row: ["0000"], named=list(rows.values()), before_and_after=[],
     )  # fmt: skip
     study.token_receipts = partial(Study.token_receipts, study)
     study.feature_receipts = partial(Study.feature_receipts, study)

@@ -31,7 +31,7 @@ def test_the_schema_of_editors_is_up_to_date_and_explains():
     assert "sample" in str(schema["datasets"]["patternProperties"])
     assert "probes" in schema and "learning" not in schema["probes"]["description"]
     cutoffs = schema["probes"]["properties"]["cutoffs"]["description"]
-    assert "percentile cutoff" in cutoffs
+    assert "who is an outlier" in cutoffs
 
 
 @pytest.mark.parametrize("probed", [False, True])

@@ -13,6 +13,8 @@ def main(table, outputs):
         outputs: files of the figure.
     """
     counts = read(table)
+    if not len(counts):
+        return style.save(_nothing(), outputs)
     form = "long" if (counts["form"] == "long").any() else counts["form"].iloc[0]
     modes = counts[(counts["form"] == form) & (counts["kind"] == "mode")]
     modes = modes[(modes["family"] == "narrow") & (modes["every"] == 1)]
@@ -49,6 +51,14 @@ def main(table, outputs):
         f'{form} form, {modes["draws"].min()} draws a cell; in brackets: draws with "no" (%)',
     )
     style.save(figure, outputs)
+
+
+def _nothing():
+    """A figure that says that there are no counts."""
+    figure, (axis,) = style.panels(1, width=4.0, height=0.6)
+    axis.axis("off")
+    axis.text(0.5, 0.5, "nothing was counted: make calibrate", ha="center", va="center", fontsize=8)
+    return figure
 
 
 if "snakemake" in globals():
