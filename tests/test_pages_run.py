@@ -72,9 +72,10 @@ def run(folder, command):
     """A command as a reader's shell runs it; what it printed."""
     environment = {**os.environ, "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"}
     done = subprocess.run(
-        ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True
-    )
-    said = done.stdout + done.stderr
+        ["bash", "-c", command], cwd=folder, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,  # in the order of a screen
+    )  # fmt: skip
+    said = done.stdout
     assert done.returncode == 0, f"{command}\n{said[-3000:]}"
     assert "Traceback" not in said
     return said
