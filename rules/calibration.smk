@@ -58,7 +58,7 @@ rule fig_calibration:
     input:
         rules.calibration.output.csv,
     output:
-        figure_files("calibration"),
+        figure_files("calibration/answers"),
     log:
         f"{RESULTS}/logs/fig_calibration/calibration.log",
     conda:

@@ -105,4 +105,4 @@ def test_figures_and_report_from_packed_files(study, tmp_path):
     snakemake(laptop, "--profile", "profiles/local", *partial, "--config", "partial=True", "--",
               "report")  # fmt: skip
     page = (laptop / RESULTS / "report/index.html").read_text()
-    assert "<b>Partial results:</b>" in page and "0 of 6 are there" in page
+    assert "<b>Partial results:</b>" in page and "0 of 7 are there" in page
