@@ -102,6 +102,7 @@ def blocks_with(rng, ratios):
         ([1, 1, 10, 30], "yes", 4, 3),
         ([1, 1, 2.5, 30], "yes", 4, 4),  # not yet half the way
         ([1, 20, 20, 1], "yes", 3, 2),  # fades
+        ([1, 1, 2.2, 1], "no", 4, np.nan),  # has not parted from the bulk, and fades
         ([2.5, 2.5, 20, 20], "yes", 4, 3),  # the first two are as in the embedding
         ([3, 3, 3, 3], "cannot tell", 4, np.nan),  # nothing is made by the network
         ([3, 3, 1, 1], "cannot tell", 2, np.nan),
@@ -141,7 +142,8 @@ def test_rows_and_what_other_claims_read():
 
 
 def test_one_block_that_cannot_be_told_is_enough_not_to_say_no():
-    no, unsure = BlockMode("no", "a tail"), BlockMode("cannot tell", "a shoulder", strength=2.0)
+    no = BlockMode("no", "a tail")
+    unsure = BlockMode("cannot tell", "a shoulder", ratio=4.0, strength=2.0)
     assert judge_blocks([no, no], 200).verdict == "no"
     found = judge_blocks([unsure, no], 200)
     assert found.verdict == "cannot tell" and found.block == 1 and "a shoulder" in found.why

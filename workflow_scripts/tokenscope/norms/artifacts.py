@@ -44,6 +44,7 @@ APART = 1.8  # of the median: two kinds of ordinary patches may differ by so muc
 ALARM = 0.8  # confidence at which a sign of a mode forbids a "no": many false alarms, few misses
 GROWN = 1.25  # a mode of the embedding must stand out so many times further to be the network's
 POWER = 0.95
+EARLY = 2.5  # of the median: nearer modes count only in the last block, others have not parted yet
 VISIBLE = 5  # a "no" excludes modes of so many times the least share, if it cannot the least
 Interval = tuple[float, float]
 UNKNOWN = (float("nan"), float("nan"))
@@ -59,7 +60,8 @@ class BlockMode:
         share, share_interval: percent of patch tokens above the cutoff; without a mode 0 and the
             share of images that may hold one.
         image_share, image_share_interval: percent of images with such a token.
-        ratio: median over the tokens of the mode of norm over image median (the papers' "10 x").
+        ratio: median over the tokens of the mode of norm over image median (the papers' "10 x"); of
+            a sign of one, where it begins.
         cutoff: the valley, in medians of the token's own image.
         smallest_ratio: without a mode, from which on one would have been seen; maybe infinite.
         strength: of the evidence, in sigmas.
@@ -72,7 +74,7 @@ class BlockMode:
     share_interval: Interval = UNKNOWN
     image_share: float = 0.0
     image_share_interval: Interval = UNKNOWN
-    ratio: float = float("nan")
+    ratio: float = UNKNOWN[0]
     cutoff: float = float("nan")
     smallest_ratio: float = float("nan")
     strength: float = 0.0
@@ -155,11 +157,11 @@ def judge_block(
         visible = max(least, (needed + stats.norm.ppf(POWER)) ** 2 / POWER / tokens)
         first = first_visible(moments, POWER * visible * tokens, needed + stats.norm.ppf(POWER))
         blind = float("inf") if first is None else _ratio(first)
-        doubt, odd = _doubt(counts, tried, tokens, least, image_share / 100, confidence)
+        doubt, near, odd = _doubt(counts, tried, tokens, least, image_share / 100, confidence)
         bound = 100 * exact_upper(odd, images, confidence)
         excluded = {
             "share_interval": (0.0, bound), "image_share_interval": (0.0, bound),
-            "smallest_ratio": blind, "strength": found.strength,
+            "smallest_ratio": blind, "strength": found.strength, "ratio": near,
         }  # fmt: skip
         if not doubt and bound > image_share:
             few = f"{images} image{'s' * (images > 1)}"
@@ -206,6 +208,7 @@ def judge_blocks(blocks: list[BlockMode], images: int) -> Judgement:
     own = [i for i, b in enumerate(blocks) if b.verdict == "yes" and not b.embedding]
     doubtful = [i for i, b in enumerate(blocks) if b.verdict == "cannot tell" or b.embedding]
     last = len(blocks) - 1
+    own, doubtful = ([i for i in some if _counts(blocks[i], i == last)] for some in (own, doubtful))
     candidates = own or doubtful or [last]
     at = last if last in candidates else max(candidates, key=lambda i: blocks[i].strength)
     judged = blocks[at]
@@ -225,6 +228,11 @@ def judge_blocks(blocks: list[BlockMode], images: int) -> Judgement:
     )  # fmt: skip
 
 
+def _counts(block: BlockMode, last: bool) -> bool:
+    """Whether a block's mode, or the sign of one, counts: before the last one only if it parted."""
+    return last or not block.ratio < EARLY
+
+
 def _without_embedding(blocks: list[BlockMode]) -> list[BlockMode]:
     """Mark the modes that begin in the first block until they stand out further than there."""
     if len(blocks) == 1 or blocks[0].verdict != "yes":
@@ -240,8 +248,8 @@ def _without_embedding(blocks: list[BlockMode]) -> list[BlockMode]:
 
 def _doubt(
     counts: np.ndarray, tried: int, tokens: int, least: float, image_share: float, confidence: float
-) -> tuple[str, int]:
-    """Why the block may have a mode although none is sure, and how many images are left out.
+) -> tuple[str, float, int]:
+    """Why the block may have a mode although none is sure, where, and how many images are left out.
 
     A sign of a mode that so few images give that ``image_share`` of them surely hold none is those
     images' own. The reason is empty where there is no other sign.
@@ -249,30 +257,30 @@ def _doubt(
     images, odd = len(counts), 0
     order = (counts @ np.arange(1.0, counts.shape[1] + 1)).argsort(kind="stable")
     first = doubt = _sign(counts, tried, tokens, least)
-    while doubt:
+    while doubt[0]:
         odd = max(1, 2 * odd)
         if exact_upper(odd, images, confidence) > image_share:
-            return first, 0
+            return *first, 0
         doubt = _sign(counts[order[:-odd]], tried, tokens, least)
-    return "", odd
+    return "", UNKNOWN[0], odd
 
 
-def _sign(counts: np.ndarray, tried: int, tokens: int, least: float) -> str:
-    """The sign of a mode in counts (image, bin), half a sentence; empty without."""
+def _sign(counts: np.ndarray, tried: int, tokens: int, least: float) -> tuple[str, float]:
+    """The sign of a mode in counts (image, bin), half a sentence, empty without; and its ratio."""
     moments = Moments(counts)
     found, turn = scan(moments), shoulder(moments, tokens)
     if found.by_token >= threshold(ALARM, tried):
         held = int(moments.total[found.upper] - moments.total[found.border])
         return (
             f"{held} tokens stand out about {_ratio(found.border):.2g} x median or above, in so "
-            "few images that these may be odd, not the network"
-        )
+            "few images that these may be odd, not the network", _ratio(found.border),
+        )  # fmt: skip
     if turn.strength >= threshold(ALARM, tried, SHOULDERS) and turn.share >= least / 4:
         return (
             f"the tail of the norms has a shoulder near {_ratio(turn.at):.2g} x median, where a "
-            "mode may hide"
-        )
-    return ""
+            "mode may hide", _ratio(turn.at),
+        )  # fmt: skip
+    return "", UNKNOWN[0]
 
 
 def _but_for(odd: int) -> str:
