@@ -23,7 +23,9 @@ rule overhead:
         spec=lambda w: row_of(w).spec,
         counts=config["overhead"]["registers"],
         modelled=lambda w: flops.flops_by_registers(
-            row_of(w).arch, config["overhead"]["registers"], row_of(w).measured_at(config["overhead"])
+            row_of(w).arch,
+            config["overhead"]["registers"],
+            row_of(w).measured_at(config["overhead"]),
         ),
         size=lambda w: row_of(w).measured_at(config["overhead"]),
         batch=config["overhead"]["batch"],

@@ -31,3 +31,19 @@ def table_file(name):
         category="Tables",
         labels={"table": name},
     )
+
+
+def compared(wildcards):
+    """The backbones of one family and size as the job that compares them takes them."""
+    name, searched = wildcards.dataset, (config.get("testtime") or {}).get("dataset")
+    return [
+        {
+            "who": STUDY.who(row, name),
+            "receipts": STUDY.token_receipts(name, row),
+            "base": row.base_key.split("/")[2],
+            "cutoffs": PATHS.cutoffs(name, row.key),
+            # With the images of this data set on which its neurons were found.
+            "searched": STUDY.neurons_of(row) if row.attached and name == searched else "",
+        }
+        for row in STUDY.of_size(wildcards.family, wildcards.size)
+    ]

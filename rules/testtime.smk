@@ -2,22 +2,6 @@
 # write its outliers, and cards of the same backbone with those neurons moved to N tokens.
 
 
-def compared(wildcards):
-    """The backbones of one family and size as the job that compares them takes them."""
-    name, searched = wildcards.dataset, (config.get("testtime") or {}).get("dataset")
-    return [
-        {
-            "who": STUDY.who(row, name),
-            "receipts": STUDY.token_receipts(name, row),
-            "base": row.base_key.split("/")[2],
-            "cutoffs": PATHS.cutoffs(name, row.key),
-            # With the images of this data set on which its neurons were found.
-            "searched": STUDY.neurons_of(row) if row.attached and name == searched else "",
-        }
-        for row in STUDY.of_size(wildcards.family, wildcards.size)
-    ]
-
-
 localrules:
     attach,
     fig_registers,
@@ -28,7 +12,6 @@ rule neurons:
     input:
         card=PATHS.card(BACKBONE),
         tokens=receipts_of,
-        decision=PATHS.cutoffs("{dataset}", f"{BACKBONE}/decision"),
         sample=PATHS.data("{dataset}", "sample.csv"),
         pixels=pixels_of,
     output:
@@ -49,7 +32,10 @@ rule neurons:
         spec=lambda w: row_of(w).spec,
         images=images_of,
         settings=lambda w: STUDY.neuron_search,
-        times=config["outliers"]["times_median"],
+        rules={
+            "times_median": config["outliers"]["times_median"],
+            "confidence": config["statistics"]["confidence"],
+        },
         batch=config["extract"]["batch"],
         device=config["device"],
         code=code("registers/neurons.py"),

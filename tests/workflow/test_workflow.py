@@ -64,7 +64,7 @@ def test_a_rule_of_outliers_reruns_measures_not_extraction(study, edited):
     assert {"norms", "redundancy", "gather"} <= set(jobs)
     assert not {"train", "decode", "render"} & set(jobs)
     # Neurons are chosen by the outliers they write: their backbone alone is extracted again.
-    assert jobs["extract"] == jobs["gallery"] == jobs["attach"] == 2
+    assert jobs["extract"] == jobs["gallery"] == jobs["attach"] == 3
 
 
 def changed(study, outliers):
@@ -79,7 +79,8 @@ def test_rules_of_outliers_rerun_passes_only_where_they_must(study):
     jobs = changed(study, "min_share: 0.2, absolute: 140")
     assert {"norms", "redundancy", "gather"} <= set(jobs) and not passes & set(jobs)
     assert passes & set(changed(study, "percentile: 97")) == {"features"}
-    assert {"neurons", "plant"} <= set(changed(study, "times_median: 4"))
+    jobs = changed(study, "times_median: 4")
+    assert {"neurons", "attach"} <= set(jobs) and not {"plant", "train"} & set(jobs)
 
 
 def test_a_finished_study_in_a_fresh_clone_has_nothing_to_do(study, tmp_path):
@@ -121,7 +122,7 @@ def test_one_figure_alone(study):
 def test_paper_study_plans_without_slurm_data_or_weights(project):
     jobs = planned(snakemake(project, "--profile", "slurm", "-n"))
     backbones = len(pd.read_csv(project / "config" / "backbones.csv").query("recipe.isna()"))
-    assert jobs["obtain"] == backbones and jobs["attach"] == 3 * jobs["neurons"] > 0
+    assert jobs["obtain"] == backbones and jobs["attach"] == 4 * jobs["neurons"] > 0
     assert jobs["extract"] == jobs["gallery"] == backbones + jobs["attach"]
     assert jobs["decode"] < 16  # shared by geometry
 

@@ -14,33 +14,34 @@ from tokenscope.backbones.neuron_search import Outliers, best, score_table, sear
 from tokenscope.forward.inputs import normalise
 from tokenscope.images.readers import ImageInputs
 from tokenscope.jobs.job import Progress, job, log
+from tokenscope.norms.artifacts import cutoffs_of, judge
 from tokenscope.norms.outlier_rule import Judged
 from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stores.receipts import read_receipt, weights_of, write_text
 
 
-def main(card, tokens, spec, inputs, settings, times, batch, device, threads, outputs):
+def main(card, receipts, spec, inputs, settings, rules, batch, device, threads, outputs):
     """Search one backbone.
 
     Args:
-        card: of the backbone.
-        tokens: ``receipts`` of its token store, one for each shard, and ``cutoffs``, JSON of rule
-            norms with what was decided of the backbone.
+        card: of the backbone. receipts: of its token store, one for each shard.
         spec: of the backbone, as the table of backbones gives it.
         inputs: where its images are (:class:`tokenscope.images.readers.ImageInputs`), in the
             store's order.
         settings: the study's search: ``images``, ``seed``, ``contrast``, ``max_neurons``, and the
             ``min_share`` (percent) of outliers under which nothing is left to be done.
-        times: the multiple of the median norm over which a patch is an outlier.
+        rules: ``confidence`` of the decision; ``times_median`` over which a patch is an outlier
+            where it finds no artifacts.
         batch: images in a batch. device: ``auto``, ``cuda`` or ``cpu``. threads: that read images.
         outputs: paths for ``found`` (JSON: neurons, why, what was tried) and ``scores`` (CSV).
     """
     card, device = read_receipt(card), pick_device(device)
     weights = weights_of(card)
-    norms, least = PatchNorms.open(tokens["receipts"]).norms(), settings["min_share"]
+    norms, least = PatchNorms.open(receipts).norms(), settings["min_share"]
     # At most half of the images: what the neurons do is judged on the others (rule compare).
     images = min(settings["images"], max(1, len(norms) // 2))
-    judged = Judged.of(read_receipt(tokens["decision"]))
+    times = rules["times_median"]
+    judged = Judged.of({"judged": cutoffs_of(judge(norms, confidence=rules["confidence"]))})
     outliers = Outliers.judged(norms, judged) if judged.yes else Outliers.of(norms, times, least)
     bar = judged.ratio_cutoff if judged.yes else times
     result = {
@@ -107,7 +108,7 @@ if "snakemake" in globals():
     label = f"neurons {w.dataset} {w.family}/{w.size}/{w.registers}"
     with job(snakemake.log[0], label, snakemake.threads):
         main(
-            card=i.card, tokens={"receipts": i.tokens, "decision": i.decision}, spec=p.spec,
-            inputs=ImageInputs(**p.images), settings=p.settings, times=p.times, batch=p.batch,
+            card=i.card, receipts=i.tokens, spec=p.spec,
+            inputs=ImageInputs(**p.images), settings=p.settings, rules=p.rules, batch=p.batch,
             device=p.device, threads=snakemake.threads, outputs=dict(out.items()),
         )  # fmt: skip
