@@ -38,7 +38,8 @@ def nulls(images: int, patches: int, spreads: list[float], draws: int, seed: int
     """A row for each null family and spread: how often which answer was given."""
     for f, family in enumerate(NULLS):
         for s, spread in enumerate(spreads):
-            rng, answers, blind = _rng(seed, 0, f, s, images, patches), Counter(), []
+            rng, blind = _rng(seed, 0, f, s, images, patches), []
+            answers: Counter[str] = Counter()
             for _ in range(draws):
                 logs = family.draw(rng, (images, patches), spread)
                 # Of a Student tail one token in ten million is over what a float holds.
@@ -63,7 +64,9 @@ def modes(
     for f, family in enumerate(MODES):
         for s, spread in enumerate(spreads):
             cells = [(e, r, q) for e in (every if f == 0 else [1]) for r in ratios for q in shares]
-            counts = {cell: (Counter(), [0, 0]) for cell in cells}
+            counts: dict[tuple, tuple[Counter[str], list[int]]] = {
+                cell: (Counter(), [0, 0]) for cell in cells
+            }
             rng = _rng(seed, 1, f, s, images, patches)
             for _ in range(draws):
                 bulk = np.exp(family.bulk(rng, (images, patches), spread).astype(np.float32))
@@ -100,7 +103,7 @@ def intervals(images: int, draws: int, seed: int, resamples: int = 500) -> Itera
     """How often the bootstrap's intervals cover what is known: a row for each kind of statistic."""
     rng, patches, sizes = _rng(seed, 2, images), 64, np.ones(images)
     rules = {"percentile": 98, "absolute": 150, "times_median": 3}
-    held = Counter()
+    held: Counter[str] = Counter()
     for draw in range(draws):
         bootstrap = Bootstrap(images, resamples, seed=draw)
         scale = np.exp(0.1 * rng.standard_normal((images, 1)))
@@ -141,7 +144,7 @@ def place_or_content(images: int, draws: int, seed: int) -> Iterator[dict]:
         "tied: flat patches, always in the same places": None,
     }  # fmt: skip
     for family, choose in families.items():
-        answers = Counter()
+        answers: Counter[str] = Counter()
         for draw in range(draws):
             flat = rng.random((images, side * side)) < 0.06
             if choose is None:

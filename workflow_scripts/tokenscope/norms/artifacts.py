@@ -19,6 +19,7 @@ what it takes to say yes or no:
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -159,7 +160,7 @@ def judge_block(
         blind = float("inf") if first is None else _ratio(first)
         doubt, near, odd = _doubt(counts, tried, tokens, least, image_share / 100, confidence)
         bound = 100 * exact_upper(odd, images, confidence)
-        excluded = {
+        excluded: dict[str, Any] = {
             "share_interval": (0.0, bound), "image_share_interval": (0.0, bound),
             "smallest_ratio": blind, "strength": found.strength, "ratio": near,
         }  # fmt: skip
@@ -182,7 +183,7 @@ def judge_block(
     held = outlier.sum(1)
     share, low, high = (100 * v for v in clustered_interval(held, ratios.shape[1], confidence))
     holders = (held > 0).mean()
-    mode = {
+    mode: dict[str, Any] = {
         "share": share, "share_interval": (low, high), "image_share": 100 * float(holders),
         "image_share_interval": tuple(
             100 * v for v in clustered_interval(held > 0, 1, confidence)[1:]
@@ -237,7 +238,8 @@ def _without_embedding(blocks: list[BlockMode]) -> list[BlockMode]:
     """Mark the modes that begin in the first block until they stand out further than there."""
     if len(blocks) == 1 or blocks[0].verdict != "yes":
         return blocks
-    marked, grown = [], GROWN * blocks[0].ratio
+    grown = GROWN * blocks[0].ratio
+    marked: list[BlockMode] = []
     for i, block in enumerate(blocks):
         if block.verdict != "yes" or block.ratio >= grown:
             return marked + blocks[i:]

@@ -99,7 +99,7 @@ class Scan:
 NOTHING = Scan(0.0, 0.0, 0, 0, 0)
 
 
-def sigmas(upper: np.ndarray, both: np.ndarray, share: np.ndarray) -> np.ndarray:
+def sigmas(upper: np.ndarray, both: np.ndarray, share: np.ndarray | float) -> np.ndarray:
     """How surprising ``upper`` of ``both`` tokens are where at most ``share`` is due (binomial)."""
     log_p = stats.binom.logsf(upper - 1, both, share)
     return np.where(log_p > -700, stats.norm.isf(np.exp(np.maximum(log_p, -700))), 37.0)
