@@ -27,7 +27,7 @@ def main(settings, images, patches, code, output):
     ]  # fmt: skip
     if patches == min(s["patches"]):  # these draw patches of their own
         parts += [
-            counting.intervals(images, draws, seed),
+            counting.intervals(images, 5 * draws, seed),
             counting.place_or_content(images, draws, seed),
         ]
     rows = [row for part in parts for row in part]

@@ -34,6 +34,7 @@ from tokenscope.stats.modes import (
     first_visible,
     scan,
     shoulder,
+    spill,
     threshold,
     upper_counts,
     valley,
@@ -178,10 +179,13 @@ def judge_block(
         )
         return BlockMode("no", why, **excluded)
 
-    cutoff = _ratio(valley(moments.total, found))
+    bottom = valley(moments.total, found)
+    cutoff = _ratio(bottom)
     outlier = ratios > cutoff
     held = outlier.sum(1)
     share, low, high = (100 * v for v in clustered_interval(held, ratios.shape[1], confidence))
+    lost, gained = (100 * spilt / tokens for spilt in spill(moments.total, found, bottom))
+    low, high = max(0.0, low - gained), high + lost
     holders = (held > 0).mean()
     mode: dict[str, Any] = {
         "share": share, "share_interval": (low, high), "image_share": 100 * float(holders),

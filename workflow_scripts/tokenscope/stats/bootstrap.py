@@ -3,7 +3,8 @@
 The bootstrap of Efron and Tibshirani, "An Introduction to the Bootstrap" (1993): percentiles of the
 resampled statistic, moved out by as much as Student's t exceeds the normal with so many images, for
 the plain ones are too near with few (Hesterberg, "What Teachers Should Know About the Bootstrap",
-Am. Stat. 69, 2015); those of ratios of sums are corrected for bias and skewness (BCa).
+Am. Stat. 69, 2015). Those of ratios of sums are corrected for bias and skewness (BCa), and reach at
+either end as far as Student's, for the correction narrows them too much where tails are heavy.
 """
 
 from typing import Any
@@ -73,7 +74,7 @@ class Bootstrap:
         return point, *self._corrected(point, resampled, influence), resampled
 
     def _corrected(self, point, resampled: np.ndarray, influence: np.ndarray):
-        """Ends corrected for bias and skewness (BCa), from each image's influence (image, ...)."""
+        """Ends by BCa or by Student, whichever is further, from each image's influence."""
         if np.ndim(point):
             flat = resampled.reshape(len(resampled), -1).T
             sway = influence.reshape(len(influence), -1).T
@@ -93,7 +94,9 @@ class Bootstrap:
         z = bias + np.array([-self.reach, self.reach])
         tails = stats.norm.cdf(bias + z / (1 - skew * z))
         low, high = np.quantile(known, tails)
-        return low, high
+        reach = self.reach * np.sqrt(spread)
+        student = np.clip([point - reach, point + reach], known.min(), known.max())
+        return min(low, student[0]), max(high, student[1])
 
     def over_seeds(
         self, above: np.ndarray, below: np.ndarray

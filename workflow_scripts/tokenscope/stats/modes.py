@@ -24,6 +24,7 @@ WINDOWS = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # lengths in bins
 # 3.65 sigma in one of twenty draws of a density that neither falls nor rises, the worst case.
 PAIRS = 380
 SHOULDERS = 40  # the same for shoulders
+SLOPE = 3  # bins over which a fall towards a valley is measured, twice
 LEAST = 5  # tokens in a window, for its logarithm to mean something
 
 
@@ -200,6 +201,29 @@ def valley(cumulative: np.ndarray, found: Scan) -> float:
     begin, end = edges[::2], edges[1::2]
     longest = (end - begin).argmax()
     return float(begin[longest] + end[longest]) / 2
+
+
+def spill(cumulative: np.ndarray, found: Scan, cutoff: float) -> tuple[float, float]:
+    """Tokens of the mode below the valley, and of what is below it above: the error of a cut.
+
+    Near the bulk both falls overlap. Each is extended over the valley at the rate at which it falls
+    towards it, as a geometric series; an empty valley spills nothing.
+
+    Args:
+        cumulative: tokens below each edge of a bin. cutoff: bin of the :func:`valley`.
+    """
+    held = np.diff(cumulative)
+    peak = found.border + int(held[found.border : found.upper].argmax())
+    middle = round(cutoff)
+
+    def extended(near: float, far: float) -> float:
+        return near * near / (far - near) if far > 2 * near else near
+
+    above, below = (max(1, min(SLOPE, reach // 2)) for reach in (peak - middle, middle))
+    lost = extended(*(held[middle + i * above :][:above].sum() for i in (0, 1)))
+    downwards = held[:middle][::-1]
+    gained = extended(*(downwards[i * below :][:below].sum() for i in (0, 1)))
+    return float(lost), float(gained)
 
 
 def first_visible(moments: Moments, added: float, needed: float) -> int | None:
