@@ -45,6 +45,7 @@ MOST = 0.25  # of all tokens: what is more than this is a second bulk, no artifa
 APART = 1.8  # of the median: two kinds of ordinary patches may differ by so much
 ALARM = 0.8  # confidence at which a sign of a mode forbids a "no": many false alarms, few misses
 GROWN = 1.25  # a mode of the embedding must stand out so many times further to be the network's
+HIDDEN = 0.6  # of the least share: what a shoulder must hold for a mode to hide in it
 POWER = 0.95
 EARLY = 2.5  # of the median: nearer modes count only in the last block, others have not parted yet
 VISIBLE = 5  # a "no" excludes modes of so many times the least share, if it cannot the least
@@ -281,7 +282,7 @@ def _sign(counts: np.ndarray, tried: int, tokens: int, least: float) -> tuple[st
             f"{held} tokens stand out about {_ratio(found.border):.2g} x median or above, in so "
             "few images that these may be odd, not the network", _ratio(found.border),
         )  # fmt: skip
-    if turn.strength >= threshold(ALARM, tried, SHOULDERS) and turn.share >= least / 4:
+    if turn.strength >= threshold(ALARM, tried, SHOULDERS) and turn.share >= HIDDEN * least:
         return (
             f"the tail of the norms has a shoulder near {_ratio(turn.at):.2g} x median, where a "
             "mode may hide", _ratio(turn.at),
