@@ -126,6 +126,9 @@ def write(folder, study):
     if study["training"] == "scratch":
         recipe["model"] = {"img_size": SIZE, "depth": 2, "embed_dim": 48, "num_heads": 3,
                            "num_classes": 1000 if study["labels"] == "classes" else 2}  # fmt: skip
+    if study["training"] == "finetuned":
+        head = {"num_classes": 2} if study["labels"] == "folders" else {}
+        recipe["model"] = {"img_size": SIZE, **head}
     (folder / "recipes/own.yaml").write_text(yaml.safe_dump(recipe))
     file = folder / "study.yaml"
     file.write_text(yaml.safe_dump(config(folder, study), sort_keys=False))

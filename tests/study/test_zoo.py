@@ -112,6 +112,21 @@ def test_mistakes_in_a_row_are_named(tmp_path, row, message):
         zoo.load(table(tmp_path, row), ["*/*/*"], RECIPES, str(tmp_path))
 
 
+def test_fine_tuning_without_a_head_says_what_is_missing(tmp_path):
+    start = "my,tiny,r0,vit_tiny_patch16_224.augreg_in21k_ft_in1k,w.pth,,{},"
+    tuned = "my,tiny,r0-finetuned,vit_tiny_patch16_224.augreg_in21k_ft_in1k,,{},,"
+    recipes = {"headless": {}, "ten": {"model": {"num_classes": 10}}}
+    for classes, recipe, has in (("", "headless", 0), ("imagenet-1k", "headless", 1000),
+                                 ("", "ten", 10)):  # fmt: skip
+        tables = table(tmp_path, start.format(classes), tuned.format(recipe))
+        if has:
+            rows = zoo.load(tables, ["*/*/*"], recipes, str(tmp_path))
+            assert rows["my/tiny/r0-finetuned"].arch.num_classes == has
+        else:
+            with pytest.raises(StudyError, match="no head to train: recipe headless lacks model"):
+                zoo.load(tables, ["*/*/*"], recipes, str(tmp_path))
+
+
 @pytest.mark.parametrize(
     "pattern, message",
     [

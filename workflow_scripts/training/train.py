@@ -129,8 +129,6 @@ def start(spec, base, recipe):
     classes = spec["model"].get("num_classes", model.num_classes)
     if classes != model.num_classes:
         model.reset_classifier(classes)
-    if not model.num_classes:
-        raise StudyError(f"{spec['name']}: {base['spec']['name']} has no head; set num_classes")
     return add_registers(model, spec["registers"], recipe.register_std)
 
 

@@ -266,6 +266,13 @@ def _backbone(
             for part in ("model", "data")
         )
         arch = arch.remodelled(model, data, count)
+        base = rows.get(row.get("base")) or row
+        headless = base["weights"] and not base["classes"] and not base["recipe"]
+        if not model.get("num_classes", 0 if headless else arch.num_classes):
+            raise StudyError(
+                f"{key}: {row.get('base') or row['timm_id']} has no head to train: recipe "
+                f"{row['recipe']} lacks model: num_classes"
+            )
     elif match["made"]:
         raise StudyError(f"{key}: a backbone of kind '{match['made']}' needs a recipe in its row")
     elif arch.register_tokens != count:
