@@ -2,14 +2,14 @@
 
 Similarities were taken right after the patch embedding, without position, in the extraction pass.
 Both ways of pooling are reported: every pair of neighbours, and the mean over a patch's neighbours.
-Beside all normal tokens stand those of the same images and places as outliers.
+Beside all normal tokens stands what image and place alone would have made of the outliers.
 """
 
 import pandas as pd
 
 from tokenscope.jobs.job import job, log
 from tokenscope.norms import redundancy
-from tokenscope.norms.matching import match
+from tokenscope.norms.matching import free
 from tokenscope.norms.outlier_rule import Judged, judged_mask
 from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stats.bootstrap import Bootstrap
@@ -50,18 +50,18 @@ def main(receipts, cutoffs, who, settings, statistics, rows_file, curves_file):
         if count < settings["min_tokens"]:
             log.info("%d outlier tokens by the rule %s: too few to compare", count, rule)
             continue
-        matched = match(outlier)
-        share = 100 * matched.share
-        rows.add("claim3", f"matched{suffix}", "outliers_matched", share, unit="percent")
-        if matched.share < redundancy.MIN_MATCHED:
+        freed = free(outlier)
+        share = 100 * freed.share
+        rows.add("claim3", f"matched{suffix}", "free_of_place_and_image", share, unit="percent")
+        if freed.share < redundancy.MIN_FREE:
             group, metric = VERDICT
             rows.refuse("claim3", group + suffix, metric, redundancy.NO_MATCH, count)
         for pooling, cosine in pooled.items():
             shown = cosine, outlier, settings["similarities"], bootstrap, pooling
             for group, *measured in (
                 *redundancy.compare(*shown),
-                *redundancy.compare_matched(cosine, matched, *shown[2:]),
-                *(redundancy.aucs(*shown[:2], matched, bootstrap) if pooling == "pair" else ()),
+                *redundancy.compare_matched(cosine, freed, *shown[2:]),
+                *(redundancy.aucs(*shown[:2], freed, bootstrap) if pooling == "pair" else ()),
             ):
                 rows.add("claim3", group + suffix, *measured)
             curve = redundancy.curves(cosine, outlier, bootstrap)

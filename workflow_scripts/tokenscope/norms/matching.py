@@ -1,10 +1,11 @@
-"""Normal tokens that are like outliers in all but being outliers: of the same images and places.
+"""Outliers beside what their image and their place make of any token.
 
 Outliers keep to some images and to some places, and both alone make tokens alike or different:
-skies are above, and an image of much sky has more outliers. Normal tokens are therefore weighted so
-that each image and each place counts as often among them as it does among outliers (iterative
-proportional fitting, Deming and Stephan 1940). What differs then is neither image nor place. Where
-outliers sit at fixed places in all images, there is no such token, and nothing can be said.
+skies are above, and an image of much sky has more outliers. A quantity is therefore read as the sum
+of what the image does, what the place does, and what being an outlier adds: two-way fixed effects
+(Wallace and Hussain, Econometrica 37, 1969), which have a closed form because every image has every
+place. The place says what a token would be from images where it is none of the outliers, the image
+from its other tokens. Outliers at fixed places in all images leave nothing to compare with.
 """
 
 from typing import NamedTuple
@@ -13,111 +14,61 @@ import numpy as np
 
 from tokenscope.stats.bootstrap import Bootstrap
 
-STEPS, ROUNDS = 100, 50
-CLOSE = 0.01  # of the outliers: how many may be at the wrong place after the fit
-PIECE = 2**22  # pairs of tokens compared at once
 
-
-class Matched(NamedTuple):
-    """Outliers that can be matched, and normal tokens in their stead.
+class Freed(NamedTuple):
+    """Who is an outlier, freed of what image and place say of it.
 
     Attributes:
-        outlier: (image, patch) mask of those that can be matched.
-        weight: (image, patch) of normal tokens; sums over patches and over images are those of
-            ``outlier``, to within one percent.
-        share: of all outliers, those that are matched.
+        outlier: (image, patch) mask.
+        rest: (image, patch), what neither explains; sums to zero over each image and each place.
+        share: of the variance of the mask, what ``rest`` holds of it, from 0 to 1.
     """
 
     outlier: np.ndarray
-    weight: np.ndarray
+    rest: np.ndarray
     share: float
 
 
-def match(outlier: np.ndarray) -> Matched:
-    """Weights of normal tokens, see the module.
-
-    Args:
-        outlier: (image, patch) mask.
-    """
-    kept = outlier.copy()
-    for _ in range(ROUNDS):
-        kept, normal = _supported(kept, outlier)
-        weight, missing = _fit(kept, normal)
-        total = kept.sum()
-        if np.abs(missing).sum() / 2 <= CLOSE * total:
-            return Matched(kept, weight, float(total / max(1, outlier.sum())))
-        # Places whose normal tokens lie in too few images to stand for all outliers there.
-        kept &= missing <= missing.max() / 2
-    return Matched(np.zeros_like(outlier), np.zeros(outlier.shape), 0.0)
+def free(outlier: np.ndarray) -> Freed:
+    """See the module; ``outlier`` is an (image, patch) mask."""
+    rest = _freed(outlier)
+    total = np.square(outlier - outlier.mean()).sum()
+    return Freed(outlier, rest, float(np.square(rest).sum() / total) if total else 0.0)
 
 
-def _supported(kept: np.ndarray, outlier: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Outliers whose image and place have normal tokens that count, and these."""
-    while True:  # what drops out may take away the last normal token of another
-        normal = ~outlier & _both(kept)
-        lost = kept & ~_both(normal)
-        if not lost.any():
-            return kept, normal
-        kept = kept & ~lost
-
-
-def _fit(kept: np.ndarray, normal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of the normal tokens, and how many each place is short of its outliers (patch,)."""
-    of_image, of_place = kept.sum(1, dtype=np.float64), kept.sum(0, dtype=np.float64)
-    weight = normal.astype(np.float64)
-    for _ in range(STEPS):
-        weight *= _quotient(of_place, weight.sum(0))
-        weight *= _quotient(of_image, weight.sum(1))[:, None]
-        missing = of_place - weight.sum(0)
-        if np.abs(missing).sum() / 2 <= CLOSE / 10 * of_place.sum():
-            break
-    return weight, missing
-
-
-def _both(mask: np.ndarray) -> np.ndarray:
-    """Where both the image and the place of a token have one of the mask."""
-    return np.logical_and(mask.any(0), mask.any(1, keepdims=True))
-
-
-def _quotient(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+def _freed(values: np.ndarray) -> np.ndarray:
+    """Less the means of its image and of its place."""
+    values = np.asarray(values, np.float64)
+    return values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
 
 
 class Compared(NamedTuple):
-    """Means of outliers and of normal tokens matched to them, each with its resamples."""
+    """Means of outliers, and of tokens of their images and places that are none; with resamples."""
 
     outlier: tuple[float, np.ndarray]
     matched: tuple[float, np.ndarray]
 
 
-def means(values: np.ndarray, matched: Matched, bootstrap: Bootstrap) -> Compared:
-    """Means of a quantity over matched outliers and over the normal tokens in their stead.
-
-    Resamples repeat images with their weights. What places alone do to the quantity cancels over
-    all images but not in a resample, so it is taken out first.
+def means(values: np.ndarray, freed: Freed, bootstrap: Bootstrap) -> Compared:
+    """Mean of a quantity over outliers, and what image and place alone would have made of them.
 
     Args:
         values: (image, patch).
     """
-    outlier, weight = matched.outlier, matched.weight
-    count = outlier.sum(1)
-    of_outliers = np.where(outlier, values, 0)
-    value, _, _, resampled = bootstrap.ratio(of_outliers.sum(1), count)
-    by_place = _quotient((of_outliers + weight * values).sum(0), (outlier + weight).sum(0))
-    apart = ((outlier - weight) * (values - by_place)).sum(1)
-    # Over all images the places cancel but for what the fit left.
-    difference = (of_outliers - weight * values).sum() / count.sum()
-    moved, _, _, apart = bootstrap.ratio(apart, count)
-    return Compared(
-        (float(value), resampled),
-        (float(value - difference), resampled - (apart - moved + difference)),
-    )
+    outlier = freed.outlier
+    own, _, _, owns = bootstrap.ratio(np.where(outlier, values, 0).sum(1), outlier.sum(1))
+    added, _, _, adds = _added(values, freed, bootstrap)
+    return Compared((float(own), owns), (float(own - added), owns - adds))
 
 
-def auc_within_images(
-    values: np.ndarray, matched: Matched, bootstrap: Bootstrap
-) -> tuple[float, float, float]:
-    """Chance that an outlier is above a normal token of its image, by the weights; ties half.
+def _added(values: np.ndarray, freed: Freed, bootstrap: Bootstrap) -> tuple:
+    """What being an outlier adds: value, low, high, resampled."""
+    above, below = freed.rest * _freed(values), np.square(freed.rest)
+    return bootstrap.ratio(above.sum(1), below.sum(1))
+
+
+def auc_freed(values: np.ndarray, freed: Freed, bootstrap: Bootstrap) -> tuple[float, float, float]:
+    """Chance that an outlier is above a normal token, both freed of their image and place.
 
     Args:
         values: (image, patch).
@@ -125,15 +76,8 @@ def auc_within_images(
     Returns:
         value, low, high.
     """
-    image, patch = np.nonzero(matched.outlier)
-    wins, size = np.zeros(len(values)), max(1, PIECE // values.shape[1])
-    for start in range(0, len(image), size):
-        i, p = image[start : start + size], patch[start : start + size]
-        own, others, weight = values[i, p][:, None], values[i], matched.weight[i]
-        above = (weight * ((others < own) + 0.5 * (others == own))).sum(1) / weight.sum(1)
-        wins += np.bincount(i, weights=above, minlength=len(values))
-    value, low, high, _ = bootstrap.ratio(wins, matched.outlier.sum(1))
-    return float(value), float(low), float(high)
+    added = _added(values, freed, bootstrap)[0]
+    return auc(_freed(values) + added * (freed.outlier - freed.rest), freed.outlier, bootstrap)
 
 
 def auc(values: np.ndarray, outlier: np.ndarray, bootstrap: Bootstrap, bins: int = 1024) -> tuple:

@@ -7,8 +7,8 @@ position, is higher for outliers than for normal tokens.
     cosine, outlier = tokens.read("neighbour_cosine"), outlier_mask(tokens.norms(-1), 3)
     pandas.DataFrame(compare(cosine, outlier, [0.9], Bootstrap(tokens.images)))
 
-Outliers may lie where patches are alike because of the images or the places they are in: against
-normal tokens of the same images and places, :func:`compare_matched` says what is left.
+Outliers may lie where patches are alike because of the images or the places they are in: beside
+what these alone make of a token, :func:`compare_matched` says what is left.
 
 Similarities are (image, patch, neighbour), NaN where a border patch has no neighbour; with the mean
 over a patch's neighbours in their place, the last axis is 1.
@@ -17,13 +17,13 @@ over a patch's neighbours in their place, the last axis is 1.
 import numpy as np
 import pandas as pd
 
-from tokenscope.norms.matching import Matched, auc, auc_within_images, means
+from tokenscope.norms.matching import Freed, auc, auc_freed, means
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stats.measurement import Measurement, of_difference
 
 BINS = 100
-MIN_MATCHED = 0.5  # of the outliers: below, normal tokens of the same places are too few
-NO_MATCH = "outliers keep to places where their images have no normal tokens"
+MIN_FREE = 0.25  # of the variance: below, image and place alone nearly say who is an outlier
+NO_MATCH = "place and image alone nearly say who is an outlier: there is nothing to compare with"
 
 
 def by_pooling(cosine: np.ndarray) -> dict[str, np.ndarray]:
@@ -74,23 +74,23 @@ def compare(
 
 
 def compare_matched(
-    cosine: np.ndarray, matched: Matched, similarities: list[float], bootstrap: Bootstrap,
+    cosine: np.ndarray, freed: Freed, similarities: list[float], bootstrap: Bootstrap,
     pooling: str = "pair",
 ) -> list[Measurement]:  # fmt: skip
-    """The same against normal tokens of the same images and places: what is not theirs alone.
+    """The same beside tokens of the same images and places: what is not theirs alone.
 
-    Each patch counts once, by the mean over its neighbours. Fewer outliers than
-    :data:`MIN_MATCHED` that can be matched leave nothing to say: no rows.
+    Each patch counts once, by the mean over its neighbours. Where image and place leave less than
+    :data:`MIN_FREE` open about who is an outlier there is nothing to say: no rows.
 
     Args:
         cosine, similarities, pooling: see :func:`compare`.
-        matched: :func:`tokenscope.norms.matching.match` of the outliers.
+        freed: :func:`tokenscope.norms.matching.free` of the outliers.
 
     Returns:
         of the groups ``matched``, ``outlier-matched`` (means, points of shares), and
         ``outlier/matched`` (ratio of shares).
     """
-    if matched.share < MIN_MATCHED:
+    if freed.share < MIN_FREE:
         return []
     suffix = "" if pooling == "pair" else "_patch"
     rows = []
@@ -101,7 +101,7 @@ def compare_matched(
             metric, unit = f"neighbour_cosine{suffix}_share_over_{similarity:g}", "percent"
             above = np.where(cosine > similarity, np.float32(100), np.float32(0))
             values = np.nanmean(np.where(np.isfinite(cosine), above, np.float32(np.nan)), 2)
-        (own, owns), (other, others) = means(values, matched, bootstrap)
+        (own, owns), (other, others) = means(values, freed, bootstrap)
         rows.append(Measurement("matched", metric, other, *bootstrap.interval(others), unit))
         ends = bootstrap.interval(owns - others)
         gap = Measurement("outlier-matched", metric, own - other, *ends, of_difference(unit))
@@ -117,7 +117,7 @@ def compare_matched(
 
 
 def aucs(
-    cosine: np.ndarray, outlier: np.ndarray, matched: Matched, bootstrap: Bootstrap
+    cosine: np.ndarray, outlier: np.ndarray, freed: Freed, bootstrap: Bootstrap
 ) -> list[Measurement]:
     """Chance that an outlier resembles its neighbours more than a normal token does.
 
@@ -128,12 +128,12 @@ def aucs(
 
     Returns:
         ``neighbour_cosine_auc`` of the groups ``outlier-normal`` (any two tokens) and
-        ``outlier-matched`` (of one image, same places).
+        ``outlier-matched`` (both freed of what image and place do).
     """
     values, metric = np.nanmean(cosine, 2), "neighbour_cosine_auc"
     rows = [Measurement("outlier-normal", metric, *auc(values, outlier, bootstrap))]
-    if matched.share >= MIN_MATCHED:
-        within = auc_within_images(values, matched, bootstrap)
+    if freed.share >= MIN_FREE:
+        within = auc_freed(values, freed, bootstrap)
         rows.append(Measurement("outlier-matched", metric, *within))
     return rows
 
