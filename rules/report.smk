@@ -36,6 +36,8 @@ rule explorer:
 
 # Simulated: it depends on no measurement, and of the criteria on what they compare alone.
 rule verdict_errors:
+    input:
+        "config/calibration.csv",
     output:
         csv=table_file("verdict_errors"),
         text=PATHS.table("verdict_errors", "md"),

@@ -113,6 +113,26 @@ def test_margins_and_ratios_and_several_data_sets():
     assert simulation.page(simulation.table(of)).count("| x |") == 4
 
 
+def test_answers_of_the_decision_err_as_often_as_was_counted():
+    of = criteria.of({
+        "decide": DECIDE, "simulation": {"seed": 1, "draws": 10, "backbones": 40, "power": 0.8},
+        "effects": {},
+        "statements": {"claim": [
+            {"id": name, "metric": "has_artifacts", "holds": {"answer": name}, "backbones": ["*"]}
+            for name in ("yes", "no")
+        ]},
+    })  # fmt: skip
+    assert simulation.table(of).empty
+    rates = simulation.of_decisions(of, {"yes": (0, 28800), "no": (100, 1000)})
+    yes, no = (rates[rates["statement"] == name] for name in ("yes", "no"))
+    assert (yes["value"] == 0).all() and (yes["holds"] == "yes").all()
+    assert yes["high"].max() == pytest.approx(100 * (1 - 0.025 ** (40 / 28800)))
+    assert no["value"].tolist() == pytest.approx([10, 100 * (1 - 0.9**40)])
+    assert (no["holds"] == "no").all()
+    assert "wrong answer in 10.0 %" in simulation.in_words(rates)["no"]
+    assert simulation.of_decisions(of, {}).empty
+
+
 def test_a_seed_gives_the_same_table():
     content = criteria.of({
         "decide": DECIDE, "simulation": {"seed": 3, "draws": 20, "backbones": 4, "power": 0.8},

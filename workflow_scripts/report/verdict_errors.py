@@ -1,19 +1,28 @@
-"""How often each criterion of the verdicts errs, on simulated studies that the engine judges."""
+"""How often each criterion of the verdicts errs, on simulated studies that the engine judges.
 
+Of criteria that repeat the decision of claim 1 the errors are those counted by ``make calibrate``.
+"""
+
+import pandas as pd
+
+from tokenscope.calibration import summary
 from tokenscope.jobs.job import job, log
 from tokenscope.stores.receipts import write_text
 from tokenscope.tables import tidy
 from tokenscope.verdicts import criteria, simulation
 
 
-def main(content, csv, text):
+def main(content, counts, csv, text):
     """Write the table of error rates, and the same to be read.
 
     Args:
         content: of the criteria, as :func:`tokenscope.report.contents.simulated` has it.
+        counts: table of rule calibration that is kept in the repository.
         csv, text: paths of the table and of its page.
     """
-    rates = simulation.table(criteria.of(content))
+    of = criteria.of(content)
+    decisions = simulation.of_decisions(of, summary.wrong(summary.read(counts)))
+    rates = pd.concat([simulation.table(of), decisions], ignore_index=True)
     tidy.write(rates, csv)
     write_text(text, simulation.page(rates))
     failing = rates[rates["holds"] == "no"]
@@ -27,4 +36,6 @@ def main(content, csv, text):
 if "snakemake" in globals():
     with job(snakemake.log[0], "verdict errors"):
         out = snakemake.output
-        main(content=snakemake.params.content, csv=out.csv, text=out.text)
+        main(
+            content=snakemake.params.content, counts=snakemake.input[0], csv=out.csv, text=out.text
+        )

@@ -58,6 +58,19 @@ def headline(table: pd.DataFrame) -> str:
     )
 
 
+def wrong(table: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """By the answer that was wrong: how often, of how many draws that it would be wrong of.
+
+    ``yes`` is wrong without a second mode, ``no`` with one that must be found.
+    """
+    nulls, modes = (table[table["kind"] == kind] for kind in ("null", "mode"))
+    owed = modes[must_be_found(modes)]
+    return {
+        answer: (int(part[answer].sum()), int(part["draws"].sum()))
+        for answer, part in (("yes", nulls), ("no", owed))
+    }
+
+
 def seen_with(table: pd.DataFrame, images: int) -> str:
     """What is seen with so many images, in a sentence; of the sizes counted the next smaller."""
     modes = table[(table["kind"] == "mode") & (table["every"] == 1) & (table["family"] == "narrow")]

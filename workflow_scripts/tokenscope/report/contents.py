@@ -124,7 +124,9 @@ def simulated(file: str) -> dict:
         for name, effect in content["effects"].items()
     }
     statements = {
-        section: [{key: one[key] for key in ("id", "holds", "backbones")} for one in criteria]
+        section: [
+            {key: one[key] for key in ("id", "holds", "backbones", "metric")} for one in criteria
+        ]
         for section, criteria in content["statements"].items()
     }
     return {**content, "effects": effects, "statements": statements}

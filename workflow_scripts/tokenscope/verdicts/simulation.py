@@ -27,6 +27,7 @@ from tokenscope.verdicts.evidence import Evidence
 from tokenscope.verdicts.subjects import Study
 
 RELEASED, ALONE = "released", "trained, one run and its images alone"
+COUNTED = "draws of norms"
 WRONG, FOUND = "decided", "found"
 CONFIDENCE, RESAMPLES = 0.95, 1000  # of intervals, as in a study
 SURE = 0.999  # that a bound is exceeded: dozens of rates are held against it
@@ -61,6 +62,34 @@ def table(criteria: Criteria) -> pd.DataFrame:
                     for row in _rates(criteria, criterion, effect, seeds, rng)
                 ]
             rows += [{"statement": criterion.id, **row} for row in known[key]]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def of_decisions(criteria: Criteria, wrong: dict[str, tuple[int, int]]) -> pd.DataFrame:
+    """The same of criteria that repeat the answer of :func:`tokenscope.norms.artifacts.judge`.
+
+    They compare no number, so that nothing is corrected for; the decision's own rate of errors must
+    be low enough for all backbones of a study together.
+
+    Args:
+        wrong: by answer, how often it was given where it is wrong, and of how many draws.
+    """
+    rows, truths = [], {"yes": "no second mode", "no": "a mode that must be found"}
+    for criterion in criteria:
+        answer = criterion.test.answer
+        if criterion.metric != "has_artifacts" or not wrong.get(answer, (0, 0))[1]:
+            continue
+        hits, draws = wrong[answer]
+        rates = [hits / draws, *(end / 100 for end in _clopper_pearson(hits, draws))]
+        for count in (1, criteria.simulation["backbones"]):
+            value, low, high = (100 * (1 - (1 - rate) ** count) for rate in rates)
+            rows.append({
+                "statement": criterion.id, "comparison": "answer", "effect": criterion.metric,
+                "design": COUNTED, "quantity": WRONG, "truth": truths[answer],
+                "backbones": count, "studies": draws, "value": value, "low": low, "high": high,
+                "required": f"at most {100 * criteria.error:g}",
+                "holds": "yes" if low <= 100 * criteria.error else "no",
+            })  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -193,6 +222,13 @@ def in_words(rates: pd.DataFrame) -> dict[str, str]:
         by = rows.set_index(["quantity", "backbones"])
         many, first = int(rows["backbones"].max()), rows.iloc[0]
         wrong = by.loc[(WRONG, many)]
+        if design == COUNTED:
+            said.setdefault(str(statement), []).append(
+                f"Counted on {first['studies']:,} draws with {first['truth']}: the wrong answer in "
+                f"{_rate(by.loc[(WRONG, 1)])} of backbones, which is {_rate(wrong)} of studies of "
+                f"{many}."
+            )
+            continue
         size = f"{2 * first['smallest']:g} {first['unit']}".strip()
         sentence = (
             f"Simulated ({design}, {first['studies']} studies of {many} backbones): decided "
