@@ -24,7 +24,8 @@ rule train:
         registers=r"r\d+-(scratch|finetuned)",
     conda:
         ENV
-    threads: config["threads"]["train"]
+    # Of each GPU: every process decodes for its own.
+    threads: lambda w: config["threads"]["train"] * (STUDY.compute(row_of(w))["gpus"] if gpu() else 1)
     resources:
         gpu=lambda w: gpu() * STUDY.compute(row_of(w))["gpus"] * STUDY.compute(row_of(w))["nodes"],
         nodes=lambda w: STUDY.compute(row_of(w))["nodes"],

@@ -165,6 +165,24 @@ def test_the_neuron_that_fires_at_outliers_ranks_first(images):
     assert len(drawn) == 2 and not {(2, 11), (2, 3)} & set(drawn) and {b for b, _ in drawn} == {2}
 
 
+def test_scores_are_summed_in_float32_within_a_pass_in_bfloat16(images, monkeypatch):
+    """A GPU's passes are in bfloat16, in which a sum over all tokens keeps two digits."""
+    reduced = lambda device: torch.autocast("cpu", torch.bfloat16)  # noqa: E731
+    monkeypatch.setattr(f"{score.__module__}.autocast", reduced)
+    model = vit()
+    seen = []
+    hook = second_layer(model, 0).register_forward_pre_hook(
+        lambda _layer, inputs: seen.append(inputs[0][:, 1:].double().abs())
+    )
+    outlier = np.zeros((len(images), 9), bool)
+    outlier[:, ::2] = True
+    half = np.arange(len(images)) % 2
+    (scores,) = score(model, [(images, outlier, half)], 1)
+    hook.remove()
+    exact = torch.stack([seen[0][half == h][:, ::2].mean((0, 1)) for h in (0, 1)]).numpy()
+    assert scores.outlier == pytest.approx(exact, rel=1e-5)
+
+
 def test_contrast_and_overlap():
     one = Scores(1, np.array([[9.0, 5], [9, 5]]), np.array([[8.0, 1], [8, 1]]), np.ones(2))
     assert rank([one], 2) == [(1, 1)]

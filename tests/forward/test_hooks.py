@@ -193,3 +193,16 @@ def test_agreement_against_a_library():
         high = np.zeros(196)
         high[norms[index].topk(4).indices] = 1
         assert auc[index].item() == pytest.approx(roc_auc_score(high, attention[index]), abs=1e-6)
+
+
+def test_logits_keep_float32_within_a_pass_in_bfloat16():
+    """In bfloat16 numbers between 8 and 16 are 1/16 apart: the leading classes would tie."""
+    model = timm.create_model("vit_tiny_patch16_224", depth=2).eval()
+    x = torch.randn(1, 3, 224, 224)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        with TokenHooks(model, logits=True) as observe:
+            out = observe(x)
+        features = model.forward_features(x)
+    assert out["logits"].dtype == torch.float32
+    with torch.inference_mode():
+        assert torch.equal(out["logits"], model.forward_head(features.float()))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tokenscope.forward.precision import autocast, precision_name
+from tokenscope.forward.precision import autocast, exact, precision_name
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", torch.device("cuda", 1)])
@@ -21,3 +21,11 @@ def test_a_cpu_computes_in_float32(device):
     with autocast(device):
         assert (a @ a).dtype == torch.float32
     assert precision_name(device) == "float32"
+
+
+def test_sums_within_a_pass_keep_float32():
+    a = torch.ones(2, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (a @ a).dtype == torch.bfloat16
+        with exact("cpu"):
+            assert (a @ a).dtype == torch.float32

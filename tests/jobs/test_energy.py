@@ -139,6 +139,21 @@ def test_only_the_allocated_devices_count(driver, monkeypatch):
     assert allocated({}, 1) is None and allocated({}, 0) == []
 
 
+def test_a_device_that_may_not_be_opened_leaves_the_others_their_counter(driver, monkeypatch):
+    stub = driver()
+
+    def opened(index):
+        if index == 0:
+            raise RuntimeError("Insufficient Permissions")
+        return index
+
+    stub.nvmlDeviceGetHandleByIndex = opened
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    own, closed = run(stub, GpuMeter(2), 10)
+    assert own["method"] == "NVML counter" and own["gpu"] == "GPU-1aaa-bbb"
+    assert "does not open it: Insufficient Permissions" in closed["method"]
+
+
 def test_the_real_binding_imports_without_a_driver():
     import pynvml
 

@@ -13,6 +13,9 @@ from tokenscope.forward.precision import autocast
 from tokenscope.jobs.job import job, log
 from tokenscope.tables import tidy
 
+WARM_UP, REPEATS = 3, 10  # passes of a GPU
+LAUNCH_BOUND = 0.9  # of the time: a queue that is never full says nothing of the device
+
 
 def main(spec, modelled, counts, size, batch, rounds, device, output):
     """Rows for each register count; weights are fresh, which changes no cost.
@@ -31,15 +34,25 @@ def main(spec, modelled, counts, size, batch, rounds, device, output):
     device = pick_device(device)
     facts = {count: _counted(spec, count, size) for count in counts}
     times = {count: {"forward": [], "training": []} for count in counts}
+    waiting = {"forward": 0.0, "training": 0.0}  # most that a device did for its host
     memory = {count: [] for count in counts}
     for done in range(rounds):
         for count in counts[done % len(counts) :] + counts[: done % len(counts)]:
             for kind in times[count]:
-                seconds, peak = measure(spec, count, size, batch, device, kind == "training")
+                seconds, launching, peak = measure(
+                    spec, count, size, batch, device, kind == "training"
+                )
+                waiting[kind] = max(waiting[kind], launching)
                 times[count][kind].append(batch / seconds)
                 if kind == "training":
                     memory[count].append(peak)
         log.info("round %d of %d", done + 1, rounds)
+    bound = {kind for kind, share in waiting.items() if share > LAUNCH_BOUND}
+    if bound:
+        log.warning(
+            "%s: launching takes as long as computing, so that registers would seem free: no "
+            "times are written; set overhead: batch higher than %d", " and ".join(bound), batch
+        )  # fmt: skip
     family, width, _ = spec["name"].split("/")
     name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
     tables, zero, patch = [], counts[0], build(spec, 0, size, "meta").patch_embed.patch_size[0]
@@ -60,6 +73,8 @@ def main(spec, modelled, counts, size, batch, rounds, device, output):
         ):
             add(group, "flops_overhead", [100 * (value / base - 1)], "percent", 1)
         for kind, speeds in times[count].items():
+            if kind in bound:
+                continue
             add(f"{kind}, {name}", "throughput", speeds, "images/s")
             ratio = 100 * (np.array(times[zero][kind]) / speeds - 1)  # round by round
             add(f"{kind}, {name}", "time_overhead", ratio.tolist(), "percent")
@@ -90,7 +105,12 @@ def _counted(spec, count, size):
 
 
 def measure(spec, count, size, batch, device, training):
-    """Seconds of one pass over a batch, and the GPU memory in MB at its peak, weights included."""
+    """What one pass over a batch takes.
+
+    Returns:
+        seconds; the share of them in which the host was launching (0 on a CPU, which launches
+        nothing); the GPU memory in MB at its peak, weights included.
+    """
     model = build(spec, count, size, device).train(training)
     x = torch.randn(batch, 3, size, size, device=device)
     cuda = device == "cuda"
@@ -101,19 +121,25 @@ def measure(spec, count, size, batch, device, training):
         if training:
             out.float().mean().backward()
             model.zero_grad(set_to_none=True)
+
+    def finish():
         if cuda:
             torch.cuda.synchronize()
 
     if cuda:
         torch.cuda.reset_peak_memory_stats()
-    step()  # also wakes up the device
+    for _ in range(WARM_UP if cuda else 1):  # the first wakes up the device
+        step()
+    finish()
     # A CPU's allocator keeps what it has had: a peak of one batch cannot be told.
     peak = torch.cuda.max_memory_allocated() / 1e6 if cuda else float("nan")
-    start, repeats = time.perf_counter(), 0
-    while repeats < (10 if cuda else 1):
+    repeats, start = REPEATS if cuda else 1, time.perf_counter()
+    for _ in range(repeats):
         step()
-        repeats += 1
-    return (time.perf_counter() - start) / repeats, peak
+    launched = time.perf_counter() - start
+    finish()  # once: a step that is waited for shows the launches of the next
+    seconds = time.perf_counter() - start
+    return seconds / repeats, launched / seconds if cuda else 0.0, peak
 
 
 if "snakemake" in globals():

@@ -19,6 +19,8 @@ from tokenscope.backbones.test_time_registers import attach
 from tokenscope.backbones.weights_file import read_weights
 from tokenscope.errors import StudyError, some
 from tokenscope.forward.tokens import refuse_unsupported
+from tokenscope.jobs.energy import gpu_here
+from tokenscope.jobs.job import log
 from tokenscope.stores.receipts import read_receipt, weights_of
 
 logging.getLogger("timm").setLevel(logging.ERROR)
@@ -123,8 +125,22 @@ def _mismatch(spec: dict, weights: str | Path, state: dict, own: dict, error: Ex
 
 
 def pick_device(wanted: str) -> str:
-    """``cuda`` or ``cpu`` for a config value of ``auto``, ``cuda`` or ``cpu``."""
+    """``cuda`` or ``cpu`` for a config value of ``auto``, ``cuda`` or ``cpu``.
+
+    Raises:
+        StudyError: ``cuda`` without one that torch can use.
+    """
     available = torch.cuda.is_available()
-    if wanted == "cuda" and not available:
-        raise StudyError("device: cuda, but torch sees no GPU here; use device: auto or cpu")
+    if wanted != "cpu" and not available:
+        why = "torch sees no GPU here"
+        if present := gpu_here():
+            why = (
+                f"there is a GPU, but torch {torch.__version__} (CUDA {torch.version.cuda}) cannot "
+                "use it: the driver is older than this CUDA (13 needs driver 580 or newer), or the "
+                "job was not given the GPU; compare with nvidia-smi"
+            )
+        if wanted == "cuda":
+            raise StudyError(f"device: cuda, but {why}; use device: auto or cpu")
+        if present:
+            log.warning("device: auto takes the CPU: %s", why)
     return "cuda" if wanted != "cpu" and available else "cpu"

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from tokenscope.backbones.registers import add_registers
 from tokenscope.errors import StudyError
-from tokenscope.forward.precision import autocast
+from tokenscope.forward.precision import autocast, exact
 
 LEAVES = ("zero", "median")
 
@@ -98,7 +98,8 @@ def score(
 
     def see(block: int, activation: Tensor) -> None:
         flat = activation[:, prefix:].float().abs().flatten(0, 1)
-        sums[block] = sums[block] + (weights.T @ flat).double().cpu().numpy()
+        with exact(flat.device):
+            sums[block] = sums[block] + (weights.T @ flat).double().cpu().numpy()
 
     with _Activations(model, range(blocks), see):
         for images, outlier, half in batches:

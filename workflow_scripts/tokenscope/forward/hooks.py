@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tokenscope.errors import StudyError
 from tokenscope.forward.attention import AttentionInputs, attention_rows
 from tokenscope.forward.neighbour_cosine import neighbour_cosine
+from tokenscope.forward.precision import exact
 
 
 class TokenHooks:
@@ -140,7 +141,8 @@ class TokenHooks:
             for name, value in (("q", q), ("k", k), ("v", v)):
                 out[name] = value.transpose(1, 2).flatten(2)
         if self.logits:
-            out["logits"] = self.model.forward_head(features)
+            with exact(x.device):  # in bfloat16 the leading classes tie
+                out["logits"] = self.model.forward_head(features.float())
         return out
 
     def _check(self, grid: tuple[int, int]) -> None:

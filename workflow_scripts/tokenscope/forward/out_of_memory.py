@@ -17,6 +17,19 @@ class HasBatch(Protocol):
     batch: int
 
 
+# Of the libraries under torch, which raise no error of its own kind when they find no room.
+NO_ROOM = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
+           "CUSOLVER_STATUS_ALLOC_FAILED", "unable to find an engine to execute")  # fmt: skip
+
+
+def no_room(error: RuntimeError) -> bool:
+    """Whether an error says that memory ran out, of the device or of pinned pages."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    text = str(error)
+    return any(words.lower() in text.lower() for words in NO_ROOM)
+
+
 def halving_batches(owner: HasBatch, run: Callable[[], Result]) -> Result:
     """The result of ``run``, repeated with ``owner.batch`` halved until the device has room for it.
 
@@ -28,7 +41,9 @@ def halving_batches(owner: HasBatch, run: Callable[[], Result]) -> Result:
     while True:
         try:
             return run()
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not no_room(error):
+                raise
             if owner.batch == 1:
                 raise StudyError("the device has no memory for even one image") from None
         # Not before the exception is gone: it keeps the tensors of the batch that failed.

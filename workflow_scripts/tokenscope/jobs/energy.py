@@ -90,8 +90,13 @@ class GpuMeter:
     def _find(self, names: list[str] | None, wanted: int) -> None:
         """Handles of the devices: by index, by UUID or its beginning, or a MIG device."""
         count = self.nvml.nvmlDeviceGetCount()
-        handles = [self.nvml.nvmlDeviceGetHandleByIndex(i) for i in range(count)]
-        uuids = [self._text(self.nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+        handles, uuids, closed = [None] * count, [""] * count, [""] * count
+        for i in range(count):  # one that may not be opened is maybe another user's
+            try:
+                handles[i] = self.nvml.nvmlDeviceGetHandleByIndex(i)
+                uuids[i] = self._text(self.nvml.nvmlDeviceGetUUID(handles[i]))
+            except Exception as error:
+                handles[i], closed[i] = None, str(error)
         if names is None:  # a machine without a scheduler: torch takes the first ones
             names = [str(i) for i in range(min(wanted, count))]
             self.gpus = [Gpu(name) for name in names]
@@ -101,10 +106,11 @@ class GpuMeter:
                 gpu.share = self._mig_share(gpu.name)
                 gpu.problem = "a MIG slice has no counter of its own"
                 continue
-            same = [i for i, uuid in enumerate(uuids) if uuid.startswith(gpu.name)]
+            same = [i for i, uuid in enumerate(uuids) if uuid and uuid.startswith(gpu.name)]
             index = int(gpu.name) if gpu.name.isdigit() else same[0] if len(same) == 1 else -1
             if 0 <= index < count:
                 gpu.handle, gpu.uuid = handles[index], uuids[index]
+                gpu.problem = closed[index] and f"the driver does not open it: {closed[index]}"
             else:
                 gpu.problem = f"the driver knows no GPU {gpu.name}"
 

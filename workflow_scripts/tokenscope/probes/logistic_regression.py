@@ -79,7 +79,12 @@ def _minimise(data: Data, group: int, train: Tensor, classes: int, penalty: floa
             total = total + part.detach()
         return total
 
-    search.step(loss)
+    usual = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")  # a line search needs more than TF32's 10 bits
+    try:
+        search.step(loss)
+    finally:
+        torch.set_float32_matmul_precision(usual)
     if not torch.isfinite(w).all():
         raise StudyError(f"the logistic regression with C = {penalty:g} diverged")
     return w.detach()
