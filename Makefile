@@ -4,6 +4,9 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What computes nothing takes the environment that is there, else a small one without torch.
+LIGHT := $(if $(wildcard $(VENV)/complete),$(VENV),$(VENV)-light)
+DRAWS = $$(test -e $(VENV)/complete && echo $(VENV)/bin || echo $(VENV)-light/bin)
 CONFIG ?= config/config.yaml
 HOW ?= --wait
 
@@ -23,7 +26,7 @@ NAMED = named="$$CONFIG"; if test "$$named" = config/config.yaml; then named=; \
 	  if [[ "$$STUDY" =~ ^[A-Za-z0-9_-]+$$ ]]; then \
 	    named=$$(grep -lsxE -e "study: *$$STUDY( .*)?" $(CONFIGS) | head -n 1); fi; fi; \
 	  test -n "$$named" || { printf "there is no study '%s', only: %s\n" "$$STUDY" "$$($(KNOWN))"; exit 1; }; \
-	  $(BIN)/python workflow_scripts/check.py "$$named" --syntax || exit 1
+	  $(DRAWS)/python workflow_scripts/check.py "$$named" --syntax || exit 1
 # Of one's own: CONFIG=my.yaml, or STUDY= with its name.
 OWN = test -n "$(GIVEN)" || { printf "make $@ CONFIG=my.yaml (or STUDY=<name>): name your config; there are the studies %s\n" "$$($(KNOWN))"; exit 1; }; \
 	  $(NAMED)
@@ -37,10 +40,16 @@ help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 # The environment is complete when the stamp is newer than the pins; pip prints its progress.
-$(VENV)/complete: envs/requirements.txt envs/requirements-dev.txt
+$(VENV)/complete: envs/requirements-light.txt envs/requirements.txt envs/requirements-dev.txt
 	@echo "Setting up $(VENV): about 6 GB and a few minutes, once."
 	test -x $(BIN)/python || "$$PYTHON" -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -r envs/requirements-dev.txt
+	@touch $@
+
+$(VENV)-light/complete: envs/requirements-light.txt
+	@echo "Setting up $(VENV)-light: 0.6 GB and a minute, once (make setup makes the whole one, for what computes)."
+	@test -x $(VENV)-light/bin/python || "$$PYTHON" -m venv $(VENV)-light
+	@$(VENV)-light/bin/python -m pip install -q --disable-pip-version-check -r envs/requirements-light.txt
 	@touch $@
 
 setup: $(VENV)/complete  ## set up the environment in .venv, once
@@ -84,23 +93,23 @@ diagnose: $(VENV)/complete  ## does it have artifacts? make diagnose MODEL=<timm
 	  --arch="$$ARCH" --against="$$AGAINST" --against-arch="$$AGAINST_ARCH" --name="$$NAME" \
 	  $${WEIGHTS:+--weights="$$WEIGHTS"}
 
-figure: $(VENV)/complete  ## draw a figure from small files alone: make figure FIG=fig3 STUDY=paper
+figure: $(LIGHT)/complete  ## draw a figure from small files alone: make figure FIG=fig3 STUDY=paper
 	@test -n "$$FIG" || { echo "make figure FIG=fig3 STUDY=paper: name a figure"; exit 1; }
-	@$(NAMED); $(BIN)/snakemake --profile profiles/local --nolock --allowed-rules $(DRAWING) \
+	@$(NAMED); $(DRAWS)/snakemake --profile profiles/local --nolock --allowed-rules $(DRAWING) \
 	  --configfile "$$named" --config figure="$$FIG" -- figure
 
-report: $(VENV)/complete  ## a report of what there is, of a study half done: make report STUDY=paper (or CONFIG=)
-	@$(NAMED); $(BIN)/snakemake --profile profiles/local --nolock --allowed-rules report --force \
+report: $(LIGHT)/complete  ## a report of what there is, of a study half done: make report STUDY=paper (or CONFIG=)
+	@$(NAMED); $(DRAWS)/snakemake --profile profiles/local --nolock --allowed-rules report --force \
 	  --configfile "$$named" --config partial=True -- report && $(PAGE)
 
-pack: $(VENV)/complete  ## pack what figures and report are made from, to be copied: make pack STUDY=paper
-	@$(NAMED); PYTHONPATH=workflow_scripts $(BIN)/python workflow_scripts/pack.py "$$named"
+pack: $(LIGHT)/complete  ## pack what figures and report are made from, to be copied: make pack STUDY=paper
+	@$(NAMED); PYTHONPATH=workflow_scripts $(DRAWS)/python workflow_scripts/pack.py "$$named"
 
-dry-run: $(VENV)/complete  ## show what the paper study would run on a cluster
-	$(BIN)/snakemake --profile slurm -n
+dry-run: $(LIGHT)/complete  ## show what the paper study would run on a cluster
+	$(DRAWS)/snakemake --profile slurm -n
 
-forecast: $(VENV)/complete  ## what it would cost on a cluster: make forecast CONFIG=my.yaml
-	@$(NAMED); $(BIN)/snakemake --profile slurm -n --configfile "$$named" --config forecast=full -- all
+forecast: $(LIGHT)/complete  ## what it would cost on a cluster: make forecast CONFIG=my.yaml
+	@$(NAMED); $(DRAWS)/snakemake --profile slurm -n --configfile "$$named" --config forecast=full -- all
 
 resume: $(VENV)/complete  ## on Slurm, after the controller died: wait for its jobs, go on (HOW=--cancel)
 	$(BIN)/python workflow_scripts/resume.py $$HOW

@@ -20,7 +20,7 @@ rule calibrate:
         images=r"\d+",
         patches=r"\d+",
     conda:
-        ENV
+        LIGHT_ENV
     threads: 1
     resources:
         mem_mb=megabytes("calibrate"),
@@ -45,7 +45,7 @@ rule calibration:
     log:
         f"{RESULTS}/logs/calibration/calibration.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         stored="config/calibration.csv",
         decides=code("calibration/calibrate.py"),
@@ -62,7 +62,7 @@ rule fig_calibration:
     log:
         f"{RESULTS}/logs/fig_calibration/calibration.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         code=code("calibration/fig_calibration.py"),
     script:

@@ -34,7 +34,7 @@ rule accounting:
     log:
         f"{RESULTS}/logs/accounting/accounting.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         folder=PATHS.accounting(),
         site=vars(SITE),
@@ -53,7 +53,7 @@ rule fig_energy:
     log:
         f"{RESULTS}/logs/fig_energy/energy.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         site=vars(SITE),
         code=code("report/fig_energy.py"),

@@ -11,7 +11,7 @@ rule fig_maps:
     wildcard_constraints:
         figure="|".join(MAPS),
     conda:
-        ENV
+        LIGHT_ENV
     params:
         layers=lambda w: MAPS[w.figure]["layers"],
         times=config["outliers"]["times_median"],
@@ -28,7 +28,7 @@ rule fig_qkv:
     log:
         f"{RESULTS}/logs/fig_qkv/{{dataset}}/{{family}}.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         times=config["outliers"]["times_median"],
         code=code("tokens/fig_qkv.py"),
@@ -44,7 +44,7 @@ rule fig_blocks:
     log:
         f"{RESULTS}/logs/fig_blocks/{{dataset}}/{BACKBONE}.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         times=config["outliers"]["times_median"],
         code=code("tokens/fig_blocks.py"),

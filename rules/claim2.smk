@@ -16,7 +16,7 @@ rule norms:
     benchmark:
         f"{RESULTS}/benchmarks/norms/{{dataset}}/{BACKBONE}.tsv"
     conda:
-        ENV
+        LIGHT_ENV
     threads: config["threads"]["measure"]
     resources:
         mem_mb=megabytes("norms"),
@@ -41,7 +41,7 @@ rule decision:
     benchmark:
         f"{RESULTS}/benchmarks/decision/{{dataset}}/{BACKBONE}.tsv"
     conda:
-        ENV
+        LIGHT_ENV
     threads: config["threads"]["measure"]
     resources:
         mem_mb=megabytes("decision"),
@@ -64,7 +64,7 @@ rule norm_curves:
     log:
         f"{RESULTS}/logs/norm_curves/norm_curves.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         code=code("tables/join.py"),
     script:
@@ -87,7 +87,7 @@ rule fig_norms:
     log:
         f"{RESULTS}/logs/fig_norms/{{dataset}}.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         outliers=config["outliers"],
         code=code("norms/fig_norms.py"),

@@ -14,7 +14,7 @@ rule redundancy:
     benchmark:
         f"{RESULTS}/benchmarks/redundancy/{{dataset}}/{BACKBONE}.tsv"
     conda:
-        ENV
+        LIGHT_ENV
     threads: config["threads"]["measure"]
     resources:
         mem_mb=megabytes("redundancy"),
@@ -36,7 +36,7 @@ rule cosine_curves:
     log:
         f"{RESULTS}/logs/cosine_curves/cosine_curves.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         code=code("tables/join.py"),
     script:
@@ -53,7 +53,7 @@ rule fig_cosine:
     log:
         f"{RESULTS}/logs/fig_cosine/{{dataset}}.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         redundancy=config["redundancy"],
         code=code("norms/fig_cosine.py"),

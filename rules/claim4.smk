@@ -70,7 +70,7 @@ rule probe_curves:
     log:
         f"{RESULTS}/logs/probe_curves/probe_curves.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         code=code("tables/join.py"),
     script:
@@ -86,7 +86,7 @@ rule fig_error_maps:
     log:
         f"{RESULTS}/logs/fig_error_maps/{{dataset}}.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         code=code("probes/fig_error_maps.py"),
     script:
@@ -102,7 +102,7 @@ rule fig_probe_norms:
     log:
         f"{RESULTS}/logs/fig_probe_norms/{{dataset}}.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         code=code("probes/fig_probe_norms.py"),
     script:
@@ -118,7 +118,7 @@ rule fig_sensitivity:
     log:
         f"{RESULTS}/logs/fig_sensitivity/{{dataset}}.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         code=code("probes/fig_sensitivity.py"),
     script:

@@ -39,7 +39,7 @@ rule splits:
     log:
         f"{RESULTS}/logs/splits/{{train}}/{{test}}.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         names=lambda w: [w.train, w.test],
         # Probes are trained without what is in both; for heads the config decides.
@@ -90,7 +90,7 @@ rule gains:
     benchmark:
         f"{RESULTS}/benchmarks/gains/{{dataset}}.tsv"
     conda:
-        ENV
+        LIGHT_ENV
     resources:
         mem_mb=megabytes("gains"),
         runtime=minutes("gains"),
@@ -113,7 +113,7 @@ rule fig_gains:
     log:
         f"{RESULTS}/logs/fig_gains/{{dataset}}.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         code=code("classification/fig_gains.py"),
     script:

@@ -55,6 +55,7 @@ SNAPSHOTS = [
     (name, row) for name in config["analyse"] for row in TRAINED if STUDY.training(row)["snapshots"]
 ]
 ENV = "../envs/tokenscope.yaml"
+LIGHT_ENV = "../envs/tokenscope-light.yaml"  # of rules that import nothing heavy
 BACKBONE = "{family}/{size}/{registers}"
 FORMATS = ["png", "pdf", "svg"]
 # Figures of claim 1 that show gallery maps: at which resolution, and which maps.

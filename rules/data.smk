@@ -11,7 +11,7 @@ rule render:
     benchmark:
         f"{RESULTS}/benchmarks/render/{{dataset}}.tsv"
     conda:
-        ENV
+        LIGHT_ENV
     threads: config["threads"]["render"]
     resources:
         mem_mb=megabytes("render"),

@@ -77,7 +77,7 @@ rule smoothness:
     benchmark:
         f"{RESULTS}/benchmarks/smoothness/{{dataset}}/{BACKBONE}.tsv"
     conda:
-        ENV
+        LIGHT_ENV
     threads: config["threads"]["measure"]
     resources:
         mem_mb=megabytes("smoothness"),
@@ -146,7 +146,7 @@ rule dense_classes:
     log:
         f"{RESULTS}/logs/dense_classes/all.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         code=code("tables/join.py"),
     script:

@@ -19,7 +19,7 @@ rule diagnosis:
     benchmark:
         f"{RESULTS}/benchmarks/diagnosis/{{dataset}}/{BACKBONE}.tsv"
     conda:
-        ENV
+        LIGHT_ENV
     threads: config["threads"]["measure"]
     resources:
         mem_mb=megabytes("diagnosis"),
@@ -100,7 +100,7 @@ rule fig_diagnosis:
     log:
         f"{RESULTS}/logs/fig_diagnosis/overview.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         backbones=[STUDY.who(row, SEEN) for row in STUDY.diagnosed],
         outliers=config["outliers"],

@@ -103,7 +103,7 @@ rule discovery_pairs:
     log:
         f"{RESULTS}/logs/discovery_pairs/all.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         who=[STUDY.who(row, name) for name in DISCOVERY.sets for row in DISCOVERY.rows],
         claim="discovery",

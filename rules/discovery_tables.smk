@@ -24,7 +24,7 @@ rule fig_discovery:
     wildcard_constraints:
         dataset=DISCOVERY.names,
     conda:
-        ENV
+        LIGHT_ENV
     params:
         code=code("discovery/fig_discovery.py"),
     script:
@@ -41,7 +41,7 @@ rule discovery_settings:
     log:
         f"{RESULTS}/logs/discovery_settings/all.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         code=code("tables/join.py"),
     script:
@@ -58,7 +58,7 @@ rule fig_lost_settings:
     wildcard_constraints:
         dataset=DISCOVERY.names,
     conda:
-        ENV
+        LIGHT_ENV
     params:
         code=code("discovery/fig_lost_settings.py"),
     script:

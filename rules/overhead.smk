@@ -46,7 +46,7 @@ rule gather_overhead:
     log:
         f"{RESULTS}/logs/gather_overhead/overhead.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         code=code("backbones/gather_overhead.py"),
     script:

@@ -26,7 +26,7 @@ rule explorer:
     log:
         f"{RESULTS}/logs/explorer/{{dataset}}/{BACKBONE}.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         who=who,
         code=code("tokens/explorer.py"),
@@ -44,7 +44,7 @@ rule verdict_errors:
     log:
         f"{RESULTS}/logs/verdict_errors/verdict_errors.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         content=contents.simulated(config["report"]["verdicts"]),
         code=code("report/verdict_errors.py"),
@@ -90,7 +90,7 @@ rule report:
         verdicts=config["report"]["verdicts"],
         templates=expand(
             "workflow_scripts/templates/{file}",
-            file=["report.html", "parts.html", "style.css", "report.js", "explorer.js"],
+            file=["report.html", "parts.html", "style.css", "report.js", "explorer.js", "charts.js"],
         ),
     output:
         page=f"{RESULTS}/report/index.html",
@@ -101,7 +101,7 @@ rule report:
     log:
         f"{RESULTS}/logs/report/report.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         config={k: v for k, v in config.items() if k not in contents.SWITCHES},
         plan={name: [table.who, table.parts] for name, table in PLAN.items()},

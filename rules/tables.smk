@@ -33,7 +33,7 @@ rule gather:
     wildcard_constraints:
         table="claim1|claim2|claim3|claim4|claim5|sensitivity|registers",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         claim="{table}",
         code=code("tables/gather.py"),
@@ -67,7 +67,7 @@ rule provenance:
     log:
         f"{RESULTS}/logs/provenance/backbones.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         code=code("tables/provenance.py"),
     script:

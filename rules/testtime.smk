@@ -55,7 +55,7 @@ rule attach:
     wildcard_constraints:
         registers=r"r\d+[a-z0-9.-]*-(testtime|random|zeroed)",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         spec=lambda w: row_of(w).spec,
         registers=lambda w: row_of(w).register_count,
@@ -82,7 +82,7 @@ rule compare:
     benchmark:
         f"{RESULTS}/benchmarks/compare/{{dataset}}/{{family}}/{{size}}.tsv"
     conda:
-        ENV
+        LIGHT_ENV
     threads: config["threads"]["measure"]
     resources:
         mem_mb=megabytes("compare"),
@@ -105,7 +105,7 @@ rule fig_registers:
     log:
         f"{RESULTS}/logs/fig_registers/{{dataset}}.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         times=config["outliers"]["times_median"],
         code=code("registers/fig_registers.py"),
@@ -130,7 +130,7 @@ rule fig_attached:
     log:
         f"{RESULTS}/logs/fig_attached/{{dataset}}/{BACKBONE}.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         names=lambda w: [row.registers for row in STUDY.attached_to(row_of(w))],
         times=config["outliers"]["times_median"],

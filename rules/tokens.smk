@@ -128,7 +128,7 @@ rule consolidate:
     wildcard_constraints:
         hierarchy="tokens|gallery",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         code=code("tokens/consolidate.py"),
     script:

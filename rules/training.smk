@@ -97,7 +97,7 @@ rule emergence:
     benchmark:
         f"{RESULTS}/benchmarks/emergence/{{dataset}}/{BACKBONE}.tsv"
     conda:
-        ENV
+        LIGHT_ENV
     threads: config["threads"]["measure"]
     resources:
         mem_mb=megabytes("emergence"),

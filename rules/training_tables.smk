@@ -20,7 +20,7 @@ rule gather_training:
     log:
         f"{RESULTS}/logs/gather_training/training.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         backbones=[
             {
@@ -55,7 +55,7 @@ rule training_curves:
     log:
         f"{RESULTS}/logs/training_curves/training_curves.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         code=code("tables/join.py"),
     script:
@@ -77,7 +77,7 @@ rule fig_training:
     log:
         f"{RESULTS}/logs/fig_training/{{dataset}}.log",
     conda:
-        ENV
+        LIGHT_ENV
     params:
         bases={row.key: row.base for row in TRAINED},
         times=config["outliers"]["times_median"],

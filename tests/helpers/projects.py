@@ -1,5 +1,6 @@
 """Copies of the project in which tests run Snakemake, and a look at what a study left behind."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -28,11 +29,31 @@ def copy_project(folder):
     return folder
 
 
-def snakemake(folder, *arguments, ok=True):
+# What envs/requirements.txt adds to the light environment, by the names it is imported by.
+HEAVY = ("torch", "torchvision", "timm", "simplejpeg", "pyarrow", "h5py", "safetensors",
+         "huggingface_hub", "pynvml")  # fmt: skip
+BLOCK = """import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {heavy!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def light(folder):
+    """Environment variables in which Python finds nothing that the light environment lacks."""
+    folder.mkdir(exist_ok=True)
+    (folder / "sitecustomize.py").write_text(BLOCK.format(heavy=HEAVY))
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+def snakemake(folder, *arguments, ok=True, env=None):
     """Run Snakemake in a copy of the project; returns all it printed."""
     done = subprocess.run(
-        [sys.executable, "-m", "snakemake", *arguments], cwd=folder, capture_output=True, text=True
-    )
+        [sys.executable, "-m", "snakemake", *arguments], cwd=folder, capture_output=True, text=True,
+        env=env,
+    )  # fmt: skip
     output = done.stdout + done.stderr
     assert (done.returncode == 0) == ok, output[-4000:]
     return output

@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from projects import planned, snakemake
+from projects import light, planned, snakemake
 
 from tokenscope.cost.time_model import Job
 from tokenscope.jobs.dry_run import counted, reasons
@@ -29,8 +29,11 @@ def mine(project):
 
 
 @pytest.mark.parametrize("how", ["summary", "full"])
-def test_the_paper_study_is_planned_in_less_than_a_page(project, how):
-    said = snakemake(project, "--profile", "slurm", "-n", "--config", f"forecast={how}")
+def test_the_paper_study_is_planned_in_less_than_a_page(project, how, tmp_path):
+    """Without torch, too."""
+    said = snakemake(
+        project, "--profile", "slurm", "-n", "--config", f"forecast={how}", env=light(tmp_path)
+    )
     assert len(said.splitlines()) < 60
     assert "Forecast of paper: " in said and "targets    GPU-hours each alone: claim1 " in said
     if how == "full":

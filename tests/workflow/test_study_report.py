@@ -9,7 +9,17 @@ import tarfile
 import zipfile
 
 import pytest
-from projects import MINI, PLANTED, RESULTS, copy_project, planned, snakemake, table, value
+from projects import (
+    MINI,
+    PLANTED,
+    RESULTS,
+    copy_project,
+    light,
+    planned,
+    snakemake,
+    table,
+    value,
+)
 
 
 def test_every_figure_is_there_in_all_formats(study):
@@ -70,7 +80,10 @@ def test_report_of_snakemake_itself(study, tmp_path):
 
 
 def test_figures_and_report_from_packed_files(study, tmp_path):
-    """Tables and figures' data alone give back every figure, bit by bit, and start nothing else."""
+    """Tables and figures' data alone give back every figure, bit by bit, and start nothing else.
+
+    In the light environment: nothing that draws imports torch.
+    """
     pack = subprocess.run(
         [sys.executable, "workflow_scripts/pack.py", "tests/mini/mini.yaml"],
         cwd=study, capture_output=True, text=True, env={"PYTHONPATH": "workflow_scripts"},
@@ -84,11 +97,12 @@ def test_figures_and_report_from_packed_files(study, tmp_path):
         file.read_text() for file in (laptop / "rules").glob("*.smk")), re.M)))  # fmt: skip
     local = ["--profile", "profiles/local", "--allowed-rules", "figure", *rules]
     one = [*local, "--configfile", "tests/mini/mini.yaml", "--config", "figure=fig3_cosine"]
-    snakemake(laptop, *one, "--", "figure")
+    env = light(tmp_path / "light")
+    snakemake(laptop, *one, "--", "figure", env=env)
     drawn = [p.name for p in (laptop / RESULTS / "figures").rglob("*.png")]
     assert sorted(drawn) == ["fig3_cosine.png", "fig3_ratio.png"]  # of one rule
     every = [*one[:-1], "figure=/", "--", "figure"]
-    snakemake(laptop, *every)
+    snakemake(laptop, *every, env=env)
     files = (study / RESULTS / "figures").rglob("*.*g")  # png and svg
     for file in files:
         assert (laptop / file.relative_to(study)).read_bytes() == file.read_bytes(), file
@@ -103,6 +117,6 @@ def test_figures_and_report_from_packed_files(study, tmp_path):
     (laptop / RESULTS / "tables/claim3.csv").unlink()
     partial = ["--allowed-rules", "report", "--configfile", "tests/mini/mini.yaml"]
     snakemake(laptop, "--profile", "profiles/local", *partial, "--config", "partial=True", "--",
-              "report")  # fmt: skip
+              "report", env=env)  # fmt: skip
     page = (laptop / RESULTS / "report/index.html").read_text()
     assert "<b>Partial results:</b>" in page and "0 of 7 are there" in page

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import jinja2
 import pandas as pd
-import vl_convert
 import yaml
 
 from tokenscope.calibration.summary import headline, seen_with, summaries
@@ -29,9 +28,8 @@ from tokenscope.verdicts.engine import judge
 from tokenscope.verdicts.evidence import Evidence
 from tokenscope.verdicts.subjects import Study
 
-# The chart library of the norm explorer, as one script that fetches nothing.
-CHARTS = "window.vegaEmbed = vegaEmbed;"
-PACKAGES = ("torch", "timm", "snakemake", "numpy", "pandas", "xarray", "matplotlib", "Jinja2")
+CHARTS = "charts.js"  # the chart library of the norm explorer, as one script that fetches nothing
+PACKAGES = ("snakemake", "numpy", "pandas", "matplotlib", "Jinja2")  # that make the page
 SUMS = ["gpu_hours", "core_hours", "kwh", "co2_kg", "units"]
 
 
@@ -111,7 +109,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         deviations=_rows(Path(paths.table("deviations"))),
         provenance=_provenance(paths), skipped=_skipped(samples), code=code,
         config=yaml.safe_dump(config, sort_keys=False), versions=_versions(),
-        charts=vl_convert.javascript_bundle(CHARTS) if explorers else "",
+        charts=(templates / CHARTS).read_text() if explorers else "",
     )  # fmt: skip
     write_text(output, page)
     log.info("%s: %.1f MB", output, len(page.encode()) / 1e6)

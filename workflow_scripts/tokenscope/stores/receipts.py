@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import time
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tokenscope.errors import StudyError
@@ -52,9 +52,20 @@ class Stopwatch:
             "slurm_job_id": os.environ.get("SLURM_JOB_ID", ""),
             "started": self.started,
             "seconds": round(time.monotonic() - self.clock, 3),
-            "versions": {name: version(name) for name in PACKAGES},
+            "versions": _versions(PACKAGES),
             "protocol": PROTOCOL,
         }
+
+
+def _versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Of those that are installed: what only draws has no torch."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def weights_of(card: dict) -> str:

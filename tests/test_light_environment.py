@@ -1,0 +1,44 @@
+"""Rules that name the light environment import nothing that it lacks; all others need more."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from projects import HEAVY, ROOT
+
+from tokenscope.code_hash import modules
+
+RULE = re.compile(r"^rule (\w+):.*?(?=^(?:use )?rule |\Z)", re.M | re.S)
+
+
+def rules():
+    """Name, conda environment and script of each rule that runs a script."""
+    for file in sorted((ROOT / "rules").glob("*.smk")):
+        for rule in RULE.finditer(file.read_text()):
+            script = re.search(r'script:\s*"\.\./([^"]+)"', rule[0])
+            if script:
+                yield rule[1], re.search(r"conda:\s*(\w+)", rule[0])[1], ROOT / script[1]
+
+
+def imported(file):
+    """Top-level names that a file imports anywhere, within functions as well."""
+    for node in ast.walk(ast.parse(Path(file).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module.partition(".")[0]
+
+
+@pytest.mark.parametrize(
+    "name, environment, script", list(rules()), ids=lambda v: str(v).split("/")[-1]
+)
+def test_a_rule_has_the_environment_that_it_needs(name, environment, script):
+    needs = {one for file in (script, *modules(script)) for one in imported(file)} & set(HEAVY)
+    assert environment == ("ENV" if needs else "LIGHT_ENV"), (name, needs)
+
+
+def test_what_draws_a_figure_and_the_report_is_light():
+    found = {name: environment for name, environment, _ in rules()}
+    for name in ("fig_norms", "fig_cosine", "fig_maps", "fig_gains", "report", "gather"):
+        assert found[name] == "LIGHT_ENV"
