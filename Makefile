@@ -15,7 +15,7 @@ STUDY ?= paper
 # What a user gives reaches the recipes through the environment as it was typed, and stands there in
 # quotes: neither make nor a shell takes a $$ or a backtick in a folder's name for a command.
 GIVEN := $(filter-out file,$(origin CONFIG) $(origin STUDY))
-FREE := PYTHON CONFIG HOW STUDY PROFILE FIG MODEL IMAGES ARCH AGAINST AGAINST_ARCH NAME WEIGHTS SECTION BENCH
+FREE := PYTHON TORCH_INDEX CONFIG HOW STUDY PROFILE FIG MODEL IMAGES ARCH AGAINST AGAINST_ARCH NAME WEIGHTS SECTION BENCH
 $(foreach name,$(FREE),$(eval override $(name) := $$(value $(name))))
 export $(FREE)
 
@@ -39,20 +39,30 @@ DRAWING := figure $(shell sed -n 's/^rule \(fig_[a-z_]*\):.*/\1/p' rules/*.smk)
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
+# A virtual environment of a Python that will do; one that was made by another is made anew.
+WILL_DO = -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else "This is Python %d.%d, and 3.11 or newer is needed: load it, or name it: make setup PYTHON=python3.11" % v)'
+define fresh
+if ! { test -x $(1)/bin/python && $(1)/bin/python $(WILL_DO) 2> /dev/null; }; then \
+	  "$$PYTHON" $(WILL_DO) && rm -rf $(1) && "$$PYTHON" -m venv $(1); fi
+endef
+
 # The environment is complete when the stamp is newer than the pins; pip prints its progress.
 $(VENV)/complete: envs/requirements-light.txt envs/requirements.txt envs/requirements-dev.txt
 	@echo "Setting up $(VENV): about 6 GB and a few minutes, once."
-	test -x $(BIN)/python || "$$PYTHON" -m venv $(VENV)
+	@$(call fresh,$(VENV))
+	@test -z "$$TORCH_INDEX" || $(BIN)/python -m pip install --disable-pip-version-check \
+	  --index-url "$$TORCH_INDEX" $$(grep -hE '^torch(vision)?==' envs/requirements.txt)
 	$(BIN)/python -m pip install --disable-pip-version-check -r envs/requirements-dev.txt
 	@touch $@
 
 $(VENV)-light/complete: envs/requirements-light.txt
 	@echo "Setting up $(VENV)-light: 0.6 GB and a minute, once (make setup makes the whole one, for what computes)."
-	@test -x $(VENV)-light/bin/python || "$$PYTHON" -m venv $(VENV)-light
+	@$(call fresh,$(VENV)-light)
 	@$(VENV)-light/bin/python -m pip install -q --disable-pip-version-check -r envs/requirements-light.txt
 	@touch $@
 
 setup: $(VENV)/complete  ## set up the environment in .venv, once
+	@PYTHONPATH=workflow_scripts $(BIN)/python -c 'from tokenscope.backbones.loading import pick_device; print("Jobs of device: auto compute on:", pick_device("auto"))'
 	@echo "Complete. Now: source $(BIN)/activate"
 
 demo: $(VENV)/complete  ## run the embedded study into results/demo (CPU, minutes, no download)

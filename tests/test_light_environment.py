@@ -2,10 +2,12 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from projects import HEAVY, ROOT
+from projects import HEAVY, ROOT, copy_project
 
 from tokenscope.code_hash import modules
 
@@ -42,3 +44,22 @@ def test_what_draws_a_figure_and_the_report_is_light():
     found = {name: environment for name, environment, _ in rules()}
     for name in ("fig_norms", "fig_cosine", "fig_maps", "fig_gains", "report", "gather"):
         assert found[name] == "LIGHT_ENV"
+
+
+OLD = """#!/bin/sh
+if [ "$1" = "-c" ]; then exec {python} -c "import sys; sys.version_info = (3, 9, 2); $2"; fi
+exec {python} "$@"
+"""
+
+
+def test_a_python_that_is_too_old_is_named_and_leaves_nothing_behind(tmp_path):
+    folder = copy_project(tmp_path / "clone")
+    old = tmp_path / "python3.9"
+    old.write_text(OLD.format(python=sys.executable))
+    old.chmod(0o755)
+    for target in ("setup", "figure FIG=fig3 STUDY=demo"):
+        done = subprocess.run(
+            ["make", *target.split(), f"PYTHON={old}"], cwd=folder, capture_output=True, text=True
+        )
+        assert done.returncode != 0 and "This is Python 3.9, and 3.11 or newer" in done.stderr
+        assert not list(folder.glob(".venv*"))
