@@ -20,6 +20,7 @@ from projects import ROOT, copy_project
 PAGES = ("README.md", "config/README.md", "profiles/README.md")
 ELSEWHERE = {
     "make setup": "installs 6 GB; .ci/run does so on a clean clone",
+    "make setup TORCH_INDEX=<address>": "the repository names no address",
     "source .venv/bin/activate": "the tests run in it",
     "snakemake --profile slurm": "needs a Slurm: tests/slurm",
     "scp cluster:.../results/paper/paper.tar.gz .": "needs a second machine",
