@@ -11,6 +11,7 @@ import torch
 
 from tokenscope.backbones.loading import open_backbone, pick_device
 from tokenscope.backbones.neuron_search import Outliers, best, score_table, search
+from tokenscope.backbones.registers import why_none_fit
 from tokenscope.forward.inputs import normalise
 from tokenscope.images.readers import ImageInputs
 from tokenscope.jobs.job import Progress, job, log
@@ -56,6 +57,10 @@ def main(card, receipts, spec, inputs, settings, rules, batch, device, threads, 
             f"median after any block (min_share is {least:g} %), and claim 1 says "
             f"{judged.verdict}; nothing is attached"
         )
+        log.info("%s", result["reason"])
+        return save(result, score_table([], []), outputs)
+    if why := why_none_fit(open_backbone(spec, weights)):
+        result["reason"] = f"{why}; nothing is attached"
         log.info("%s", result["reason"])
         return save(result, score_table([], []), outputs)
     chosen = np.sort(np.random.default_rng(settings["seed"]).permutation(len(norms))[:images])

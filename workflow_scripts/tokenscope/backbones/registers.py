@@ -39,11 +39,8 @@ def add_registers(model: nn.Module, count: int, std: float = 0.02) -> nn.Module:
     kind = type(model).__name__
     if count < have:
         raise StudyError(f"{kind} has {have} registers; they cannot be reduced to {count}")
-    if getattr(type(model), "_pos_embed", None) not in _EMBED:
-        raise StudyError(
-            f"registers cannot be added to a {kind}: it puts its tokens together in a way of its "
-            "own; timm's VisionTransformer and Eva models can have them"
-        )
+    if why := why_none_fit(model):
+        raise StudyError(why)
     _fold_prefix_positions(model)
     new = torch.zeros(1, count - have, model.embed_dim, device=next(model.parameters()).device)
     if std:
@@ -57,6 +54,16 @@ def add_registers(model: nn.Module, count: int, std: float = 0.02) -> nn.Module:
     if hasattr(model, "num_reg_tokens"):
         model.num_reg_tokens = count
     return model
+
+
+def why_none_fit(model: nn.Module) -> str:
+    """Why registers cannot be added to a model, in a sentence; empty where they can."""
+    if getattr(type(model), "_pos_embed", None) in _EMBED:
+        return ""
+    return (
+        f"registers cannot be added to a {type(model).__name__}: it puts its tokens together in a "
+        "way of its own; timm's VisionTransformer and Eva models can have them"
+    )
 
 
 @torch.no_grad()

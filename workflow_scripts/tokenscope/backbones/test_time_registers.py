@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tokenscope.backbones.registers import add_registers
+from tokenscope.backbones.registers import add_registers, why_none_fit
 from tokenscope.errors import StudyError
 from tokenscope.forward.precision import autocast, exact
 
@@ -173,6 +173,8 @@ def attach(
         raise StudyError(f"testtime: leaves: '{leaves}' is none of {', '.join(LEAVES)}")
     if not registers or not neurons:
         return model
+    if why := why_none_fit(model):
+        raise StudyError(why)
     if model.num_prefix_tokens > (model.cls_token is not None):
         raise StudyError("registers are added at test time only to a backbone without registers")
     for block, neuron in neurons:

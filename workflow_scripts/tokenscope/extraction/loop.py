@@ -84,7 +84,7 @@ def variables(
             )
             for name, text in AGREEMENT.items()
         }
-    if registers := len(kinds) - has_cls:
+    if registers := sum(kind.startswith("reg") for kind in kinds):
         arrays["registers"] = Variable(
             ("register", "feature"), (registers, width), "float32",
             {"long_name": "register tokens, after final norm"},

@@ -178,7 +178,7 @@ def variables(
         )
     width, patches = model.embed_dim, model.patch_embed.num_patches
     kinds = token_kinds(model)
-    registers = [kind for kind in kinds if kind != "cls"]
+    registers = [kind for kind in kinds if kind.startswith("reg")]
 
     def name(text):
         return {"long_name": text}
@@ -195,7 +195,7 @@ def variables(
     if kinds:
         arrays["prefix"] = Variable(
             ("prefix_token", "feature"), (len(kinds), width), "float16",
-            name("CLS and register tokens after the block of the tokens, before the final norm"),
+            name("prefix tokens after the block of the tokens, before the final norm"),
         )  # fmt: skip
     if "cls" in kinds:
         arrays["cls"] = Variable(

@@ -1,8 +1,10 @@
-"""Attention maps beside the fused attention: rows recomputed from the q and k it was given.
+"""Attention maps beside the fused attention: rows recomputed from what it was given.
 
 And whether the tokens of highest attention are those of highest norm, which claim 1 says of
 artifacts (:func:`agreement`).
 """
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -10,25 +12,68 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 
+@dataclass(frozen=True)
+class AttentionCall:
+    """One call of the fused attention: all that decides its weights.
+
+    Attributes:
+        q, k, v: (batch, head, token, feature) after q/k norms and rotary embedding.
+        mask: added to the scores (relative position bias), or True where a key is seen;
+            anything that broadcasts to (batch, head, query, key). None: nothing.
+        causal: whether a query sees only itself and what comes before.
+        scale: of the scores; None: 1 / sqrt d.
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    mask: Tensor | None = None
+    causal: bool = False
+    scale: float | None = None
+
+    @classmethod
+    def of(
+        cls, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None,
+        enable_gqa=False,
+    ) -> "AttentionCall":  # fmt: skip
+        """From the arguments of torch's scaled_dot_product_attention, under their names there."""
+        if enable_gqa:
+            groups = query.shape[1] // key.shape[1]
+            key, value = (x.repeat_interleave(groups, 1) for x in (key, value))
+        return cls(query, key, value, attn_mask, is_causal, scale)
+
+    def rows(self, queries: int, images: slice = slice(None)) -> Tensor:
+        """The first ``queries`` rows of these images; see :func:`attention_rows`."""
+        mask = self.mask
+        if mask is not None:
+            mask = mask.expand(*self.q.shape[:2], self.q.shape[2], self.k.shape[2])[images]
+        if self.causal:
+            mask = torch.ones(self.q.shape[2], self.k.shape[2], device=self.q.device).tril().bool()
+        return attention_rows(self.q[images], self.k[images], queries, self.scale, mask)
+
+
 class AttentionInputs(TorchFunctionMode):
-    """Notes the arguments of scaled_dot_product_attention while it is active."""
+    """Notes each call of scaled_dot_product_attention while it is active."""
 
     def __init__(self):
         super().__init__()
-        self.calls: list[tuple] = []
+        self.calls: list[AttentionCall] = []
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
-            self.calls.append((args, kwargs))
+            self.calls.append(AttentionCall.of(*args, **kwargs))
         return func(*args, **kwargs)
 
 
-def attention_rows(q: Tensor, k: Tensor, queries: int, scale: float | None = None) -> Tensor:
-    """softmax(q k^T / sqrt d) of the first ``queries`` rows, mean over heads, in float32.
+def attention_rows(
+    q: Tensor, k: Tensor, queries: int, scale: float | None = None, mask: Tensor | None = None
+) -> Tensor:
+    """softmax(q k^T / sqrt d + mask) of the first ``queries`` rows, mean over heads, in float32.
 
     Args:
         q, k: (batch, head, token, feature) as the attention sees them, after q/k norms and RoPE.
+        mask: (..., query, key) of all queries: numbers are added, of truth values False is unseen.
 
     Returns:
         (batch, queries, token).
@@ -36,6 +81,10 @@ def attention_rows(q: Tensor, k: Tensor, queries: int, scale: float | None = Non
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     with torch.autocast(q.device.type, enabled=False):
         scores = (q[:, :, :queries].float() * scale) @ k.float().transpose(-2, -1)
+        if mask is not None:
+            mask = mask[..., :queries, :]
+            unseen = mask.dtype == torch.bool
+            scores = scores.masked_fill(~mask, -torch.inf) if unseen else scores + mask.float()
         return scores.softmax(-1).mean(1)
 
 

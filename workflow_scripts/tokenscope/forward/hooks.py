@@ -2,7 +2,7 @@
 
 They reduce each block's output to norms on the device, so that no block's tokens are kept but the
 last one's. The fused attention stays on: of the last block only the rows of the prefix tokens
-(CLS, registers) are recomputed, from the very q and k that the attention was given, and of the
+(CLS, registers) are recomputed, from the very arguments that the attention was given, and of the
 others the row of CLS, where it is asked for.
 """
 
@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from tokenscope.errors import StudyError
-from tokenscope.forward.attention import AttentionInputs, attention_rows
+from tokenscope.forward.attention import AttentionCall, AttentionInputs
 from tokenscope.forward.neighbour_cosine import neighbour_cosine
 from tokenscope.forward.precision import exact
+from tokenscope.forward.tokens import registers_among, token_kinds
 
 
 class TokenHooks:
@@ -38,7 +39,7 @@ class TokenHooks:
         cls_blocks (B, block, D): CLS token of the last blocks, each after the final norm.
         q, k, v (B, N, D): heads side by side.
         logits (B, classes).
-    Keys without content (no CLS, no registers) are left out.
+    Keys without content (no CLS, no registers) are left out; a distillation token is no register.
     """
 
     def __init__(
@@ -47,7 +48,8 @@ class TokenHooks:
     ):  # fmt: skip
         self.model, self.qkv, self.logits, self.cls_blocks = model, qkv, logits, cls_blocks
         self.prefix = model.num_prefix_tokens
-        self.has_cls = model.cls_token is not None
+        kinds = token_kinds(model)
+        self.has_cls, self.registers = "cls" in kinds, registers_among(kinds)
         self.block_attention = block_attention and self.has_cls
         self.tokens_after = len(model.blocks) if tokens_after is None else tokens_after
         if not 1 <= self.tokens_after <= len(model.blocks):
@@ -58,7 +60,7 @@ class TokenHooks:
         self.attention_inputs = AttentionInputs()
         self.norms: list[Tensor] = []
         self.cls: list[Tensor] = []
-        self.calls: list[tuple] = []  # the last block's
+        self.calls: list[AttentionCall] = []  # the last block's
         self.rows: list[Tensor] = []  # of CLS, in every block
         self.counts: list[int] = []  # of calls of each block observed
         self.images = slice(None)
@@ -99,9 +101,7 @@ class TokenHooks:
         self.calls = list(self.attention_inputs.calls)
         self.counts.append(len(self.calls))
         if self.block_attention and self.calls:
-            (q, k, *_), options = self.calls[0]
-            rows = attention_rows(q[self.images], k[self.images], 1, options.get("scale"))
-            self.rows.append(rows[:, 0, self.prefix :])
+            self.rows.append(self.calls[0].rows(1, self.images)[:, 0, self.prefix :])
 
     def _on_block(self, _module, _inputs, output: Tensor) -> None:
         self.norms.append(torch.linalg.vector_norm(output, dim=-1, dtype=torch.float32))
@@ -125,20 +125,19 @@ class TokenHooks:
             "neighbour_cosine": self.cosine,
             "patch_mean": features[:, self.prefix :].mean(1),
         }
-        (q, k, v, *_), options = self.calls[0]
+        call = self.calls[0]
         if self.prefix:
-            rows = attention_rows(q, k, self.prefix, options.get("scale"))
-            out["attention"] = rows[:, :, self.prefix :]
+            out["attention"] = call.rows(self.prefix)[:, :, self.prefix :]
         if self.block_attention:
             out["block_attention"] = torch.stack(self.rows, dim=1)
         if self.has_cls:
             out["cls"] = features[:, 0]
         if self.cls_blocks:
             out["cls_blocks"] = self.model.norm(torch.stack(self.cls[-self.cls_blocks :], 1))
-        if self.prefix > self.has_cls:
-            out["registers"] = features[:, int(self.has_cls) : self.prefix]
+        if self.registers:
+            out["registers"] = features[:, self.registers]
         if self.qkv:
-            for name, value in (("q", q), ("k", k), ("v", v)):
+            for name, value in (("q", call.q), ("k", call.k), ("v", call.v)):
                 out[name] = value.transpose(1, 2).flatten(2)
         if self.logits:
             with exact(x.device):  # in bfloat16 the leading classes tie

@@ -75,7 +75,7 @@ class QkvHooks:
         for block, (call, output) in enumerate(
             zip(self.attention_inputs.calls, self.outputs, strict=True), first
         ):
-            for facet, value in zip("qkv", call[0], strict=False):
+            for facet, value in zip("qkv", (call.q, call.k, call.v), strict=True):
                 features[block, facet] = value.transpose(1, 2).flatten(2)[:, prefix:]
             features[block, "output"] = output[:, prefix:]
         return features

@@ -1,31 +1,68 @@
 """Which tokens a backbone has, and whether they can be taken from it."""
 
+from timm.layers import Attention, AttentionRope, PatchEmbed
+from timm.models import beit, eva
+from timm.models.beit import Beit
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer_relpos import RelPosAttention, VisionTransformerRelPos
 from torch import nn
 
 from tokenscope.errors import StudyError
 
-SUPPORTED = ("Attention", "EvaAttention", "AttentionRope")
+# By identity, not by name: timm has several classes called Attention, some within windows.
+MODELS = (VisionTransformer, VisionTransformerDistilled, Eva, Beit, VisionTransformerRelPos)
+ATTENTIONS = (Attention, AttentionRope, eva.EvaAttention, beit.Attention, RelPosAttention)
+# Prefix tokens that have a parameter of their own, in the order in which models put them; what
+# remains are registers.
+NAMED = {"cls": "cls_token", "dist": "dist_token"}
+_WHY = {
+    "NaFlexVit": "takes lists of patches of any number instead of an image",
+    "VisionTransformerSAM": "attends within windows",
+    "Cait": "mixes the attention of its heads (talking heads) and has CLS in its last blocks alone",
+    "ConVit": "mixes content and position in an attention of its own and has CLS in some blocks",
+    "Xcit": "attends between channels, not between tokens",
+}
 
 
 def refuse_unsupported(model: nn.Module, name: str) -> None:
-    """Raise a StudyError unless every block of ``model`` is a plain attention + MLP block."""
-    blocks = getattr(model, "blocks", None)
-    if blocks is None or not hasattr(model, "num_prefix_tokens"):
+    """Raise a StudyError unless ``model`` is a plain Vision Transformer, read exactly here.
+
+    That is: patches of pixels by one convolution, and in every block one softmax attention among
+    all tokens. Relative position bias, rotary embedding, q/k norms and gates are read exactly.
+    """
+    kind = type(model).__name__
+    if type(model) not in MODELS:
+        why = _WHY.get(kind, "is no plain Vision Transformer with a list of blocks")
         raise StudyError(
-            f"{name} is a {type(model).__name__}, no Vision Transformer with a list of blocks; "
-            "tokens can be taken from timm's VisionTransformer and Eva models"
+            f"{name} is a {kind}, which {why}; tokens can be taken from timm's "
+            f"{', '.join(c.__name__ for c in MODELS)}"
         )
-    for index, block in enumerate(blocks):
-        kind = type(getattr(block, "attn", None)).__name__
-        if kind not in SUPPORTED:
+    if type(model.patch_embed) is not PatchEmbed:
+        raise StudyError(
+            f"{name} is a hybrid: its tokens come from a convolutional network "
+            f"({type(model.patch_embed).__name__}), not each from a patch of pixels; tokens can be "
+            "taken from models whose patches are embedded by one convolution"
+        )
+    for index, block in enumerate(model.blocks, 1):
+        attention = getattr(block, "attn", None)
+        if type(attention) not in ATTENTIONS:
+            has = f"attention of kind '{type(attention).__name__}'"
             raise StudyError(
-                f"{name}: block {index} ({type(block).__name__}) has attention of kind '{kind}'; "
-                f"its rows can be recomputed only for {', '.join(SUPPORTED)}"
+                f"{name}: block {index} ({type(block).__name__}) has "
+                f"{'no module of attention' if attention is None else has}; its rows can be "
+                f"recomputed only for {', '.join(c.__name__ for c in ATTENTIONS)}"
             )
 
 
 def token_kinds(model: nn.Module) -> list[str]:
-    """Names of the prefix tokens in their order: cls, reg0, reg1 ..."""
-    has_cls = model.cls_token is not None
-    registers = model.num_prefix_tokens - has_cls
-    return ["cls"] * has_cls + [f"reg{i}" for i in range(registers)]
+    """Names of the prefix tokens in their order: cls, dist (DeiT's for distillation), reg0 ..."""
+    named = [kind for kind, key in NAMED.items() if getattr(model, key, None) is not None]
+    return named + [f"reg{i}" for i in range(model.num_prefix_tokens - len(named))]
+
+
+def registers_among(kinds: list[str]) -> slice | None:
+    """Where in a list of kinds the registers stand; None without."""
+    at = [i for i, kind in enumerate(kinds) if kind.startswith("reg")]
+    return slice(at[0], at[-1] + 1) if at else None

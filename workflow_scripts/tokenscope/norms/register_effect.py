@@ -32,7 +32,7 @@ class BackboneTokens:
 
     Attributes:
         patches: (image, block, patch) norms.
-        prefix: norms of CLS and registers after the last block, by kind (image,).
+        prefix: norms of the prefix tokens after the last block, by kind (image,).
         maps: attention of CLS and registers, by kind (image, patch).
         hits: 1 where its own head was right (image,); None where it does not know the classes.
         judged: what was decided of this backbone. grid: rows and columns of patches, if known.
@@ -192,7 +192,7 @@ def _with_differences(
 def registers(
     backbone: BackboneTokens, bootstrap: Bootstrap, objects: np.ndarray | None = None
 ) -> list[Measurement]:
-    """Norms of CLS and registers, how their maps differ, and whether they look at objects.
+    """Norms of prefix tokens, how their maps differ, and whether they look at objects.
 
     Args:
         objects: (image, patch) share of each patch that objects cover, where that is known.
@@ -209,7 +209,7 @@ def registers(
             on = (maps[kind] * objects).sum(1) / maps[kind].sum(1)
             metric, area = "attention_on_objects_over_area", objects.mean(1)
             rows.append(Measurement.ratio(kind, metric, on, area, bootstrap))
-    names = [kind for kind in backbone.prefix if kind != "cls"]
+    names = [kind for kind in backbone.prefix if kind.startswith("reg")]
     if len(names) > 1:
         pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
         same = np.mean([attention_maps.cosine(maps[a], maps[b]) for a, b in pairs], axis=0)

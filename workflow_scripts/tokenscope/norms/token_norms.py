@@ -23,7 +23,7 @@ class PatchNorms:
     with the image, in the order of the sample.
 
     Attributes:
-        kinds: of each token, in the model's order: ``cls``, ``reg0``, ``reg1`` ..., then ``patch``.
+        kinds: of each token, in the model's order: ``cls``, ``dist``, ``reg0`` ..., then ``patch``.
         queries: prefix tokens whose attention over the patches was kept, in the array's order.
         ranges: of images (start, stop), one for each shard.
         images: their number.
@@ -67,7 +67,7 @@ class PatchNorms:
         return self._norms(self.kinds == "patch", block)
 
     def prefix_norms(self) -> dict[str, np.ndarray]:
-        """Norms of CLS and registers after the last block, by kind (image,)."""
+        """Norms of the prefix tokens after the last block, by kind (image,)."""
         prefix = self.kinds != "patch"
         return dict(zip(self.kinds[prefix].tolist(), self._norms(prefix, -1).T, strict=True))
 

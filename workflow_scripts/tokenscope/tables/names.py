@@ -49,8 +49,8 @@ def guess_name(group: str, guess: str) -> str:
 
 
 def is_prefix_token(group: str) -> bool:
-    """Whether a group of tokens is CLS or a register, of which an image has one each."""
-    return group == "cls" or group.startswith("reg")
+    """Whether a group is a prefix token (CLS, distillation, a register), one to an image each."""
+    return group in ("cls", "dist") or group.startswith("reg")
 
 
 def minus(metric: str, base: str) -> str:

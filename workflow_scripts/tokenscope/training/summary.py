@@ -95,7 +95,9 @@ def chosen(measures: pd.DataFrame) -> pd.DataFrame:
     outliers by the backbone's own decision.
     """
     last = measures["group"].eq("last_block") & measures["metric"].str.startswith(LAST)
-    prefix = measures["metric"].eq("norm_mean") & measures["group"].str.fullmatch(r"cls|reg\d+")
+    prefix = measures["metric"].eq("norm_mean") & measures["group"].str.fullmatch(
+        r"cls|dist|reg\d+"
+    )
     head = measures["group"].eq("own_head") & measures["metric"].eq("top1")
     decided = measures["metric"].isin(("has_artifacts", "share"))
     decided &= measures["group"].eq("artifacts")
