@@ -34,7 +34,7 @@ PAGE = printf "Open %s/report/index.html.\n" "$$(sed -nE 's/^results: *"?([^" ]+
 # Rules that take tables and figures' data alone: with them Snakemake can start no other job.
 DRAWING := figure $(shell sed -n 's/^rule \(fig_[a-z_]*\):.*/\1/p' rules/*.smk)
 
-.PHONY: help demo calibrate test test-quick attack study diagnose figure report pack dry-run forecast resume checks bench zoo clean phantoms setup new check schema
+.PHONY: help demo calibrate test test-quick attack study diagnose figure report pack dry-run forecast resume checks bench conformance zoo clean phantoms setup new check schema
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -135,6 +135,9 @@ checks: $(VENV)/complete  ## formatting, linters and types
 
 bench: $(VENV)/complete  ## measure speed side by side, into results/bench: make bench SECTION=stores
 	PYTHONPATH=workflow_scripts:tests:tests/helpers $(BIN)/python -m bench "$$SECTION" $$BENCH
+
+conformance: $(VENV)/complete  ## is what is read what the model computes? all ViTs of timm (minutes, no download)
+	PYTHONPATH=workflow_scripts $(BIN)/python -m tokenscope.backbones.conformance results/conformance
 
 zoo: $(VENV)/complete  ## write config/architectures.csv anew from timm
 	PYTHONPATH=workflow_scripts $(BIN)/python -m tokenscope.backbones.architecture_table \

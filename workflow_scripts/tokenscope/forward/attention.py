@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+AT_ONCE = 2**27  # numbers of whole attention matrices that may be held at a time
+
 
 @dataclass(frozen=True)
 class AttentionCall:
@@ -50,6 +52,19 @@ class AttentionCall:
         if self.causal:
             mask = torch.ones(self.q.shape[2], self.k.shape[2], device=self.q.device).tril().bool()
         return attention_rows(self.q[images], self.k[images], queries, self.scale, mask)
+
+    def received(self, first: int = 0) -> Tensor:
+        """Attention that each key from ``first`` on gets: mean over all queries and heads.
+
+        Returns:
+            (batch, key), float32; over all keys the sum is 1, as in a row.
+        """
+        queries, out = self.q.shape[2], []
+        each = self.q.shape[1] * queries * self.k.shape[2]
+        step = max(1, AT_ONCE // each)  # images whose whole matrices are held at a time
+        for start in range(0, len(self.q), step):
+            out.append(self.rows(queries, slice(start, start + step)).mean(1)[:, first:])
+        return torch.cat(out)
 
 
 class AttentionInputs(TorchFunctionMode):

@@ -14,6 +14,7 @@ from tokenscope.forward.attention import AttentionCall, AttentionInputs
 from tokenscope.forward.neighbour_cosine import neighbour_cosine
 from tokenscope.forward.precision import exact
 from tokenscope.forward.tokens import registers_among, token_kinds
+from tokenscope.forward.tokens import pools_by_attention, registers_among, token_kinds
 
 
 class TokenHooks:
@@ -32,6 +33,10 @@ class TokenHooks:
         norms (B, block, N): L2 norm of every token after every block, float32.
         tokens (B, N, D): after the last block (or ``tokens_after``), before the final norm.
         attention (B, queries, patch): rows of the prefix tokens in the last block.
+        attention_received (B, patch): of models without CLS, what each patch gets in the last
+            block, mean over all queries and heads: the row of no token.
+        attention_pooling (B, patch): of models without CLS that pool by attention (MAP), the row of
+            the latent query over the final tokens, mean over heads and latents.
         block_attention (images, block, patch): row of CLS in every block.
         neighbour_cosine (B, patch, 4): see :func:`neighbour_cosine`.
         cls (B, D), patch_mean (B, D), registers (B, R, D): of ``forward_features``, that is after
@@ -50,6 +55,7 @@ class TokenHooks:
         self.prefix = model.num_prefix_tokens
         kinds = token_kinds(model)
         self.has_cls, self.registers = "cls" in kinds, registers_among(kinds)
+        self.pooling = not self.has_cls and pools_by_attention(model)
         self.block_attention = block_attention and self.has_cls
         self.tokens_after = len(model.blocks) if tokens_after is None else tokens_after
         if not 1 <= self.tokens_after <= len(model.blocks):
@@ -128,6 +134,10 @@ class TokenHooks:
         call = self.calls[0]
         if self.prefix:
             out["attention"] = call.rows(self.prefix)[:, :, self.prefix :]
+        if not self.has_cls:
+            out["attention_received"] = call.received(self.prefix)
+        if self.pooling:
+            out["attention_pooling"] = self._pooling_row(features)
         if self.block_attention:
             out["block_attention"] = torch.stack(self.rows, dim=1)
         if self.has_cls:
@@ -143,6 +153,13 @@ class TokenHooks:
             with exact(x.device):  # in bfloat16 the leading classes tie
                 out["logits"] = self.model.forward_head(features.float())
         return out
+
+    def _pooling_row(self, features: Tensor) -> Tensor:
+        with AttentionInputs() as inputs:
+            self.model.pool(features)
+        latents = inputs.calls[0].q.shape[2]
+        patches = self.grid[0] * self.grid[1]
+        return inputs.calls[0].rows(latents).mean(1)[:, -patches:]
 
     def _check(self, grid: tuple[int, int]) -> None:
         """Loud when hooks and tokens do not add up: a silent shift would look like a result."""

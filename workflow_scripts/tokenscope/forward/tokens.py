@@ -1,6 +1,6 @@
 """Which tokens a backbone has, and whether they can be taken from it."""
 
-from timm.layers import Attention, AttentionRope, PatchEmbed
+from timm.layers import Attention, AttentionPoolLatent, AttentionRope, PatchEmbed
 from timm.models import beit, eva
 from timm.models.beit import Beit
 from timm.models.deit import VisionTransformerDistilled
@@ -66,3 +66,8 @@ def registers_among(kinds: list[str]) -> slice | None:
     """Where in a list of kinds the registers stand; None without."""
     at = [i for i, kind in enumerate(kinds) if kind.startswith("reg")]
     return slice(at[0], at[-1] + 1) if at else None
+
+
+def pools_by_attention(model: nn.Module) -> bool:
+    """Whether the model pools its tokens by the attention of a latent query (MAP)."""
+    return type(getattr(model, "attn_pool", None)) is AttentionPoolLatent
