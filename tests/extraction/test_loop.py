@@ -110,3 +110,28 @@ def test_attention_and_norms_of_every_block_are_compared(model, tmp_path, monkey
     np.testing.assert_allclose(
         some["attention_norm_auc"][::3], whole["attention_norm_auc"][::3], atol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("vit_base_patch32_siglip_256", {"attention_received", "attention_pooling"}),
+        ("vit_wee_patch16_reg1_gap_256", {"attention", "attention_received", "registers"}),
+        ("deit_tiny_distilled_patch16_224", {"attention", "cls"}),
+    ],
+)
+def test_attention_without_cls_has_its_own_name(name, kept, tmp_path):
+    torch.manual_seed(0)
+    small = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 2}
+    model = timm.create_model(name, **small, num_classes=0).eval()
+    run(model, tmp_path)
+    store = open_store(tmp_path / "store")
+    names = {"attention", "attention_received", "attention_pooling", "cls", "registers"}
+    assert names & set(store) == kept
+    for array in kept & {"attention_received", "attention_pooling"}:
+        values = store[array].values
+        assert values.shape == (12, 16) and (values > 0).all()
+        if array == "attention_pooling" or "registers" not in kept:
+            np.testing.assert_allclose(values.sum(1), 1, rtol=1e-5)  # nothing but patches
+        else:
+            assert (values.sum(1) < 1).all()  # the register gets its own

@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from tokenscope.forward.attention import agreement
-from tokenscope.norms.attention_maps import AGREEMENT, chance, excess, norms_and_attention
+from tokenscope.norms.attention_maps import (
+    AGREEMENT,
+    chance,
+    excess,
+    norms_and_attention,
+    without_cls,
+)
 from tokenscope.stats.bootstrap import Bootstrap
 
 IMAGES, BLOCKS, PATCHES = 60, 2, 196
@@ -92,3 +98,20 @@ def test_excess_sees_peaks_and_not_objects():
     peak[:, 4, 4] = peak[:, 9, 2] = 41  # 2 of 196, with 80 of 276 more than the rest
     assert excess(peak.reshape(1, -1), (14, 14)) == pytest.approx([100 * 80 / 276])
     assert excess(object_.reshape(1, -1), (14, 14)) < 0.4 * excess(peak.reshape(1, -1), (14, 14))
+
+
+def test_attention_without_cls_under_its_own_name():
+    maps, norms = np.full((IMAGES, PATCHES), 1 / 198, np.float32), np.ones((IMAGES, PATCHES))
+    maps[:, 50] = 3 / 198  # one of four of the highest norms gets more than its share
+    norms[:, [50, 70, 90, 110]] = 9
+    outlier = norms > 3
+    found = {
+        (m.group, m.metric): m.value
+        for m in without_cls("received", maps, outlier, norms, (14, 14), Bootstrap(IMAGES, 200))
+    }
+    assert {group for group, _ in found} == {"received", "received: chance"}
+    assert found["received", "attention_share_on_outliers"] == pytest.approx(100 * 6 / 198)
+    assert found["received", "attention_excess"] == pytest.approx(100 * 2 / 198)
+    # One wins against all others, three are at a tie with them: (1 + 3 / 2) / 4.
+    assert found["received", "attention_norm_auc"] == pytest.approx(0.625)
+    assert found["received: chance", "attention_norm_auc"] == 0.5

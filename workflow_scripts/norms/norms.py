@@ -7,7 +7,13 @@ import pandas as pd
 from tokenscope.jobs.job import Progress, job, log
 from tokenscope.norms import distribution
 from tokenscope.norms.artifacts import judge
-from tokenscope.norms.attention_maps import AGREEMENT, excess, norms_and_attention
+from tokenscope.norms.attention_maps import (
+    AGREEMENT,
+    WITHOUT_CLS,
+    excess,
+    norms_and_attention,
+    without_cls,
+)
 from tokenscope.norms.exceedance import tails
 from tokenscope.norms.places import share_by_place
 from tokenscope.norms.token_norms import PatchNorms
@@ -60,6 +66,12 @@ def main(receipts, who, rules, statistics, outputs):
         )
     if "top5" in tokens and "label" in tokens and (tokens.read("label") >= 0).all():
         measured["claim5"] = own_head(tokens.read("top5"), tokens.read("label"), bootstrap)
+    outlier = distribution.outliers(norms, judgement, rules)
+    for name, group in WITHOUT_CLS.items():
+        if name in tokens:
+            measured["claim1"] += without_cls(
+                group, tokens.read(name), outlier, last, tokens.grid, bootstrap
+            )
     rows = TidyRows(who, tokens.images, statistics["seed"])
     for claim, measurements in measured.items():
         for measurement in measurements:
@@ -67,7 +79,6 @@ def main(receipts, who, rules, statistics, outputs):
 
     write(rows.frame(), outputs["rows"])
     write(pd.DataFrame({**who, **distribution.density(norms, bootstrap)}), outputs["curves"])
-    outlier = distribution.outliers(norms, judgement, rules)
     by_place = share_by_place(last, outlier, tokens.grid, rules)
     write(pd.DataFrame({**who, **by_place}), outputs["places"])
     write_text(outputs["tails"], json.dumps(tails(norms, rules["times_median"])))

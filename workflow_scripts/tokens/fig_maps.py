@@ -4,7 +4,12 @@ import numpy as np
 import xarray as xr
 
 from tokenscope.figures import style
-from tokenscope.figures.gallery_maps import has_cls, relative_attention, relative_norm
+from tokenscope.figures.gallery_maps import (
+    RECEIVED,
+    attention_name,
+    relative_attention,
+    relative_norm,
+)
 from tokenscope.jobs.job import job
 
 
@@ -21,7 +26,7 @@ def main(files, layers, outputs, times):
     rows = [(data, layer) for data in maps for layer in layers]
     images = maps[0].sizes["image"]
     scale = {"feature": style.norm_scale(times)}
-    seen = [relative_attention(data) for data in maps if has_cls(data)]
+    seen = [relative_attention(data) for data in maps if attention_name(data)]
     scale["attention"] = style.attention_scale(np.concatenate([s.ravel() for s in seen] or [[1]]))
     figure, axes = style.plt.subplots(
         len(rows) + 1, images, figsize=(1.25 * images + 1.3, 1.22 * (len(rows) + 1) + 0.2),
@@ -32,7 +37,7 @@ def main(files, layers, outputs, times):
     shown = {}
     for line, (data, layer) in zip(axes[1:], rows, strict=True):
         _label(line[0], data, layer, len(layers) > 1)
-        if layer == "attention" and not has_cls(data):
+        if layer == "attention" and not attention_name(data):
             for axis in line:
                 axis.axis("off")
             line[0].text(0, 0.5, "no CLS token: its attention map is undefined", va="center")
@@ -49,7 +54,8 @@ def main(files, layers, outputs, times):
         if layer == "feature":
             style.norm_bar(figure, image, below, times)
         else:
-            style.scale_bar(figure, image, below, "CLS attention / uniform  (blue: over the scale)")
+            names = " and ".join(dict.fromkeys(filter(None, map(attention_name, maps))))
+            style.scale_bar(figure, image, below, f"{names} / uniform  (blue: over the scale)")
     style.save(figure, outputs)
 
 
@@ -57,7 +63,10 @@ COLOURS = {"attention": "magma", "feature": "viridis"}
 
 
 def _label(axis, data, layer, several):
-    text = style.short(data.attrs["backbone"]) + (f"\n{layer}" if several else "")
+    name = layer if several else ""
+    if layer == "attention" and attention_name(data) == RECEIVED:
+        name = f"{RECEIVED}\n(no CLS)"
+    text = style.short(data.attrs["backbone"]) + (f"\n{name}" if name else "")
     axis.text(-0.05, 0.5, text, transform=axis.transAxes, ha="right", va="center", fontsize=7)
 
 

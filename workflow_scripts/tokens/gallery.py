@@ -13,6 +13,7 @@ from tokenscope.images.geometry import Geometry
 from tokenscope.images.readers import StreamedImages
 from tokenscope.images.sample_rows import read_rows
 from tokenscope.jobs.job import job, log
+from tokenscope.norms.attention_maps import WITHOUT_CLS
 from tokenscope.stores.receipts import (
     Stopwatch,
     fingerprint,
@@ -116,6 +117,9 @@ def summarise(group, grid):
         attention = fold(group["attention"].values)
         maps["attention"] = (("image", "query", "row", "column"), attention)
         maps.attrs["queries"] = ",".join(group["query"].values.tolist())
+    for name in WITHOUT_CLS:
+        if name in group:
+            maps[name] = (("image", "row", "column"), fold(group[name].values))
     maps.attrs["image_ids"] = "\n".join(group["image_id"].values.tolist())
     return maps
 

@@ -120,7 +120,8 @@ def compare(model: nn.Module, x: Tensor) -> dict[str, float | None]:
         result["attention"] = _apart(out["attention"], matrices[-1][:, :prefix, prefix:])
     if "cls" in kinds:
         rows = torch.stack([m[:, 0, prefix:] for m in matrices], 1)
-        result["attention"] = max(result["attention"], _apart(out["block_attention"], rows))
+        every = _apart(out["block_attention"], rows)
+        result["attention"] = max(result["attention"] or 0.0, every)
     else:
         result["received"] = _apart(out["attention_received"], matrices[-1].mean(1)[:, prefix:])
     if "attention_pooling" in out:

@@ -21,7 +21,7 @@ from tokenscope.forward.inputs import normalise
 from tokenscope.forward.neighbour_cosine import NEIGHBOURS
 from tokenscope.forward.out_of_memory import halving_batches
 from tokenscope.forward.precision import autocast
-from tokenscope.forward.tokens import token_kinds
+from tokenscope.forward.tokens import pools_by_attention, token_kinds
 from tokenscope.images.readers import prefetch
 from tokenscope.jobs.job import Interrupted, log
 from tokenscope.stores.zarr_store import StoreWriter, Variable
@@ -34,7 +34,10 @@ LIMIT = float(np.finfo(np.float16).max)
 # Of an image, beside what is stored: the largest number that goes into 16 bits, and whether all
 # are finite. Finite norms say it of the tokens.
 LARGEST, FINITE = "largest number", "finite"
-CHECKED = ("attention", "cls", "registers", "patch_mean", "cls_blocks", "logits", "q", "k", "v")
+CHECKED = (
+    "attention", "attention_received", "attention_pooling", "cls", "registers", "patch_mean",
+    "cls_blocks", "logits", *"qkv",
+)  # fmt: skip
 # Attention of every block is looked at in about so many images of a data set, evenly spread: no
 # claim needs more, and in all of them it would slow the pass down by several percent.
 LOOKED_AT = 1000
@@ -42,6 +45,10 @@ AGREEMENT = {
     "attention_norm_auc": "chance that a patch of the top 2 % by norm gets more attention of CLS",
     "attention_norm_overlap": "share of the top 2 % by norm that are the top 2 % by attention",
     "attention_norm_auc_elsewhere": "the same chance with the attention of another image",
+}
+WITHOUT_CLS = {
+    "attention_received": "attention each patch gets, last block, mean over queries and heads",
+    "attention_pooling": "attention of the latent that pools to patches, mean over heads",
 }
 
 
@@ -74,6 +81,9 @@ def variables(
             ("query", "patch"), (len(kinds), patches), "float32",
             {"long_name": "attention of prefix tokens to patches, last block, mean over heads"},
         )  # fmt: skip
+    for name, text in WITHOUT_CLS.items():
+        if not has_cls and (name == "attention_received" or pools_by_attention(model)):
+            arrays[name] = Variable(("patch",), (patches,), "float32", {"long_name": text})
     if has_cls:
         arrays["cls"] = Variable(
             ("feature",), (width,), "float32", {"long_name": "CLS token, after final norm"}

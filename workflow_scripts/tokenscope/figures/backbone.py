@@ -11,7 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 
 from tokenscope.figures import style
-from tokenscope.figures.gallery_maps import has_cls, relative_attention, relative_norm
+from tokenscope.figures.gallery_maps import attention_name, relative_attention, relative_norm
 from tokenscope.norms.outlier_rule import cutoff_of_median, share_metric
 
 ACROSS = 6  # gallery images in one line
@@ -68,14 +68,14 @@ def _maps(line, backbone: BackboneFigures, image: int, rules: dict) -> None:
     style.picture(line[0], backbone.maps["pixels"].values[image].astype(np.uint8))
     line[0].set_title("image")
     _attention(line[1], backbone, image)
-    line[1].set_title("CLS attention")
+    line[1].set_title(attention_name(backbone.maps) or "attention")
     scale = style.norm_scale(rules["times_median"])
     style.picture(line[2], relative_norm(backbone.maps)[image], norm=scale, cmap=style.cmap())
     line[2].set_title("feature norm")
 
 
 def _attention(axis, backbone: BackboneFigures, image: int) -> None:
-    if not has_cls(backbone.maps):
+    if not attention_name(backbone.maps):
         axis.axis("off")
         axis.text(0.5, 0.5, "no CLS token", ha="center", va="center", fontsize=7)
         return
@@ -160,7 +160,7 @@ def gallery(backbone: BackboneFigures, rules: dict):
     images = backbone.maps.sizes["image"]
     columns = min(ACROSS, images)
     lines = -(-images // columns)
-    kinds = ["attention", "feature"] if has_cls(backbone.maps) else ["feature"]
+    kinds = ["attention", "feature"] if attention_name(backbone.maps) else ["feature"]
     figure, axes = style.plt.subplots(
         lines * (len(kinds) + 1), columns, squeeze=False,
         figsize=(max(5.0, 1.2 * columns + 0.4), 1.2 * lines * (len(kinds) + 1) + 0.5),
@@ -185,7 +185,7 @@ def gallery(backbone: BackboneFigures, rules: dict):
     if "attention" in shown:
         style.scale_bar(
             figure, shown["attention"], axes[:, :left],
-            "CLS attention / uniform  (blue: over the scale)",
+            f"{attention_name(backbone.maps)} / uniform  (blue: over the scale)",
         )  # fmt: skip
     style.norm_bar(
         figure, shown["feature"], axes[:, left if len(kinds) > 1 and columns > 1 else 0 :],

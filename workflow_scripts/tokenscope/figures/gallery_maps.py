@@ -7,15 +7,25 @@ Registers" (https://arxiv.org/abs/2309.16588), and Figures 1, 2 and 5 of the mai
 import numpy as np
 import xarray as xr
 
+CLS, RECEIVED = "CLS attention", "attention received"
 
-def has_cls(data: xr.Dataset) -> bool:
-    return "cls" in data.attrs.get("queries", "").split(",")
+
+def attention_name(data: xr.Dataset) -> str:
+    """Which attention is drawn: of CLS, or without CLS what patches get from all tokens.
+
+    Empty where the file, of an earlier version, has neither.
+    """
+    if "cls" in data.attrs.get("queries", "").split(","):
+        return CLS
+    return RECEIVED if "attention_received" in data else ""
 
 
 def relative_attention(data: xr.Dataset) -> np.ndarray:
-    """CLS row (image, row, column) in multiples of uniform attention."""
-    query = data.attrs["queries"].split(",").index("cls")
-    rows = data["attention"].values[:, query]
+    """The map of :func:`attention_name` (image, row, column) in multiples of uniform attention."""
+    if attention_name(data) == CLS:
+        rows = data["attention"].values[:, data.attrs["queries"].split(",").index("cls")]
+    else:
+        rows = data["attention_received"].values
     return rows * rows.shape[1] * rows.shape[2]
 
 

@@ -16,6 +16,8 @@ from tokenscope.stats.measurement import Measurement
 
 TOP = 0.02  # share of the patches whose attention says how peaked a map is
 SMOOTH = 5  # patches on a side: what is as large as an object is in its median, a few patches not
+# Of backbones without CLS: group of the rows, by array of the token store. Neither is a row of CLS.
+WITHOUT_CLS = {"attention_received": "received", "attention_pooling": "pooling"}
 AGREEMENT = AUC, OVERLAP, ELSEWHERE = (
     "attention_norm_auc", "attention_norm_overlap", "attention_norm_auc_elsewhere",
 )  # fmt: skip
@@ -130,6 +132,34 @@ def cls_attention(
     return [
         Measurement.ratio("cls", metric, 100 * mass, total, bootstrap, "percent")
         for metric, mass in masses.items()
+    ]
+
+
+def without_cls(
+    group: str, maps: np.ndarray, outlier: np.ndarray, last: np.ndarray, grid: tuple[int, int],
+    bootstrap: Bootstrap,
+) -> list[Measurement]:  # fmt: skip
+    """What is said of CLS's attention elsewhere, of another map of the last block.
+
+    Args:
+        group: ``received``, what patches get from all tokens, or ``pooling``, the row of the latent
+            that pools (:data:`WITHOUT_CLS`).
+        maps, last: (image, patch) attention, and norms after the last block.
+        outlier: (image, patch) mask. grid: rows and columns.
+    """
+    from torch import from_numpy  # where there is CLS, this job needs no torch
+
+    from tokenscope.forward.attention import agreement
+
+    auc, overlap = (x.numpy() for x in agreement(from_numpy(maps), from_numpy(last)))
+    named = cls_attention(maps, outlier, bootstrap)
+    peaks = excess(maps, grid)
+    return [
+        *(measurement._replace(group=group) for measurement in named),
+        Measurement.mean(group, "attention_excess", peaks, bootstrap, "percent"),
+        Measurement.mean(group, AUC, auc, bootstrap),
+        Measurement.mean(group, OVERLAP, 100 * overlap, bootstrap, "percent"),
+        *(m._replace(group=f"{group}: chance") for m in chance(maps.shape[1], len(maps))),
     ]
 
 

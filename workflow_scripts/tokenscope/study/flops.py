@@ -39,7 +39,8 @@ def token_bytes(arch: Architecture, size: int) -> int:
     return (
         HALF * tokens * arch.width
         + SINGLE * tokens * arch.depth
-        + SINGLE * patches * (arch.prefix_tokens + 4)  # attention rows, neighbour cosines
+        # attention rows, neighbour cosines; without CLS what patches get, and the pooling latent's
+        + SINGLE * patches * (arch.prefix_tokens + 4 + 2 * (not arch.has_cls))
         + SINGLE * arch.width * (arch.prefix_tokens + 1)
     )
 

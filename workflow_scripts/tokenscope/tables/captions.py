@@ -28,7 +28,9 @@ NOTES = {
     "all; attention_norm_overlap: how many of them are the top 2 % by attention; both in about "
     "1,000 images. chance: what attention permuted within images gives; other image: what the "
     "places of another image's attention give. attention_excess: attention on the 2 % of patches "
-    "that stand out most from the median of the 5 x 5 patches around them.",
+    "that stand out most from the median of the 5 x 5 patches around them. Without CLS there is no "
+    "row of it; received: the attention that patches get from all tokens, mean over queries and "
+    "heads; pooling: of the latent query that pools; neither compares with cls.",
     "claim2": "Blocks are counted from 1. By the rule of the papers, onset_block is the first from "
     "which on the share above 3 x median stays over the configured minimum up to its peak.",
     "claim3": "Cosine similarity of patch embeddings (no position) with their up to four "
