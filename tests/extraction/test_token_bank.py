@@ -19,8 +19,9 @@ from tokenscope.extraction.token_bank import (
 from tokenscope.forward.hooks import TokenHooks
 from tokenscope.forward.inputs import normalise
 from tokenscope.jobs.job import Interrupted
-from tokenscope.norms.outlier_rule import judged_mask
+from tokenscope.norms.outlier_rule import image_medians, judged_mask
 from tokenscope.norms.places import outlier_odds
+from tokenscope.norms.token_norms import Bulk
 from tokenscope.stores.zarr_store import StoreWriter, open_store
 
 HALVES = (0.5, 0.5, 0.5)
@@ -115,7 +116,7 @@ def test_tokens_of_the_block_that_was_judged_by_its_own_cutoff(model, tmp_path):
     ratio = float(np.quantile(norms / np.median(norms, axis=1, keepdims=True), 0.9))
     decision = {
         "percentile": 1.0, "judged": {"verdict": "yes", "block": 1, "ratio_cutoff": ratio},
-        "places": [10.0] * 16,
+        "places": [10.0] * 16, "bulk": Bulk.of(norms)._asdict(),
     }  # fmt: skip
     draw = Draw.of(decision, tokens=2, seed=5)
     assert (draw.block, draw.relative) == (1, True) and draw.odds[0] == pytest.approx(1 / 9)
@@ -133,6 +134,32 @@ def test_tokens_of_the_block_that_was_judged_by_its_own_cutoff(model, tmp_path):
             assert bank["norm_over_median"][i, slot].item() == pytest.approx(expected, rel=1e-5)
     assert (bank["patch_index"][:, 2:4] >= 0).sum() == np.minimum(outlier.sum(1), 2).sum()
     assert bank.attrs["block"] == 1 and bank.attrs["cutoff_in_medians"]
+
+
+def test_images_that_are_mostly_outliers_are_drawn_from_as_they_are_judged():
+    """Of 300 images 30 have outliers in two patches of three, ten thrice the norm of others:
+    the same tokens are outliers as in the decision, whatever stands beside an image."""
+    generator = np.random.default_rng(3)
+    norms = (30 + 2 * generator.standard_normal((300, 60))).astype(np.float32)
+    norms[:, :3] *= 8
+    norms[:30, :40] = 240
+    norms[30:40] *= 3  # another scale as a whole: not corrected
+    decision = {
+        "judged": {"verdict": "yes", "block": 1, "ratio_cutoff": 3.0},
+        "places": [5.0] * 60, "bulk": Bulk.of(norms)._asdict(),
+    }  # fmt: skip
+    draw = Draw.of(decision, tokens=5, seed=0)
+    alone = [draw.medians(torch.from_numpy(norms[i : i + 1])).item() for i in range(300)]
+    np.testing.assert_allclose(alone, image_medians(norms), rtol=1e-5)
+    assert max(alone[:30]) < 40 and min(alone[30:40]) > 80
+    outlier = judged_mask(norms, 3.0)
+    assert outlier[:30].mean() > 0.6
+    scores = torch.from_numpy(generator.random((300, 60), np.float32))
+    index = draw(torch.from_numpy(norms), scores).numpy()
+    for i, slot in np.ndindex(300, 10):
+        if (at := index[i, slot]) >= 0:
+            assert outlier[i, at] == (slot >= 5)
+    assert (index[:30, 5:10] >= 0).all()
 
 
 def test_without_a_decision_the_percentile_of_the_last_block_draws():

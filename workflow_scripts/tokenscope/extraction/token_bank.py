@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from tokenscope.errors import StudyError
 from tokenscope.forward.tokens import token_kinds
-from tokenscope.norms.outlier_rule import Judged
+from tokenscope.norms.outlier_rule import FLOOR, SUSPECT, Judged
 from tokenscope.norms.places import outlier_odds
+from tokenscope.norms.token_norms import Bulk
 from tokenscope.probes.token_rows import SAME_PLACES
 from tokenscope.stores.zarr_store import Variable
 
@@ -33,10 +34,11 @@ class Draw:
         cutoff: feature norm above which a token counts as an outlier.
         tokens: normal, and likewise outlier tokens, drawn per image.
         seed: of the draw.
-        relative: whether the cutoff is a multiple of each image's own median.
+        relative: whether the cutoff is a multiple of the median of each image's own bulk.
         block: after which tokens are taken, from 1; None: the last.
         odds: of an outlier at each place, by which normal tokens are drawn where outliers use to
             be; empty where that is not known.
+        bulk: of the norms that were judged; None: no image is mostly outliers.
     """
 
     cutoff: float
@@ -45,6 +47,7 @@ class Draw:
     relative: bool = False
     block: int | None = None
     odds: tuple[float, ...] = ()
+    bulk: Bulk | None = None
 
     @classmethod
     def of(cls, decision: dict, tokens: int, seed: int) -> "Draw":
@@ -55,7 +58,8 @@ class Draw:
         """
         judged, odds = Judged.of(decision), tuple(outlier_odds(np.array(decision["places"], float)))
         if judged.yes:
-            return cls(judged.ratio_cutoff, tokens, seed, True, judged.block, odds)
+            bulk = Bulk(**decision["bulk"])
+            return cls(judged.ratio_cutoff, tokens, seed, True, judged.block, odds, bulk)
         return cls(decision["percentile"], tokens, seed, odds=odds)
 
     def __post_init__(self):
@@ -87,7 +91,7 @@ class Draw:
             norms: (image, patch) feature norms.
             scores: (image, patch) of :meth:`scores`; the highest are drawn.
         """
-        outlier = norms > (self.cutoff * medians(norms) if self.relative else self.cutoff)
+        outlier = norms > (self.cutoff * self.medians(norms) if self.relative else self.cutoff)
         odds = torch.tensor(self.odds or [0.0] * norms.shape[1], device=norms.device)
         # The largest of u ** (1 / odds) are drawn by their odds (Efraimidis and Spirakis 2006);
         # of 1 - u, so that they are others than those that u itself draws.
@@ -102,10 +106,18 @@ class Draw:
             chosen.append(torch.where(value > -torch.inf, index, ABSENT))
         return torch.cat([*chosen, norms.argmin(1, keepdim=True)], dim=1)
 
+    def medians(self, norms: Tensor) -> Tensor:
+        """Median norm of the bulk of each image (image, patch) -> (image, 1).
 
-def medians(norms: Tensor) -> Tensor:
-    """Median of each image's norms (image, patch) -> (image, 1); the mean of the middle two."""
-    return norms.quantile(0.5, dim=1, keepdim=True)
+        As :func:`tokenscope.norms.outlier_rule.image_medians` finds it, by what the judged images
+        have in common: here an image stands alone, whatever its batch.
+        """
+        median = norms.quantile(0.5, dim=1, keepdim=True)
+        if self.bulk is None:
+            return median
+        usual, bulk = self.bulk.usual, self.bulk.rise * norms.quantile(0.1, dim=1, keepdim=True)
+        alike = (bulk < FLOOR * usual) & (bulk > usual / FLOOR)
+        return torch.where((median > SUSPECT * usual) & alike, bulk, median)
 
 
 def patch_pixels(pixels: Tensor, patch: int) -> Tensor:
@@ -147,7 +159,8 @@ class BankReducer:
             index = self.draw(norms, scores)
             drawn, at = index >= 0, index.clamp(min=0)
             results["patch_index"] = index
-            for name, values in (("norm", norms), ("norm_over_median", norms / medians(norms))):
+            ratios = norms / self.draw.medians(norms)
+            for name, values in (("norm", norms), ("norm_over_median", ratios)):
                 results[name] = torch.where(drawn, values.gather(1, at), torch.nan)
             tokens = _take(out["tokens"][:, self.prefix :], at)
             results["tokens"] = torch.where(drawn[..., None], tokens, torch.nan)
@@ -232,7 +245,7 @@ def variables(
             ),
             "norm": Variable(("slot",), (slots,), "float32", name("L2 norm of a drawn token")),
             "norm_over_median": Variable(
-                ("slot",), (slots,), "float32", name("the same in medians of its image's patches")
+                ("slot",), (slots,), "float32", name("the same in medians of its image's bulk")
             ),
             "pixels": Variable(
                 ("slot", "pixel"), (slots, pixels), "uint8",

@@ -7,6 +7,7 @@ tokens.norms(-1)            # (image, patch) after the last block
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -14,6 +15,28 @@ import xarray as xr
 from tokenscope.stores.zarr_store import open_store, store_of
 
 PIECE = 4096  # images read at once: beside an array, no more than these are in memory
+
+
+class Bulk(NamedTuple):
+    """What the images of a set have in common, by which one that is mostly outliers is told.
+
+    So that a pass over other images, batch by batch, corrects the same images as
+    :func:`tokenscope.norms.outlier_rule.image_medians` does with the whole set before it.
+
+    Attributes:
+        usual: median of the images' median norms.
+        rise: of an ordinary image, its median norm over its lowest tenth.
+    """
+
+    usual: float
+    rise: float
+
+    @classmethod
+    def of(cls, norms: np.ndarray) -> "Bulk":
+        """Of the norms (image, patch) of one block."""
+        some = norms[:: max(1, len(norms) // 256)]
+        rise = np.median(np.median(some, axis=1) / np.quantile(some, 0.1, axis=1))
+        return cls(float(np.median(np.median(norms, axis=1))), float(rise))
 
 
 class PatchNorms:
