@@ -1,6 +1,7 @@
 """What a study reads that it does not make: images, labels, weights; and whether it is here."""
 
 import glob
+import os
 import platform
 import re
 from collections.abc import Collection, Iterator
@@ -63,7 +64,11 @@ def _images(study, name: str) -> Iterator[str]:
 
 def _files(pattern: str) -> list[str]:
     """Some files that a glob or brace pattern names; of a range of numbers, any."""
-    return glob.glob(re.sub(r"\{[^}]*\}", "*", pattern))
+    folder = folder_of(pattern)
+    if Path(pattern).is_file() or folder == pattern:
+        return [pattern]
+    inside = re.sub(r"\{[^}]*\}", "*", os.path.relpath(pattern, folder))
+    return glob.glob(os.path.join(glob.escape(folder), inside))
 
 
 def _sets(study, section: str) -> Iterator[str]:

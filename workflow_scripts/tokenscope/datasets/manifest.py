@@ -7,7 +7,8 @@ import pandas as pd
 
 from tokenscope.datasets import label_files
 from tokenscope.datasets.label_space import check_numbers, numbered
-from tokenscope.datasets.layouts import EXTENSIONS, check_name, files
+from tokenscope.datasets.layouts import files
+from tokenscope.datasets.listing import EXTENSIONS, check_name
 from tokenscope.datasets.parquet import parquet
 from tokenscope.datasets.webdataset import tars
 from tokenscope.errors import StudyError

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from tokenscope.datasets.label_space import class_number
-from tokenscope.datasets.layouts import EXTENSIONS, Progress, shards_of, with_classes
+from tokenscope.datasets.layouts import Progress, with_classes
+from tokenscope.datasets.listing import EXTENSIONS, shards_of
 from tokenscope.errors import StudyError
 
 

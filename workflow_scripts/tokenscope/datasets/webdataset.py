@@ -9,7 +9,8 @@ from functools import partial
 import pandas as pd
 
 from tokenscope.datasets.label_space import class_number
-from tokenscope.datasets.layouts import EXTENSIONS, WNID_IN_NAME, Progress, shards_of, with_classes
+from tokenscope.datasets.layouts import WNID_IN_NAME, Progress, with_classes
+from tokenscope.datasets.listing import EXTENSIONS, shards_of
 from tokenscope.errors import StudyError
 from tokenscope.images.workers import forked_pool
 

@@ -73,7 +73,7 @@ class Images:
     @classmethod
     def of(cls, path: str) -> "Images":
         """Raises StudyError: no folder, or no image in it."""
-        from tokenscope.datasets.layouts import EXTENSIONS, walk
+        from tokenscope.datasets.listing import EXTENSIONS, walk
 
         if not Path(path).is_dir():
             raise StudyError(f"there is no folder '{path}' (IMAGES)")

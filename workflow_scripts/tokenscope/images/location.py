@@ -78,6 +78,11 @@ def folder_of(path: str) -> str:
     plain = re.split(r"[*?\[{]", path)[0]
     if plain == path and not path.endswith((".tar", ".parquet")):
         return path
+    folder = os.path.dirname(path)
+    while len(folder) > len(plain):  # letters of a pattern in the name of a folder that is there
+        if os.path.isdir(folder):
+            return folder
+        folder = os.path.dirname(folder)
     return os.path.dirname(plain) or "."
 
 

@@ -6,6 +6,7 @@ the old job writes into nothing, notices, and ends. The rename is the lock; ther
 lock file.
 """
 
+import glob
 import os
 import secrets
 import shutil
@@ -25,9 +26,9 @@ def claim(partial: str | Path, fingerprint: str, fill: Callable[[Path], None]) -
     job = os.environ.get("SLURM_JOB_ID", str(os.getpid()))
     own = partial.with_name(f"{partial.name}.{job}-{secrets.token_hex(4)}")
     partial.parent.mkdir(parents=True, exist_ok=True)
-    for closed in partial.parent.glob(f"closed-{partial.name}.*"):
+    for closed in partial.parent.glob(f"closed-{glob.escape(partial.name)}.*"):
         shutil.rmtree(closed, ignore_errors=True)  # its job died while it moved its work
-    for left in sorted(partial.parent.glob(f"{partial.name}.*")):
+    for left in sorted(partial.parent.glob(f"{glob.escape(partial.name)}.*")):
         mark = left / "fingerprint"
         same = mark.exists() and mark.read_text() == fingerprint
         if same and not own.exists():
