@@ -24,6 +24,7 @@ from tokenscope.config_file import needs
 from tokenscope.config_file.answers import Answers
 from tokenscope.cost import forecast
 from tokenscope.cost.carbon import Site
+from tokenscope.datasets import watched
 from tokenscope.errors import StudyError, closest
 from tokenscope.jobs import dry_run
 from tokenscope.jobs.energy import gpu_here

@@ -1,5 +1,10 @@
 # From a data set on disk to the pixels that every backbone of one geometry shares.
 
+# What jobs saw of the files of a data set (tokenscope.datasets.watched). No outputs: Snakemake
+# deletes those before their job runs, which would then take the set for one never seen.
+LISTED = PATHS.data("{dataset}", "listed.json")
+SAMPLED = PATHS.data("{dataset}", "sampled.json")
+
 
 rule render:
     output:
@@ -44,6 +49,8 @@ rule index:
         runtime=minutes("index"),
     params:
         source=lambda w: STUDY.layout(w.dataset),
+        changes=lambda w: changes_of(w, LISTED),
+        record=LISTED,
         code=code("data/index.py"),
     script:
         "../workflow_scripts/data/index.py"
@@ -71,6 +78,9 @@ rule sample:
         images=lambda w: STUDY.datasets[w.dataset]["images"],
         seed=lambda w: STUDY.datasets[w.dataset]["seed"],
         on_bad_image=lambda w: STUDY.datasets[w.dataset].get("on_bad_image", "fail"),
+        listed=LISTED,
+        changes=lambda w: changes_of(w, SAMPLED),
+        record=SAMPLED,
         code=code("data/sample.py"),
     script:
         "../workflow_scripts/data/sample.py"

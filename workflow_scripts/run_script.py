@@ -30,8 +30,8 @@ from snakemake.settings.types import (
 
 from tokenscope.errors import StudyError
 
-# The one parameter that names a place to write to: where unfinished work is kept.
-WRITTEN = "partial"
+# Parameters that name a place to write to: unfinished work, and what was seen of a data set.
+WRITTEN = ("partial", "record")
 
 
 def main(target: str, config: str, into: str = "", in_place: bool = False) -> dict:
@@ -96,8 +96,8 @@ def _context(job, settings, results, folder):
         return str(Path(folder, Path(path).relative_to(results)))
 
     params = dict(job.params.items())
-    if WRITTEN in params:
-        params[WRITTEN] = moved(params[WRITTEN])
+    for name in params.keys() & set(WRITTEN):
+        params[name] = moved(params[name])
     return Snakemake(
         job.input,
         OutputFiles(toclone=job.output, custom_map=moved),

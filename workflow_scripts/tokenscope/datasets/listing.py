@@ -17,7 +17,15 @@ _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 def walk(root: str) -> Iterator[str]:
-    """Image files below ``root``, relative.
+    """Image files below ``root``, relative. Raises StudyError as :func:`tree`."""
+    for _, _, _, images in tree(root):
+        yield from images
+
+
+def tree(root: str) -> Iterator[tuple[str, int, list[str], list[str]]]:
+    """Each folder below ``root``, when it was changed last (ns), folders and image files in it.
+
+    Paths are relative to ``root``.
 
     Raises:
         StudyError: a folder cannot be read, or is there twice, by a link.
@@ -26,7 +34,10 @@ def walk(root: str) -> Iterator[str]:
     seen: dict[tuple[int, int], str] = {}
     while stack:
         folder = stack.pop()
-        facts = _stat(root, folder)
+        try:
+            facts = os.stat(os.path.join(root, folder))
+        except OSError as error:
+            raise StudyError(f"'{root}': '{folder}' cannot be listed ({error})") from None
         first = seen.setdefault((facts.st_dev, facts.st_ino), folder)
         if first != folder:
             raise StudyError(
@@ -35,7 +46,7 @@ def walk(root: str) -> Iterator[str]:
             )
         folders, images = listed(root, folder)
         stack += folders
-        yield from images
+        yield folder, facts.st_mtime_ns, folders, images
 
 
 def listed(root: str, folder: str) -> tuple[list[str], list[str]]:
@@ -63,13 +74,6 @@ def listed(root: str, folder: str) -> tuple[list[str], list[str]]:
     return folders, images
 
 
-def _stat(root: str, folder: str) -> os.stat_result:
-    try:
-        return os.stat(os.path.join(root, folder))
-    except OSError as error:
-        raise StudyError(f"'{root}': '{folder}' cannot be listed ({error})") from None
-
-
 def check_name(name: str, where: str) -> None:
     """Raise a StudyError where a name is one that no table can keep."""
     if name.isprintable():
@@ -78,6 +82,19 @@ def check_name(name: str, where: str) -> None:
         raise StudyError(f"'{where}': the name {ascii(name)} is no UTF-8: rename it")
     if any(letter < " " or letter == "\x7f" for letter in name):
         raise StudyError(f"'{where}': the name {name!r} holds control letters: rename it")
+
+
+def lists_images(labels: str) -> bool:
+    """Whether a file of labels is a list of the images, too: a CSV other than Kaggle's.
+
+    LOC_val_solution.csv, whose second column needs parsing, goes by its first line.
+    """
+    if not labels.endswith(".csv"):
+        return False
+    if not os.path.isfile(labels):
+        return True
+    with open(labels, errors="replace") as handle:
+        return not handle.readline().startswith("ImageId,")
 
 
 def shards_of(path: str, suffix: str) -> tuple[str, list[str]]:

@@ -8,7 +8,7 @@ import pandas as pd
 from tokenscope.datasets import label_files
 from tokenscope.datasets.label_space import check_numbers, numbered
 from tokenscope.datasets.layouts import files
-from tokenscope.datasets.listing import EXTENSIONS, check_name
+from tokenscope.datasets.listing import EXTENSIONS, check_name, lists_images
 from tokenscope.datasets.parquet import parquet
 from tokenscope.datasets.webdataset import tars
 from tokenscope.errors import StudyError
@@ -42,7 +42,7 @@ def index(
     """
     labels, where = source.get("labels", ""), source["path"]
     space, subset = source.get("classes", ""), source.get("subset", False)
-    if labels.endswith(".csv") and not _is_kaggle(labels):
+    if lists_images(labels):
         table = _from_list(source)
         _check_names(table, labels)
         if (table["label"] < 0).any():
@@ -90,14 +90,6 @@ def _ids(table: pd.DataFrame, files: bool) -> pd.Series:
     ids = table["label_name"] + "/" + bare
     # In a folder, a.jpg and a.png are two images; of two folders, a.jpg and a.jpg.
     return ids.where(~ids.duplicated(keep=False), table["label_name"] + "/" + name)
-
-
-def _is_kaggle(labels: str) -> bool:
-    """Whether a label file is LOC_val_solution.csv, whose second column needs parsing."""
-    if not Path(labels).is_file():
-        return False
-    with open(labels, errors="replace") as handle:
-        return handle.readline().startswith("ImageId,")
 
 
 def _from_list(source: dict) -> pd.DataFrame:

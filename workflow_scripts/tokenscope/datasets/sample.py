@@ -42,7 +42,8 @@ def sample(
 
     Returns:
         the sampled rows with :data:`FACTS`, and the skipped images as ``{"image_id", "problem"}``;
-        ``attrs["suspicious"]`` of the rows names those that decode, but may be damaged.
+        ``attrs["suspicious"]`` of the rows names those that decode, but may be damaged;
+        ``attrs["examined"]`` has path and SHA-256 of all that were read, bad ones too.
 
     Raises:
         StudyError: a bad image with ``on_bad_image="fail"`` (all found are named), or too few.
@@ -56,6 +57,7 @@ def sample(
         )
     order = np.random.default_rng(seed).permutation(len(manifest))
     good: list[pd.DataFrame] = []
+    examined: list[tuple[str, str]] = []
     skipped: list[dict] = []
     position = have = 0
     with forked_pool(threads) as pool:
@@ -64,6 +66,7 @@ def sample(
             position += len(rows)
             table = _examined(pool, rows, source, packed, len(skipped), have, want, progress)
             bad = table["problem"] != ""
+            examined += zip(table["path"], table["sha256"], strict=True)
             skipped += table.loc[bad, ["image_id", "problem"]].to_dict("records")
             good.append(table[~bad])
             have += len(good[-1])
@@ -84,6 +87,7 @@ def sample(
     doubtful = table.loc[table["suspicious"] != "", ["image_id", "suspicious"]]
     table = table.drop(columns=["problem", "suspicious"])
     table.attrs["suspicious"] = doubtful.to_dict("records")
+    table.attrs["examined"] = examined
     return table, skipped
 
 
