@@ -13,7 +13,6 @@ from tokenscope.errors import StudyError
 from tokenscope.forward.attention import AttentionCall, AttentionInputs
 from tokenscope.forward.neighbour_cosine import neighbour_cosine
 from tokenscope.forward.precision import exact
-from tokenscope.forward.tokens import registers_among, token_kinds
 from tokenscope.forward.tokens import pools_by_attention, registers_among, token_kinds
 
 
