@@ -16,7 +16,7 @@ rule norms:
     benchmark:
         f"{RESULTS}/benchmarks/norms/{{dataset}}/{BACKBONE}.tsv"
     conda:
-        LIGHT_ENV
+        ENV
     threads: config["threads"]["measure"]
     resources:
         mem_mb=megabytes("norms"),

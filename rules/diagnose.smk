@@ -19,7 +19,7 @@ rule diagnosis:
     benchmark:
         f"{RESULTS}/benchmarks/diagnosis/{{dataset}}/{BACKBONE}.tsv"
     conda:
-        LIGHT_ENV
+        ENV
     threads: config["threads"]["measure"]
     resources:
         mem_mb=megabytes("diagnosis"),

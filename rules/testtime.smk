@@ -82,7 +82,7 @@ rule compare:
     benchmark:
         f"{RESULTS}/benchmarks/compare/{{dataset}}/{{family}}/{{size}}.tsv"
     conda:
-        LIGHT_ENV
+        ENV
     threads: config["threads"]["measure"]
     resources:
         mem_mb=megabytes("compare"),
