@@ -101,7 +101,7 @@ def architecture(folder: str | Path) -> tuple[str, str]:
             raise StudyError(f"'{file}': {key} is {facts[key]!r}, no {type(default).__name__}")
     shape = facts["hidden_size"], facts["num_hidden_layers"], facts["patch_size"]
     if timm_id := _twin(kind, facts, shape):
-        return timm_id, _weights(folder)
+        return timm_id, weights_file(folder)
     described = ", ".join(f"{k} {facts[k]}" for k in _DEFAULTS[kind])
     raise StudyError(f"'{file}': timm has no {kind} of this shape ({described})")
 
@@ -119,7 +119,9 @@ def _twin(kind: str, facts: dict, shape: tuple) -> str:
     return _DINOV2[shape].format(registers) if known else ""
 
 
-def _weights(folder: Path) -> str:
+def weights_file(folder: str | Path) -> str:
+    """The single file of weights in a folder; a StudyError where there is none."""
+    folder = Path(folder)
     for name in WEIGHTS:
         if (folder / name).is_file():
             return str(folder / name)

@@ -10,6 +10,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # compute jobs never ask the netwo
 
 import timm
 import torch
+from timm.layers import GluMlp, Mlp, SwiGLU, SwiGLUPacked
 from torch import nn
 
 from tokenscope.backbones.huggingface import official
@@ -23,6 +24,8 @@ from tokenscope.jobs.energy import gpu_here
 from tokenscope.jobs.job import log
 from tokenscope.stores.receipts import read_receipt, weights_of
 
+MLPS = {mlp.__name__: mlp for mlp in (Mlp, GluMlp, SwiGLU)} | {"SwiGLUPacked": SwiGLUPacked}
+
 logging.getLogger("timm").setLevel(logging.ERROR)
 
 # Classifiers and projections, by the names they have in timm's and in official files.
@@ -31,8 +34,18 @@ HEAD = re.compile(r"(module\.)?(head|head_dist|fc|classifier|visual\.proj|visual
 
 def create(spec: dict, register_std: float = 0.02) -> nn.Module:
     """The architecture with fresh weights, at its own size, with the registers of its row."""
-    model = timm.create_model(spec["timm_id"], **spec["model"])
+    model = timm.create_model(spec["timm_id"], **_arguments(spec))
     return add_registers(model, spec["registers"], register_std)
+
+
+def _arguments(spec: dict) -> dict:
+    """Of the architecture; the kind of MLP, which a file can only name, as the class it is."""
+    arguments = dict(spec["model"])
+    if isinstance(name := arguments.get("mlp_layer"), str):
+        if name not in MLPS:
+            raise StudyError(f"{spec['name']}: mlp_layer is '{name}', none of {', '.join(MLPS)}")
+        arguments["mlp_layer"] = MLPS[name]
+    return arguments
 
 
 def open_backbone(
@@ -93,7 +106,7 @@ def _load(spec: dict, weights: str | Path) -> nn.Module:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*no-op.*")
             opened = timm.create_model(
-                spec["timm_id"], pretrained=True, pretrained_cfg_overlay=cfg, **spec["model"]
+                spec["timm_id"], pretrained=True, pretrained_cfg_overlay=cfg, **_arguments(spec)
             )
         opened.pretrained_cfg.pop("state_dict", None)  # else it lives as long as the model
         # timm knows no registers but the released ones; added ones must come from the file.

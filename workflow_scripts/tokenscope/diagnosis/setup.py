@@ -14,7 +14,7 @@ import yaml
 
 from tokenscope.backbones import huggingface
 from tokenscope.errors import StudyError
-from tokenscope.study import zoo
+from tokenscope.study import timm_folder, zoo
 from tokenscope.study.architecture import Architecture, look_up
 from tokenscope.study.diagnose import FAMILIES
 
@@ -36,6 +36,8 @@ class Model:
         """Raises StudyError: no such file, or a file without its architecture."""
         path = Path(model)
         if path.is_dir():
+            if card := timm_folder.read(path):
+                return cls(card.architecture, huggingface.weights_file(path))
             return cls(*huggingface.architecture(path))
         if path.is_file():
             if not arch:
@@ -119,6 +121,8 @@ def remark(model: Model, arch: Architecture) -> str:
     if not Path(model.weights).is_file():
         return ""
     folder = Path(model.weights).parent
+    if timm_folder.beside(model.weights, model.timm_id):
+        return ""  # it is the card that is followed
     said = _card(folder / "config.json")
     for key in ("mean", "std"):
         theirs = said.get(key)
@@ -162,11 +166,13 @@ def facts_of(models: list[Model], cache: str) -> list[Architecture]:
     known, facts = look_up([m.timm_id for m in models], [TABLE], cache), []
     for model in models:
         colours = huggingface.colours(Path(model.weights).parent) if model.weights else {}
-        facts.append(replace(known[model.timm_id], **colours))
+        card = timm_folder.beside(model.weights, model.timm_id)
+        own = card.facts(known[model.timm_id]) if card else known[model.timm_id]
+        facts.append(replace(own, **colours))
     if len(models) > 1 and models[0].timm_id == models[1].timm_id and facts[0] != facts[1]:
         raise StudyError(
-            f"both are a {models[0].timm_id}, but their folders (preprocessor_config.json) scale "
-            "colours differently: diagnose one at a time"
+            f"both are a {models[0].timm_id}, but their folders (preprocessor_config.json, "
+            "config.json) scale colours differently or change it: diagnose one at a time"
         )
     return facts
 

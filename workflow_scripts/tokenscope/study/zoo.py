@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 from tokenscope.errors import StudyError, nearest, some
 from tokenscope.images.geometry import Geometry
-from tokenscope.study import register_names
+from tokenscope.study import register_names, timm_folder
 from tokenscope.study.architecture import Architecture, look_up
 from tokenscope.study.recipes import expand
 from tokenscope.study.register_names import CONTROLS, REGISTERS
@@ -251,6 +251,8 @@ def _backbone(
 ) -> Backbone:
     key = "/".join(row[c] for c in COLUMNS[:3])
     arch, model = facts[row["timm_id"]], {}
+    if card := timm_folder.beside(row["weights"], row["timm_id"]):
+        arch, model = card.facts(arch), dict(card.arguments)
     match = REGISTERS.fullmatch(row["registers"])
     count = int(match["count"])
     if row["recipe"]:
@@ -280,5 +282,5 @@ def _backbone(
             f"{key}: {row['timm_id']} has {arch.register_tokens} registers, its row says {count}"
         )
     elif row["weights"] and not row["classes"]:  # a file whose head does not matter
-        model, arch = {"num_classes": 0}, replace(arch, num_classes=0)
+        model, arch = {**model, "num_classes": 0}, replace(arch, num_classes=0)
     return Backbone(**row, model=model, arch=arch)
