@@ -95,3 +95,32 @@ def test_a_gpu_that_is_not_there():
         assert pick_device("auto") == "cpu"
         with pytest.raises(StudyError, match="sees no GPU"):
             pick_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("parts", "taken"),
+    [
+        (["backbone."], "backbone"),
+        (["student.backbone.", "teacher.backbone."], "teacher.backbone"),
+        (["backbone.", "model_ema.module."], "model_ema.module"),
+        (["module.teacher."], "teacher"),
+    ],
+)
+def test_a_backbone_among_other_parts_is_taken_and_named(parts, taken, tmp_path, caplog):
+    own = state()
+    last = {key: value + 1 for key, value in own.items()}
+    weights = {
+        part + key: value
+        for part, values in zip(parts, [own, last], strict=False)
+        for key, value in values.items()
+    }
+    weights |= {"decoder.weight": torch.ones(3), "teacher.head.weight": torch.ones(3)}
+    if parts == ["module.teacher."]:
+        del weights["teacher.head.weight"]
+    torch.save({"state_dict": weights, "epoch": 3}, tmp_path / "training.pth")
+    with caplog.at_level("INFO", "tokenscope"):
+        opened = open_backbone(SPEC, tmp_path / "training.pth").state_dict()
+    expected = last if len(parts) > 1 else own
+    assert all(torch.equal(opened[key], value) for key, value in expected.items())
+    others = len(weights) - len(own)
+    assert f"{len(own)} weights below '{taken}' are taken, {others} others" in caplog.text

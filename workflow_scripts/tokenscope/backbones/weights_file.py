@@ -19,6 +19,12 @@ from tokenscope.jobs.job import log
 CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 # Of pairs that timm does not know there is no first: DINO keeps two networks.
 AMBIGUOUS = ("teacher", "student", "online", "target", "encoder_q", "encoder_k")
+# Below which a training keeps a backbone among other parts, averages before what is trained.
+PARTS = (
+    "teacher.backbone.", "teacher.", "model_ema.module.", "model_ema.", "ema_model.", "ema.",
+    "model.backbone.", "backbone.",
+)  # fmt: skip
+_FIRST = "patch_embed.proj.weight"  # every ViT of timm, and of DINO and DINOv2, has it
 WRAPPERS = ("_orig_mod.", "module.", "_orig_mod.")  # of torch.compile and of DDP
 
 
@@ -47,7 +53,7 @@ def read_weights(name: str, file: str | Path) -> dict[str, Tensor]:
             f"{name}: {file} cannot be read as weights ({first}). Accepted are "
             "safetensors files and PyTorch state dicts; pickled objects are refused as unsafe"
         ) from None
-    state = _unwrapped(_one_of(content, name, file), name, file)
+    state = _part(_unwrapped(_one_of(content, name, file), name, file), name, file)
     state = {key: value for key, value in state.items() if isinstance(value, Tensor)}
     check_numbers(state, name, file)
     return state
@@ -86,6 +92,19 @@ def _unwrapped(state: dict, name: str, file: str | Path) -> dict:
             plain = plain.removeprefix(wrapper)
         put(bare, plain, value, f"{name}: {file}")
     return bare
+
+
+def _part(state: dict, name: str, file: str | Path) -> dict:
+    """The backbone alone, where it is one of several parts; says which was taken."""
+    found = [part for part in PARTS if part + _FIRST in state]
+    if not found or _FIRST in state:
+        return state
+    part = {k.removeprefix(found[0]): v for k, v in state.items() if k.startswith(found[0])}
+    log.info(
+        "%s: of %s the %d weights below '%s' are taken, %d others are left out", name, file,
+        len(part), found[0].rstrip("."), len(state) - len(part),
+    )  # fmt: skip
+    return part
 
 
 def put(state: dict, key: str, value: object, where: str) -> None:
