@@ -56,8 +56,8 @@ REFUSED = {
     "samvit_base_patch16": "within windows",
     "cait_xxs24_224": "talking heads",
     "xcit_nano_12_p16_224": "between channels",
-    "swin_tiny_patch4_window7_224": "no plain Vision Transformer",
-    "resnet10t": "no plain Vision Transformer",
+    "swin_tiny_patch4_window7_224": "no Vision Transformer",
+    "resnet10t": "no Vision Transformer",
 }
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import yaml
 
 from tokenscope.backbones import huggingface
+from tokenscope.config_file import timm_folder
 from tokenscope.errors import StudyError
-from tokenscope.study import timm_folder, zoo
+from tokenscope.study import zoo
 from tokenscope.study.architecture import Architecture, look_up
 from tokenscope.study.diagnose import FAMILIES
 
@@ -167,7 +168,8 @@ def facts_of(models: list[Model], cache: str) -> list[Architecture]:
     for model in models:
         colours = huggingface.colours(Path(model.weights).parent) if model.weights else {}
         card = timm_folder.beside(model.weights, model.timm_id)
-        own = card.facts(known[model.timm_id]) if card else known[model.timm_id]
+        own = known[model.timm_id]
+        own = own.of_card(card) if card else own
         facts.append(replace(own, **colours))
     if len(models) > 1 and models[0].timm_id == models[1].timm_id and facts[0] != facts[1]:
         raise StudyError(

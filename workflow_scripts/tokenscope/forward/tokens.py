@@ -34,7 +34,7 @@ def refuse_unsupported(model: nn.Module, name: str) -> None:
     """
     kind = type(model).__name__
     if type(model) not in MODELS:
-        why = _WHY.get(kind, "is no plain Vision Transformer with a list of blocks")
+        why = _WHY.get(kind, "is no Vision Transformer with a plain list of blocks")
         raise StudyError(
             f"{name} is a {kind}, which {why}; tokens can be taken from timm's "
             f"{', '.join(c.__name__ for c in MODELS)}"

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from tokenscope.config_file.timm_folder import DATA, Card
 from tokenscope.errors import StudyError
 from tokenscope.paths import SCRIPTS
 
@@ -79,6 +80,19 @@ class Architecture:
             mean=tuple(data.get("mean", self.mean)),
             std=tuple(data.get("std", self.std)),
         )
+
+    def of_card(self, card: Card) -> "Architecture":
+        """These facts as the card of a folder in timm's hub format changes them."""
+        arguments = card.arguments
+        given = {"input_size": arguments.get("img_size", self.input_size), **DATA, **card.data}
+        registers = arguments.get("reg_tokens", self.register_tokens)
+        changed = self.remodelled(arguments, {}, registers)
+        if arguments.get("class_token", self.has_cls) != self.has_cls:
+            more = -1 if self.has_cls else 1
+            changed = replace(
+                changed, has_cls=not self.has_cls, prefix_tokens=changed.prefix_tokens + more
+            )
+        return replace(changed, **given)
 
 
 def look_up(ids: list[str], tables: list[str], cache: str) -> dict[str, Architecture]:

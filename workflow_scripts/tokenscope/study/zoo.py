@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
+from tokenscope.config_file import timm_folder
 from tokenscope.errors import StudyError, nearest, some
 from tokenscope.images.geometry import Geometry
-from tokenscope.study import register_names, timm_folder
+from tokenscope.study import register_names
 from tokenscope.study.architecture import Architecture, look_up
 from tokenscope.study.recipes import expand
 from tokenscope.study.register_names import CONTROLS, REGISTERS
@@ -252,7 +253,7 @@ def _backbone(
     key = "/".join(row[c] for c in COLUMNS[:3])
     arch, model = facts[row["timm_id"]], {}
     if card := timm_folder.beside(row["weights"], row["timm_id"]):
-        arch, model = card.facts(arch), dict(card.arguments)
+        arch, model = arch.of_card(card), dict(card.arguments)
     match = REGISTERS.fullmatch(row["registers"])
     count = int(match["count"])
     if row["recipe"]:

@@ -13,10 +13,11 @@ from timm.models import save_for_hf
 
 from tokenscope.backbones.architecture_table import describe
 from tokenscope.backbones.loading import open_backbone
+from tokenscope.config_file import timm_folder
 from tokenscope.diagnosis import setup
 from tokenscope.errors import StudyError
 from tokenscope.forward.hooks import TokenHooks
-from tokenscope.study import architecture, timm_folder, zoo
+from tokenscope.study import architecture, zoo
 
 # Like UNI2-h (8 registers, other width and patch), a plain ViT with a head of its own, one without
 # CLS, one with rotary embedding.

@@ -6,11 +6,10 @@ which size and in which colours images go in. No torch and no timm is needed to 
 """
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tokenscope.errors import StudyError, some
-from tokenscope.study.architecture import Architecture
 
 # What timm takes where a card is silent (timm.data.constants).
 DATA = {
@@ -46,19 +45,6 @@ class Card:
     architecture: str
     arguments: dict = field(default_factory=dict)
     data: dict = field(default_factory=dict)
-
-    def facts(self, arch: Architecture) -> Architecture:
-        """The facts of the architecture as this card changes them."""
-        arguments = self.arguments
-        given = {"input_size": arguments.get("img_size", arch.input_size), **DATA, **self.data}
-        registers = arguments.get("reg_tokens", arch.register_tokens)
-        changed = arch.remodelled(arguments, {}, registers)
-        if arguments.get("class_token", arch.has_cls) != arch.has_cls:
-            more = 1 if not arch.has_cls else -1
-            changed = replace(
-                changed, has_cls=not arch.has_cls, prefix_tokens=changed.prefix_tokens + more
-            )
-        return replace(changed, **given)
 
 
 def read(folder: str | Path) -> Card | None:
