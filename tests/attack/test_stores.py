@@ -245,6 +245,20 @@ def test_a_checkpoint(tmp_path, attempt, damage):
     attempt(kept.read)
 
 
+@pytest.mark.parametrize("at", [0.3, 0.5, 0.9])
+def test_one_bit_of_a_checkpoint(tmp_path, attempt, at):
+    """torch reads a weight with a bit flipped like any other."""
+    file = tmp_path / "state"
+    kept = Checkpoint(file, "name")
+    for value in (1, 2):
+        kept.write({"weights": torch.full((10000,), value)}, now=True)
+    assert (kept.read()["weights"] == 2).all()
+    content = bytearray(file.read_bytes())
+    content[int(at * len(content))] ^= 1
+    file.write_bytes(content)
+    attempt(kept.read)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     return make(tmp_path_factory.mktemp("whole"))

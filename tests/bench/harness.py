@@ -154,9 +154,9 @@ class Report:
                 row.base, row.ratio = base, statistics.median(ratios)
                 row.ratio_low, row.ratio_high = min(ratios), max(ratios)
                 if cpu:
-                    row.cpu_ratio = statistics.median(
-                        b / a for a, b in zip(cpu[name], cpu[base], strict=True) if a
-                    )
+                    # The clock of processors ticks a hundred times a second: short rounds take none.
+                    shares = [b / a for a, b in zip(cpu[name], cpu[base], strict=True) if a]
+                    row.cpu_ratio = statistics.median(shares) if shares else None
                 if target := (targets or {}).get(name):
                     row.target, row.met = target, _met(ratios, target)
             self.rows.append(row)

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from tokenscope.backbones.loading import open_backbone, pick_device
+from tokenscope.errors import StudyError
 from tokenscope.extraction.loop import coordinates, extract, variables
 from tokenscope.extraction.run import PassFiles, PassInputs
 from tokenscope.images.readers import ImageInputs
@@ -45,6 +46,11 @@ def main(inputs, snapshots, files, batch, device, threads, code):
     try:
         for file in sorted(Path(snapshots).glob("*.safetensors")):
             weights = {"weights": sha256_file(file)}
+            if card.get("snapshots", {}).get(file.stem) != weights["weights"]:
+                raise StudyError(
+                    f"{file}: is not the snapshot that {inputs.card} is of; delete that card and "
+                    "run again"
+                )
             contents[file.stem] = weights
             if (done / file.stem).exists():
                 continue

@@ -18,7 +18,7 @@ from tokenscope.images.location import locations
 from tokenscope.images.sample_rows import read_rows
 from tokenscope.jobs.job import Interrupted, StopRequest, job, log
 from tokenscope.scenes.file_names import scene_number
-from tokenscope.stores.checkpoint import TrainingCheckpoint, save_weights
+from tokenscope.stores.checkpoint import TrainingCheckpoint, loaded, save_weights
 from tokenscope.stores.receipts import (
     Stopwatch,
     fingerprint,
@@ -66,7 +66,7 @@ def main(spec, base, recipe, images, device, workers, partial, outputs, code):
     )  # fmt: skip
     checkpoint = TrainingCheckpoint(partial, mark, spec["name"]) if world.main else None
     folder = world.share(checkpoint and str(checkpoint.folder))
-    state = checkpoint.load() if world.main else _load(folder)
+    state = checkpoint.load() if world.main else loaded(Path(folder, "checkpoint.pt"))
     trained = freeze(model, recipe.frozen_blocks)
     trainer = Trainer(model, source, recipe, spec["mean"], spec["std"], world, state)
     total = trainer.plan.total
@@ -103,7 +103,7 @@ def main(spec, base, recipe, images, device, workers, partial, outputs, code):
 
     history = trainer.run(Callbacks(stop, keep, snapshot, report))
     if world.main:
-        checkpoint.publish_snapshots(outputs["snapshots"])
+        snapshots = checkpoint.publish_snapshots(outputs["snapshots"])
         write_history(history, outputs["history"])
         save_weights(trainer.weights(), outputs["weights"])
         write_receipt(
@@ -112,7 +112,7 @@ def main(spec, base, recipe, images, device, workers, partial, outputs, code):
             sha256=sha256_file(outputs["weights"]), recipe=vars(recipe), top1=history[-1]["top1"],
             base=base["spec"]["name"] if base else "", trained_parameters=trained,
             updates=total, images=len(source.labels), precision=precision_name(world.device),
-            devices=world.size, **watch.facts(),
+            devices=world.size, snapshots=snapshots, **watch.facts(),
         )  # fmt: skip
         checkpoint.remove()
     world.leave()
@@ -177,11 +177,6 @@ def curve(recipe, folder):
         writer.flush()
 
     return write
-
-
-def _load(folder):
-    file = Path(folder) / "checkpoint.pt"
-    return torch.load(file, map_location="cpu", weights_only=True) if file.exists() else None
 
 
 def distribute(arguments, label, threads, processes, nodes):

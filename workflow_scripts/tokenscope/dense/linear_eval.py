@@ -7,6 +7,7 @@ same in both. At test a window slides over the image and predictions are average
 overlap. Tokens are those after the final norm.
 """
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +24,9 @@ from tokenscope.dense.map_datasets import Maps
 from tokenscope.errors import StudyError
 from tokenscope.images.readers import prefetch
 from tokenscope.jobs.job import Interrupted, log
+from tokenscope.stores import checksums
 from tokenscope.stores.checkpoint import Checkpoint
+from tokenscope.stores.receipts import write_text
 
 
 class Cached:
@@ -37,7 +40,7 @@ class Cached:
     def __init__(self, task: FrozenBackbone, maps: Maps, rows: list[dict], threads: int,
                  folder: Path, name: str, progress: Callable[[int, int], None]):  # fmt: skip
         self.task, complete = task, folder / "complete"
-        if complete.exists() and complete.read_text() == name:
+        if complete.exists() and _as_taken(complete, name):
             log.info("tokens of an earlier attempt are used again")
             parts = {p.stem: np.load(p, mmap_mode="r") for p in folder.glob("*.npy")}
             self.tokens, self.targets = parts["tokens"], parts["targets"]
@@ -45,7 +48,7 @@ class Cached:
             return
         complete.unlink(missing_ok=True)
         self._take(maps, rows, threads, folder, progress)
-        complete.write_text(name)
+        write_text(complete, json.dumps({"name": name, "files": _sums(folder)}))
 
     def _take(self, maps, rows, threads, folder, progress) -> None:
         task = self.task
@@ -107,6 +110,32 @@ class Cached:
             for v in drawn
         )
         return self.task.lay(tokens, cls), target
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    return {file.name: checksums.digest_file(file) for file in sorted(folder.glob("*.npy"))}
+
+
+def _as_taken(complete: Path, name: str) -> bool:
+    """Whether an earlier attempt's tokens are of this work; those of others are taken anew.
+
+    Raises:
+        StudyError: they are, and are damaged.
+    """
+    try:
+        said = json.loads(complete.read_text())
+        if said["name"] != name:
+            return False
+    except (ValueError, KeyError, TypeError):
+        return False
+    if (found := _sums(complete.parent)) != said["files"]:
+        files = {*said["files"], *found}
+        file = min(f for f in files if said["files"].get(f) != found.get(f))
+        raise StudyError(
+            f"{complete.parent / file}: the tokens of unfinished work are damaged; delete the "
+            "folder to begin anew"
+        )
+    return True
 
 
 class Augmented:

@@ -1,4 +1,8 @@
-"""Unfinished work on disk: whole or absent, and only for the same work."""
+"""Unfinished work on disk: whole or absent, as it was written, and only for the same work.
+
+Beside each file of a state stands its checksum (``.xxh3``). torch does not look at those in its
+archives: a weight with one bit flipped would be trained on.
+"""
 
 import os
 import shutil
@@ -12,7 +16,8 @@ from torch import Tensor
 
 from tokenscope.errors import StudyError
 from tokenscope.jobs.job import Interrupted, log
-from tokenscope.stores import lock
+from tokenscope.stores import checksums, lock
+from tokenscope.stores.receipts import sha256_file, write_text
 
 
 class Checkpoint:
@@ -30,10 +35,8 @@ class Checkpoint:
 
     def read(self) -> dict | None:
         """The state of an earlier attempt at the same work."""
-        if not (self.path and self.path.exists()):
-            return None
-        saved = _loaded(self.path)
-        return saved.get("state") if saved.get("name") == self.name else None
+        saved = loaded(self.path) if self.path else None
+        return saved.get("state") if saved and saved.get("name") == self.name else None
 
     def write(self, state: dict, now: bool = False) -> None:
         """Save, unless the last save is recent; ``now`` saves in any case."""
@@ -42,7 +45,7 @@ class Checkpoint:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         aside = self.path.with_name(f"{self.path.name}.{os.getpid()}")
         torch.save({"name": self.name, "state": state}, aside)
-        os.replace(aside, self.path)
+        _replace(aside, self.path)
         self.last = time.monotonic()
 
     def train(self, training, epochs: int, stop: Callable[[], str], progress: Callable) -> None:
@@ -69,6 +72,7 @@ class Checkpoint:
         """The work is done."""
         if self.path:
             self.path.unlink(missing_ok=True)
+            _sum_of(self.path).unlink(missing_ok=True)
 
 
 class TrainingCheckpoint:
@@ -89,9 +93,7 @@ class TrainingCheckpoint:
 
     def load(self) -> dict | None:
         """The last checkpoint, on the CPU; None before the first."""
-        if not self._file.exists():
-            return None
-        return _loaded(self._file)
+        return loaded(self._file)
 
     def save(self, state: dict) -> None:
         """Write a checkpoint aside and rename it: the old one or the new one is there, whole."""
@@ -113,35 +115,85 @@ class TrainingCheckpoint:
             write(aside)
             with open(aside, "rb") as handle:
                 os.fsync(handle.fileno())
-            os.replace(aside, file)
+            _replace(aside, file)
         except (FileNotFoundError, RuntimeError):  # torch says "parent directory does not exist"
             self.check()
             raise
 
-    def publish_snapshots(self, final: str | Path) -> None:
-        """Copy the snapshots to their place; a job killed right after still has them."""
+    def publish_snapshots(self, final: str | Path) -> dict[str, str]:
+        """Copy the snapshots to their place; a job killed right after still has them.
+
+        Returns:
+            SHA-256 of each, by its number of updates.
+
+        Raises:
+            StudyError: one of them is not as it was written.
+        """
         self.check()
         shutil.rmtree(final, ignore_errors=True)
-        shutil.copytree(self.folder / "snapshots", final)
+        Path(final).mkdir(parents=True)
+        sums = {}
+        for file in sorted((self.folder / "snapshots").glob("*.safetensors")):
+            if not is_whole(file):
+                raise _damaged(file, "its checksum is not the one that was written")
+            shutil.copy2(file, final)
+            sums[file.stem] = sha256_file(Path(final, file.name))
+        return sums
 
     def remove(self) -> None:
         """Forget the unfinished work, because it is finished."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _loaded(file: Path) -> dict:
-    """What a checkpoint holds. Raises StudyError where it is damaged."""
+def _sum_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}.xxh3")
+
+
+def _replace(aside: Path, file: Path) -> None:
+    """Give a finished file its name, and its checksum to those that the name may have.
+
+    Whenever the job dies, the file that is there is one of the two: the one before or the new one.
+    """
+    before = _sums(file)[-1:]
+    write_text(_sum_of(file), "\n".join([*before, checksums.digest_file(aside)]))
+    os.replace(aside, file)
+
+
+def _sums(file: Path) -> list[str]:
+    place = _sum_of(file)
+    return place.read_text(errors="replace").split() if place.is_file() else []
+
+
+def is_whole(file: Path) -> bool:
+    """Whether a file of unfinished work has a checksum that was written for it."""
+    return checksums.digest_file(file) in _sums(file)
+
+
+def _damaged(file: Path, how: str) -> StudyError:
+    return StudyError(
+        f"{file}: the state of unfinished work is damaged ({how}); delete it to begin anew"
+    )
+
+
+def loaded(file: Path) -> dict | None:
+    """What a checkpoint holds; None where there is none, or one from before there were checksums.
+
+    Raises:
+        StudyError: it is damaged.
+    """
+    if not file.exists() or not (_sum_of(file).exists() or file.is_dir()):
+        return None
     try:
         if not file.is_file():
             raise ValueError("it is no regular file")
+        if not is_whole(file):
+            raise ValueError("its checksum is not the one that was written")
         saved = torch.load(file, map_location="cpu", weights_only=True)
         if not isinstance(saved, dict):
             raise ValueError(f"it holds a {type(saved).__name__}")
     except Exception as error:  # what torch makes of damaged bytes has no common class
         first = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise StudyError(
-            f"{file}: the state of unfinished work is damaged ({first}); delete it to begin anew"
-        ) from None
+        raise _damaged(file, first) from None
     return saved
 
 

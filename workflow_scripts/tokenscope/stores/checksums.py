@@ -31,6 +31,15 @@ def digest(content: bytes | memoryview) -> str:
     return xxhash.xxh3_128_hexdigest(content)
 
 
+def digest_file(file: str | Path) -> str:
+    """:func:`digest` of a file, read in pieces."""
+    summed, buffer = xxhash.xxh3_128(), bytearray(1 << 22)
+    with open(file, "rb", buffering=0) as handle:
+        while count := handle.readinto(buffer):
+            summed.update(memoryview(buffer)[:count])
+    return summed.hexdigest()
+
+
 class Recorded(WrapperStore[LocalStore]):
     """A folder that is written to, and what was written: ``taken``, checksums by file."""
 
