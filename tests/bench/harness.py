@@ -154,7 +154,7 @@ class Report:
                 row.base, row.ratio = base, statistics.median(ratios)
                 row.ratio_low, row.ratio_high = min(ratios), max(ratios)
                 if cpu:
-                    # The clock of processors ticks a hundred times a second: short rounds take none.
+                    # That clock ticks a hundred times a second: short rounds take no time by it.
                     shares = [b / a for a, b in zip(cpu[name], cpu[base], strict=True) if a]
                     row.cpu_ratio = statistics.median(shares) if shares else None
                 if target := (targets or {}).get(name):
