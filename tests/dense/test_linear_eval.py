@@ -195,6 +195,12 @@ def test_a_head_learns_what_is_there(pairs, tmp_path):
     assert others == losses
     for name, value in head.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name])
+    file = tmp_path / "cache" / "tokens.npy"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(StudyError, match="tokens.npy: the tokens of unfinished work are damaged"):
+        Cached(frozen, None, rows[:6], 1, tmp_path / "cache", "name", quiet)
     pair = maps.read(rows[7])
     predicted = predict(head.eval(), frozen, pair)
     assert predicted.shape == (40, 56) and (predicted == pair[1]).mean() > 0.9
