@@ -90,7 +90,14 @@ rule report:
         verdicts=config["report"]["verdicts"],
         templates=expand(
             "workflow_scripts/templates/{file}",
-            file=["report.html", "parts.html", "style.css", "report.js", "explorer.js", "charts.js"],
+            file=[
+                "report.html",
+                "parts.html",
+                "style.css",
+                "report.js",
+                "explorer.js",
+                "charts.js",
+            ],
         ),
     output:
         page=f"{RESULTS}/report/index.html",

@@ -102,7 +102,7 @@ def test_class_folders_are_probed(photographs, tmp_path, monkeypatch):
 
 def test_no_vit(photographs):
     message = run("--model", "resnet18.a1_in1k", "--images", str(photographs))
-    assert "resnet18.a1_in1k is a ResNet, no Vision Transformer" in message
+    assert "resnet18.a1_in1k is a ResNet, which is no Vision Transformer" in message
     assert len(message.splitlines()) == 1
 
 

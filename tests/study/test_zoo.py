@@ -94,7 +94,7 @@ def table(tmp_path, *rows):
     [
         ("my,tiny,r0,vit_tinny_patch16_224.dino,,,,", "closest: .*vit_tiny_patch16_224"),
         ("my,tiny,r0,vit_tiny_patch16_224.nope,,,,", "tags: .*augreg_in21k"),
-        ("my,tiny,r0,resnet50.a1_in1k,,,,", "no plain Vision Transformer"),
+        ("my,tiny,r0,resnet50.a1_in1k,,,,", "is a ResNet, which is no Vision Transformer"),
         ("my,tiny,r4,vit_tiny_patch16_224.augreg_in21k,,,,", "has 0 registers, its row says 4"),
         ("my,tiny,x4,vit_tiny_patch16_224.augreg_in21k,,,,", "'x4' is not r<count>"),
         ("my,tiny,r0-scratch,vit_tiny_patch16_224,,absent,,", "recipe 'absent'"),
