@@ -6,14 +6,6 @@ LISTED = PATHS.data("{dataset}", "listed.json")
 SAMPLED = PATHS.data("{dataset}", "sampled.json")
 
 
-def changes_of(wildcards, record):
-    """How often files of a data set were found changed; scenes are rendered by a rule."""
-    name = wildcards.dataset
-    if STUDY.datasets[name]["type"] == "scenes":
-        return 0
-    return watched.changes(record.format(dataset=name), STUDY.layout(name))
-
-
 rule render:
     output:
         images=directory(PATHS.data("{dataset}", "images")),
