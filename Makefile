@@ -34,7 +34,7 @@ PAGE = printf "Open %s/report/index.html.\n" "$$(sed -nE 's/^results: *"?([^" ]+
 # Rules that take tables and figures' data alone: with them Snakemake can start no other job.
 DRAWING := figure $(shell sed -n 's/^rule \(fig_[a-z_]*\):.*/\1/p' rules/*.smk)
 
-.PHONY: help demo calibrate test test-quick attack study diagnose figure report pack dry-run forecast resume checks bench conformance zoo clean phantoms setup new check schema
+.PHONY: help demo calibrate test test-quick attack study diagnose figure report pack dry-run forecast resume checks bench conformance zoo clean phantoms setup new check schema verify
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -114,6 +114,9 @@ report: $(LIGHT)/complete  ## a report of what there is, of a study half done: m
 
 pack: $(LIGHT)/complete  ## pack what figures and report are made from, to be copied: make pack STUDY=paper
 	@$(NAMED); PYTHONPATH=workflow_scripts $(DRAWS)/python workflow_scripts/pack.py "$$named"
+
+verify: $(LIGHT)/complete  ## every file of a study against its checksum: make verify STUDY=paper
+	@$(NAMED); PYTHONPATH=workflow_scripts $(DRAWS)/python workflow_scripts/verify.py "$$named"
 
 dry-run: $(LIGHT)/complete  ## show what the paper study would run on a cluster
 	$(DRAWS)/snakemake --profile slurm -n

@@ -1,0 +1,98 @@
+"""What a whole study is checked for: each kind of damage is named, with what to remove."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from projects import ROOT
+
+from tokenscope.errors import StudyError
+from tokenscope.stores.receipts import sha256_file, write_receipt
+from tokenscope.stores.verification import verify
+from tokenscope.stores.zarr_store import StoreWriter, Variable
+
+VARIABLES = {"norms": Variable(("block",), (3,), "float32")}
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A study of two stores, of which one has a receipt, and of one backbone."""
+    for name in ("tokens.zarr/a", "truth.zarr"):
+        writer = StoreWriter(tmp_path / name, tmp_path / "partial" / name, VARIABLES, 4, 2, name)
+        for first in (0, 2):
+            writer.write(first, {"norms": np.full((2, 3), first, np.float32)})
+        arrays = writer.publish({}, {})
+        if name.startswith("tokens"):
+            receipt = tmp_path / "receipts/extract/a.json"
+            write_receipt(receipt, store=str(tmp_path / name), arrays=arrays)
+    weights = tmp_path / "backbones/a/model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(bytes(1000))
+    write_receipt(
+        weights.with_name("card.json"), name="a", weights=str(weights), sha256=sha256_file(weights)
+    )
+    return tmp_path
+
+
+def chunk(results, store="tokens.zarr/a"):
+    return next(p for p in (results / store / "norms/c").rglob("*") if p.is_file())
+
+
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_a_whole_study_is_whole(results):
+    found = verify(results)
+    assert found.faults == [] and found.stores == 2 and found.files > 4
+
+
+@pytest.mark.parametrize(
+    "damage, said, removed",
+    [
+        (lambda r: flip(chunk(r)), "is damaged", ["tokens.zarr/a", "receipts/extract/a.json"]),
+        (lambda r: flip(chunk(r, "truth.zarr")), "truth.zarr: its file norms/", ["truth.zarr"]),
+        (lambda r: chunk(r).unlink(), "is missing", ["tokens.zarr/a", "receipts/extract/a.json"]),
+        (
+            lambda r: (r / "tokens.zarr/a/checksums.json").unlink(), "checksums.json is missing",
+            ["tokens.zarr/a", "receipts/extract/a.json"],
+        ),
+        (
+            lambda r: (r / "receipts/extract/a.json").write_text("{"), "a.json: is damaged",
+            ["receipts/extract/a.json"],
+        ),
+        (
+            lambda r: flip(r / "backbones/a/model.safetensors"), "have changed",
+            ["backbones/a/card.json"],
+        ),
+    ],
+    ids=["bit", "no-receipt", "chunk", "list", "receipt", "weights"],
+)  # fmt: skip
+def test_each_damage_is_named_with_what_to_remove(results, damage, said, removed):
+    damage(results)
+    faults = verify(results).faults
+    assert any(said in fault.what for fault in faults)
+    names = {path for fault in faults for path in fault.remove}
+    assert names == {str(results / name) for name in removed}
+
+
+def test_the_command_ends_with_what_to_type(results, tmp_path):
+    config = tmp_path / "study.yaml"
+    config.write_text(yaml.safe_dump({"study": "mine", "results": str(results)}))
+
+    def run():
+        return subprocess.run(
+            [sys.executable, "workflow_scripts/verify.py", str(config)], cwd=ROOT, text=True,
+            capture_output=True, env={"PYTHONPATH": "workflow_scripts"},
+        )  # fmt: skip
+
+    assert run().returncode == 0
+    flip(chunk(results))
+    done = run()
+    assert done.returncode == 1 and "    rm -r " in done.stdout and "1 fault in 2 stores" in done.stdout
+    with pytest.raises(StudyError, match="run the study first"):
+        verify(tmp_path / "nothing")

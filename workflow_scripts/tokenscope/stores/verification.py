@@ -1,0 +1,106 @@
+"""Every file of a study against the checksums that were taken when it was written.
+
+    for fault in verify("results/demo"):
+        print(fault.what, fault.remove)
+
+What jobs read is checked whenever they read it; this looks at what nobody has read since.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from tokenscope.errors import StudyError
+from tokenscope.stores import checksums
+from tokenscope.stores.receipts import read_receipt, weights_of
+from tokenscope.stores.zarr_store import store_of
+
+READERS = 8
+
+
+class Fault(NamedTuple):
+    """What is wrong, in a sentence, and what to remove so that it is made again."""
+
+    what: str
+    remove: list[str]
+
+
+class Found(NamedTuple):
+    """Faults, and how much was looked at."""
+
+    faults: list[Fault]
+    stores: int
+    files: int
+    gigabytes: float
+
+
+def verify(results: str | Path) -> Found:
+    """Compare stores with their lists, lists with receipts, and weights with their cards.
+
+    Args:
+        results: folder of the study.
+
+    Raises:
+        StudyError: there is no such folder.
+    """
+    root = Path(results)
+    if not root.is_dir():
+        raise StudyError(f"there is no folder {root}: run the study first")
+    receipts, faults = _receipts(root)
+    lists = {path.parent for path in root.rglob(checksums.FILE)}
+    stores = sorted(lists | {Path(store) for store in receipts if Path(store).is_dir()})
+    files = size = 0
+    for store in stores:
+        own = receipts.get(str(store), [])
+        try:
+            sums = checksums.read_list(store)
+        except StudyError as error:
+            faults.append(Fault(str(error), [str(store), *own]))
+            continue
+        damaged = list(_damaged(store, sums or {}))
+        faults += [Fault(what, [str(store), *own]) for what in damaged]
+        there = [store / name for name in sums or {} if (store / name).is_file()]
+        files += len(there)
+        size += sum(file.stat().st_size for file in there)
+    faults += _cards(root)
+    return Found(faults, len(stores), files, size / 1e9)
+
+
+def _receipts(root: Path) -> tuple[dict[str, list[str]], list[Fault]]:
+    """The receipts of each store, and faults of receipts that are of no store, or of another."""
+    receipts: dict[str, list[str]] = {}
+    faults = []
+    for path in sorted((root / "receipts").rglob("*.json")):
+        try:
+            facts = read_receipt(path)
+            if "store" in facts:
+                receipts.setdefault(str(facts["store"]), []).append(str(path))
+                store_of(path)
+        except StudyError as error:
+            faults.append(Fault(str(error), [str(path)]))
+    return receipts, faults
+
+
+def _damaged(store: Path, sums: dict[str, str]) -> Iterator[str]:
+    with ThreadPoolExecutor(READERS) as pool:
+        for name, taken in zip(sums, pool.map(lambda n: _taken(store / n), sums), strict=True):
+            if not taken:
+                yield f"{store}: its file {name} is missing"
+            elif taken != sums[name]:
+                yield f"{store}: its file {name} is damaged: its checksum is not the one written"
+
+
+def _taken(file: Path) -> str:
+    try:
+        return checksums.digest_file(file) if file.is_file() else ""
+    except OSError:
+        return ""
+
+
+def _cards(root: Path) -> Iterator[Fault]:
+    for path in sorted((root / "backbones").rglob("card.json")):
+        try:
+            weights_of(read_receipt(path))
+        except StudyError as error:
+            yield Fault(str(error), [str(path)])
