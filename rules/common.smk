@@ -75,3 +75,11 @@ wildcard_constraints:
     shard=r"\d{4}",
     view="[a-z0-9-]+",
     table="[a-z0-9_]+",
+
+
+def changes_of(wildcards, record):
+    """How often files of a data set were found changed; scenes are rendered by a rule."""
+    name = wildcards.dataset
+    if STUDY.datasets[name]["type"] == "scenes":
+        return 0
+    return watched.changes(record.format(dataset=name), STUDY.layout(name))

@@ -67,14 +67,6 @@ def rendered_labels(wildcards):
     return [PATHS.data(wildcards.dataset, "labels.csv")] if scenes else []
 
 
-def changes_of(wildcards, record):
-    """How often files of a data set were found changed; scenes are rendered by a rule."""
-    name = wildcards.dataset
-    if STUDY.datasets[name]["type"] == "scenes":
-        return 0
-    return watched.changes(record.format(dataset=name), STUDY.layout(name))
-
-
 def missing_images(jobs):
     """What the config says of images and labels that is not so here, of the data sets jobs read."""
     rules_ = ("index", "sample", "decode", "gallery")

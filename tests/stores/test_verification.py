@@ -93,6 +93,10 @@ def test_the_command_ends_with_what_to_type(results, tmp_path):
     assert run().returncode == 0
     flip(chunk(results))
     done = run()
-    assert done.returncode == 1 and "    rm -r " in done.stdout and "1 fault in 2 stores" in done.stdout
+    assert (
+        done.returncode == 1
+        and "    rm -r " in done.stdout
+        and "1 fault in 2 stores" in done.stdout
+    )
     with pytest.raises(StudyError, match="run the study first"):
         verify(tmp_path / "nothing")
