@@ -39,6 +39,7 @@ rule calibration:
             images=CALIBRATION["images"],
             patches=CALIBRATION["patches"],
         ),
+        stored="config/calibration.csv",
     output:
         csv=PATHS.table("calibration"),
         text=PATHS.table("calibration", "md"),
@@ -47,7 +48,6 @@ rule calibration:
     conda:
         LIGHT_ENV
     params:
-        stored="config/calibration.csv",
         decides=code("calibration/calibrate.py"),
         code=code("calibration/calibration.py"),
     script:

@@ -52,4 +52,4 @@ def _kept(stored):
 if "snakemake" in globals():
     i, p, out = snakemake.input, snakemake.params, snakemake.output
     with job(snakemake.log[0], "calibration"):
-        main(parts=i.parts, stored=p.stored, code=p.decides, csv=out.csv, text=out.text)
+        main(parts=i.parts, stored=i.stored, code=p.decides, csv=out.csv, text=out.text)
