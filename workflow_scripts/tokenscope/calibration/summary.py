@@ -11,6 +11,8 @@ from tokenscope.calibration.counting import HOLDERS, NEAR, TOKENS, exact_interva
 MODERATE = 0.3  # spread up to which a "no" is owed
 OWED = 0.8  # of draws without a mode
 FOUND = 0.95
+# Held out until the first count, after which what a shoulder must hold was set anew.
+SEEN_ONCE = {"tokens of mixed spread"}
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,16 @@ def percent(hits: float, draws: float) -> str:
     """A rate with its exact interval, in percent."""
     if not draws:
         return "not drawn"
-    low, high = (100 * v for v in exact_interval(int(hits), int(draws)))
-    return f"{100 * hits / draws:.3g} [{low:.3g}, {high:.3g}]"
+    low, high = exact_interval(int(hits), int(draws))
+    return f"{_digits(hits / draws)} [{_digits(low)}, {_digits(high)}]"
+
+
+def _digits(rate: float) -> str:
+    """In percent, to three digits of what it is or of what it lacks of 100."""
+    value = 100 * rate
+    return (
+        f"{value:.3g}" if value < 99 or value == 100 else f"{100 - float(f'{100 - value:.3g}'):g}"
+    )
 
 
 def summaries(table: pd.DataFrame) -> list[Summary]:
@@ -105,7 +115,8 @@ def _false(table: pd.DataFrame) -> Summary:
         by_cell = [exact_interval(int(y), int(d))[0] for y, d in zip(part["yes"], part["draws"], strict=True)]  # noqa: E501 # fmt: skip
         worst = part.iloc[int(np.argmax(part["yes"] / part["draws"]))]
         rows.append([
-            family, "held out" if held_out else "", f"{part['draws'].sum():,}",
+            family, ("held out once" if family in SEEN_ONCE else "held out") if held_out else "",
+            f"{part['draws'].sum():,}",
             percent(part["yes"].sum(), part["draws"].sum()),
             f"{percent(worst['yes'], worst['draws'])} ({_size(worst)}, spread {worst['spread']:g})",
             "yes" if max(by_cell) > 0.05 else "no",
