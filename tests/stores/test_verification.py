@@ -18,8 +18,8 @@ VARIABLES = {"norms": Variable(("block",), (3,), "float32")}
 
 @pytest.fixture
 def results(tmp_path):
-    """A study of two stores, of which one has a receipt, and of one backbone."""
-    for name in ("tokens.zarr/a", "truth.zarr"):
+    """A study of stores with a receipt, without, and of two groups, and of one backbone."""
+    for name in ("tokens.zarr/a", "truth.zarr", "gallery.zarr/a/native", "gallery.zarr/a/high"):
         writer = StoreWriter(tmp_path / name, tmp_path / "partial" / name, VARIABLES, 4, 2, name)
         for first in (0, 2):
             writer.write(first, {"norms": np.full((2, 3), first, np.float32)})
@@ -27,6 +27,8 @@ def results(tmp_path):
         if name.startswith("tokens"):
             receipt = tmp_path / "receipts/extract/a.json"
             write_receipt(receipt, store=str(tmp_path / name), arrays=arrays)
+    (tmp_path / "gallery.zarr/a/zarr.json").write_text('{"node_type": "group"}')
+    write_receipt(tmp_path / "receipts/gallery/a.json", store=str(tmp_path / "gallery.zarr/a"))
     weights = tmp_path / "backbones/a/model.safetensors"
     weights.parent.mkdir(parents=True)
     weights.write_bytes(bytes(1000))
@@ -48,7 +50,7 @@ def flip(file):
 
 def test_a_whole_study_is_whole(results):
     found = verify(results)
-    assert found.faults == [] and found.stores == 2 and found.files > 4
+    assert found.faults == [] and found.stores == 4 and found.files > 4
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,10 @@ def test_a_whole_study_is_whole(results):
     [
         (lambda r: flip(chunk(r)), "is damaged", ["tokens.zarr/a", "receipts/extract/a.json"]),
         (lambda r: flip(chunk(r, "truth.zarr")), "truth.zarr: its file norms/", ["truth.zarr"]),
+        (
+            lambda r: flip(chunk(r, "gallery.zarr/a/high")), "high: its file norms/",
+            ["gallery.zarr/a/high", "receipts/gallery/a.json"],
+        ),
         (lambda r: chunk(r).unlink(), "is missing", ["tokens.zarr/a", "receipts/extract/a.json"]),
         (
             lambda r: (r / "tokens.zarr/a/checksums.json").unlink(), "checksums.json is missing",
@@ -70,7 +76,7 @@ def test_a_whole_study_is_whole(results):
             ["backbones/a/card.json"],
         ),
     ],
-    ids=["bit", "no-receipt", "chunk", "list", "receipt", "weights"],
+    ids=["bit", "no-receipt", "group", "chunk", "list", "receipt", "weights"],
 )  # fmt: skip
 def test_each_damage_is_named_with_what_to_remove(results, damage, said, removed):
     damage(results)
@@ -96,7 +102,7 @@ def test_the_command_ends_with_what_to_type(results, tmp_path):
     assert (
         done.returncode == 1
         and "    rm -r " in done.stdout
-        and "1 fault in 2 stores" in done.stdout
+        and "1 fault in 4 stores" in done.stdout
     )
     with pytest.raises(StudyError, match="run the study first"):
         verify(tmp_path / "nothing")

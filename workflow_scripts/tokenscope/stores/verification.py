@@ -47,12 +47,16 @@ def verify(results: str | Path) -> Found:
     root = Path(results)
     if not root.is_dir():
         raise StudyError(f"there is no folder {root}: run the study first")
-    receipts, faults = _receipts(root)
     lists = {path.parent for path in root.rglob(checksums.FILE)}
-    stores = sorted(lists | {Path(store) for store in receipts if Path(store).is_dir()})
+    receipts, faults = _receipts(root, lists)
+    # A store of several groups (the gallery's) has a list in each of them.
+    whole = {above for store in lists for above in store.parents}
+    named = {Path(store) for store in receipts}
+    stores = sorted(lists | {store for store in named - whole if store.is_dir()})
     files = size = 0
     for store in stores:
-        own = receipts.get(str(store), [])
+        above = [str(folder) for folder in (store, *store.parents) if folder in named]
+        own = [path for folder in above for path in receipts[folder]]
         try:
             sums = checksums.read_list(store)
         except StudyError as error:
@@ -67,7 +71,7 @@ def verify(results: str | Path) -> Found:
     return Found(faults, len(stores), files, size / 1e9)
 
 
-def _receipts(root: Path) -> tuple[dict[str, list[str]], list[Fault]]:
+def _receipts(root: Path, lists: set[Path]) -> tuple[dict[str, list[str]], list[Fault]]:
     """The receipts of each store, and faults of receipts that are of no store, or of another."""
     receipts: dict[str, list[str]] = {}
     faults = []
@@ -75,8 +79,10 @@ def _receipts(root: Path) -> tuple[dict[str, list[str]], list[Fault]]:
         try:
             facts = read_receipt(path)
             if "store" in facts:
-                receipts.setdefault(str(facts["store"]), []).append(str(path))
-                store_of(path)
+                store = Path(facts["store"])
+                receipts.setdefault(str(store), []).append(str(path))
+                if store in lists or not any(store in one.parents for one in lists):
+                    store_of(path)
         except StudyError as error:
             faults.append(Fault(str(error), [str(path)]))
     return receipts, faults
