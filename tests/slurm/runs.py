@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import math
 import os
 import shutil
 import signal
@@ -127,8 +128,11 @@ class Project:
         assert self.tables() == other.tables()
         assert self.stores() == other.stores()
         for name, array in self.receipt()["arrays"].items():
-            chunks = (self.results / STORE / name / "c").rglob("*")
-            assert sum(f.is_file() for f in chunks) == array["shape"][0], name
+            folder = self.results / STORE / name
+            grid = json.loads((folder / "zarr.json").read_text())["chunk_grid"]["configuration"]
+            sides = zip(array["shape"], grid["chunk_shape"], strict=True)
+            planned = math.prod(math.ceil(size / chunk) for size, chunk in sides)
+            assert sum(f.is_file() for f in (folder / "c").rglob("*")) == planned, name
         assert not [f for f in (self.results / "partial").rglob("*") if f.is_file()]
 
 

@@ -38,8 +38,8 @@ def missing(study, names: Collection[str] | None = None) -> list[str]:
         names: the data sets that are asked about; all that the study reads, and its weights,
             without it.
     """
-    found = [s for name in study.read_sets if names is None or name in names
-             for s in _images(study, name)]  # fmt: skip
+    asked = study.read_sets if names is None else sorted(names)
+    found = [sentence for name in asked for sentence in _images(study, name)]
     if names is None:
         found += [*_sets(study, "discovery"), *_sets(study, "dense"), *_weights(study)]
     return found
