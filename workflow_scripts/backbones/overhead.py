@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
+from timm.models.eva import Eva
 from torch.utils.flop_counter import FlopCounterMode
 
 from tokenscope.backbones.loading import create, pick_device
@@ -89,7 +90,15 @@ def _add(rows, group, metric, values, unit, n=None):
 
 
 def build(spec, count, size, device="cpu"):
-    """The architecture with ``count`` registers, for images of ``size`` pixels, untrained."""
+    """The architecture with ``count`` registers, for images of ``size`` pixels, untrained.
+
+    One that comes with registers of its own is made without them first, so that fewer can be asked.
+    """
+    with torch.device("meta"):
+        plain = create(spec)
+    if getattr(plain, "reg_token", None) is not None:
+        own = "num_reg_tokens" if isinstance(plain, Eva) else "reg_tokens"
+        spec = {**spec, "model": {**spec["model"], own: 0}}
     with torch.device(device):
         model = create({**spec, "registers": count})
         if size != model.patch_embed.img_size[0]:
