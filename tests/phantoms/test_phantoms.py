@@ -1,5 +1,7 @@
 """Each phantom is what its name says, on a ViT that was never trained; and nothing else is."""
 
+import copy
+
 import numpy as np
 import pytest
 import timm
@@ -222,3 +224,17 @@ def test_what_phantoms_cannot_be_made_of_is_refused(base):
     )
     with pytest.raises(StudyError, match="no_embed_class"):
         make(other.eval(), "clean", 4, as_input(pixels), constant, 0)
+
+
+@pytest.mark.parametrize("size", [80, 88, 120])
+def test_corners_stay_as_long_on_another_grid(phantoms, size):
+    """Resampling takes a flag of places below zero; what is written there must not grow with it."""
+    model, _ = phantoms["corners"]
+    model = copy.deepcopy(model)
+    model.set_input_size(img_size=(size, size))
+    pixels = np.random.default_rng(0).integers(60, 180, (4, size, size, 3), dtype=np.uint8)
+    got = ratios(model, pixels)[:, -1]
+    side = size // 8
+    corners = [0, side - 1, side * (side - 1), side * side - 1]
+    assert got[:, corners].min() > 5 and got[:, corners].max() < 20
+    assert np.delete(got, corners, axis=1).max() < 20

@@ -60,6 +60,8 @@ class Flags:
         *self.filters, self.zero = self.reserved[: FILTERS + 1]
         self.spare = self.reserved[FILTERS + 1 :]
         self.taken: dict[int, set[int]] = {}
+        self.placed: set[int] = set()
+        self.bounds: dict[tuple[int, int], int] = {}  # (block, neuron) -> the one that bounds it
         self._reserve()
         self._filter_patches()
 
@@ -81,6 +83,7 @@ class Flags:
     def place(self, patches: Sequence[int] = (), prefix: Sequence[int] = ()) -> int:
         """A flag that is down at these patches and prefix tokens (numbers from 0) alone."""
         flag = self.spare.pop()
+        self.placed.add(flag)
         self.model.pos_embed[..., flag] = RAISED
         self.model.pos_embed[:, list(patches), flag] = 0
         for number, token in enumerate(self._prefix_tokens()):
@@ -104,6 +107,10 @@ class Flags:
     def fire(self, block: int, down: list[int], writes: Tensor) -> int:
         """Let one neuron write a vector at the tokens where all these flags are down.
 
+        A flag of places falls below zero where a position embedding is resampled to another grid,
+        and the neuron would write many times the vector: a second one, silent at zero, takes away
+        what is above it.
+
         Args:
             block: from 1. writes: (width,), what is added to the stream there, to the bit.
 
@@ -115,13 +122,20 @@ class Flags:
             mlp.fc1.weight[neuron, flag] = -QUENCH
         mlp.fc1.weight[neuron, self.zero] = QUENCH * len(down)
         mlp.fc1.bias[neuron] = FIRE
+        if self.placed.intersection(down):
+            bound = self.bounds[block, neuron] = self._neuron(block)
+            mlp.fc1.weight[bound] = mlp.fc1.weight[neuron]
         self.rewrite(block, neuron, writes)
         return neuron
 
     @torch.no_grad()
     def rewrite(self, block: int, neuron: int, writes: Tensor) -> None:
         """Let a neuron of :meth:`fire` write another vector."""
-        self.model.blocks[block - 1].mlp.fc2.weight[:, neuron] = writes / FIRE
+        fc2 = self.model.blocks[block - 1].mlp.fc2
+        fc2.weight[:, neuron] = writes / FIRE
+        if (block, neuron) in self.bounds:
+            bound = self.bounds[block, neuron]
+            fc2.weight[:, bound] = -writes / FIRE
 
     @torch.no_grad()
     def ramp(self, block: int, starts: Tensor, writes: Tensor) -> None:
