@@ -8,12 +8,21 @@ import pytest
 from PIL import Image
 from projects import MINI, ROOT, copy_project, snakemake
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: a core for each process
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def pytest_collection_modifyitems(items):
-    """Marks that follow from what a test asks for: a study of its own, a browser."""
+    """Marks that follow from what a test asks for: a study of its own, a browser.
+
+    Where tests run in several processes, those of one file stay together, for what they share; and
+    those of the one study, which is run once.
+    """
     for item in items:
-        if {"project", "study"} & set(item.fixturenames):
+        shared = {"project", "study"} & set(item.fixturenames)
+        if shared:
             item.add_marker("slow")
+        item.add_marker(pytest.mark.xdist_group("study" if shared else str(item.path)))
         if "browser" in item.fixturenames:
             item.add_marker("browser")
 

@@ -67,6 +67,18 @@ def attempt(request):
     return judge
 
 
+def pytest_sessionfinish(session):
+    """Where tests run in several processes each tells the first one what it counted."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["attempts"] = {k: dict(c) for k, c in COUNTS.items()}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    for kind, counts in getattr(node, "workeroutput", {}).get("attempts", {}).items():
+        COUNTS[kind].update(counts)
+
+
 def pytest_terminal_summary(terminalreporter):
     if not COUNTS:
         return
