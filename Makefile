@@ -37,7 +37,7 @@ DRAWING := figure $(shell sed -n 's/^rule \(fig_[a-z_]*\):.*/\1/p' rules/*.smk)
 # Tests by file over the cores there are, four at most.
 SPREAD = -n auto --maxprocesses 4 --dist loadgroup
 
-.PHONY: help demo calibrate test test-quick attack study diagnose figure report pack dry-run forecast resume checks bench conformance zoo clean phantoms setup new check schema verify
+.PHONY: help demo calibrate test test-quick attack study diagnose figure report pack dry-run forecast resume checks bench accept conformance zoo clean phantoms setup new check schema verify
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -141,6 +141,9 @@ checks: $(VENV)/complete  ## formatting, linters and types
 
 bench: $(VENV)/complete  ## measure speed side by side, into results/bench: make bench SECTION=stores
 	PYTHONPATH=workflow_scripts:tests:tests/helpers $(BIN)/python -m bench "$$SECTION" $$BENCH
+
+accept: $(VENV)/complete  ## ten minutes on one GPU: is this machine as promised? [IMAGES=<ImageNet's validation set>]
+	PYTHONPATH=workflow_scripts $(BIN)/python workflow_scripts/accept.py --images="$$IMAGES"
 
 conformance: $(VENV)/complete  ## is what is read what the model computes? all ViTs of timm (minutes, no download)
 	PYTHONPATH=workflow_scripts $(BIN)/python -m tokenscope.backbones.conformance results/conformance
