@@ -20,7 +20,7 @@ from tokenscope.forward.hooks import TokenHooks
 from tokenscope.forward.inputs import normalise
 from tokenscope.forward.neighbour_cosine import NEIGHBOURS
 from tokenscope.forward.out_of_memory import halving_batches
-from tokenscope.forward.precision import autocast
+from tokenscope.forward.precision import autocast, cast_once
 from tokenscope.forward.tokens import pools_by_attention, token_kinds
 from tokenscope.images.readers import prefetch
 from tokenscope.jobs.job import Interrupted, log
@@ -231,6 +231,7 @@ class _Forward:
         self.cuda = device.startswith("cuda")
         self.reduce = reduce or (lambda out, pixels, first: out)
         if self.cuda:
+            cast_once(model)
             self.up, self.down = torch.cuda.Stream(device), torch.cuda.Stream(device)
 
     def __enter__(self):
