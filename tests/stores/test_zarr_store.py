@@ -13,11 +13,11 @@ import pytest
 import xarray as xr
 
 from tokenscope.errors import StudyError, Superseded
+from tokenscope.stores.hierarchy import consolidated
 from tokenscope.stores.receipts import sha256_file, weights_of, write_text
 from tokenscope.stores.zarr_store import (
     StoreWriter,
     Variable,
-    consolidated,
     open_store,
     read_shards,
 )

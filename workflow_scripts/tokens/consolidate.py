@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tokenscope.jobs.job import job
 from tokenscope.stores.receipts import read_receipt, write_text
-from tokenscope.stores.zarr_store import consolidated
+from tokenscope.stores.hierarchy import consolidated
 
 
 def main(receipts, output):

@@ -14,6 +14,7 @@ from tokenscope.images.readers import StreamedImages
 from tokenscope.images.sample_rows import read_rows
 from tokenscope.jobs.job import job, log
 from tokenscope.norms.attention_maps import WITHOUT_CLS
+from tokenscope.stores.hierarchy import write_group
 from tokenscope.stores.receipts import (
     Stopwatch,
     fingerprint,
@@ -21,7 +22,7 @@ from tokenscope.stores.receipts import (
     weights_of,
     write_receipt,
 )
-from tokenscope.stores.zarr_store import StoreWriter, open_store, write_group
+from tokenscope.stores.zarr_store import StoreWriter, open_store
 
 THUMBNAIL = 192
 

@@ -31,7 +31,7 @@ class DecodedImages:
         return self.pixels.shape[0]
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        return self.pixels[start:stop]
+        return self.pixels.read(start, stop)
 
     def close(self) -> None:
         pass

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from tokenscope.errors import StudyError
 from tokenscope.probes.trainer import Window
-from tokenscope.stores.zarr_store import open_store
+from tokenscope.stores.zarr_store import open_array, open_store
 
-PIECE = 4096  # images read at once
+PIECE = 4096  # rows read at once
 SAME_PLACES = "normal_same_places"  # normal tokens that were drawn where outliers use to be
 
 
@@ -33,7 +33,9 @@ class Bank:
     """
 
     def __init__(self, stores: list[str], tested: Sequence[str] = (), dropped: Sequence[str] = ()):
-        self.shards = [open_store(store) for store in [*stores, *tested]]
+        self.stores = [*stores, *tested]
+        self.shards = [open_store(store) for store in self.stores]
+        self._arrays: dict = {}  # by shard and name
         first = self.shards[0]
         if "slot_kind" not in first.coords:
             raise StudyError(f"{stores[0]} holds no drawn tokens: it is no bank")
@@ -67,15 +69,24 @@ class Bank:
         """Which images have a token that was drawn as an outlier (image,)."""
         return ((self.patch_index >= 0) & (self.slot_kind == "outlier")).any(1)
 
-    def read(self, name: str, start: int, stop: int) -> np.ndarray:
-        """One array of images ``start`` to ``stop``, across shards."""
-        parts = []
-        for shard, end in zip(self.shards, self.ends, strict=True):
-            a, b = start - (end - shard.sizes["image"]), stop - (end - shard.sizes["image"])
-            a, b = max(a, 0), min(b, shard.sizes["image"])
-            if a < b:
-                parts.append(shard[name][a:b].values)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    def take(self, name: str, images: np.ndarray, slots: np.ndarray) -> np.ndarray:
+        """The entries ``[images[i], slots[i]]`` of an array, across shards: they alone are copied.
+
+        Raises:
+            StudyError: a chunk that they are in is not as it was written.
+        """
+        images, shards = np.asarray(images), np.searchsorted(self.ends, images, side="right")
+        taken = None
+        for number in np.unique(shards).tolist():
+            mine = shards == number
+            first = self.ends[number] - self.shards[number].sizes["image"]
+            if (number, name) not in self._arrays:
+                self._arrays[number, name] = open_array(self.stores[number], name)
+            values = self._arrays[number, name].points(images[mine] - first, slots[mine])
+            if taken is None:
+                taken = np.empty_like(values, shape=(len(images), *values.shape[1:]))
+            taken[mine] = values
+        return taken
 
     @cached_property
     def final_norm(self) -> tuple[Tensor, Tensor, float]:
@@ -262,19 +273,15 @@ class Tokens:
         return hashed.hexdigest()
 
     def _tokens(self, span: slice) -> Tensor:
-        """float32 (group, row, D + 1) of some rows, read in pieces."""
+        """float32 (group, row, D + 1) of some rows, copied in pieces from their chunks."""
         image = self.choice.image[span]
         out = torch.ones(len(self.groups), len(image), self.features)
         slots = len(self.bank.slot_kind)
-        for a, b, rows in _pieces(image):
-            at = image[rows] - a
-            stored = {"tokens": None, "prefix": None}
+        for rows in _pieces(image):
             for g, group in enumerate(self.groups):
                 slot = self.choice.slots[group][span][rows]
                 name, slot = ("prefix", slot - slots) if slot[0] >= slots else ("tokens", slot)
-                if stored[name] is None:
-                    stored[name] = self.bank.read(name, a, b)
-                values = torch.from_numpy(stored[name][at, slot]).float()
+                values = torch.from_numpy(self.bank.take(name, image[rows], slot)).float()
                 if self.final_norm:
                     weight, bias, eps = self.bank.final_norm
                     values = F.layer_norm(values, (self.bank.width,), weight, bias, eps)
@@ -292,19 +299,12 @@ class Tokens:
                 np.stack([self.bank.patch_index[image, slot] for slot in slots]).astype(np.int64)
             )
         out = np.empty((len(slots), len(image), 3 * self.bank.patch**2), np.uint8)
-        for a, b, rows in _pieces(image):
-            pixels = self.bank.read("pixels", a, b)
+        for rows in _pieces(image):
             for g, slot in enumerate(slots):
-                out[g, rows] = pixels[image[rows] - a, slot[rows]]
+                out[g, rows] = self.bank.take("pixels", image[rows], slot[rows])
         return torch.from_numpy(out)
 
 
-def _pieces(image: np.ndarray) -> Iterator[tuple[int, int, slice]]:
-    """Ranges of images, and the rows in them; ``image`` is sorted."""
-    if not len(image):
-        return
-    for a in range(int(image[0]), int(image[-1]) + 1, PIECE):
-        b = min(a + PIECE, int(image[-1]) + 1)
-        rows = slice(*np.searchsorted(image, [a, b]))
-        if rows.stop > rows.start:
-            yield a, b, rows
+def _pieces(image: np.ndarray) -> Iterator[slice]:
+    """Rows that are read at once."""
+    return (slice(a, a + PIECE) for a in range(0, len(image), PIECE))

@@ -24,6 +24,7 @@ from tokenscope.errors import StudyError
 FILE = "checksums.json"
 MARK = "checksums"  # attribute of a group that has the list
 REMEDY = "delete the folder and its receipt, and run again"
+DAMAGED = "is damaged or another store's: its checksum is not the one that was written"
 
 
 def digest(content: bytes | memoryview) -> str:
@@ -38,6 +39,21 @@ def digest_file(file: str | Path) -> str:
         while count := handle.readinto(buffer):
             summed.update(memoryview(buffer)[:count])
     return summed.hexdigest()
+
+
+def named(folder: Path, key: str) -> str:
+    """A file of a store in words, with the images that it holds where it is a chunk of some."""
+    name, *place = key.split("/")
+    images = ""
+    try:
+        metadata = json.loads((folder / name / "zarr.json").read_text())
+        if place[0] == "c" and metadata["dimension_names"][0] == "image":
+            chunk = metadata["chunk_grid"]["configuration"]["chunk_shape"][0]
+            first = int(place[1]) * chunk
+            images = f" (images {first} to {min(first + chunk, metadata['shape'][0]) - 1})"
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        pass  # what says which images these are is gone as well
+    return f"{folder}: its file {key}{images}"
 
 
 class Recorded(WrapperStore[LocalStore]):
@@ -68,6 +84,11 @@ class Checked(WrapperStore[LocalStore]):
         super().__init__(store)
         self.sums = sums
 
+    @property
+    def folder(self) -> Path:
+        """Where the files are."""
+        return self._store.root
+
     def _with_store(self, store: LocalStore) -> "Checked":
         return Checked(store, self.sums)
 
@@ -83,14 +104,11 @@ class Checked(WrapperStore[LocalStore]):
         value = await super().get(key, prototype) if there else None
         if value is None:
             if expected is not None:
-                raise StudyError(f"{self._store.root}: its file {key} is missing; {REMEDY}")
+                raise StudyError(f"{named(self.folder, key)} is missing; {REMEDY}")
         elif expected is None:
-            raise StudyError(f"{self._store.root}: the file {key} is none of its own; {REMEDY}")
+            raise StudyError(f"{named(self.folder, key)} is none of its own; {REMEDY}")
         elif await asyncio.to_thread(_of_buffer, value) != expected:
-            raise StudyError(
-                f"{self._store.root}: the file {key} is damaged or another store's: its checksum "
-                f"is not the one that was written; {REMEDY}"
-            )
+            raise StudyError(f"{named(self.folder, key)} {DAMAGED}; {REMEDY}")
         return value
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:

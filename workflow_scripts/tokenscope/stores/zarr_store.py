@@ -22,12 +22,13 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 import zarr
+from xarray.core import indexing
 from zarr.errors import BaseZarrError
 from zarr.storage import LocalStore
 
 from tokenscope.errors import StudyError
-from tokenscope.stores import checksums, lock
-from tokenscope.stores.receipts import PROTOCOL, read_receipt, write_text
+from tokenscope.stores import checksums, lock, raw_chunks
+from tokenscope.stores.receipts import read_receipt, write_text
 
 # Snakemake leaves a timestamp file in directories it declares; zarr warns that it is no array.
 warnings.filterwarnings("ignore", message=".*not recognized as a component of a Zarr hierarchy.*")
@@ -68,10 +69,13 @@ class StoreWriter:
         for torn in self.group_path.rglob("*.partial"):
             torn.unlink(missing_ok=True)
         self.written = checksums.Recorded(LocalStore(self.group_path))
-        group = zarr.open_group(self.written, mode="r+")
-        # The comparison with the fill value costs more than the write, and a chunk of zeros
-        # must exist on disk like any other.
-        self.arrays = {n: group[n].with_config({"write_empty_chunks": True}) for n in variables}
+        # A chunk of zeros must exist on disk like any other.
+        config = {"write_empty_chunks": True}
+        self.coded = {
+            name: zarr.open_array(self.written, path=name, mode="r+").with_config(config)
+            for name, variable in variables.items()
+            if variable.compress
+        }
         self._begin_attempt(os.environ.get("SLURM_JOB_ID", str(os.getpid())))
 
     def _create(self, new: Path) -> None:
@@ -122,25 +126,24 @@ class StoreWriter:
         Raises:
             Superseded: another job has taken this store over.
         """
-        for name, array in self.arrays.items():
-            data = np.ascontiguousarray(values[name])
+        notes = {}
+        for name, variable in self.variables.items():
+            key = raw_chunks.key_of(name, start // self.chunk, 1 + len(variable.shape))
+            data = np.asarray(values[name], np.dtype(variable.dtype).newbyteorder("<"))
+            if data.shape[1:] != variable.shape:
+                raise ValueError(f"array '{name}' of {data.shape}, not (image, *{variable.shape})")
             try:
-                array[start : start + len(data)] = data
+                if name in self.coded:
+                    self.coded[name][start : start + len(data)] = data
+                    notes[key] = self.written.taken.pop(key)
+                else:
+                    file, fill = self.group_path / key, _fill(variable.dtype)
+                    notes[key] = raw_chunks.write(file, data, self.chunk, fill)
             except OSError:  # the folder was taken away at this moment
                 self._check_owner()
                 raise
         self._check_owner()
-        taken = self.written.taken
-        notes = {key: taken.pop(key) for key in self._files(start)}
         write_text(self._note(start), json.dumps(notes))
-
-    def _files(self, start: int) -> list[str]:
-        """The file of each array that holds the chunk of images from ``start`` on."""
-        at = start // self.chunk
-        return [
-            "/".join([name, "c", str(at), *["0"] * len(variable.shape)])
-            for name, variable in self.variables.items()
-        ]
 
     def _check_owner(self) -> None:
         lock.check(self.partial, self.final)
@@ -175,7 +178,7 @@ class StoreWriter:
         chunks = {}
         for start, _ in self.ranges():
             chunks |= _note_of(self._note(start))
-        for name in self.arrays:
+        for name in self.variables:
             wanted = [key for key in chunks if key.startswith(f"{name}/")]
             on_disk = sum((self.group_path / key).is_file() for key in wanted)
             if on_disk != len(self.ranges()):
@@ -231,11 +234,6 @@ def write_coords(path: Path, coords: dict, attrs: dict) -> None:
     group.attrs.update(attrs)
 
 
-def write_group(path: Path) -> None:
-    """Make a folder of groups a group itself."""
-    write_text(path / "zarr.json", json.dumps({"zarr_format": 3, "node_type": "group"}))
-
-
 def open_store(path: str | Path) -> xr.Dataset:
     """One group as a lazy xarray data set (no dask needed).
 
@@ -250,15 +248,49 @@ def open_store(path: str | Path) -> xr.Dataset:
         raise StudyError(f"{path}: is no Zarr group that can be read ({_first(error)})") from None
     if lost := set(checksums.of_arrays(getattr(store, "sums", {}))) - set(dataset.variables):
         raise StudyError(f"{path}: its array '{min(lost)}' is missing; {checksums.REMEDY}")
+    for name, variable in dataset.data_vars.variables.items():
+        array = _raw_array(store, str(name))
+        if array is not None and array.shape == variable.shape and array.dtype == variable.dtype:
+            lazy = indexing.CopyOnWriteArray(indexing.LazilyIndexedArray(array))
+            data = indexing.MemoryCachedArray(lazy)
+            dataset[name] = xr.Variable(variable.dims, data, variable.attrs, variable.encoding)
     return dataset
 
 
-def open_array(path: str | Path, name: str) -> zarr.Array:
+def _raw_array(store: checksums.Checked | LocalStore, name: str) -> raw_chunks.RawArray | None:
+    """An array that is read without Zarr's help, where it may be."""
+    if not isinstance(store, checksums.Checked):
+        return None
+    metadata = json.loads((store.folder / name / "zarr.json").read_bytes())
+    if not raw_chunks.is_raw(metadata):
+        return None
+    return raw_chunks.RawArray(store.folder, name, metadata, store.sums)
+
+
+class CodedArray:
+    """An array that Zarr reads, with the two methods of :class:`raw_chunks.RawArray`."""
+
+    def __init__(self, array: zarr.Array):
+        self.array, self.shape = array, array.shape
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Whole images ``start`` to ``stop``."""
+        return self.array[start:stop]
+
+    def points(self, images: np.ndarray, *index: np.ndarray) -> np.ndarray:
+        """The entries ``[images[i], index[0][i], ...]``."""
+        wanted, at = np.unique(images, return_inverse=True)
+        return self.array.oindex[wanted][(at, *index)]
+
+
+def open_array(path: str | Path, name: str) -> raw_chunks.RawArray | CodedArray:
     """One array of a group, for reading. Raises StudyError as :func:`open_store`."""
+    store = checksums.checked(path)
     try:
-        return zarr.open_array(checksums.checked(path), path=name, mode="r")
+        array = zarr.open_array(store, path=name, mode="r")
     except (OSError, ValueError, KeyError, TypeError, BaseZarrError) as error:
         raise StudyError(f"{path}: has no array '{name}' to read ({_first(error)})") from None
+    return _raw_array(store, name) or CodedArray(array)
 
 
 def _first(error: Exception) -> str:
@@ -295,27 +327,3 @@ def read_shards(paths: list[str], names: list[str]) -> xr.Dataset:
                 raise StudyError(f"{path}: has no array '{lacking[0]}'")
             parts.append(dataset[names].load())
     return parts[0] if len(parts) == 1 else xr.concat(parts, dim="image", combine_attrs="override")
-
-
-def consolidated(root: Path, groups: list[Path]) -> dict:
-    """Metadata of a hierarchy whose groups are known, for one ``zarr.json`` at its root.
-
-    Built from the list of groups, so that neither unfinished work nor strangers enter it.
-    """
-    metadata: dict[str, dict] = {}
-    for group in groups:
-        place = group.relative_to(root)
-        for parent in [*place.parents][-2::-1]:
-            empty = {"zarr_format": 3, "node_type": "group", "attributes": {}}
-            metadata.setdefault(parent.as_posix(), empty)
-        for file in sorted(group.rglob("zarr.json")):
-            name = file.parent.relative_to(root).as_posix()
-            metadata[name] = json.loads(file.read_text())
-    return {
-        "zarr_format": 3,
-        "node_type": "group",
-        "attributes": {"protocol": PROTOCOL},
-        "consolidated_metadata": {
-            "kind": "inline", "must_understand": False, "metadata": dict(sorted(metadata.items())),
-        },
-    }  # fmt: skip
