@@ -135,3 +135,36 @@ def test_attention_without_cls_has_its_own_name(name, kept, tmp_path):
             np.testing.assert_allclose(values.sum(1), 1, rtol=1e-5)  # nothing but patches
         else:
             assert (values.sum(1) < 1).all()  # the register gets its own
+
+
+def test_batches_are_filled_by_chunks_that_stand_together():
+    ranges = [(0, 3), (3, 6), (6, 9), (9, 12), (12, 13)]
+    assert loop.batched(ranges, ranges, 7) == [ranges[:2], ranges[2:4], ranges[4:]]
+    assert loop.batched(ranges, [(6, 9)], 7) == [ranges[2:4]]  # beside the same others
+    assert loop.batched(ranges, ranges[1:3], 1) == [[(3, 6)], [(6, 9)]]
+    assert loop.batched([], [], 8) == []
+
+
+def test_chunks_computed_together_are_those_of_one_after_the_other(model, tmp_path, monkeypatch):
+    """As on a GPU, whose batch is larger than a chunk; interrupted, it ends with the same bytes."""
+    seen, forward, whole = [], model.forward_features, loop.batched
+    monkeypatch.setattr(model, "forward_features", lambda x: seen.append(len(x)) or forward(x))
+    run(model, tmp_path / "apart", images=14, batch=8)
+    assert seen == [4, 4, 4, 2]
+    monkeypatch.setattr(loop, "batched", lambda ranges, missing, _: whole(ranges, missing, 8))
+    seen.clear()
+    run(model, tmp_path / "together", images=14, batch=8)
+    assert seen == [8, 6]
+    reasons = iter(["", "SIGTERM"])
+    with pytest.raises(Interrupted, match="ended after 8 of 14"):
+        run(model, tmp_path / "again", images=14, batch=8, stop=lambda: next(reasons))
+    seen.clear()
+    run(model, tmp_path / "again", images=14, batch=8)
+    assert seen == [6]
+    apart, together, again = (
+        open_store(tmp_path / name / "store").load() for name in ("apart", "together", "again")
+    )
+    for name in set(apart) - {"attention_norm_auc_elsewhere"}:  # of the image before in the batch
+        np.testing.assert_allclose(apart[name], together[name], rtol=1e-4, atol=1e-4)
+    for name in together:
+        np.testing.assert_array_equal(again[name], together[name])

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from tokenscope.jobs.job import job
-from tokenscope.stores.receipts import read_receipt, write_text
 from tokenscope.stores.hierarchy import consolidated
+from tokenscope.stores.receipts import read_receipt, write_text
 
 
 def main(receipts, output):

@@ -36,7 +36,12 @@ def _tokens(job: Job) -> int:
     """A pass that keeps all tokens; its chunks are of the backbone's own size."""
     size = job.arch.input_size
     chunk, stored = job.study.chunk_images(job.row), flops.token_bytes(job.arch, size)
-    return flops.extract_mb(job.arch, size, chunk, job.gpu, stored)
+    return flops.extract_mb(job.arch, size, _together(job, chunk), job.gpu, stored)
+
+
+def _together(job: Job, chunk: int) -> int:
+    """Images that are in memory at once for each that a chunk holds: on a GPU a batch is full."""
+    return max(chunk, job.study.config["extract"]["batch"]) if job.gpu else chunk
 
 
 def _features(job: Job) -> int:
@@ -45,7 +50,7 @@ def _features(job: Job) -> int:
     bank = job.study.probing.bank(job.wildcards["dataset"], job.row, view)
     stored = flops.feature_bytes(job.arch, job.size, 2 * bank.get("tokens", 0) + 1)
     chunk = job.study.feature_chunk(job.row, view)
-    return flops.extract_mb(job.arch, job.size, chunk, job.gpu, stored)
+    return flops.extract_mb(job.arch, job.size, _together(job, chunk), job.gpu, stored)
 
 
 def _any_size(job: Job) -> float:

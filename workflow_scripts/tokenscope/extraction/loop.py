@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from tokenscope.errors import StudyError
+from tokenscope.extraction.finite import FINITE, LARGEST, checked, to_check
+from tokenscope.extraction.spans import batched, part
 from tokenscope.forward.attention import agreement
 from tokenscope.forward.hooks import TokenHooks
 from tokenscope.forward.inputs import normalise
@@ -31,13 +33,6 @@ from tokenscope.stores.zarr_store import StoreWriter, Variable
 # stored.
 Reduce = Callable[[dict[str, Tensor], Tensor, int], dict[str, Tensor]]
 LIMIT = float(np.finfo(np.float16).max)
-# Of an image, beside what is stored: the largest number that goes into 16 bits, and whether all
-# are finite. Finite norms say it of the tokens.
-LARGEST, FINITE = "largest number", "finite"
-CHECKED = (
-    "attention", "attention_received", "attention_pooling", "cls", "registers", "patch_mean",
-    "cls_blocks", "logits", *"qkv",
-)  # fmt: skip
 # Attention of every block is looked at in about so many images of a data set, evenly spread: no
 # claim needs more, and in all of them it would slow the pass down by several percent.
 LOOKED_AT = 1000
@@ -174,8 +169,8 @@ def extract(
         StudyError: a token, feature, attention or logit that is not finite, or a number that is too
             large for float16; images are named by row. A mean or deviation of colours that is none.
     """
-    ranges = writer.missing()
-    resumed = writer.images - sum(b - a for a, b in ranges)
+    missing = writer.missing()
+    resumed = writer.images - sum(b - a for a, b in missing)
     if resumed:
         log.info("going on after %s of %s images", f"{resumed:,}", f"{writer.images:,}")
     scale = [torch.tensor(v, device=device) for v in (mean, std)]
@@ -184,11 +179,13 @@ def extract(
     looks = offset, max(1, (total or writer.images) // LOOKED_AT)
     forward = _Forward(model, scale, batch, device, writer.variables, reduce, looks, tokens_after)
     pending: list[Future] = []
-    done = resumed
+    done, todo = resumed, set(missing)
     progress(done, writer.images)
     with ThreadPoolExecutor(2) as pool, forward:
-        chunks = prefetch(lambda a, b: forward.pinned(read(offset + a, offset + b)), ranges)
-        for first, last, pixels in chunks:
+        spans = batched(writer.ranges(), missing, batch if forward.cuda else 1)
+        ranges = [(span[0][0], span[-1][1]) for span in spans]
+        pieces = prefetch(lambda a, b: forward.pinned(read(offset + a, offset + b)), ranges)
+        for span, (first, _last, pixels) in zip(spans, pieces, strict=True):
             if reason := stop():
                 for future in pending:
                     future.result()
@@ -198,10 +195,13 @@ def extract(
                     "the next attempt goes on from there"
                 )
             values = forward(pixels, first, lambda n, done=done: progress(done + n, writer.images))
-            pending.append(pool.submit(_store, writer, first, values, offset))
-            if len(pending) > 2:
+            for start, end in span:
+                if (start, end) in todo:
+                    own = part(values, slice(start - first, end - first))
+                    pending.append(pool.submit(_store, writer, start, own, offset))
+                    done += end - start
+            while len(pending) > 2 * len(span):
                 pending.pop(0).result()
-            done += last - first
         for future in pending:
             future.result()
     return {
@@ -213,7 +213,7 @@ def extract(
 
 
 class _Forward:
-    """One chunk through the model in batches; results on the host, copies still under way.
+    """Some chunks through the model in batches; results on the host, copies still under way.
 
     A GPU computes on its default stream; ``up`` brings pixels to it and ``down`` takes results away
     at the same time. Tensors that a second stream uses are noted with the allocator
@@ -254,7 +254,7 @@ class _Forward:
         shapes = {n: ((len(pixels), *v.shape), v.dtype) for n, v in self.wanted.items()}
         host = {
             name: torch.empty(shape, dtype=getattr(torch, dtype), pin_memory=self.cuda)
-            for name, (shape, dtype) in {**shapes, **_checks(len(pixels))}.items()
+            for name, (shape, dtype) in {**shapes, **to_check(len(pixels))}.items()
         }
         for start in range(0, len(pixels), self.batch):
             piece = self._to_device(pixels[start : start + self.batch])
@@ -266,11 +266,14 @@ class _Forward:
             if "top5" in self.wanted:
                 k = self.wanted["top5"].shape[0]
                 out["top5"] = out["logits"].topk(k, dim=-1).indices
-            results = {**self.reduce(out, piece, first + start), **_checked(out)}
+            results = {**self.reduce(out, piece, first + start), **checked(out)}
             stop = start + len(piece)
             self._to_host({name: results[name] for name in host}, host, slice(start, stop))
             progress(stop)
-        copied = self.down.record_event() if self.cuda else None
+        copied = None
+        if self.cuda:
+            copied = torch.cuda.Event(blocking=True)  # a writer that waits must not take a core
+            copied.record(self.down)
         return host, copied
 
     def _to_device(self, piece: Tensor) -> Tensor:
@@ -311,20 +314,6 @@ def _agreement(out: dict[str, Tensor], looked_at: slice, prefix: int) -> dict[st
         filled[name] = torch.full_like(out["norms"][:, :, 0], torch.nan)
         filled[name][looked_at] = values
     return filled
-
-
-def _checks(images: int) -> dict[str, tuple]:
-    return {LARGEST: ((images,), "float32"), FINITE: ((images,), "bool")}
-
-
-def _checked(out: dict[str, Tensor]) -> dict[str, Tensor]:
-    """:data:`LARGEST` and :data:`FINITE` (image,) of what one batch gave; NaN is the largest."""
-    largest = out["norms"].amax((1, 2))
-    for name in out.keys() & set("qkv"):
-        largest = torch.maximum(largest, out[name].abs().amax((1, 2)).float())
-    given = (out[name] for name in CHECKED if name in out)
-    flags = [torch.isfinite(value).flatten(1).all(1) for value in given]
-    return {LARGEST: largest, FINITE: torch.stack(flags).all(0)}
 
 
 def _store(writer: StoreWriter, first: int, values: tuple, offset: int) -> None:
