@@ -15,7 +15,7 @@ STUDY ?= paper
 # What a user gives reaches the recipes through the environment as it was typed, and stands there in
 # quotes: neither make nor a shell takes a $$ or a backtick in a folder's name for a command.
 GIVEN := $(filter-out file,$(origin CONFIG) $(origin STUDY))
-FREE := PYTHON TORCH_INDEX CONFIG HOW STUDY PROFILE FIG MODEL IMAGES ARCH AGAINST AGAINST_ARCH NAME WEIGHTS SECTION BENCH
+FREE := PYTHON TORCH_INDEX CONFIG HOW STUDY PROFILE GPUS FIG MODEL IMAGES ARCH AGAINST AGAINST_ARCH NAME WEIGHTS SECTION BENCH
 $(foreach name,$(FREE),$(eval override $(name) := $$(value $(name))))
 export $(FREE)
 
@@ -97,8 +97,9 @@ new: $(VENV)/complete  ## write a study of your own: make new NAME=mine MODEL=<t
 check: $(VENV)/complete  ## would it run, at which cost, what is missing? make check CONFIG=my.yaml
 	@$(OWN); $(BIN)/python workflow_scripts/check.py "$$named" $${PROFILE:+--profile="$$PROFILE"}
 
-study: $(VENV)/complete  ## run a study of your own on this machine: make study CONFIG=my.yaml
-	@$(OWN); $(BIN)/snakemake --profile profiles/local --configfile "$$named" -- all && $(PAGE)
+study: $(VENV)/complete  ## run a study of your own on this machine: make study CONFIG=my.yaml [GPUS=4]
+	@$(OWN); $(BIN)/snakemake --profile profiles/local $${GPUS:+--resources gpu="$$GPUS"} \
+	  --configfile "$$named" -- all && $(PAGE)
 
 diagnose: $(VENV)/complete  ## does it have artifacts? make diagnose MODEL=<timm id|file|folder> IMAGES=<folder>
 	@test -n "$$MODEL" -a -n "$$IMAGES" || { echo "make diagnose MODEL=<timm id, weights file (with ARCH=<timm id>) or Hugging Face folder> IMAGES=<folder> [AGAINST=<second backbone>]"; exit 1; }

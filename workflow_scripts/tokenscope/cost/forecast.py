@@ -30,11 +30,12 @@ STORES = {
 
 
 def machines(workflow, cluster: bool) -> dict[str, Machine]:
-    """What to simulate: numbers of GPUs on a cluster, the cores of one machine."""
-    if not cluster:
-        cores = workflow._cores or os.cpu_count()
-        return {f"{cores} cores": Machine(cores=cores)}
+    """What to simulate: numbers of GPUs on a cluster, the cores and GPUs of one machine."""
     cap = workflow.global_resources.get("gpu")
+    if not cluster:
+        cores, gpus = workflow._cores or os.cpu_count(), cap.value if cap else 1
+        several = f", {gpus} GPUs" if gpus > 1 else ""
+        return {f"{cores} cores{several}": Machine(cores=cores, gpus=gpus)}
     # The profile's cap on GPUs in flight is what will happen; the others show what it costs.
     counts = sorted({*GPU_COUNTS, cap.value} if cap else GPU_COUNTS)
     return {

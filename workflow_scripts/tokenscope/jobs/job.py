@@ -12,6 +12,7 @@ from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
 from tokenscope.errors import StudyError, Superseded
+from tokenscope.jobs.leases import Lease, asked_gpus
 from tokenscope.jobs.records import WORK, Recorder
 
 log = logging.getLogger("tokenscope")
@@ -30,6 +31,7 @@ def job(
     ``label`` stands before each line, so that jobs running side by side can be told apart. A job
     that another has superseded ends when the other has made the ``outputs``; it looks every
     ``poll`` seconds. What the job took is recorded for the accounting, see tokenscope.jobs.records.
+    Where several jobs share a machine with GPUs, each has its own, see tokenscope.jobs.leases.
     """
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(threads)
@@ -44,8 +46,10 @@ def job(
         log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
-    record = Recorder(log_file, threads)
+    lease, record = Lease(), None
     try:
+        lease.take(asked_gpus(), log)
+        record = Recorder(log_file, threads)
         yield
         record.outcome = "finished"
     except Superseded as error:
@@ -64,7 +68,9 @@ def job(
         log.error("unexpected error\n%s", traceback.format_exc())
         sys.exit(1)
     finally:
-        record.close()
+        if record:
+            record.close()
+        lease.release()
         for handler in handlers:
             log.removeHandler(handler)
             handler.close()
