@@ -38,6 +38,7 @@ DRAWING := figure $(shell sed -n 's/^rule \(fig_[a-z_]*\):.*/\1/p' rules/*.smk)
 SPREAD = -n auto --maxprocesses 4 --dist loadgroup
 
 .PHONY: help demo calibrate test test-quick attack study diagnose figure report pack dry-run forecast resume checks bench accept conformance zoo clean phantoms setup new check schema verify
+.PHONY: help demo calibrate test test-quick attack study diagnose figure report pack dry-run forecast weights resume checks bench conformance zoo clean phantoms setup new check schema verify
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -127,6 +128,10 @@ dry-run: $(LIGHT)/complete  ## show what the paper study would run on a cluster
 
 forecast: $(LIGHT)/complete  ## what it would cost on a cluster: make forecast CONFIG=my.yaml
 	@$(NAMED); $(DRAWS)/snakemake --profile slurm -n --configfile "$$named" --config forecast=full -- all
+
+weights: $(VENV)/complete  ## all that needs the network, beforehand: make weights STUDY=paper (or CONFIG=)
+	@$(NAMED); $(BIN)/snakemake --profile profiles/local --config forecast=none \
+	  --configfile "$$named" -- weights && echo "Weights and heads are here: jobs need no network."
 
 resume: $(VENV)/complete  ## on Slurm, after the controller died: wait for its jobs, go on (HOW=--cancel)
 	$(BIN)/python workflow_scripts/resume.py $$HOW

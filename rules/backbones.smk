@@ -5,9 +5,10 @@ import re
 from tokenscope.study.register_names import CONTROLS
 
 
-# Runs where the controller runs: the only job that may use the network.
+# Runs where the controller runs: it may use the network.
 localrules:
     obtain,
+    weights,
 
 
 rule obtain:
@@ -30,6 +31,12 @@ rule obtain:
         code=code("backbones/obtain.py"),
     script:
         "../workflow_scripts/backbones/obtain.py"
+
+
+# Everything that needs the network, beforehand: `make weights`.
+rule weights:
+    input:
+        needs.obtained(STUDY),
 
 
 rule plant:

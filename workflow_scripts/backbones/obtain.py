@@ -4,10 +4,9 @@ Looked for in this order: the file named in the backbone's row, the weights fold
 the cache, the hub. Nothing but this job uses the network.
 """
 
-import os
-import shutil
 from pathlib import Path
 
+from tokenscope.backbones import hub
 from tokenscope.config_file.needs import find_weights
 from tokenscope.errors import StudyError
 from tokenscope.jobs.job import job, log
@@ -15,7 +14,7 @@ from tokenscope.stores.receipts import sha256_file, write_receipt
 
 
 def main(spec, weights, folder, download, cache, card):
-    """Write ``card.json``: path, checksum and origin of the weights.
+    """Write ``card.json``: path, checksum and origin of the weights, and their revision on the hub.
 
     Args:
         spec: how the backbone is opened.
@@ -36,11 +35,13 @@ def main(spec, weights, folder, download, cache, card):
     # After the download: this import puts the hub client offline for good.
     from tokenscope.backbones.loading import check_weights
 
+    checksum = sha256_file(file)
+    known = hub.noted(file, checksum)
     check_weights(spec, file)
     log.info("%s from %s (%s)", spec["timm_id"], file, origin)
     write_receipt(
         card, name=spec["name"], timm_id=spec["timm_id"], weights=str(file), origin=origin,
-        sha256=sha256_file(file), bytes=Path(file).stat().st_size,
+        sha256=checksum, bytes=Path(file).stat().st_size, **known,
     )  # fmt: skip
 
 
@@ -55,40 +56,15 @@ def find(spec, weights, folder, cache):
 
 def fetch(spec, weights, folder, cache):
     """Download from timm's repository on the hub into the cache; the file appears whole."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-    )
     from timm.models import get_pretrained_cfg
 
     repo = get_pretrained_cfg(spec["timm_id"]).hf_hub_id
     if not repo:
         raise StudyError(f"{spec['name']}: timm names no repository for {spec['timm_id']}")
-    reason = "the repository holds no weights file"
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        try:
-            downloaded = hf_hub_download(repo, name)
-        except LocalEntryNotFoundError:
-            reason = "the hub cannot be reached from here"
-            break
-        except EntryNotFoundError:
-            continue
-        except GatedRepoError:
-            reason = f"{repo} asks you to accept a licence: do so on the hub, then set HF_TOKEN"
-            break
-        except (HfHubHTTPError, OSError) as error:
-            reason = f"the hub cannot be reached ({type(error).__name__})"
-            break
-        target = Path(cache, spec["timm_id"] + Path(name).suffix)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(f".{target.name}.{os.getpid()}")
-        shutil.copyfile(downloaded, aside)
-        os.replace(aside, target)
-        return target
-    raise StudyError(missing(spec, weights, folder, cache, reason))
+    try:
+        return hub.fetch(repo, Path(cache, spec["timm_id"]))
+    except StudyError as reason:
+        raise StudyError(missing(spec, weights, folder, cache, reason)) from None
 
 
 def missing(spec, weights, folder, cache, reason):

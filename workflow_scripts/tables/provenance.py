@@ -30,7 +30,8 @@ def main(cards, receipts, samples, output):
             {
                 "family": family, "size": size, "registers": registers, "dataset": dataset,
                 "timm_id": card["timm_id"], "origin": card["origin"],
-                "weights_sha256": card["sha256"], "geometry": receipt["geometry"],
+                "weights_sha256": card["sha256"],
+                "weights_revision": card.get("revision", ""), "geometry": receipt["geometry"],
                 "params": receipt["params"], "device": receipt["device"],
                 "precision": receipt["precision"], "images": 0,
                 "images_listed": sample["listed"], "images_skipped": len(sample["skipped"]),

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tokenscope.errors import StudyError
+from tokenscope.jobs.network import why
 from tokenscope.stores.receipts import read_receipt, sha256_file, write_text
 from tokenscope.tables.names import parts_of
 
@@ -73,9 +74,10 @@ def _fetch(key: str, source: str, file: Path) -> None:
         os.replace(aside, file)
     except (urllib.error.URLError, OSError, ValueError) as error:
         aside.unlink(missing_ok=True)
+        reason = why(error, "its server", file.parent)
         raise StudyError(
-            f"{key}: {source} cannot be downloaded ({error}). Put the file at {file}, or into the "
-            "folder of heads: released: folder"
+            f"{key}: {source} cannot be downloaded: {reason}. Put the file at {file}, or "
+            "into the folder of heads: released: folder"
         ) from None
 
 

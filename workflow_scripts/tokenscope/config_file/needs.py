@@ -30,6 +30,15 @@ def find_weights(timm_id: str, folder: str | None, cache: str | None) -> tuple[P
     return None, ""
 
 
+def obtained(study) -> list[str]:
+    """Cards of all released weights and heads of a study: whose jobs may use the network."""
+    rows = [row for row in study.rows.values() if not (row.recipe or row.attached)]
+    heads = {
+        path for row, view in study.heads.jobs for path in study.heads.inputs(row, view)["released"]
+    }
+    return [*(study.paths.card(row.key) for row in rows), *sorted(heads)]
+
+
 def missing(study, names: Collection[str] | None = None) -> list[str]:
     """Sentences on what is not on this machine, each beginning with its key in the config.
 
