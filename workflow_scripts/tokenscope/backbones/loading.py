@@ -21,7 +21,9 @@ from tokenscope.backbones.weights_file import read_weights
 from tokenscope.errors import StudyError, some
 from tokenscope.forward.tokens import refuse_unsupported
 from tokenscope.jobs.energy import gpu_here
+from tokenscope.jobs.gpu_driver import driver, mismatch
 from tokenscope.jobs.job import log
+from tokenscope.jobs.leases import asked_gpus
 from tokenscope.stores.receipts import read_receipt, weights_of
 
 MLPS = {mlp.__name__: mlp for mlp in (Mlp, GluMlp, SwiGLU)} | {"SwiGLUPacked": SwiGLUPacked}
@@ -141,19 +143,21 @@ def pick_device(wanted: str) -> str:
     """``cuda`` or ``cpu`` for a config value of ``auto``, ``cuda`` or ``cpu``.
 
     Raises:
-        StudyError: ``cuda`` without one that torch can use.
+        StudyError: ``cuda`` without one that torch can use, or a job of a cluster that was given a
+            GPU which torch cannot use.
     """
     available = torch.cuda.is_available()
     if wanted != "cpu" and not available:
         why = "torch sees no GPU here"
         if present := gpu_here():
-            why = (
-                f"there is a GPU, but torch {torch.__version__} (CUDA {torch.version.cuda}) cannot "
-                "use it: the driver is older than this CUDA (13 needs driver 580 or newer), or the "
-                "job was not given the GPU; compare with nvidia-smi"
+            why = mismatch(found := driver(), torch.__version__, torch.version.cuda) or (
+                f"torch {torch.__version__} cannot use the GPU that is here, though driver {found} "
+                "would do: the job was not given it, or it is out of order; compare with nvidia-smi"
             )
         if wanted == "cuda":
-            raise StudyError(f"device: cuda, but {why}; use device: auto or cpu")
+            raise StudyError(f"device: cuda, but {why}")
+        if present and asked_gpus() and "SLURM_JOB_ID" in os.environ:  # it is paid for
+            raise StudyError(f"{why}. Without GPUs: device: cpu in the study's config")
         if present:
             log.warning("device: auto takes the CPU: %s", why)
     return "cuda" if wanted != "cpu" and available else "cpu"
