@@ -39,6 +39,7 @@ SPREAD = -n auto --maxprocesses 4 --dist loadgroup
 
 .PHONY: help demo calibrate test test-quick attack study diagnose figure report pack dry-run forecast resume checks bench accept conformance zoo clean phantoms setup new check schema verify
 .PHONY: help demo calibrate test test-quick attack study diagnose figure report pack dry-run forecast weights resume checks bench conformance zoo clean phantoms setup new check schema verify
+.PHONY: help demo calibrate test test-quick attack study diagnose figure report pack dry-run forecast weights controller resume checks bench conformance zoo clean phantoms setup new check schema verify
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,10 +55,16 @@ endef
 $(VENV)/complete: envs/requirements-light.txt envs/requirements.txt envs/requirements-dev.txt
 	@echo "Setting up $(VENV): about 6 GB and a few minutes, once."
 	@$(call fresh,$(VENV))
-	@test -z "$$TORCH_INDEX" || $(BIN)/python -m pip install --disable-pip-version-check \
-	  --index-url "$$TORCH_INDEX" $$(grep -hE '^torch(vision)?==' envs/requirements.txt)
+	@test -z "$$TORCH_INDEX" || { $(BIN)/python -m pip uninstall -q -y torch torchvision && \
+	  $(BIN)/python -m pip install --disable-pip-version-check --index-url "$$TORCH_INDEX" \
+	    $$(grep -hE '^torch(vision)?==' envs/requirements.txt); }
 	$(BIN)/python -m pip install --disable-pip-version-check -r envs/requirements-dev.txt
 	@touch $@
+
+# Another build of torch takes the place of the one that is there.
+ifneq ($(and $(value TORCH_INDEX),$(filter setup,$(MAKECMDGOALS))),)
+.PHONY: $(VENV)/complete
+endif
 
 $(VENV)-light/complete: envs/requirements-light.txt
 	@echo "Setting up $(VENV)-light: 0.6 GB and a minute, once (make setup makes the whole one, for what computes)."
@@ -132,6 +139,9 @@ forecast: $(LIGHT)/complete  ## what it would cost on a cluster: make forecast C
 weights: $(VENV)/complete  ## all that needs the network, beforehand: make weights STUDY=paper (or CONFIG=)
 	@$(NAMED); $(BIN)/snakemake --profile profiles/local --config forecast=none \
 	  --configfile "$$named" -- weights && echo "Weights and heads are here: jobs need no network."
+
+controller: $(VENV)/complete  ## submit the controller itself to Slurm: make controller STUDY=paper (or CONFIG=)
+	@$(NAMED); sbatch profiles/slurm/controller.sh "$$named"
 
 resume: $(VENV)/complete  ## on Slurm, after the controller died: wait for its jobs, go on (HOW=--cancel)
 	$(BIN)/python workflow_scripts/resume.py $$HOW

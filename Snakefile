@@ -41,6 +41,10 @@ include: "rules/carbon.smk"
 include: "rules/report.smk"
 
 
+# All but what uses the network goes to the cluster where a login node allows nothing else.
+if config["small_jobs"] == "cluster":
+    workflow._localrules.intersection_update({"obtain", "obtain_head"})
+
 DRY = bool({"-n", "--dry-run", "--dryrun"} & set(sys.argv))  # workflow.dryrun is known late
 # A dry run in less than a page; -p (--printshellcmds) shows every job with its reason.
 if not workflow.output_settings.printshellcmds:

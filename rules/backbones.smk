@@ -8,7 +8,6 @@ from tokenscope.study.register_names import CONTROLS
 # Runs where the controller runs: it may use the network.
 localrules:
     obtain,
-    weights,
 
 
 rule obtain:

@@ -1,6 +1,7 @@
 """Rules that name the light environment import nothing that it lacks; all others need more."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -63,3 +64,21 @@ def test_a_python_that_is_too_old_is_named_and_leaves_nothing_behind(tmp_path):
         )
         assert done.returncode != 0 and "This is Python 3.9, and 3.11 or newer" in done.stderr
         assert not list(folder.glob(".venv*"))
+
+
+def test_another_build_of_torch_takes_the_place_of_the_one_that_is_there(tmp_path):
+    """Also in an environment that is complete; no other target touches it."""
+    folder = copy_project(tmp_path / "clone")
+    stub, said = folder / ".venv" / "bin" / "python", tmp_path / "said"
+    stub.parent.mkdir(parents=True)
+    stub.write_text(f'#!/bin/sh\necho "$@" >> {said}\n')
+    stub.chmod(0o755)
+    (folder / ".venv" / "complete").touch()
+    env = {**os.environ, "TORCH_INDEX": "there"}
+    subprocess.run(["make", "check", "CONFIG=config/demo.yaml"], cwd=folder, env=env, check=True)
+    assert "pip" not in said.read_text()
+    subprocess.run(["make", "setup"], cwd=folder, env=env, check=True, capture_output=True)
+    pip = [line for line in said.read_text().splitlines() if "pip" in line]
+    assert "uninstall -q -y torch torchvision" in pip[0]
+    assert re.search(r"--index-url there torch==\S+ torchvision==", pip[1])
+    assert "-r envs/requirements-dev.txt" in pip[2]

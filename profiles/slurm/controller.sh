@@ -1,0 +1,34 @@
+#!/bin/bash
+# The controller of a study as a job of its own, where login nodes kill long processes:
+#   make controller STUDY=paper      or: sbatch profiles/slurm/controller.sh <config> [targets]
+# Its name begins as those of its jobs do (slurm-jobname-prefix), so that a second one is refused.
+#SBATCH --job-name=tokenscope_controller
+#SBATCH --partition=cpu               # [site]
+#SBATCH --time=1-00:00:00             # [site] when it is over, the same job goes on in the queue
+#SBATCH --cpus-per-task=2
+#SBATCH --mem=4G
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@120           # two minutes before the end
+#SBATCH --open-mode=append
+#SBATCH --output=controller-%j.log
+set -u
+config=${1:?name the config of a study: sbatch profiles/slurm/controller.sh <config> [targets]}
+shift
+cd "${SLURM_SUBMIT_DIR:-.}" || exit
+job=${SLURM_JOB_ID:?this is a job of Slurm: submit it with sbatch}
+
+# A child in the background: the shell hears a signal at once, not when its child has ended.
+run() { "$@" & child=$!; wait "$child"; }
+# Killed, not told to end: then it would cancel its jobs. They live on, and the next start of this
+# job waits for them before it goes on.
+again() {
+  echo "The time of this job is nearly over: it goes on when Slurm starts it again."
+  kill -KILL "$child"
+  scontrol requeue "$job"
+  exit
+}
+trap again USR1
+
+run .venv/bin/python workflow_scripts/resume.py --wait || exit
+.venv/bin/snakemake --unlock --configfile "$config"
+run .venv/bin/snakemake --profile slurm --configfile "$config" -- "${@:-all}"
