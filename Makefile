@@ -38,8 +38,7 @@ DRAWING := figure $(shell sed -n 's/^rule \(fig_[a-z_]*\):.*/\1/p' rules/*.smk)
 SPREAD = -n auto --maxprocesses 4 --dist loadgroup
 
 .PHONY: help demo calibrate test test-quick attack study diagnose figure report pack dry-run forecast resume checks bench accept conformance zoo clean phantoms setup new check schema verify
-.PHONY: help demo calibrate test test-quick attack study diagnose figure report pack dry-run forecast weights resume checks bench conformance zoo clean phantoms setup new check schema verify
-.PHONY: help demo calibrate test test-quick attack study diagnose figure report pack dry-run forecast weights controller resume checks bench conformance zoo clean phantoms setup new check schema verify
+.PHONY: weights controller doctor
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
