@@ -59,6 +59,7 @@ atexit.register(forecast.show, workflow, STUDY, SITE)
 
 onstart:
     check_images(workflow.dag.needrun_jobs())
+    check_site()
     forecast.begin(workflow, STUDY)
 
 

@@ -110,11 +110,13 @@ class Job:
 def minutes(study: Study, rule: str, wildcards, threads: int = 1, attempt: int = 1) -> int:
     """Minutes to request: twice the expectation, whole ones, more on each attempt.
 
-    ``requests: minimum_minutes`` is the least a site's noise (a cold file system) allows for.
+    ``requests: minimum_minutes`` is the least a site's noise (a cold file system) allows for,
+    ``longest_minutes`` the most that the site grants, whatever the attempt.
     """
     seconds = Job(study, rule, dict(wildcards.items()), threads).seconds()
     least = study.config["requests"]["minimum_minutes"]
-    return max(least, math.ceil(REQUEST * seconds / 60)) * attempt
+    longest = study.config["requests"].get("longest_minutes") or math.inf
+    return int(min(longest, max(least, math.ceil(REQUEST * seconds / 60)) * attempt))
 
 
 def _pass(job: Job) -> float:

@@ -1,0 +1,6 @@
+"""Would this site's Slurm run the jobs of a study? Asked before the first is submitted.
+
+In reading order: `requests` (what the jobs ask for, each kind once), `partitions` (what the site's
+partitions have), `profile` (in which line of a profile a setting stands), `refusals` (what of it
+Slurm would refuse, with the line to change), `before_start` (all of it, at the start of a run).
+"""

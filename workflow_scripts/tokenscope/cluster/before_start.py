@@ -1,0 +1,50 @@
+"""The start of a run on Slurm: what is wrong of a site's settings is told before any job is."""
+
+import sys
+from dataclasses import replace
+
+from tokenscope.cluster import partitions, refusals, requests
+from tokenscope.cluster.profile import Profile
+from tokenscope.cluster.refusals import Problem
+from tokenscope.errors import StudyError
+
+
+def on_slurm(workflow) -> bool:
+    """Whether Snakemake submits jobs by its Slurm plugin."""
+    settings = type(workflow.executor_settings).__module__
+    return workflow.nodes is not None and settings.startswith("snakemake_executor_plugin_slurm")
+
+
+def found(workflow, settings=None) -> list[Problem]:
+    """What Slurm would refuse: of first attempts, and of last ones, which ask for more.
+
+    Raises:
+        StudyError: Slurm does not answer.
+    """
+    retries = int(workflow.execution_settings.retries or 0)
+    last = requests.of_run(workflow, retries + 1)
+    if not last:
+        return []
+    profile, have = Profile.of_command(sys.argv), partitions.ask()
+    later = refusals.problems(last, have, profile, settings)
+    if not (later and retries):
+        return later
+    now = refusals.problems(requests.of_run(workflow), have, profile, settings)
+    changes = {problem.change for problem in now}
+    return [*now, *(replace(p, late=True) for p in later if p.change not in changes)]
+
+
+def check(workflow) -> None:
+    """Refuse to start a run whose jobs Slurm would refuse; say what of later attempts it would.
+
+    Raises:
+        StudyError: what is wrong, a line each, with the setting to change.
+    """
+    if not on_slurm(workflow):
+        return
+    told = found(workflow, workflow.executor_settings)
+    for problem in told:
+        if problem.late:
+            print(f"remark: {problem}", file=sys.stderr)
+    if wrong := [str(problem) for problem in told if not problem.late]:
+        raise StudyError("\n".join(["Slurm would refuse these jobs; none was submitted.", *wrong]))
