@@ -81,14 +81,6 @@ def check_images(jobs):
         raise WorkflowError(f"{said}\n{where}")
 
 
-def check_site():
-    """Refuse to start jobs that the site's Slurm would refuse."""
-    try:
-        before_start.check(workflow)
-    except StudyError as error:
-        raise WorkflowError(str(error))
-
-
 def remark_missing():
     """At the end of a dry run: what a run would not find here."""
     if workflow.dryrun and workflow.dag is not None:

@@ -29,3 +29,11 @@ def megabytes(rule):
     return lambda wildcards, threads, attempt: memory_model.megabytes(
         STUDY, rule, wildcards, threads, attempt
     )
+
+
+def check_site():
+    """Refuse to start jobs that the site's Slurm would refuse."""
+    try:
+        before_start.check(workflow)
+    except StudyError as error:
+        raise WorkflowError(str(error))

@@ -14,7 +14,9 @@ class Profile:
     """A profile's file with the lines of its keys; without one, keys are told alone."""
 
     def __init__(self, file: Path | None):
-        self.file, self.source, self.content = file, None, {}
+        self.file = file
+        self.source: Source | None = None
+        self.content: dict = {}
         if file:
             try:
                 self.source = Source(file)
