@@ -139,6 +139,9 @@ weights: $(VENV)/complete  ## all that needs the network, beforehand: make weigh
 	@$(NAMED); $(BIN)/snakemake --profile profiles/local --config forecast=none \
 	  --configfile "$$named" -- weights && echo "Weights and heads are here: jobs need no network."
 
+doctor: $(VENV)/complete  ## does this site's Slurm run a study? make doctor STUDY=paper (or CONFIG=)
+	@$(NAMED); $(BIN)/python workflow_scripts/doctor.py "$$named" $${PROFILE:+--profile="$$PROFILE"}
+
 controller: $(VENV)/complete  ## submit the controller itself to Slurm: make controller STUDY=paper (or CONFIG=)
 	@$(NAMED); sbatch profiles/slurm/controller.sh "$$named"
 

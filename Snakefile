@@ -55,6 +55,7 @@ os.environ.setdefault("TOKENSCOPE_RUN", f"{time.strftime('%Y%m%dT%H%M%S')}-{os.g
 atexit.register(remark_missing)
 atexit.register(remark_target)
 atexit.register(forecast.show, workflow, STUDY, SITE)
+atexit.register(before_start.note, workflow, RESULTS)
 
 
 onstart:

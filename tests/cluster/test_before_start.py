@@ -166,3 +166,28 @@ def test_a_run_that_slurm_would_refuse_submits_nothing(tmp_path):
     assert said.count("(account 'nobody')") == 1
     assert all("--test-only" in call for call in calls.read_text().splitlines())
     assert not (tmp_path / "results" / "data").exists()
+
+
+@pytest.mark.slow
+def test_the_doctor_asks_slurm_and_looks_at_a_node(tmp_path):
+    """With programs that take every job and run it here."""
+    program(tmp_path / "sinfo", f"cat <<'END'\n{SINFO}END")
+    program(tmp_path / "squeue", "exit 0")
+    program(tmp_path / "sbatch", 'case "$*" in *--test-only*) exit 0;; esac\n'
+            'for last; do :; done\nSLURM_CPUS_PER_TASK=4000 sh -c "$last" >&2\necho 7')  # fmt: skip
+    study = tmp_path / "study.yaml"
+    text = (ROOT / "tests" / "mini" / "mini.yaml").read_text()
+    study.write_text(text.replace("results: results/mini", f"results: {tmp_path}/results"))
+    done = subprocess.run(
+        [sys.executable, "workflow_scripts/doctor.py", study], cwd=ROOT, text=True,
+        capture_output=True, env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    said = dict(re.findall(r"^(?:ok|WRONG|open) +(\w+): (.*)", done.stdout, re.M))
+    assert {"partitions", "jobs", "controller", "driver", "device", "cores", "network", "results",
+            "scratch", "precision", "energy"} <= set(said), done.stdout + done.stderr  # fmt: skip
+    assert "taken" in said["controller"] and "attention" in said["precision"]
+    # What is wrong is counted, with what to change.
+    assert re.search(
+        r"^WRONG +cores: \d+ usable, 4000 given.*\n +change: slurm_extra", done.stdout, re.M
+    )
+    assert done.returncode == 1 and re.search(r"^\d+ to change", done.stdout, re.M)

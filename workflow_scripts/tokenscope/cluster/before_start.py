@@ -1,12 +1,17 @@
 """The start of a run on Slurm: what is wrong of a site's settings is told before any job is."""
 
+import json
+import os
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 from tokenscope.cluster import partitions, refusals, requests
 from tokenscope.cluster.profile import Profile
 from tokenscope.cluster.refusals import Problem
 from tokenscope.errors import StudyError
+
+NOTE = "TOKENSCOPE_REQUESTS"  # names a file in which a dry run notes its requests: make doctor
 
 
 def on_slurm(workflow) -> bool:
@@ -48,3 +53,15 @@ def check(workflow) -> None:
             print(f"remark: {problem}", file=sys.stderr)
     if wrong := [str(problem) for problem in told if not problem.late]:
         raise StudyError("\n".join(["Slurm would refuse these jobs; none was submitted.", *wrong]))
+
+
+def note(workflow, results: str) -> None:
+    """At the end of a dry run: what its jobs would ask for, where :data:`NOTE` names a file."""
+    if not (file := os.environ.get(NOTE)) or workflow.dag is None:
+        return
+    last = int(workflow.execution_settings.retries or 0) + 1
+    asked = {
+        name: [asdict(request) for request in requests.of_run(workflow, attempt)]
+        for name, attempt in (("first", 1), ("last", last))
+    }
+    Path(file).write_text(json.dumps(asked | {"results": results}))

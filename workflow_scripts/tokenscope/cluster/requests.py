@@ -84,7 +84,7 @@ def of_run(workflow, attempt: int = 1) -> list[Request]:
     jobs = [
         job
         for job in workflow.dag.needrun_jobs(exclude_finished=False)
-        if not (job.rule.norun or workflow.is_local(job.rule))
+        if not (job.rule.norun or job.rule.name in workflow._localrules)
     ]
     caps = workflow.global_resources
     own = caps["_cores"]
