@@ -58,14 +58,25 @@ atexit.register(forecast.show, workflow, STUDY, SITE)
 atexit.register(before_start.note, workflow, RESULTS)
 
 
+WATCH = watch.Watch()  # what make status and make resume read
+
+
 onstart:
     check_images(workflow.dag.needrun_jobs())
     check_site()
-    forecast.begin(workflow, STUDY)
+    try:
+        WATCH.begin(workflow, STUDY, PLAIN_CONFIG, forecast.begin(workflow, STUDY))
+    except StudyError as error:
+        raise WorkflowError(str(error))
+
+
+onsuccess:
+    WATCH.end("finished")
 
 
 # A failure outside the study (partition, account, disk) is answered with the key to change.
 onerror:
+    WATCH.end("failed")
     for hint in hints(log, RESULTS):
         print(f"hint: {hint}", file=sys.stderr)
 

@@ -33,6 +33,7 @@ from tokenscope.jobs.hints import hints
 from tokenscope.report import contents
 from tokenscope.report.deviations import deviations
 from tokenscope.report.facts import facts
+from tokenscope.status import watch
 from tokenscope.study import flops, heads
 from tokenscope.study.study import Study
 
@@ -53,6 +54,8 @@ PROBES = config.get("probes") or {}
 BANK = PROBES.get("dataset", "none")  # the data set whose tokens are drawn and probed
 TRAINED = STUDY.trained
 TABLES = contents.tables(STUDY)
+# The config without the switches that only say how to show it.
+PLAIN_CONFIG = {k: v for k, v in config.items() if k not in contents.SWITCHES}
 SNAPSHOTS = [
     (name, row) for name in config["analyse"] for row in TRAINED if STUDY.training(row)["snapshots"]
 ]

@@ -110,7 +110,7 @@ rule report:
     conda:
         LIGHT_ENV
     params:
-        config={k: v for k, v in config.items() if k not in contents.SWITCHES},
+        config=PLAIN_CONFIG,
         plan={name: [table.who, table.parts] for name, table in PLAN.items()},
         figures=PAGES,
         facts=facts(STUDY),

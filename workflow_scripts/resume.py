@@ -15,21 +15,12 @@ import sys
 import time
 from pathlib import Path
 
-
-def jobs(folder: Path, prefix: str) -> list[list[str]]:
-    """Jobs of the runs in a folder: id, state, reason, comment (rule and wildcards)."""
-    command = ["squeue", "-h", "-u", str(os.getuid()), "-o", "%i|%T|%r|%j|%Z|%k"]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
-    rows = [line.strip().split("|", 5) for line in answer.splitlines()]
-    return [
-        [number, state, reason, comment]
-        for number, state, reason, name, place, comment in rows
-        if name.startswith(f"{prefix}_") and Path(place).resolve() == folder
-    ]
+from tokenscope.jobs import controllers
+from tokenscope.jobs.squeue import PREFIX, Queued, ask
 
 
-def controllers(folder: Path) -> list[int]:
-    """Process ids of live controllers of this folder, as far as this host can see."""
+def processes(folder: Path) -> list[int]:
+    """Process ids of controllers of this folder on this host, also of those that only begin."""
     processes = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -45,6 +36,19 @@ def controllers(folder: Path) -> list[int]:
     return processes
 
 
+def alive(folder: Path, queued: list[Queued]) -> str:
+    """A controller of this folder that lives, on whatever host, in words; empty where none does."""
+    own = controllers.OWN_JOB
+    for controller in controllers.read(folder):
+        if controller.lives(queued):
+            return controller.who()
+    for job in queued:
+        if job.controller and job.id != own:
+            where = f"on {job.nodes}" if job.nodes else f"in the queue ({job.reason})"
+            return f"the controller that was submitted as Slurm job {job.id}, {where}"
+    return f"process {found[0]} on this host" if (found := processes(folder)) else ""
+
+
 def main() -> None:
     """Show, wait for or cancel the jobs; the exit status is 1 while any are left."""
     parser = argparse.ArgumentParser(
@@ -56,24 +60,29 @@ def main() -> None:
     parser.add_argument(
         "--directory", type=Path, default=Path(), help="where snakemake was started"
     )
-    parser.add_argument("--prefix", default="tokenscope", help="slurm-jobname-prefix (%(default)s)")
+    parser.add_argument("--prefix", default=PREFIX, help="slurm-jobname-prefix (%(default)s)")
     parser.add_argument("--minutes", type=float, default=1440, help="longest wait (%(default)g)")
     args = parser.parse_args()
     folder = args.directory.resolve()
-    if alive := controllers(folder):
-        sys.exit(f"a controller still runs in {folder}: process {alive[0]}; nothing was done")
-    left = jobs(folder, args.prefix)
+    queued = ask(folder, args.prefix)
+    if lives := alive(folder, queued):
+        sys.exit(
+            f"{lives} still runs for {folder}: nothing was done. Leave it to its work (make status "
+            f"shows it), or end it first; one that died silently is taken for dead "
+            f"{controllers.SILENT / 60:.0f} minutes after its last heartbeat"
+        )
+    left = [job for job in queued if not job.controller]
     for job in left:
-        print(*job)
+        print(job.id, job.state, job.reason, job.comment)
     print(f"{len(left)} jobs of earlier runs in {folder}")
     if left and args.cancel:
-        subprocess.run(["scancel", *(job[0] for job in left)], check=True, timeout=60)
+        subprocess.run(["scancel", *(job.id for job in left)], check=True, timeout=60)
     deadline = time.monotonic() + 60 * args.minutes
     while left and (args.cancel or args.wait):
         if time.monotonic() > deadline:
             break
         time.sleep(2)
-        left = jobs(folder, args.prefix)
+        left = [job for job in ask(folder, args.prefix) if not job.controller]
     if left:
         sys.exit(f"{len(left)} jobs are left: do not start another run here")
     if args.cancel or args.wait:

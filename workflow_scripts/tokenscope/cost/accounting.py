@@ -9,14 +9,16 @@ import json
 from collections import defaultdict
 from math import exp, hypot
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from tokenscope.cost.calibration import Z90
 from tokenscope.cost.carbon import JOULES_PER_KWH, Site
 from tokenscope.cost.claims import claim_of
 from tokenscope.jobs import sacct
 from tokenscope.jobs.records import read_records
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = [
     "job", "rule", "claim", "family", "size", "registers", "dataset", "attempt", "state", "work",
@@ -89,6 +91,7 @@ def _from_record(name: str, record: dict) -> dict:
         "gpu_method": _methods(gpus), "cpu_joules": cpu["joules"], "cpu_method": cpu["method"],
         "asked_minutes": record.get("asked", {}).get("runtime"),
         "asked_mb": record.get("asked", {}).get("mem_mb"), "peak_mb": record.get("peak_mb"),
+        "reason": record.get("reason", ""),
     }  # fmt: skip
 
 
@@ -141,7 +144,7 @@ def _from_sacct(row: dict, names: dict[str, tuple[str, dict]], runs: dict[str, s
     return {
         "job": name, "rule": known.get("rule") or row["comment"].removeprefix("rule_"),
         "wildcards": known.get("wildcards", {}), "run": runs.get(row["run_name"], ""),
-        "source": "sacct", "images": None, "devices": [], "gpu_share": row["gpus"],
+        "source": "sacct", "images": None, "devices": [], "reason": "", "gpu_share": row["gpus"],
         "gpu_joules": None, "gpu_method": method if row["gpus"] else "", "cpu_joules": None,
         "cpu_method": method,
         **{k: row[k] for k in ("state", "host", "slurm_job_id", "started", "ended", "seconds",
@@ -155,12 +158,14 @@ def forecasts(folder: Path) -> dict[str, dict]:
     return {file.stem: json.loads(file.read_text()) for file in files}
 
 
-def table(attempts: list[dict], site: Site, run: str, expected: dict[str, dict]) -> pd.DataFrame:
+def table(attempts: list[dict], site: Site, run: str, expected: dict[str, dict]) -> "pd.DataFrame":
     """One row an attempt, columns :data:`COLUMNS`.
 
     ``run``: the run whose work counts as new; of earlier work, the last success of a job is
     ``reused``, the rest ``spent`` (superseded or failed). Its energy counts all the same.
     """
+    import pandas as pd  # takes a second; who only collects needs none
+
     stands = {a["job"]: id(a) for a in attempts if a["state"] in DONE}
     rows = []
     for a in attempts:

@@ -194,11 +194,13 @@ def write(rows: dict[str, dict[str, float]], name: str, file: Path) -> None:
             writer.writerow([key, *(v if isinstance(v, int) else f"{v:.6g}" for v in row.values())])
 
 
-def begin(workflow, study: Study) -> None:
-    """Before a real run: note the forecast of each job."""
+def begin(workflow, study: Study) -> list[job_graph.Task]:
+    """Before a real run: note the forecast of each job; returns the jobs."""
     with _harmless():
         tasks, _, _ = job_graph.read_plan(workflow, study)
         job_graph.save(tasks, Path(study.results, FOLDER, f"{os.environ[RUN]}.json"))
+        return tasks
+    return []
 
 
 def show(workflow, study: Study, site: Site) -> None:

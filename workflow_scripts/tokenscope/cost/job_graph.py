@@ -37,6 +37,7 @@ class Task:
     bytes: float | None
     temporary: bool
     needs: tuple[int, ...]
+    modelled: float | None = None  # seconds by the cost model alone
     claims: set[str] = field(default_factory=set)
 
     @property
@@ -68,12 +69,13 @@ def read_plan(workflow, study: Study) -> tuple[list[Task], Calibration, bool]:
     tasks = []
     for job, model, (threads, gpus, minutes) in zip(jobs, models, requests, strict=True):
         rule, beside = job.rule.name, cluster and job.rule.name in workflow._localrules
-        estimate = calibration.estimate(rule, model.seconds(), 60 * minutes, beside)
+        modelled = model.seconds()
+        estimate = calibration.estimate(rule, modelled, 60 * minutes, beside)
         files = list(job.output)
         tasks.append(Task(
-            rule=rule, name=_name(job), wildcards=dict(job.wildcards_dict),
+            rule=rule, name=name_of(job), wildcards=dict(job.wildcards_dict),
             todo=job in todo, beside=beside, gpus=gpus, threads=threads, minutes=minutes,
-            estimate=estimate, flops=model.flops(), bytes=model.bytes(),
+            estimate=estimate, modelled=modelled, flops=model.flops(), bytes=model.bytes(),
             temporary=bool(files) and all(f.flags.get("temp") for f in files),
             needs=tuple(place[need] for need in dag.dependencies[job] if need in place),
         ))  # fmt: skip
@@ -103,7 +105,8 @@ def _requests(job, workflow, cluster: bool) -> tuple[int, int, float]:
     return int(resources["_cores"]), gpus, float(resources.get("runtime", 0) or 0)
 
 
-def _name(job) -> str:
+def name_of(job) -> str:
+    """What a job is called in logs, records and forecasts."""
     log = next(iter(job.log), "")
     return str(log).partition("/logs/")[2].removesuffix(".log") or job.rule.name
 

@@ -53,18 +53,20 @@ def job(
         yield
         record.outcome = "finished"
     except Superseded as error:
-        record.outcome = "superseded"
+        record.outcome, record.reason = "superseded", str(error)
         log.error("%s", error)
         _wait_for(list(outputs), poll)
     except StudyError as error:
+        record.reason = str(error)
         log.error("error: %s", error)
         sys.exit(1)
     except Interrupted as stop:
-        record.outcome = "stopped"
+        record.outcome, record.reason = "stopped", str(stop)
         log.error("stopped: %s", stop)
         sys.exit(1)
-    except Exception:
+    except Exception as error:
         # An unexpected error keeps its traceback, in the log only once.
+        record.reason = f"unexpected error: {type(error).__name__}: {error}"
         log.error("unexpected error\n%s", traceback.format_exc())
         sys.exit(1)
     finally:
@@ -126,6 +128,6 @@ class StopRequest:
         self.reason = "SIGTERM"
 
     def __call__(self) -> str:
-        if time.time() > self.end:
+        if not self.reason and time.time() > self.end:
             self.reason = "the time limit is near"
         return self.reason

@@ -11,7 +11,7 @@ FIELDS = (
 )  # fmt: skip
 
 
-def ask(since: float) -> tuple[list[dict], str]:
+def ask(since: float, seconds: float = 120) -> tuple[list[dict], str]:
     """All jobs of this user since a time (seconds since 1970), and why there are none.
 
     Requeued jobs appear once for each time they ran. A site without accounting is no error.
@@ -21,11 +21,13 @@ def ask(since: float) -> tuple[list[dict], str]:
     command += ["-S", f"{begin:%Y-%m-%dT%H:%M:%S}", "-o", ",".join(FIELDS)]
     environment = os.environ | {"SLURM_TIME_FORMAT": "%s"}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=seconds, env=environment
+        )
     except FileNotFoundError:
         return [], "sacct is not installed here"
     except subprocess.TimeoutExpired:
-        return [], "sacct did not answer within 120 s"
+        return [], f"sacct did not answer within {seconds:g} s"
     if done.returncode:
         return [], f"sacct failed: {(done.stderr.strip() or done.stdout.strip())[:200]}"
     return parse(done.stdout), ""
