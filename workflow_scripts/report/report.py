@@ -15,6 +15,7 @@ from tokenscope.errors import StudyError
 from tokenscope.jobs.job import job, log
 from tokenscope.report import contents, partial_tables, template_data
 from tokenscope.report.contents import PlannedTable
+from tokenscope.status import summary, text
 from tokenscope.stores.receipts import read_receipt, write_text
 from tokenscope.study.paths import Paths
 from tokenscope.tables import beside, probe_tables
@@ -107,6 +108,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         accounting=_accounting(paths), carbon=_rows(Path(paths.table("carbon_paper"))),
         compared=_rows(Path(tables["published"])),
         deviations=_rows(Path(paths.table("deviations"))),
+        status=text.section(summary.look(config["study"], root)),
         provenance=_provenance(paths), skipped=_skipped(samples), code=code,
         config=yaml.safe_dump(config, sort_keys=False), versions=_versions(),
         charts=(templates / CHARTS).read_text() if explorers else "",

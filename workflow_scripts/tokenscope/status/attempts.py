@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from tokenscope.cost.accounting import DONE
 from tokenscope.jobs import hints
 from tokenscope.status.events import Event
+from tokenscope.status.states import LIVE
 
 NEAR = 600.0  # seconds between the end of a job and Snakemake's notice of it
 UNSAID = "died before it could say why: it was killed, or ended before its script began"
@@ -34,18 +35,19 @@ def failed(attempts: list[dict], events: list[Event]) -> list[Failed]:
     found = []
     for a in attempts:
         state = a["state"]
-        if state in DONE:
+        if state in DONE | LIVE:
             continue
         of_slurm = states.get(a["slurm_job_id"], "")
         if a["source"] == "sacct":
             of_slurm = state
         found.append(_failed(a["job"], a["ended"], state, a.get("reason", ""), of_slurm,
                              a["slurm_job_id"], a["host"]))  # fmt: skip
+    known = list(found)
     told = {(f.job, f.slurm_job_id) for f in found if f.slurm_job_id}
     for e in events:
         if e.kind != "failed" or (e.job, e.slurm_job_id) in told:
             continue
-        near = (f.job == e.job and abs(f.ended - e.time) < NEAR for f in found)
+        near = (f.job == e.job and abs(f.ended - e.time) < NEAR for f in known)
         if e.slurm_job_id or not any(near):
             found.append(_failed(e.job, e.time, e.state.lower() or "failed", e.why, e.state,
                                  e.slurm_job_id))  # fmt: skip

@@ -13,7 +13,7 @@ from tokenscope.status.graph import Graph, Planned
 
 # In the order in which a job goes through them; the last two are not on the way.
 STATES = ("done", "running", "queued", "waiting", "failed", "blocked")
-LIVE = {"RUNNING", "COMPLETING", "CONFIGURING", "STAGE_OUT", "SIGNALING"}
+LIVE = {"RUNNING", "COMPLETING", "CONFIGURING", "STAGE_OUT", "SIGNALING", "SUSPENDED"}
 TAIL = 4096  # bytes at the end of a log that hold its last line
 
 

@@ -16,7 +16,7 @@ from tokenscope.cost.schedule import Step, simulate
 from tokenscope.jobs import controllers, sacct, squeue
 from tokenscope.status import events, graph, states
 from tokenscope.status.attempts import Failed, failed
-from tokenscope.status.states import STATES, Job
+from tokenscope.status.states import LIVE, STATES, Job
 
 HOURS = ("done", "running", "waiting", "failed")
 ASKED = 10.0  # seconds that Slurm's programs may take
@@ -83,8 +83,8 @@ def look(
     return Status(
         study=study, time=now, began=plan.began, controller=control, alive=alive, jobs=jobs,
         attempts=failed(attempts, happened), left=_left(plan, jobs, expected),
-        gpu_hours=_hours(attempts, jobs, expected, "gpus"),
-        core_hours=_hours(attempts, jobs, expected, "cores"),
+        gpu_hours=_hours(plan, attempts, jobs, expected, "gpus"),
+        core_hours=_hours(plan, attempts, jobs, expected, "cores"),
         gpus=plan.machine.gpus, notes=notes,
     )  # fmt: skip
 
@@ -110,31 +110,31 @@ def _expected(plan: graph.Graph, attempts: list[dict]) -> dict[str, Estimate]:
     }
 
 
-def _held(plan_cluster: bool, job: Job) -> float:
-    return NODE_SECONDS if plan_cluster and not job.planned.beside else 0.0
-
-
-def _rest(job: Job, seconds: float) -> float:
+def _rest(plan: graph.Graph, job: Job, seconds: float) -> float:
     """Seconds that a job needs yet: by its own progress, or what is expected of it."""
     if job.state != "running":
-        return seconds
+        return seconds + (NODE_SECONDS if plan.cluster and not job.planned.beside else 0.0)
     own = states.remaining(job.log)
     return own if own is not None else max(seconds - job.elapsed, 0.1 * job.elapsed)
 
 
-def _hours(attempts, jobs, expected, what: str) -> dict[str, dict[str, float]]:
-    """Hours by claim: ``done`` and ``failed`` together are what the accounting counts."""
+def _hours(plan, attempts, jobs, expected, what: str) -> dict[str, dict[str, float]]:
+    """Hours by claim: ``done`` and ``failed`` are what the accounting counts of what has ended."""
     sums: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(HOURS, 0.0))
+    counted = set()
     for a in attempts:
         kind = "done" if a["state"] in DONE else "failed"
+        if a["state"] in LIVE:  # sacct counts its hours so far
+            kind = "running"
+            counted.add(a["slurm_job_id"])
         sums[claim_of(a["rule"], a["wildcards"])][kind] += a[what] * a["seconds"] / 3600
     for name, job in jobs.items():
         count = job.planned.gpus if what == "gpus" else job.planned.threads
         own = sums[job.claim]
-        if job.state == "running":
+        if job.state == "running" and job.slurm_job_id not in counted:
             own["running"] += count * job.elapsed / 3600
-        if job.state not in ("done",):
-            own["waiting"] += count * _rest(job, expected[name].seconds) / 3600
+        if job.state != "done":
+            own["waiting"] += count * _rest(plan, job, expected[name].seconds) / 3600
     return {claim: sums[claim] for claim in sorted(sums)}
 
 
@@ -147,12 +147,9 @@ def _left(plan: graph.Graph, jobs: dict[str, Job], expected) -> tuple[float, flo
     steps, parts = [], []
     for name in names:
         job, planned = jobs[name], jobs[name].planned
-        rest = _rest(job, expected[name].seconds)
-        extra = _held(plan.cluster, job) if job.state != "running" else 0.0
+        rest = _rest(plan, job, expected[name].seconds)
         needs = tuple(place[need] for need in planned.needs if need in place)
-        steps.append(
-            Step(rest + extra, needs, planned.gpus, planned.threads, beside=planned.beside)
-        )
+        steps.append(Step(rest, needs, planned.gpus, planned.threads, beside=planned.beside))
         weight = planned.gpus or planned.threads / 16  # as sites charge a GPU's share of cores
         own = expected[name]
         parts.append((job.rule, Estimate(rest, own.basis, own.bias, own.scatter), weight))

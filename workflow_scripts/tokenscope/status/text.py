@@ -48,7 +48,8 @@ def headline(status: Status) -> list[tuple[str, str]]:
     n = status.counts()
     jobs = f"{n['done']:,} of {sum(n.values()):,} done"
     others = [f"{count:,} {state}" for state, count in n.items() if count and state != "done"]
-    found = [("controller", _controller(status)), ("jobs", "; ".join([jobs, ", ".join(others)]))]
+    jobs = "; ".join([jobs, *([", ".join(others)] if others else [])])
+    found = [("controller", _controller(status)), ("jobs", jobs)]
     sums = {kind: sum(row[kind] for row in status.gpu_hours.values()) for kind in HOURS}
     unit = "GPU-hours"
     if not any(job.planned.gpus for job in status.jobs.values()):
@@ -96,13 +97,12 @@ def claims(status: Status) -> list[list[str]]:
 def section(status: Status) -> dict:
     """What the report shows: empty tables where nothing runs or failed."""
     return {
-        "headline": headline(status) if status.jobs else [],
+        "headline": [h for h in headline(status) if h[0] != "controller"] if status.jobs else [],
         "claims": claims(status) if status.jobs else [],
         "attempts": [
             [_clock(a.ended), a.job, a.host, a.slurm_job_id, a.why, a.hint]
             for a in status.attempts[::-1]
         ],
-        "unfinished": sum(status.counts().values()) - status.counts()["done"],
         "notes": status.notes,
     }
 

@@ -49,6 +49,8 @@ class Watch:
         self.heartbeat = controllers.Heartbeat(own)
         self.heartbeat.start()
         atexit.register(self.end, "was interrupted")
+        if workflow.dag_settings.allowed_rules:
+            return  # only figures or a report are drawn: no state of the study
         try:
             self._keep(workflow, study, config, tasks)
         except Exception as error:
