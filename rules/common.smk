@@ -27,7 +27,7 @@ from tokenscope.cost import forecast
 from tokenscope.cost.carbon import Site
 from tokenscope.datasets import watched
 from tokenscope.errors import StudyError, closest
-from tokenscope.jobs import dry_run
+from tokenscope.jobs import dry_run, slurm_plugin
 from tokenscope.jobs.energy import gpu_here
 from tokenscope.jobs.hints import hints
 from tokenscope.report import contents

@@ -54,16 +54,21 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 SchedulerParameters=sched_interval=2,bf_interval=2
 SlurmdParameters=config_overrides
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 ReturnToService=2
 SlurmdTimeout=10
 KillWait=3
 GresTypes=gpu
 NodeName=DEFAULT CPUs=4 RealMemory=8192 Gres=gpu:h100:2
 NodeName=n[1-3] NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]}-{ports[3]}
-PartitionName=DEFAULT Nodes=ALL DefMemPerCPU=1000
+PartitionName=DEFAULT Nodes=ALL DefMemPerCPU=1000 PreemptMode=OFF
 PartitionName=gpu Default=YES MaxTime=1:00:00 DefaultTime=0:10:00
 PartitionName=cpu MaxTime=1:00:00 DefaultTime=0:10:00
 PartitionName=short MaxTime=0:01:00 DefaultTime=0:01:00
+PartitionName=requeue MaxTime=1:00:00 PreemptMode=REQUEUE
+PartitionName=cancel MaxTime=1:00:00 PreemptMode=CANCEL
+PartitionName=urgent MaxTime=0:10:00 PriorityTier=10
 {accounting}""",
     "slurmdbd.conf": """\
 AuthInfo=socket={dir}/munge.socket

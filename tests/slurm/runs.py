@@ -16,6 +16,8 @@ import pytest
 import yaml
 from cluster import MissingSlurm, start
 
+from tokenscope.jobs.records import read_records
+
 ROOT = Path(__file__).parents[2]
 SWITCH = "TOKENSCOPE_SLURM_TESTS"
 # The mini study with chunks of one image, so that an extraction lasts long enough to be hit.
@@ -118,6 +120,16 @@ class Project:
 
     def receipt(self):
         return json.loads((self.results / RECEIPT).read_text())
+
+    def attempts(self):
+        """What the disturbed extraction and its successors recorded, oldest first."""
+        return read_records(self.results / "accounting/jobs/extract/scenes" / VICTIM / "0000.jsonl")
+
+    def status(self):
+        """What `make status` writes."""
+        command = [sys.executable, ROOT / "workflow_scripts" / "status.py", "study.yaml"]
+        subprocess.run(command, cwd=self.dir, env=self.env, check=True, stdout=subprocess.DEVNULL)
+        return json.loads((self.results / "accounting" / "status.json").read_text())
 
     def log_of_extraction(self):
         """What the disturbed extraction and its successors said."""

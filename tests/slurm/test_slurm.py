@@ -109,6 +109,34 @@ def test_node_crash(cluster, local, project):
     project.agrees_with(local)
 
 
+@pytest.mark.parametrize(
+    ("partition", "again"),
+    [("requeue", "by Slurm"), ("requeue", "by Snakemake"), ("cancel", "by Snakemake")],
+    ids=["requeued", "no-requeue", "cancelled"],
+)
+def test_preemption(cluster, local, project, partition, again):
+    """A job of higher priority takes the node; the extraction goes on where it ended."""
+    settings = {"slurm-no-requeue": None, "slurm-requeue": True} if again == "by Slurm" else {}
+    project.profile({"extract": {"slurm_partition": partition}}, retries=0, **settings)
+    run = project.start(*TARGETS)
+    frozen(project)
+    job, _, node, memory, *_ = newest(cluster, project, "RUNNING")
+    urgent = ("-p", "urgent", "-w", node, "--exclusive", "-o", os.devnull, "--wrap", "sleep 5")
+    cluster.run("sbatch", *urgent)
+    text = project.finish(run)
+    last, *_, successor_memory, _, _ = newest(cluster, project, "COMPLETED")
+    assert (last == job) == (again == "by Slurm") and successor_memory == memory
+    assert ("SLURM status is: 'PREEMPTED'" in text) == (again == "by Snakemake")
+    first, *_, end = project.attempts()
+    assert (first["outcome"], end["outcome"]) == ("stopped", "finished")
+    assert first["reason"].startswith("SIGTERM")  # it really came to the payload
+    assert project.receipt()["resumed_images"] > 0
+    project.agrees_with(local)
+    status = project.status()
+    assert status["jobs"]["done"] == sum(status["jobs"].values())
+    assert any("priority" in a["why"] or "SIGTERM" in a["why"] for a in status["attempts"])
+
+
 def lost(cluster, project):
     """A run whose node is given up while the job on it hangs: the run, and the job's process."""
     run = project.start(*TARGETS)
@@ -167,6 +195,7 @@ def test_too_little_time(cluster, local, project):
     frozen(project)
     newest(cluster, project, "TIMEOUT", seconds=200)
     project.finish(run)
+    assert project.attempts()[-2]["reason"].startswith("SIGTERM")  # it came to the payload
     assert project.receipt()["resumed_images"] > 0
     project.agrees_with(local)
 

@@ -127,6 +127,7 @@ STATES = {
     "REQUEUED": "was put into the queue again",
     "REVOKED": "was taken back by the site",
     "TIMEOUT": "ran into its time limit",
+    "UNKNOWN": "is no longer known to Slurm",
 }
 
 

@@ -1,0 +1,137 @@
+"""The Slurm plugin's own code, unmended and mended: who waits for jobs that will not come back?"""
+
+import asyncio
+import contextlib
+import logging
+from types import SimpleNamespace
+
+import pytest
+import snakemake_executor_plugin_slurm as plugin
+
+from tokenscope.jobs import slurm_plugin
+from tokenscope.jobs.slurm_plugin import FORGOTTEN, PATIENCE
+
+
+class Executor(plugin.Executor):
+    """The plugin's executor without threads, which keeps what it would tell Snakemake."""
+
+    next_seconds_between_status_checks = 0
+
+    def __init__(self, no_requeue=True):
+        settings = SimpleNamespace(
+            init_seconds_before_status_checks=1, status_attempts=2, status_command="squeue",
+            keep_successful_logs=True, requeue=not no_requeue, no_requeue=no_requeue,
+        )  # fmt: skip
+        self.workflow = SimpleNamespace(executor_settings=settings)
+        self.logger, self.run_uuid = logging.getLogger("plugin"), "tokenscope_1"
+        self.status_rate_limiter = contextlib.nullcontext()
+        self._status_query_calls = self._status_query_failures = 0
+        self._status_query_total_seconds = self._status_query_max_seconds = 0.0
+        self._status_query_min_seconds, self._status_query_cycle_rows = None, []
+        self._preemption_warning, self._failed_nodes = False, set()
+        self.failed, self.succeeded = [], []
+
+    def report_job_error(self, job, msg=None, **kwargs):
+        self.failed.append((job.external_jobid, msg))
+
+    def report_job_success(self, job):
+        self.succeeded.append(job.external_jobid)
+
+    def look(self, *jobs):
+        """The ids of the jobs that the plugin goes on to watch."""
+
+        async def active():
+            return [job.external_jobid async for job in self.check_active_jobs(list(jobs))]
+
+        return asyncio.run(active())
+
+
+class Rule:
+    """A job of Snakemake's, as far as the plugin and its mending touch it."""
+
+    _attempt = 1
+
+
+def job(number):
+    return SimpleNamespace(external_jobid=number, job=Rule(), aux={"slurm_logfile": None})
+
+
+@pytest.fixture
+def slurm(monkeypatch):
+    """What Slurm answers (None: nothing), and its clock."""
+    state = SimpleNamespace(answer={}, now=1000.0, queue=False)
+
+    async def query(command, logger):
+        return (state.answer, 0.1 if state.answer is not None else None)
+
+    monkeypatch.setattr(plugin, "query_job_status", query)
+    monkeypatch.setattr(plugin, "get_min_job_age", lambda: 300)
+    monkeypatch.setattr(plugin.Executor, "check_active_jobs", plugin.Executor.check_active_jobs)
+    monkeypatch.setattr(slurm_plugin.time, "monotonic", lambda: state.now)
+    monkeypatch.setattr(slurm_plugin, "_in_queue", lambda number: state.queue)
+    return state
+
+
+def test_the_plugin_as_it_is_waits_without_end(slurm):
+    """Should this fail with a newer version, what is mended here may be gone there."""
+    executor, preempted = Executor(), job("7")
+    slurm.answer = {"7": "PREEMPTED"}
+    assert [executor.look(preempted) for _ in range(3)] == [["7"]] * 3 and not executor.failed
+    slurm.answer = None
+    assert executor.look(preempted) == [] and not executor.failed  # dropped from the list
+
+
+def test_a_preempted_job_is_submitted_again_and_uses_up_no_attempt(slurm):
+    assert slurm_plugin.mend() == "" == slurm_plugin.mend()
+    executor, preempted = Executor(), job("7")
+    slurm.answer = {"7": "PREEMPTED", "8": "COMPLETED", "9": "RUNNING"}
+    assert executor.look(preempted, job("8"), job("9")) == ["9"]
+    assert executor.succeeded == ["8"]
+    assert executor.failed == [("7", "SLURM-job '7' failed, SLURM status is: 'PREEMPTED'. ")]
+    assert preempted.job._attempt == 0  # one more makes it the first again
+    for number in map(str, range(100, 100 + slurm_plugin.MOST)):
+        preempted.external_jobid, preempted.job._attempt = number, 1
+        slurm.answer = {number: "PREEMPTED"}
+        executor.look(preempted)
+    assert preempted.job._attempt == 1  # enough is enough: from now on they count
+
+
+def test_a_job_that_slurm_may_requeue_is_waited_for_a_while(slurm):
+    slurm_plugin.mend()
+    executor, preempted = Executor(no_requeue=False), job("7")
+    for state, seconds, active in (
+        ("PREEMPTED", 0, True), ("PREEMPTED", PATIENCE / 2, True), ("PENDING", 60, True),
+        ("PREEMPTED", 600, True), ("PREEMPTED", PATIENCE, False),
+    ):  # fmt: skip
+        slurm.now += seconds
+        slurm.answer = {"7": state}
+        assert executor.look(preempted) == ["7"] * active
+    assert len(executor.failed) == 1
+
+
+def test_jobs_outlast_an_answer_that_does_not_come(slurm):
+    slurm_plugin.mend()
+    executor, one, two = Executor(), job("7"), job("8")
+    slurm.answer = None
+    assert executor.look(one, two) == ["7", "8"]
+    slurm.answer = {"7": "COMPLETED", "8": "RUNNING"}
+    assert executor.look(one, two) == ["8"] and executor.succeeded == ["7"]
+
+
+def test_a_job_that_slurm_has_forgotten_is_given_up(slurm):
+    slurm_plugin.mend()
+    executor, gone, slurm.answer = Executor(), job("7"), {}
+    assert executor.look(gone) == ["7"]  # maybe not in the database yet
+    slurm.now += FORGOTTEN
+    slurm.queue = True
+    assert executor.look(gone) == ["7"]
+    slurm.queue = False
+    assert executor.look(gone) == []
+    assert "SLURM status is: 'UNKNOWN'" in executor.failed[0][1]
+
+
+def test_another_version_is_left_alone(slurm, monkeypatch):
+    monkeypatch.setattr(slurm_plugin, "version", lambda name: "3.1.0")
+    before = plugin.Executor.check_active_jobs
+    assert "the Slurm plugin is 3.1.0, not 2.8.0" in slurm_plugin.mend()
+    assert plugin.Executor.check_active_jobs is before
