@@ -62,7 +62,8 @@ def headline(status: Status) -> list[tuple[str, str]]:
     found.append((unit, words))
     if status.left:
         expected, low, high = status.left
-        gpus = "" if status.gpus == float("inf") else f" with {status.gpus:g} GPUs"
+        many = "" if status.gpus == 1 else "s"
+        gpus = "" if status.gpus == float("inf") else f" with {status.gpus:g} GPU{many}"
         when = f": about {_clock(status.time + expected)}" if status.alive else ""
         found.append((
             "left",
