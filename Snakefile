@@ -3,6 +3,7 @@
 import atexit
 import os
 import time
+from pathlib import Path
 
 from snakemake.utils import min_version
 
@@ -11,7 +12,7 @@ min_version("9.0")
 # The paper study is the default of a run without --configfile, and never mixed into one with it.
 if not workflow.configfiles:
 
-    configfile: "config/config.yaml"
+    configfile: os.path.relpath(Path(str(workflow.current_basedir), "config/config.yaml"))
 
 
 include: "rules/common.smk"

@@ -39,7 +39,7 @@ rule calibration:
             images=CALIBRATION["images"],
             patches=CALIBRATION["patches"],
         ),
-        stored="config/calibration.csv",
+        stored=of_project("config/calibration.csv"),
     output:
         csv=PATHS.table("calibration"),
         text=PATHS.table("calibration", "md"),

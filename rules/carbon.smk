@@ -25,7 +25,7 @@ rule accounting:
     input:
         tables=[path for rule in MEASURING for path in rule.input if PATHS.is_table(path)],
         indexes=[PATHS.index(name) for name in ("tokens", "gallery")],
-        published="config/published.csv",
+        published=of_project("config/published.csv"),
     output:
         jobs=table_file("accounting"),
         text=PATHS.table("accounting", "md"),

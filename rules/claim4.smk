@@ -112,7 +112,7 @@ rule fig_probe_norms:
 rule fig_sensitivity:
     input:
         rows=PATHS.table("sensitivity"),
-        published="config/published.csv",
+        published=of_project("config/published.csv"),
     output:
         figure_files("{dataset}/probe_sensitivity"),
     log:

@@ -106,7 +106,7 @@ rule gains:
 rule fig_gains:
     input:
         claim5=PATHS.table("claim5"),
-        published="config/published.csv",
+        published=of_project("config/published.csv"),
     output:
         table4=figure_files("{dataset}/table4_gains"),
         table5=figure_files("{dataset}/table5_gains"),

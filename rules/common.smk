@@ -7,7 +7,12 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-SCRIPTS = str(Path(workflow.basedir, "workflow_scripts"))
+# Of this file, not of the Snakefile one calls: that may use this workflow as a module.
+SCRIPTS = os.path.normpath(Path(str(workflow.current_basedir), "..", "workflow_scripts"))
+if not Path(SCRIPTS).is_dir():
+    raise WorkflowError(
+        f"there is no folder {SCRIPTS}: clone the project, and name the Snakefile of the clone"
+    )
 sys.path.insert(0, SCRIPTS)
 from tokenscope.errors import StudyError
 from tokenscope.config_file import strict_yaml
@@ -21,7 +26,7 @@ except StudyError as error:
 if SCRIPTS not in (paths := os.environ.get("PYTHONPATH", "").split(os.pathsep)):
     os.environ.update(PYTHONPATH=os.pathsep.join([SCRIPTS, *filter(None, paths)]))
 from tokenscope.cluster import before_start
-from tokenscope.config_file import needs
+from tokenscope.config_file import needs, project_files
 from tokenscope.config_file.answers import Answers
 from tokenscope.cost import forecast
 from tokenscope.cost.carbon import Site
@@ -30,6 +35,7 @@ from tokenscope.errors import StudyError, closest
 from tokenscope.jobs import dry_run, slurm_plugin
 from tokenscope.jobs.energy import gpu_here
 from tokenscope.jobs.hints import hints
+from tokenscope.paths import of_project
 from tokenscope.report import contents
 from tokenscope.report.deviations import deviations
 from tokenscope.report.facts import facts
@@ -40,7 +46,9 @@ from tokenscope.study.study import Study
 ANSWERS = Answers(workflow.configfiles)
 try:
     GPU = workflow.nodes is not None or gpu_here()
-    STUDY, SITE = ANSWERS.study(config, lambda c: (Study(c, GPU), Site.of(c["carbon"])))
+    STUDY, SITE = ANSWERS.study(
+        config, lambda c: (Study(project_files.find(c), GPU), Site.of(c["carbon"]))
+    )
 except StudyError as error:
     print(ANSWERS.located(str(error)), file=sys.stderr)
     sys.exit(1)  # without the trace that Snakemake prints: the sentences are the answer

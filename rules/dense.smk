@@ -168,7 +168,7 @@ use rule gather as gather_dense with:
     input:
         rows=TABLES["dense"].parts,
         provenance=provenance_of("dense"),
-        published="config/published.csv",
+        published=of_project("config/published.csv"),
     output:
         csv=table_file("dense"),
         text=PATHS.table("dense", "md"),

@@ -62,8 +62,8 @@ rule diagnosis_page:
         ),
         backbones=PATHS.table("backbones"),
         cards=probed(PATHS.card(BACKBONE), STUDY.diagnosed),
-        style="workflow_scripts/templates/style.css",
-        template="workflow_scripts/templates/diagnosis.html",
+        style=of_project("workflow_scripts/templates/style.css"),
+        template=of_project("workflow_scripts/templates/diagnosis.html"),
     output:
         page=PATHS.page(),
         table=PATHS.table("diagnosis"),

@@ -80,7 +80,7 @@ use rule gather as gather_discovery with:
     input:
         rows=TABLES["discovery"].parts,
         provenance=provenance_of("discovery"),
-        published="config/published.csv",
+        published=of_project("config/published.csv"),
     output:
         csv=table_file("discovery"),
         text=PATHS.table("discovery", "md"),

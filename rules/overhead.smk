@@ -39,7 +39,7 @@ rule overhead:
 rule gather_overhead:
     input:
         rows=TABLES["overhead"].parts,
-        published="config/published.csv",
+        published=of_project("config/published.csv"),
     output:
         csv=table_file("overhead"),
         text=PATHS.table("overhead", "md"),

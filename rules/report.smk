@@ -37,7 +37,7 @@ rule explorer:
 # Simulated: it depends on no measurement, and of the criteria on what they compare alone.
 rule verdict_errors:
     input:
-        "config/calibration.csv",
+        of_project("config/calibration.csv"),
     output:
         csv=table_file("verdict_errors"),
         text=PATHS.table("verdict_errors", "md"),
@@ -62,7 +62,7 @@ rule deviations:
     conda:
         ENV
     params:
-        rows=deviations(STUDY, "config/papers.yaml"),
+        rows=deviations(STUDY, of_project("config/papers.yaml")),
         code=code("report/deviations.py"),
     script:
         "../workflow_scripts/report/deviations.py"
@@ -85,11 +85,11 @@ rule report:
         explorer=HAVE(over(PATHS.figure_data("explorer", "{dataset}", f"{BACKBONE}.json"))),
         samples=HAVE(expand(PATHS.receipt("sample", "{name}"), name=config["analyse"])),
         beside=HAVE([PATHS.table(name) for name in ("verdict_errors", "deviations", "calibration")]),
-        published="config/published.csv",
+        published=of_project("config/published.csv"),
         sections=config["report"]["sections"],
         verdicts=config["report"]["verdicts"],
         templates=expand(
-            "workflow_scripts/templates/{file}",
+            of_project("workflow_scripts/templates/{file}"),
             file=[
                 "report.html",
                 "parts.html",

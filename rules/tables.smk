@@ -24,7 +24,7 @@ rule gather:
     input:
         rows=measures_of,
         provenance=lambda w: provenance_of(w.table),
-        published="config/published.csv",
+        published=of_project("config/published.csv"),
     output:
         csv=table_file("{table}"),
         text=PATHS.table("{table}", "md"),
@@ -45,7 +45,7 @@ use rule gather as gather_controls with:
     input:
         rows=TABLES["controls"].parts,
         provenance=provenance_of("controls"),
-        published="config/published.csv",
+        published=of_project("config/published.csv"),
     output:
         csv=table_file("controls"),
         text=PATHS.table("controls", "md"),

@@ -11,7 +11,7 @@ rule gather_training:
         ),
         accuracy=[file for row in STUDY.before_and_after for file in HEADS.own_accuracy(row)],
         emergence=[PATHS.measure("emergence", name, row.key) for name, row in SNAPSHOTS],
-        published="config/published.csv",
+        published=of_project("config/published.csv"),
     output:
         csv=table_file("training"),
         text=PATHS.table("training", "md"),

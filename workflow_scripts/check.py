@@ -13,6 +13,7 @@ import sys
 from tokenscope.config_file import strict_yaml
 from tokenscope.config_file.lines import Source
 from tokenscope.errors import StudyError
+from tokenscope.paths import snakemake
 
 
 def main(arguments=None) -> int:
@@ -31,7 +32,7 @@ def main(arguments=None) -> int:
         return 1
     if options.syntax:
         return 0
-    command = ["snakemake", "--profile", options.profile, "-n", "--configfile", options.config]
+    command = [*snakemake(options.profile), "-n", "--configfile", options.config]
     dry = subprocess.run(
         [sys.executable, "-m", *command, "--config", "check=True", "--", "all"],
         capture_output=True, text=True,

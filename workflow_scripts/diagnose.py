@@ -18,6 +18,7 @@ import yaml
 
 from tokenscope.diagnosis import setup
 from tokenscope.errors import StudyError
+from tokenscope.paths import snakemake
 from tokenscope.study.paths import Paths
 
 CACHE = "results/weights"
@@ -41,7 +42,7 @@ def prepare(options) -> str:
     if results != wanted:
         print(f"{wanted} is of other images or weights and stays; this one goes to {results}")
     settings = {"device": options.device, "batch": options.batch, "weights": options.weights,
-                "threads": len(os.sched_getaffinity(0))}  # fmt: skip
+                "threads": cores()}  # fmt: skip
     config = setup.config_of(results, rows, facts, images, settings)
     Path(results).mkdir(parents=True, exist_ok=True)
     setup.write_tables(results, rows, facts)
@@ -53,6 +54,12 @@ def prepare(options) -> str:
     if images.files > setup.MOST_IMAGES:
         print(f"{images.files:,} images: a seeded sample of {setup.MOST_IMAGES} is used")
     return str(file)
+
+
+def cores() -> int:
+    """Cores that this process may use; macOS and Windows know only how many there are."""
+    may = getattr(os, "sched_getaffinity", None)
+    return len(may(0)) if may else os.cpu_count() or 1
 
 
 def failures(results: Path, since: float) -> list[str]:
@@ -91,7 +98,7 @@ def main(arguments=None) -> int:
     except StudyError as error:
         print(f"diagnose: {error}", file=sys.stderr)
         return 1
-    command = ["snakemake", "--profile", "profiles/local", "--configfile", file, "--", "diagnose"]
+    command = [*snakemake(), "--configfile", file, "--", "diagnose"]
     print(" ".join(command), flush=True)
     results = Path(file).parent
     begun = results.joinpath("study.yaml").stat().st_mtime

@@ -15,6 +15,7 @@ import yaml
 from tokenscope.backbones import huggingface
 from tokenscope.config_file import timm_folder
 from tokenscope.errors import StudyError
+from tokenscope.paths import of_project
 from tokenscope.study import zoo
 from tokenscope.study.architecture import Architecture, look_up
 from tokenscope.study.diagnose import FAMILIES
@@ -22,7 +23,7 @@ from tokenscope.study.diagnose import FAMILIES
 DATASET = "photographs"
 MOST_IMAGES = 500
 PROBED_IMAGES = 200  # fewer labelled images than this say nothing about classes
-TABLE = "config/backbones.csv"
+TABLE = of_project("config/backbones.csv")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,123 @@
+"""The workflow from another folder, as a module of another one, and as an installed package."""
+
+import re
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from projects import ROOT, planned, snakemake
+
+from tokenscope import command
+from tokenscope.config_file.project_files import find
+from tokenscope.paths import of_project
+
+MODULE = """configfile: "{config}"
+module registers:
+    snakefile: "{snakefile}"
+    config: config
+use rule * from registers
+"""
+MINI = ROOT / "tests/mini/mini.yaml"
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_the_same_study_from_elsewhere_and_as_a_module(tmp_path):
+    """Same jobs; what the project brings along is found there, and nothing is written into it."""
+    there, module = tmp_path / "there", tmp_path / "module"
+    there.mkdir()
+    module.mkdir()
+    known = ["-n", "--configfile", str(MINI)]
+    elsewhere = snakemake(
+        ROOT, "-s", str(ROOT / "Snakefile"), "-d", str(there), *known, "--", "all"
+    )
+    text = MODULE.format(config=MINI, snakefile=ROOT / "Snakefile")
+    (module / "Snakefile").write_text(text)
+    assert len(text.splitlines()) < 7
+    jobs = planned(elsewhere)
+    assert jobs == planned(snakemake(module, "-n")) and jobs["report"] == 1
+    assert not (there / "config").exists()
+
+
+def test_files_of_the_project_are_found_from_any_folder(tmp_path, monkeypatch):
+    given = {
+        "backbone_tables": ["config/backbones.csv", "mine.csv"], "recipes": "config/recipes",
+        "report": {"sections": "config/report.yaml", "verdicts": "absent.yaml"},
+    }  # fmt: skip
+    assert find(yaml.safe_load(yaml.safe_dump(given))) == given  # at home they stay as they are
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.csv").touch()
+    found = find(yaml.safe_load(yaml.safe_dump(given)))
+    assert found["backbone_tables"] == [str(ROOT / "config/backbones.csv"), "mine.csv"]
+    assert found["recipes"] == str(ROOT / "config/recipes")
+    assert found["report"] == {
+        "sections": str(ROOT / "config/report.yaml"), "verdicts": "absent.yaml"
+    }  # fmt: skip
+    (tmp_path / "config/recipes").mkdir(parents=True)  # one's own go before
+    assert find({**given, "report": {}})["recipes"] == "config/recipes"
+
+
+def test_an_installed_package_needs_what_the_environment_pins():
+    pins = {}
+    for file in ("requirements-light.txt", "requirements.txt"):
+        for line in (ROOT / "envs" / file).read_text().splitlines():
+            if re.match(r"\w", line):
+                pin = Requirement(line)
+                pins[pin.name] = str(pin.specifier).removeprefix("==")
+    wanted = {r.name: r.specifier for r in map(Requirement, PYPROJECT["project"]["dependencies"])}
+    assert set(wanted) == set(pins)
+    assert [name for name, range_ in wanted.items() if pins[name] not in range_] == []
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["version"] == PYPROJECT["project"]["version"]
+
+
+def test_a_package_holds_all_that_rules_and_scripts_read():
+    """The library at its top, the rest in tokenscope/workflow, where paths.py looks for it."""
+    wheel = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"].pop("workflow_scripts/tokenscope") == "tokenscope"
+    assert wheel["exclude"] == ["workflow_scripts/tokenscope"]
+    packed = {**wheel["sources"], **wheel["force-include"]}
+    assert packed == {name: f"tokenscope/workflow/{name}" for name in packed}
+    assert set(wheel["only-include"]) == set(wheel["sources"])
+    read = re.findall(
+        r'of_project\("(\w+)', "".join(f.read_text() for f in ROOT.glob("rules/*.smk"))
+    )
+    assert {"Snakefile", "rules", "profiles", "envs", *read} <= set(packed)
+
+
+def test_files_of_the_project_are_named_through_it_in_rules():
+    """A path written as it is would be looked for in the folder one works in."""
+    folders = "|".join(p.name for p in ROOT.iterdir() if p.is_dir() and p.name != "results")
+    for file in ROOT.glob("rules/*.smk"):
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            bare = re.search(rf'(?<!of_project\()"({folders})/', line)
+            assert not bare, f"{file}, line {number}: {line}"
+
+
+@pytest.mark.parametrize(
+    "given, meant",
+    [
+        (["m", "i"], ["--model", "m", "--images", "i"]),
+        (["m", "i", "--arch", "a"], ["--model", "m", "--images", "i", "--arch", "a"]),
+        (["--help"], ["--help"]),
+        (["m"], ["--model", "m"]),
+        (["m", "i", "more"], ["--model", "m", "--images", "i", "more"]),
+    ],
+)
+def test_words_of_a_command_by_place(given, meant):
+    assert command.by_name(command.PROGRAMS["diagnose"], given) == meant
+
+
+def test_the_command_runs_the_programs_of_the_project(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert {f"{name}.py" for name in command.PROGRAMS} <= {
+        file.name for file in (ROOT / "workflow_scripts").glob("*.py")
+    }
+    assert command.main(["snakefile"]) == 0
+    assert capsys.readouterr().out.strip() == str(ROOT / "Snakefile") == of_project("Snakefile")
+    assert (
+        command.main(["diagnosis"]) == 2 and "tokenscope diagnose MODEL" in capsys.readouterr().err
+    )
+    assert command.main(["diagnose", "no.such", "nowhere"]) == 1
+    assert "there is no folder 'nowhere'" in capsys.readouterr().err
+    assert command.main(["diagnose", "--help"]) == 0

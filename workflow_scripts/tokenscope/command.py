@@ -1,0 +1,71 @@
+"""The command ``tokenscope``: the programs of this project from any folder, once it is installed.
+
+    pip install .
+    tokenscope diagnose vit_base_patch16_224.dino my/photographs
+    snakemake -s "$(tokenscope snakefile)" --profile "$(tokenscope profile)" --configfile my.yaml
+
+What a program writes goes below the folder one works in.
+"""
+
+import runpy
+import sys
+
+from tokenscope.paths import PROJECT
+
+# Programs of workflow_scripts/, and what they take by place.
+PROGRAMS = {
+    "diagnose": ("--model", "--images"),
+    "new": ("--name", "--model", "--images"),
+    "check": (),
+    "verify": (),
+    "pack": (),
+}
+PLACES = {"snakefile": PROJECT / "Snakefile", "profile": PROJECT / "profiles" / "local"}
+USAGE = """\
+tokenscope diagnose MODEL IMAGES    does this backbone have artifacts? (a timm id, file or folder)
+tokenscope new NAME MODEL IMAGES    write a study of one's own into studies/NAME
+tokenscope check CONFIG             would it run, at which cost, what is missing?
+tokenscope verify CONFIG            every file of a study against its checksum
+tokenscope pack CONFIG              pack what figures and report are made from
+tokenscope snakefile | profile      where the workflow is: snakemake -s "$(tokenscope snakefile)"
+Any of them with --help says more."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one program; returns the exit status.
+
+    Args:
+        arguments: words after ``tokenscope``; those of the command line without it.
+    """
+    program, *given = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if program in PLACES:
+        print(PLACES[program])
+        return 0
+    if program not in PROGRAMS:
+        print(USAGE, file=sys.stdout if program in ("--help", "-h") else sys.stderr)
+        return 0 if program in ("--help", "-h") else 2
+    file = PROJECT / "workflow_scripts" / f"{program}.py"
+    before = sys.argv
+    sys.argv = [str(file), *by_name(PROGRAMS[program], given)]
+    try:
+        runpy.run_path(str(file), run_name="__main__")
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+            return 1
+        return int(end.code or 0)
+    finally:
+        sys.argv = before
+    return 0
+
+
+def by_name(names: tuple[str, ...], given: list[str]) -> list[str]:
+    """The first words, up to an option, with the names that the program knows them by."""
+    count = next((i for i, word in enumerate(given) if word.startswith("-")), len(given))
+    count = min(count, len(names))
+    named = [part for pair in zip(names, given[:count], strict=False) for part in pair]
+    return [*named, *given[count:]]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
