@@ -64,5 +64,42 @@ WATCH = watch.Watch()  # what make status and make resume read
 
 onstart:
     check_images(workflow.dag.needrun_jobs())
+    check_site()
     if unmended := slurm_plugin.mend():
         print(f"note: {unmended}", file=sys.stderr)
+    try:
+        WATCH.begin(workflow, STUDY, PLAIN_CONFIG, forecast.begin(workflow, STUDY))
+    except StudyError as error:
+        raise WorkflowError(str(error))
+
+
+onsuccess:
+    WATCH.end("finished")
+
+
+# A failure outside the study (partition, account, disk) is answered with the key to change.
+onerror:
+    WATCH.end("failed")
+    for hint in hints(log, RESULTS):
+        print(f"hint: {hint}", file=sys.stderr)
+
+
+rule all:
+    default_target: True
+    input:
+        rules.claim1.input,
+        rules.claim2.input,
+        rules.claim3.input,
+        rules.claim4.input,
+        rules.claim5.input,
+        rules.controls.input,
+        rules.training.input,
+        rules.discovery.input,
+        rules.dense.input,
+        rules.testtime.input,
+        rules.diagnose.input,
+        rules.carbon.input,
+        rules.report.output,
+        PATHS.table("backbones"),
+        PATHS.index("tokens"),
+        PATHS.index("gallery"),

@@ -23,6 +23,7 @@ ELSEWHERE = {
     "make setup TORCH_INDEX=<address>": "the repository names no address",
     "source .venv/bin/activate": "the tests run in it",
     "snakemake --profile slurm": "needs a Slurm: tests/slurm",
+    "make fetch FROM=paper.tar.gz STUDY=paper": "its results are there already: tests/packing",
     "scp cluster:.../results/paper/paper.tar.gz .": "needs a second machine",
     "make resume": "needs a Slurm: tests/slurm",
     "make resume HOW=--cancel": "needs a Slurm: tests/slurm",

@@ -19,6 +19,8 @@ PROGRAMS = {
     "check": (),
     "verify": (),
     "pack": (),
+    "fetch": (),
+    "publish": (),
 }
 PLACES = {"snakefile": PROJECT / "Snakefile", "profile": PROJECT / "profiles" / "local"}
 USAGE = """\
@@ -27,6 +29,8 @@ tokenscope new NAME MODEL IMAGES    write a study of one's own into studies/NAME
 tokenscope check CONFIG             would it run, at which cost, what is missing?
 tokenscope verify CONFIG            every file of a study against its checksum
 tokenscope pack CONFIG              pack what figures and report are made from
+tokenscope fetch FROM               unpack the packed study of a file, an address or a DOI
+tokenscope publish CONFIG           write what a data repository and a hub want
 tokenscope snakefile | profile      where the workflow is: snakemake -s "$(tokenscope snakefile)"
 Any of them with --help says more."""
 

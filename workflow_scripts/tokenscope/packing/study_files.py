@@ -1,0 +1,87 @@
+"""What of a study is packed: tables, figure data, and the configs that decide what is drawn."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from tokenscope.config_file import strict_yaml
+from tokenscope.errors import StudyError
+from tokenscope.jobs.commit import this_code
+from tokenscope.packing.archive import write
+from tokenscope.paths import CONFIG
+
+# Below the folder of results; receipts of samples name the images that were skipped.
+PARTS = ("tables", "figures/data", "receipts/sample")
+SCHEMA = CONFIG / "schemas" / "config.schema.yaml"
+
+
+class Packed(NamedTuple):
+    """A packed study: its config as it was written, its archive, and the files by part."""
+
+    study: dict
+    archive: Path
+    parts: dict[str, list[Path]]
+
+
+def pack(config: str | Path) -> Packed:
+    """Write ``<results>/<study>.tar.gz``.
+
+    Args:
+        config: path of the study's config.
+
+    Raises:
+        StudyError: the config is none or names files elsewhere, or its results are not there.
+    """
+    file = Path(config)
+    if not file.is_file():
+        raise StudyError(f"the config {file} does not exist")
+    study = strict_yaml.load(file)
+    rules = yaml.safe_load(SCHEMA.read_text())
+    if problem := best_match(Draft202012Validator(rules).iter_errors(study)):
+        where = ": ".join(map(str, problem.absolute_path))
+        raise StudyError(f"{file}: {where}{': ' * bool(where)}{problem.message}")
+    results = _inside(Path(study["results"]), "results")
+    parts = {part: _files(results / part) for part in PARTS}
+    if not any(parts.values()):
+        raise StudyError(f"{results} holds no tables and no figure data: run the study first")
+    parts["configs"] = _configs(file, study)
+    archive = results / f"{study['study']}.tar.gz"
+    about = {"study": study["study"], "results": results.as_posix(), **this_code()}
+    about["config"] = parts["configs"][0].as_posix()
+    write(archive, [name for files in parts.values() for name in files], about, {})
+    return Packed(study, archive, parts)
+
+
+def _inside(path: Path, key: str) -> Path:
+    """A path relative to this folder, so that it is in its place where the archive is unpacked."""
+    plain = Path(os.path.relpath(path))
+    if ".." in plain.parts:
+        raise StudyError(
+            f"{key}: '{path}' lies outside of this folder; only what is in it is packed"
+        )
+    return plain
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(_no_link(path) for path in folder.rglob("*") if path.is_file())
+
+
+def _no_link(path: Path) -> Path:
+    if path.is_symlink():
+        raise StudyError(f"{path} is a link; put the file itself there, or remove it")
+    return path
+
+
+def _configs(file: Path, study: dict) -> list[Path]:
+    """The config and the files it names that decide which figures there are."""
+    named = [file, *map(Path, study.get("backbone_tables", []))]
+    named += [table.with_name("architectures.csv") for table in named[1:]]
+    named += [Path(f) for f in study.get("report", {}).values() if isinstance(f, str)]
+    recipes = study.get("recipes")
+    named += sorted(Path(recipes).glob("*.yaml")) if recipes else []
+    named = [_no_link(_inside(path, "packed configs")) for path in named if path.is_file()]
+    return list(dict.fromkeys(named))
