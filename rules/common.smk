@@ -32,7 +32,7 @@ from tokenscope.cost import forecast
 from tokenscope.cost.carbon import Site
 from tokenscope.datasets import watched
 from tokenscope.errors import StudyError, closest
-from tokenscope.jobs import dry_run, slurm_plugin
+from tokenscope.jobs import dry_run, slurm_plugin, software
 from tokenscope.jobs.energy import gpu_here
 from tokenscope.jobs.hints import hints
 from tokenscope.paths import of_project
@@ -52,6 +52,10 @@ try:
 except StudyError as error:
     print(ANSWERS.located(str(error)), file=sys.stderr)
     sys.exit(1)  # without the trace that Snakemake prints: the sentences are the answer
+
+# Jobs inherit it: parameters that named the commit would run everything again at each.
+overrides = {k: v for k, v in workflow.config_settings.config.items() if k not in contents.SWITCHES}
+software.announce(workflow.configfiles, overrides)
 
 # A graph only grows while it is built: looking for garbage in it takes a tenth of a dry run.
 gc.set_threshold(100_000)

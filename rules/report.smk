@@ -111,7 +111,7 @@ rule report:
         LIGHT_ENV
     params:
         config=PLAIN_CONFIG,
-        plan={name: [table.who, table.parts] for name, table in PLAN.items()},
+        plan={name: [t.who, t.parts, t.provenance] for name, t in PLAN.items()},
         figures=PAGES,
         facts=facts(STUDY),
         decides=code("calibration/calibrate.py"),

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from tokenscope.errors import StudyError
-from tokenscope.jobs.commit import this_code
+from tokenscope.jobs.software import this_code
 from tokenscope.packing import source, unpacking
 
 

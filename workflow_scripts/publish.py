@@ -15,7 +15,7 @@ import pandas as pd
 import yaml
 
 from tokenscope.errors import StudyError
-from tokenscope.jobs.commit import this_code
+from tokenscope.jobs.software import this_code
 from tokenscope.packing import card
 from tokenscope.packing.study_files import pack
 from tokenscope.paths import PROJECT, of_project

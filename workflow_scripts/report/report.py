@@ -1,8 +1,6 @@
 """Write the report: one file with every verdict, table and figure, that needs no network."""
 
-import importlib.metadata
 import json
-import platform
 from pathlib import Path
 
 import jinja2
@@ -20,6 +18,7 @@ from tokenscope.stores.receipts import read_receipt, write_text
 from tokenscope.study.paths import Paths
 from tokenscope.tables import beside, probe_tables
 from tokenscope.tables.published import Published
+from tokenscope.tables.rests_on import sentence
 from tokenscope.verdicts import simulation
 from tokenscope.verdicts import table as verdict_table
 from tokenscope.verdicts.answers import CONTRADICTED, INSTRUMENT, NOT_RUN, SUPPORTED, UNDECIDED
@@ -30,7 +29,8 @@ from tokenscope.verdicts.evidence import Evidence
 from tokenscope.verdicts.subjects import Study
 
 CHARTS = "charts.js"  # the chart library of the norm explorer, as one script that fetches nothing
-PACKAGES = ("snakemake", "numpy", "pandas", "matplotlib", "Jinja2")  # that make the page
+# Tables of weights and images; others rest on the first.
+PROVENANCE = ("backbones", "bank", "backbones_discovery", "backbones_dense")
 SUMS = ["gpu_hours", "core_hours", "kwh", "co2_kg", "units"]
 
 
@@ -44,7 +44,8 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
     Args:
         results: folder of the study; tables and figures that are not there are said to be missing.
         config: the study's config, shown as it is; ``report`` names sections and verdicts.
-        plan: by table, what it is planned to hold and the files it is joined from.
+        plan: by table, what it is planned to hold, the files it is joined from, and the table of
+            weights and images that it rests on.
         facts: what the study knows of its backbones (:mod:`tokenscope.report.facts`).
         figures_mb: what embedded figures may take together; others are linked.
         published: ``config/published.csv``.
@@ -59,9 +60,9 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         code: the hash of the code, printed on the page.
     """
     root, paths, published = Path(results), Paths(results), Published(published)
-    read = {}
-    for name, (who, parts) in plan.items():
-        planned = PlannedTable([tuple(pair) for pair in who], parts)
+    read, rests = {}, _rests_on(paths, plan)
+    for name, (who, parts, *behind) in plan.items():
+        planned = PlannedTable([tuple(pair) for pair in who], parts, *behind)
         read[name] = partial_tables.read(name, Path(paths.table(name)), planned)
     criteria = of(contents.load(config["report"]["verdicts"], "verdicts.schema.yaml"))
     sections = contents.sections(config["report"]["sections"])
@@ -90,6 +91,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
                 "verdicts": template_data.verdict_rows(own, lines, errors),
                 "tables": [
                     template_data.table(shown["name"], shown, read[shown["name"]], published)
+                    | {"rests": rests.get(shown["name"], "")}
                     for shown in section.get("tables", [])
                     if shown["name"] in read
                 ],
@@ -97,6 +99,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
                     template_data.figure(name, caption, root / "figures", name in embedded)
                     for name, caption in files[section["id"]]
                 ],
+                "rests": _of_figures(section, rests),
             }
         )
     page = render(
@@ -110,7 +113,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         deviations=_rows(Path(paths.table("deviations"))),
         status=text.section(summary.look(config["study"], root)),
         provenance=_provenance(paths), skipped=_skipped(samples), code=code,
-        config=yaml.safe_dump(config, sort_keys=False), versions=_versions(),
+        config=yaml.safe_dump(config, sort_keys=False), measured=rests[""],
         charts=(templates / CHARTS).read_text() if explorers else "",
     )  # fmt: skip
     write_text(output, page)
@@ -215,8 +218,25 @@ def _accounting(paths):
 
 def _provenance(paths):
     """Backbones, weights and images behind each kind of table."""
-    names = ("backbones", "bank", "backbones_discovery", "backbones_dense")
-    return [(name, _rows(Path(paths.table(name)))) for name in names]
+    return [(name, _rows(Path(paths.table(name)))) for name in PROVENANCE]
+
+
+def _rests_on(paths, plan):
+    """By table, and under an empty name for all, by what its measurements were made."""
+    said, read = {}, {}
+    for name in PROVENANCE:
+        if (file := Path(paths.table(name))).exists():
+            read[name] = pd.read_csv(file, dtype=str)
+            said[name] = sentence(read[name])
+    by_table = {name: said.get((more or PROVENANCE)[0], "") for name, (_, _, *more) in plan.items()}
+    return by_table | {"": sentence(pd.concat(read.values())) if read else ""}
+
+
+def _of_figures(section, rests):
+    """The same of a section's figures, which are drawn from what its tables are made of."""
+    names = [shown["name"] for shown in section.get("tables", [])]
+    said = dict.fromkeys(rests[name] for name in names if rests.get(name))
+    return " ".join(said) or rests[""]
 
 
 def _skipped(samples):
@@ -226,11 +246,6 @@ def _skipped(samples):
         name = Path(path).stem
         rows += [(name, bad["image_id"], bad["problem"]) for bad in receipt["skipped"]]
     return rows
-
-
-def _versions():
-    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {"python": platform.python_version(), **packages}
 
 
 if "snakemake" in globals():

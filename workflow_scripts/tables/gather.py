@@ -16,6 +16,7 @@ from tokenscope.tables.formatting import as_text, interval_text
 from tokenscope.tables.probe_tables import HEADER, tables
 from tokenscope.tables.published import Published
 from tokenscope.tables.register_gains import BASE, WITH_REGISTERS
+from tokenscope.tables.rests_on import sentence
 
 NOTHING = "No backbone of this study has a measurement for this table."
 WHY_EMPTY = {
@@ -66,6 +67,7 @@ def page(table, claim, provenance, published):
         lines += [*textwrap.wrap(WHY_EMPTY.get(claim, NOTHING), 100), ""]
     lines += PAGES[claim].addendum(published)
     lines += ["## What this rests on", ""]
+    lines += [*textwrap.wrap(sentence(provenance), 100), ""]
     columns = ["timm_id", "origin", "geometry", "precision", "images", "images_skipped"]
     header = ["backbone", "dataset", *columns, "weights"]
     lines += ["| " + " | ".join(header) + " |", "|" + "-|" * len(header)]

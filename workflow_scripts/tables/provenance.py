@@ -7,6 +7,10 @@ import pandas as pd
 from tokenscope.jobs.job import job
 from tokenscope.stores.receipts import read_receipt
 
+PACKAGES = ("python", "torch", "timm", "numpy")
+# By which jobs: each may have several values, empty where receipts are older than it.
+MEASURED = ("host", "commit", "remote", "config")
+
 
 def main(cards, receipts, samples, output):
     """Join cards, extraction receipts and sample receipts into ``tables/backbones.csv``.
@@ -36,11 +40,18 @@ def main(cards, receipts, samples, output):
                 "precision": receipt["precision"], "images": 0,
                 "images_listed": sample["listed"], "images_skipped": len(sample["skipped"]),
                 "seconds": 0.0, "protocol": receipt["protocol"],
-                "torch": receipt["versions"]["torch"], "timm": receipt["versions"]["timm"],
+                **{name: receipt["versions"].get(name, "") for name in PACKAGES},
+                **{name: set() for name in MEASURED},
             },
         )  # fmt: skip
         row["images"] += receipt["images"]
         row["seconds"] += receipt["seconds"]
+        # Shards may have been measured on several hosts, and by several commits.
+        for name, value in {"host": receipt["host"], **receipt.get("code", {})}.items():
+            if name in MEASURED and value:
+                row[name].add(value)
+    for row in rows.values():
+        row.update({name: "; ".join(sorted(row[name])) for name in MEASURED})
     pd.DataFrame(rows.values()).to_csv(output, index=False)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.colors import LogNorm, PowerNorm
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from tokenscope.jobs.software import of_job
 from tokenscope.study.register_names import is_control
 
 # Okabe and Ito's palette: told apart by every kind of colour vision, and in grey print.
@@ -127,15 +128,28 @@ def blank(outputs, text: str) -> None:
     save(figure, outputs)
 
 
+def describe() -> str:
+    """What a figure rests on, for its file."""
+    code = of_job()
+    commit = f"commit {code['commit']}" if code["commit"] else f"version {code['version']}"
+    config = f", config {code['config']}" if code["config"] else ""
+    weights = "weights, and by what they were measured: tables/backbones.csv of the study"
+    return f"tokenscope, drawn by {commit}{config}; {weights}"
+
+
 def save(figure, outputs) -> None:
-    """Write every format; fixed metadata, so that equal figures are equal files."""
+    """Write every format; fixed metadata, so that equal figures are equal files.
+
+    A file says by which commit and config it was drawn, and where it is said what was measured.
+    """
+    rests = describe()
     for output in outputs:
         Path(output).parent.mkdir(parents=True, exist_ok=True)
         kind = Path(output).suffix
         metadata = {
-            ".pdf": {"CreationDate": None},
-            ".png": {"Software": None},
-            ".svg": {"Date": None},
+            ".pdf": {"CreationDate": None, "Subject": rests},
+            ".png": {"Software": None, "Description": rests},
+            ".svg": {"Date": None, "Description": rests},
         }.get(kind)
         figure.savefig(output, metadata=metadata)
     plt.close(figure)

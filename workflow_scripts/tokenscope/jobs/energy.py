@@ -7,11 +7,15 @@ name of its method. Nothing here ever fails a job: what cannot be read is said, 
 """
 
 import os
-import resource
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
+try:
+    import resource
+except ModuleNotFoundError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 POWERCAP = Path("/sys/class/powercap")
 SECONDS = 1.0  # between two samples of power
@@ -235,7 +239,9 @@ class CpuMeter:
 
 
 def _own_seconds() -> float:
-    """CPU time of this process and of its ended children."""
+    """CPU time of this process and of its ended children, where the system counts those."""
+    if resource is None:
+        return time.process_time()
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 

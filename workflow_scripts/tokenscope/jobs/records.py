@@ -8,16 +8,20 @@ Nothing here fails a job.
 import json
 import os
 import platform
-import resource
 import sys
 import time
 from pathlib import Path
 
+from tokenscope.jobs import software
 from tokenscope.jobs.energy import CpuMeter, GpuMeter
+
+try:
+    import resource
+except ModuleNotFoundError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 # Which run of Snakemake a job belongs to: set by the Snakefile, inherited by its jobs.
 RUN = "TOKENSCOPE_RUN"
-CHILDREN = resource.RUSAGE_CHILDREN
 # What the job has worked through, by unit (images, ...): told by its progress.
 WORK: dict[str, int] = {}
 
@@ -47,6 +51,7 @@ class Recorder:
             "gpus": self.gpu.stop(), "cpu": self.cpu.stop(), "host": platform.node(),
             "slurm_job_id": os.environ.get("SLURM_JOB_ID", ""),
             "asked": self.asked, "peak_mb": peak_mb(),
+            "code": software.of_job(), "versions": software.versions(),
         }  # fmt: skip
         if self.file is None:
             return
@@ -80,14 +85,22 @@ def read_records(file: str | Path) -> list[dict]:
 
 
 def peak_mb() -> int:
-    """Most host memory of this process, the Snakemake above it and the largest below, in MB."""
+    """Most host memory of this process, the Snakemake above it and the largest below, in MB.
+
+    0 where the system does not say.
+    """
+    if resource is None:
+        return 0
     try:
         status = Path(f"/proc/{os.getppid()}/status").read_text()
         above = int(status.partition("VmHWM:")[2].split()[0])
     except (OSError, ValueError, IndexError):
         above = 0
-    own = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, CHILDREN))
-    return round((above + sum(own)) * 1024 / 1e6)
+    whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    own = sum(resource.getrusage(who).ru_maxrss for who in whose)
+    if sys.platform == "darwin":  # bytes there, elsewhere units of 1024
+        own //= 1024
+    return round((above + own) * 1024 / 1e6)
 
 
 def process_start() -> float:

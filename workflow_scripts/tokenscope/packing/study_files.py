@@ -10,7 +10,7 @@ from jsonschema.exceptions import best_match
 
 from tokenscope.config_file import strict_yaml
 from tokenscope.errors import StudyError
-from tokenscope.jobs.commit import this_code
+from tokenscope.jobs.software import this_code
 from tokenscope.packing.archive import write
 from tokenscope.paths import CONFIG
 

@@ -9,15 +9,12 @@ import json
 import os
 import platform
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tokenscope.errors import StudyError
+from tokenscope.jobs import software
 
 PROTOCOL = "1"  # raised whenever the definition of a stored quantity changes
-
-
-PACKAGES = ("torch", "timm", "numpy", "zarr", "xarray", "pillow")
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -41,7 +38,7 @@ def fingerprint(**parts) -> str:
 
 
 class Stopwatch:
-    """Facts of this job for its receipt: host, Slurm id, start and elapsed seconds, versions."""
+    """Facts of this job for its receipt: host, Slurm id, start and elapsed seconds, software."""
 
     def __init__(self):
         self.started, self.clock = time.time(), time.monotonic()
@@ -52,20 +49,10 @@ class Stopwatch:
             "slurm_job_id": os.environ.get("SLURM_JOB_ID", ""),
             "started": self.started,
             "seconds": round(time.monotonic() - self.clock, 3),
-            "versions": _versions(PACKAGES),
+            "versions": software.versions(),
+            "code": software.of_job(),
             "protocol": PROTOCOL,
         }
-
-
-def _versions(packages: tuple[str, ...]) -> dict[str, str]:
-    """Of those that are installed: what only draws has no torch."""
-    found = {}
-    for name in packages:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def weights_of(card: dict) -> str:
