@@ -133,13 +133,17 @@ class RawArray(BackendArray):
 
     def points(self, images: np.ndarray, *index: np.ndarray) -> np.ndarray:
         """The entries ``[images[i], index[0][i], ...]``, as tokens (token, feature)."""
-        images = np.asarray(images)
-        out = np.empty((len(images), *self.shape[1 + len(index) :]), self.dtype)
+        images, within = np.asarray(images), (self.chunk, *self.shape[1 : 1 + len(index)])
+        out = np.empty((len(images), *self.shape[len(within) :]), self.dtype)
+        # An entry as one item of that many bytes: numpy then copies it in one go.
+        entry = np.dtype((np.void, self.chunk_bytes // int(np.prod(within))))
+        entries = out.reshape(-1).view(entry)
         order = np.argsort(images // self.chunk, kind="stable")
         done = 0
         for number, rows in self._by_chunk(images[order]):
             at = order[done : done + len(rows)]
-            out[at] = self._map(number)[(rows, *(part[at] for part in index))]
+            flat = np.ravel_multi_index((rows, *(part[at] for part in index)), within)
+            entries[at] = self._map(number).reshape(-1).view(entry)[flat]
             done += len(rows)
         return out
 
