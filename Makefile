@@ -136,7 +136,7 @@ publish: $(LIGHT)/complete  ## what a data repository and a hub want of a study:
 	@$(NAMED); PYTHONPATH=workflow_scripts $(DRAWS)/python workflow_scripts/publish.py "$$named"
 
 verify: $(LIGHT)/complete  ## every file of a study against its checksum: make verify STUDY=paper
-	@$(NAMED); PYTHONPATH=workflow_scripts $(DRAWS)/python workflow_scripts/verify.py "$$named"
+	@$(NAMED); PYTHONPATH=workflow_scripts $(DRAWS)/python workflow_scripts/verify.py "$$named" $${MEND:+--mend}
 
 dry-run: $(LIGHT)/complete  ## show what the paper study would run on a cluster
 	$(DRAWS)/snakemake --profile slurm -n

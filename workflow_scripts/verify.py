@@ -1,23 +1,26 @@
 """Check every store, receipt and weights file of a study against the checksums of its writing.
 
-    python workflow_scripts/verify.py config/demo.yaml
+    python workflow_scripts/verify.py config/demo.yaml [--mend]
 
-Behind `make verify`. Prints what is damaged, and what to remove so that the next run makes it anew.
+Behind `make verify`. Prints what is damaged; with --mend it is taken away, and the next run makes
+it anew: of a store in which chunks alone are damaged only these.
 """
 
-import shlex
+import argparse
 import sys
 
 from tokenscope.config_file import strict_yaml
 from tokenscope.errors import StudyError
+from tokenscope.stores.mending import mend
 from tokenscope.stores.verification import verify
 
 
-def main(config):
-    """Print the faults of a study and return how many there are.
+def main(config, mended=False):
+    """Print the faults of a study and return how many there are left.
 
     Args:
         config: path of the study's config.
+        mended: whether what is damaged is taken away.
     """
     results = strict_yaml.load(config)["results"]
     found = verify(results)
@@ -27,17 +30,25 @@ def main(config):
     if not found.faults:
         print(f"Whole: {what}.")
         return 0
-    remove = dict.fromkeys(path for fault in found.faults for path in fault.remove)
     count = len(found.faults)
-    print(f"{count} fault{'s' * (count > 1)} in {what}. To have that made again, remove and run:")
-    print(f"    rm -r {' '.join(map(shlex.quote, remove))}")
-    return count
+    print(f"{count} fault{'s' * (count > 1)} in {what}.")
+    if not mended:
+        print("To have that made again: make verify STUDY=<this study> MEND=yes takes away")
+        for path in dict.fromkeys(path for fault in found.faults for path in fault.remove):
+            print(f"    {path}")
+        print("(of a store whose chunks alone are damaged, only these), and the next run makes it.")
+        return count
+    print("\n".join(mend(found.faults)))
+    print("The next run makes that again.")
+    return 0
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("python workflow_scripts/verify.py <config of a study>")
+    parser = argparse.ArgumentParser(description="Is everything still what was written?")
+    parser.add_argument("config", help="YAML file of a study")
+    parser.add_argument("--mend", action="store_true", help="take away what is damaged")
+    options = parser.parse_args()
     try:
-        sys.exit(1 if main(sys.argv[1]) else 0)
+        sys.exit(1 if main(options.config, options.mend) else 0)
     except StudyError as error:
         sys.exit(f"error: {error}")

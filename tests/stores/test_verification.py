@@ -9,6 +9,7 @@ import yaml
 from projects import ROOT
 
 from tokenscope.errors import StudyError
+from tokenscope.stores.mending import mend
 from tokenscope.stores.receipts import sha256_file, write_receipt
 from tokenscope.stores.verification import verify
 from tokenscope.stores.zarr_store import StoreWriter, Variable
@@ -46,6 +47,32 @@ def flip(file):
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
+
+
+def files_of(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_of_a_damaged_store_only_the_chunk_is_made_again(results):
+    store = results / "tokens.zarr/a"
+    before = files_of(store)
+    flip(store / "norms/c/1/0")
+    assert mend(verify(results).faults) and not store.exists()
+    assert not (results / "receipts/extract/a.json").exists() and not verify(results).faults
+    again = StoreWriter(store, results / "partial/tokens.zarr/a", VARIABLES, 4, 2, "tokens.zarr/a")
+    assert again.missing() == [(2, 4)]
+    again.write(2, {"norms": np.full((2, 3), 2, np.float32)})
+    again.publish({}, {})
+    assert files_of(store) == before
+
+
+def test_a_store_of_other_work_is_made_anew(results):
+    store = results / "tokens.zarr/a"
+    flip(store / "norms/c/1/0"), flip(results / "gallery.zarr/a/high/norms/c/0/0")
+    mend(verify(results).faults)
+    again = StoreWriter(store, results / "partial/tokens.zarr/a", VARIABLES, 4, 2, "other")
+    assert again.missing() == [(0, 2), (2, 4)]
+    assert not (results / "gallery.zarr/a/high").exists()
 
 
 def test_a_whole_study_is_whole(results):
@@ -90,19 +117,17 @@ def test_the_command_ends_with_what_to_type(results, tmp_path):
     config = tmp_path / "study.yaml"
     config.write_text(yaml.safe_dump({"study": "mine", "results": str(results)}))
 
-    def run():
+    def run(*more):
         return subprocess.run(
-            [sys.executable, "workflow_scripts/verify.py", str(config)], cwd=ROOT, text=True,
-            capture_output=True, env={"PYTHONPATH": "workflow_scripts"},
+            [sys.executable, "workflow_scripts/verify.py", str(config), *more], cwd=ROOT,
+            text=True, capture_output=True, env={"PYTHONPATH": "workflow_scripts"},
         )  # fmt: skip
 
     assert run().returncode == 0
     flip(chunk(results))
     done = run()
-    assert (
-        done.returncode == 1
-        and "    rm -r " in done.stdout
-        and "1 fault in 4 stores" in done.stdout
-    )
+    assert done.returncode == 1 and "1 fault in 4 stores" in done.stdout
+    assert "MEND=yes" in done.stdout and str(results / "receipts/extract/a.json") in done.stdout
+    assert run("--mend").returncode == 0 and run().returncode == 0
     with pytest.raises(StudyError, match="run the study first"):
         verify(tmp_path / "nothing")

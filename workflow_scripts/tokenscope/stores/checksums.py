@@ -23,7 +23,7 @@ from tokenscope.errors import StudyError
 
 FILE = "checksums.json"
 MARK = "checksums"  # attribute of a group that has the list
-REMEDY = "delete the folder and its receipt, and run again"
+REMEDY = "take it away by make verify STUDY=<name> MEND=yes, and run again"
 DAMAGED = "is damaged or another store's: its checksum is not the one that was written"
 
 
@@ -125,17 +125,19 @@ def _of_buffer(value: Buffer) -> str:
     return digest(memoryview(value.as_buffer_like()))
 
 
-def write_list(folder: Path, chunks: dict[str, str]) -> dict[str, str]:
+def write_list(folder: Path, chunks: dict[str, str], work: dict) -> dict[str, str]:
     """Write the list of a finished store and return it.
 
     Args:
         chunks: checksums by file, taken when they were written. The few small files beside them
             (metadata, coordinates) are read back.
+        work: which unfinished work this was, should a chunk be needed again.
     """
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != FILE)
     names = {file.relative_to(folder).as_posix(): file for file in files}
     sums = {name: chunks.get(name) or digest(file.read_bytes()) for name, file in names.items()}
-    (folder / FILE).write_text(json.dumps({"algorithm": "xxh3_128", "files": sums}, indent=0))
+    content = {"algorithm": "xxh3_128", "files": sums, "work": work}
+    (folder / FILE).write_text(json.dumps(content, indent=0))
     return sums
 
 

@@ -20,10 +20,14 @@ READERS = 8
 
 
 class Fault(NamedTuple):
-    """What is wrong, in a sentence, and what to remove so that it is made again."""
+    """What is wrong, in a sentence, and what to remove so that it is made again.
+
+    ``chunk`` is the file of the store ``remove[0]`` where that alone is damaged.
+    """
 
     what: str
     remove: list[str]
+    chunk: str = ""
 
 
 class Found(NamedTuple):
@@ -62,8 +66,9 @@ def verify(results: str | Path) -> Found:
         except StudyError as error:
             faults.append(Fault(str(error), [str(store), *own]))
             continue
-        damaged = list(_damaged(store, sums or {}))
-        faults += [Fault(what, [str(store), *own]) for what in damaged]
+        for name, what in _damaged(store, sums or {}):
+            chunk = name if "/c/" in name else ""
+            faults.append(Fault(what, [str(store), *own], chunk))
         there = [store / name for name in sums or {} if (store / name).is_file()]
         files += len(there)
         size += sum(file.stat().st_size for file in there)
@@ -88,13 +93,13 @@ def _receipts(root: Path, lists: set[Path]) -> tuple[dict[str, list[str]], list[
     return receipts, faults
 
 
-def _damaged(store: Path, sums: dict[str, str]) -> Iterator[str]:
+def _damaged(store: Path, sums: dict[str, str]) -> Iterator[tuple[str, str]]:
     with ThreadPoolExecutor(READERS) as pool:
         for name, taken in zip(sums, pool.map(lambda n: _taken(store / n), sums), strict=True):
             if not taken:
-                yield f"{store}: its file {name} is missing"
+                yield name, f"{checksums.named(store, name)} is missing"
             elif taken != sums[name]:
-                yield f"{store}: its file {name} is damaged: its checksum is not the one written"
+                yield name, f"{checksums.named(store, name)} {checksums.DAMAGED}"
 
 
 def _taken(file: Path) -> str:

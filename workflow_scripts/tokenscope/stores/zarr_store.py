@@ -62,6 +62,10 @@ class StoreWriter:
         self.final = Path(final)
         self.images, self.chunk = images, chunk
         self.variables = variables
+        self.work = {
+            "partial": os.path.relpath(partial, final), "fingerprint": fingerprint,
+            "arrays": list(variables),
+        }  # fmt: skip
         self.partial = lock.claim(partial, fingerprint, self._create)
         self.group_path = self.partial / "group"
         self.journal = self.partial / "journal"
@@ -162,7 +166,8 @@ class StoreWriter:
         try:
             chunks = self._chunks()
             write_coords(self.group_path, coords, {**attrs, checksums.MARK: checksums.FILE})
-            contents = _contents(self.group_path, checksums.write_list(self.group_path, chunks))
+            sums = checksums.write_list(self.group_path, chunks, self.work)
+            contents = _contents(self.group_path, sums)
             self._close()
         except (OSError, StudyError):
             self._check_owner()
