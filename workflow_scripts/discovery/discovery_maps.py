@@ -1,7 +1,5 @@
 """What LOST sees of a few images under the chosen setting: degree, seed, expansion, object."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 import xarray as xr
@@ -14,6 +12,7 @@ from tokenscope.forward.inputs import batch, padded
 from tokenscope.forward.precision import autocast
 from tokenscope.images.sample_rows import read_rows
 from tokenscope.jobs.job import job
+from tokenscope.stores import maps_file
 from tokenscope.stores.receipts import read_receipt, weights_of
 from tokenscope.tables import tidy
 
@@ -91,9 +90,7 @@ def save(seen, pixels, table, true, patch, chosen, spec, output):
     maps["true_box"] = (("true", "corner"), true[CORNERS].to_numpy(np.float32))
     for name in ("width", "height"):
         maps[name] = (("image",), table[name].to_numpy(np.int32))
-    aside = f"{output}.partial"
-    maps.to_netcdf(aside, engine="scipy")
-    Path(aside).replace(output)
+    maps_file.save(maps, output)
 
 
 if "snakemake" in globals():

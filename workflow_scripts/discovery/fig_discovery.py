@@ -1,12 +1,12 @@
 """Seed, expansion and box of LOST over a few images, backbones side by side."""
 
 import numpy as np
-import xarray as xr
 from matplotlib.patches import Rectangle
 
 from tokenscope.discovery.box_iou import iou
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
+from tokenscope.stores import maps_file
 
 
 def main(files, outputs):
@@ -16,7 +16,7 @@ def main(files, outputs):
         files: NetCDF of rule discovery_maps, one a backbone, all of the same images.
         outputs: paths of the figure.
     """
-    maps = [xr.open_dataset(file, engine="scipy").load() for file in files]
+    maps = [maps_file.load(file) for file in files]
     names = maps[0].attrs["image_ids"].split("\n")
     columns = 1 + 2 * len(maps)
     ratios = [float(h) / float(w) for h, w in zip(maps[0]["height"], maps[0]["width"], strict=True)]

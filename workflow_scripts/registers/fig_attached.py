@@ -1,11 +1,11 @@
 """One backbone before and after registers at test time: its neurons, norms and maps."""
 
 import numpy as np
-import xarray as xr
 
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
 from tokenscope.norms.outlier_rule import outlier_mask
+from tokenscope.stores import maps_file
 from tokenscope.tables import tidy
 
 IMAGES = 4
@@ -23,7 +23,7 @@ def main(scores, curves, registers, maps, names, dataset, times, outputs):
         times: the outlier rule's multiple of the median norm.
         outputs: files by figure: ``neurons``, ``norms``, ``maps``.
     """
-    data = [xr.open_dataset(file, engine="scipy").load() for file in maps]
+    data = [maps_file.load(file) for file in maps]
     family, size, _ = data[0].attrs["backbone"].split("/")
     neurons(tidy.read_table(scores), f"{family}/{size}/{names[0]}", outputs["neurons"])
     of_size = "family == @family and size == @size and dataset == @dataset"

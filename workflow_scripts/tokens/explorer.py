@@ -6,10 +6,10 @@ import json
 import math
 
 import numpy as np
-import xarray as xr
 from PIL import Image
 
 from tokenscope.jobs.job import job
+from tokenscope.stores import maps_file
 from tokenscope.stores.receipts import write_text
 
 QUALITY = 80
@@ -30,9 +30,9 @@ def main(tails, maps, who, output):
     """
     with open(tails) as handle:
         facts = json.load(handle)
-    with xr.open_dataset(maps, engine="scipy") as data:
-        norms, pixels = data["norms"].values, data["pixels"].values.astype(np.uint8)
-        ids, geometry = data.attrs["image_ids"].split("\n"), data.attrs["geometry"]
+    data = maps_file.load(maps)
+    norms, pixels = data["norms"].values, data["pixels"].values.astype(np.uint8)
+    ids, geometry = data.attrs["image_ids"].split("\n"), data.attrs["geometry"]
     facts |= {**who, "geometry": geometry, "grid": list(norms.shape[2:])}
     facts["gallery"] = [
         {"id": name, "src": jpeg(image)} for name, image in zip(ids, pixels, strict=True)

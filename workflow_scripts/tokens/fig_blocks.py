@@ -1,10 +1,10 @@
 """Figure 7: feature norm maps after every block of one backbone."""
 
 import numpy as np
-import xarray as xr
 
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
+from tokenscope.stores import maps_file
 
 COLUMNS, IMAGES = 12, 2
 
@@ -17,7 +17,7 @@ def main(file, outputs, times):
         outputs: files of the figure, one a format.
         times: the outlier rule's multiple of the median: patches above it are marked.
     """
-    data = xr.open_dataset(file, engine="scipy").load()
+    data = maps_file.load(file)
     blocks, images = data.sizes["block"], min(IMAGES, data.sizes["image"])
     columns = min(COLUMNS, blocks)
     lines = -(-blocks // columns)

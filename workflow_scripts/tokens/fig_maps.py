@@ -1,7 +1,6 @@
 """Figures 1, 2 and 5: attention and feature maps of the gallery images, one figure a family."""
 
 import numpy as np
-import xarray as xr
 
 from tokenscope.figures import style
 from tokenscope.figures.gallery_maps import (
@@ -11,6 +10,7 @@ from tokenscope.figures.gallery_maps import (
     relative_norm,
 )
 from tokenscope.jobs.job import job
+from tokenscope.stores import maps_file
 
 
 def main(files, layers, outputs, times):
@@ -22,7 +22,7 @@ def main(files, layers, outputs, times):
         outputs: files of the figure, one a format.
         times: the outlier rule's multiple of the median: patches above it are marked.
     """
-    maps = [xr.open_dataset(file, engine="scipy").load() for file in files]
+    maps = [maps_file.load(file) for file in files]
     rows = [(data, layer) for data in maps for layer in layers]
     images = maps[0].sizes["image"]
     scale = {"feature": style.norm_scale(times)}

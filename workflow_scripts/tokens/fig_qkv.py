@@ -1,10 +1,10 @@
 """Figure 6: norms of queries, keys, values and output of the last block, one figure a family."""
 
 import numpy as np
-import xarray as xr
 
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
+from tokenscope.stores import maps_file
 
 FACETS = {"q_norm": "query", "k_norm": "key", "v_norm": "value", "norms": "output"}
 IMAGES = 2
@@ -18,7 +18,7 @@ def main(files, outputs, times):
         outputs: files of the figure, one a format.
         times: the outlier rule's multiple of the median: patches above it are marked.
     """
-    maps = [xr.open_dataset(file, engine="scipy").load() for file in files]
+    maps = [maps_file.load(file) for file in files]
     images = min(IMAGES, maps[0].sizes["image"])
     wide = len(FACETS) + 1
     figure, axes = style.plt.subplots(

@@ -14,6 +14,7 @@ from tokenscope.images.readers import StreamedImages
 from tokenscope.images.sample_rows import read_rows
 from tokenscope.jobs.job import job, log
 from tokenscope.norms.attention_maps import WITHOUT_CLS
+from tokenscope.stores import maps_file
 from tokenscope.stores.hierarchy import write_group
 from tokenscope.stores.receipts import (
     Stopwatch,
@@ -79,7 +80,7 @@ def main(card, sample, spec, geometries, root, images, ids, device, store, parti
         pixels = StreamedImages(root, rows, thumbnail, 1).read(0, len(rows))
         # NetCDF 3, which needs no library of its own, has no unsigned bytes.
         summary["pixels"] = (("image", "y", "x", "channel"), pixels.astype(np.int16))
-        _save(summary, maps[view])
+        maps_file.save(summary, maps[view])
     write_group(Path(partial, "whole"))
     Path(store).parent.mkdir(parents=True, exist_ok=True)
     Path(partial, "whole").replace(store)
@@ -123,15 +124,6 @@ def summarise(group, grid):
             maps[name] = (("image", "row", "column"), fold(group[name].values))
     maps.attrs["image_ids"] = "\n".join(group["image_id"].values.tolist())
     return maps
-
-
-def _save(maps, path):
-    maps.attrs = {
-        k: v if isinstance(v, str | int | float) else str(v) for k, v in maps.attrs.items()
-    }
-    aside = f"{path}.partial"
-    maps.to_netcdf(aside, engine="scipy")
-    Path(aside).replace(path)
 
 
 if "snakemake" in globals():

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from tokenscope.figures import style
 from tokenscope.figures.gallery_maps import attention_name, relative_attention, relative_norm
 from tokenscope.norms.outlier_rule import cutoff_of_median, share_metric
+from tokenscope.stores import maps_file
 
 ACROSS = 6  # gallery images in one line
 
@@ -36,7 +37,7 @@ class BackboneFigures:
     def of(cls, name: str, verdict: str, curves, places, maps: str, rows=None) -> "BackboneFigures":
         """The same, with verdict and maps read from their files."""
         verdict = json.loads(Path(verdict).read_text())
-        maps = xr.open_dataset(maps, engine="scipy").load()
+        maps = maps_file.load(maps)
         return cls(name, verdict, curves, places, maps, rows)
 
     @property
