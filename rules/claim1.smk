@@ -5,15 +5,16 @@ rule fig_maps:
     input:
         maps_of,
     output:
-        figure_files("{dataset}/{figure}/{family}", like="{dataset}/fig1_attention/{family}"),
+        figure_files("{dataset}/{figure}", like="{dataset}/fig1_features"),
     log:
-        f"{RESULTS}/logs/fig_maps/{{dataset}}/{{figure}}/{{family}}.log",
+        f"{RESULTS}/logs/fig_maps/{{dataset}}/{{figure}}.log",
     wildcard_constraints:
-        figure="|".join(MAPS),
+        figure="fig[125]_[a-z_]+|(attention|features|high_resolution)/[^/]+",
     conda:
         LIGHT_ENV
     params:
-        layers=lambda w: MAPS[w.figure]["layers"],
+        layers=lambda w: map_settings(w)["layers"],
+        images=lambda w: map_settings(w).get("images", config["gallery"]["images"]),
         times=config["outliers"]["times_median"],
         code=code("tokens/fig_maps.py"),
     script:
@@ -24,12 +25,15 @@ rule fig_qkv:
     input:
         maps_of,
     output:
-        figure_files("{dataset}/fig6_qkv/{family}"),
+        figure_files("{dataset}/{figure}", like="{dataset}/fig6_qkv"),
     log:
-        f"{RESULTS}/logs/fig_qkv/{{dataset}}/{{family}}.log",
+        f"{RESULTS}/logs/fig_qkv/{{dataset}}/{{figure}}.log",
+    wildcard_constraints:
+        figure="fig6_qkv|qkv/[^/]+",
     conda:
         LIGHT_ENV
     params:
+        images=lambda w: map_settings(w)["images"],
         times=config["outliers"]["times_median"],
         code=code("tokens/fig_qkv.py"),
     script:
@@ -38,14 +42,17 @@ rule fig_qkv:
 
 rule fig_blocks:
     input:
-        rules.gallery.output.native,
+        maps_of,
     output:
-        figure_files(f"{{dataset}}/fig7_blocks/{BACKBONE}"),
+        figure_files("{dataset}/{figure}", like="{dataset}/fig7_blocks"),
     log:
-        f"{RESULTS}/logs/fig_blocks/{{dataset}}/{BACKBONE}.log",
+        f"{RESULTS}/logs/fig_blocks/{{dataset}}/{{figure}}.log",
+    wildcard_constraints:
+        figure="fig7_blocks|blocks/[^/]+/[^/]+/[^/]+",
     conda:
         LIGHT_ENV
     params:
+        images=lambda w: map_settings(w)["images"],
         times=config["outliers"]["times_median"],
         code=code("tokens/fig_blocks.py"),
     script:
@@ -56,9 +63,14 @@ rule claim1:
     input:
         PATHS.table("claim1"),
         expand(
+            PATHS.figure("{dataset}/{figure}"),
+            dataset=config["analyse"],
+            figure=[name for name in MAPS if name.startswith("fig")],
+        ),
+        expand(
             PATHS.figure("{dataset}/{figure}/{family}"),
             dataset=config["analyse"],
-            figure=[*MAPS, "fig6_qkv"],
+            figure=["attention", "features", "high_resolution", "qkv"],
             family=STUDY.families,
         ),
-        over(PATHS.figure(f"{{dataset}}/fig7_blocks/{BACKBONE}")),
+        over(PATHS.figure(f"{{dataset}}/blocks/{BACKBONE}")),

@@ -54,6 +54,35 @@ rule decision:
         "../workflow_scripts/norms/decision.py"
 
 
+# Figure 4 as a number: on the same images, resampled together.
+rule contrast:
+    input:
+        lambda w: [
+            file
+            for backbone in contrasted(w.dataset)
+            for file in (*backbone["receipts"], backbone["cutoffs"])
+        ],
+    output:
+        PATHS.measure("contrast", "{dataset}"),
+    log:
+        f"{RESULTS}/logs/contrast/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/contrast/{{dataset}}.tsv"
+    conda:
+        ENV
+    threads: config["threads"]["measure"]
+    resources:
+        mem_mb=megabytes("contrast"),
+        runtime=minutes("contrast"),
+    params:
+        backbones=lambda w: contrasted(w.dataset),
+        outliers=config["outliers"],
+        statistics=config["statistics"],
+        code=code("norms/contrast.py"),
+    script:
+        "../workflow_scripts/norms/contrast.py"
+
+
 rule norm_curves:
     input:
         curves=over(PATHS.measure("norms", "{dataset}", BACKBONE, ending="curves.csv")),
@@ -79,8 +108,9 @@ rule fig_norms:
         claim2=PATHS.table("claim2"),
         backbones=PATHS.table("backbones"),
     output:
-        last=figure_files("{dataset}/fig4_norms"),
-        blocks=figure_files("{dataset}/fig4_norms_by_block"),
+        paper=figure_files("{dataset}/fig4_norms"),
+        last=figure_files("{dataset}/norms"),
+        blocks=figure_files("{dataset}/norms_by_block"),
         depth=figure_files("{dataset}/outliers_by_depth"),
         size=figure_files("{dataset}/outliers_by_size"),
         places=figure_files("{dataset}/outlier_places"),
@@ -89,6 +119,7 @@ rule fig_norms:
     conda:
         LIGHT_ENV
     params:
+        paper=[row.key for row in paper_figures.shown(STUDY, "fig4_norms")],
         outliers=config["outliers"],
         code=code("norms/fig_norms.py"),
     script:

@@ -48,13 +48,15 @@ rule fig_cosine:
         curves=rules.cosine_curves.output.curves,
         claim3=PATHS.table("claim3"),
     output:
-        density=figure_files("{dataset}/fig3_cosine"),
+        paper=figure_files("{dataset}/fig3_cosine"),
+        density=figure_files("{dataset}/cosine"),
         ratio=figure_files("{dataset}/fig3_ratio"),
     log:
         f"{RESULTS}/logs/fig_cosine/{{dataset}}.log",
     conda:
         LIGHT_ENV
     params:
+        paper=[row.key for row in paper_figures.shown(STUDY, "fig3_cosine")],
         redundancy=config["redundancy"],
         code=code("norms/fig_cosine.py"),
     script:

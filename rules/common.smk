@@ -36,7 +36,8 @@ from tokenscope.jobs import dry_run, slurm_plugin, software
 from tokenscope.jobs.energy import gpu_here
 from tokenscope.jobs.hints import hints
 from tokenscope.paths import of_project
-from tokenscope.report import contents
+from tokenscope.report import contents, paper_figures
+from tokenscope.report.coverage import coverage
 from tokenscope.report.deviations import deviations
 from tokenscope.report.facts import facts
 from tokenscope.status import watch
@@ -49,6 +50,7 @@ try:
     STUDY, SITE = ANSWERS.study(
         config, lambda c: (Study(project_files.find(c), GPU), Site.of(c["carbon"]))
     )
+    paper_figures.check(STUDY)
 except StudyError as error:
     print(ANSWERS.located(str(error)), file=sys.stderr)
     sys.exit(1)  # without the trace that Snakemake prints: the sentences are the answer
@@ -75,11 +77,19 @@ ENV = "../envs/tokenscope.yaml"
 LIGHT_ENV = "../envs/tokenscope-light.yaml"  # of rules that import nothing heavy
 BACKBONE = "{family}/{size}/{registers}"
 FORMATS = ["png", "pdf", "svg"]
-# Figures of claim 1 that show gallery maps: at which resolution, and which maps.
+# Figures of gallery maps: at which resolution, which maps, of how many images (all without it).
+# Those with a number are the main paper's, the others show all backbones of a family.
 MAPS = {
-    "fig1_attention": {"view": "native", "layers": ["attention"]},
-    "fig2_features": {"view": "native", "layers": ["feature"]},
-    "fig5_high_resolution": {"view": "high", "layers": ["attention", "feature"]},
+    "fig1_features": {"view": "high", "layers": ["feature"], "images": 3},
+    "fig2_attention_features": {"view": "high", "layers": ["attention", "feature"]},
+    "fig5_attention_registers": {"view": "high", "layers": ["attention"]},
+    "fig6_qkv": {"view": "high", "images": 5},
+    "fig7_blocks": {"view": "native", "images": 2},
+    "attention": {"view": "native", "layers": ["attention"]},
+    "features": {"view": "native", "layers": ["feature"]},
+    "high_resolution": {"view": "high", "layers": ["attention", "feature"]},
+    "qkv": {"view": "native", "images": 2},
+    "blocks": {"view": "native", "images": 2},
 }
 
 

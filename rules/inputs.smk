@@ -179,16 +179,6 @@ def cutoffs_of(wildcards):
     return PATHS.cutoffs(PROBES["cutoffs"], row_of(wildcards).key)
 
 
-def maps_of(wildcards):
-    """Gallery maps of every backbone of one family, at the resolution of the figure."""
-    view = MAPS[wildcards.get("figure", "fig1_attention")]["view"]
-    return [
-        PATHS.figure_data("maps", wildcards.dataset, row.key, f"{view}.nc")
-        for row in STUDY.backbones
-        if row.family == wildcards.family
-    ]
-
-
 def measures_of(wildcards):
     """Measurements that make up a table."""
     return TABLES[wildcards.table].parts

@@ -5,6 +5,7 @@ localrules:
     explorer,
     verdict_errors,
     deviations,
+    coverage,
     report,
     figure,
 
@@ -68,6 +69,22 @@ rule deviations:
         "../workflow_scripts/report/deviations.py"
 
 
+# Every item of the sources, and where this study shows it.
+rule coverage:
+    output:
+        csv=table_file("coverage"),
+        text=PATHS.table("coverage", "md"),
+    log:
+        f"{RESULTS}/logs/coverage/coverage.log",
+    conda:
+        LIGHT_ENV
+    params:
+        rows=coverage(STUDY, "config/sources.csv"),
+        code=code("report/coverage.py"),
+    script:
+        "../workflow_scripts/report/coverage.py"
+
+
 rule report:
     input:
         tables=HAVE(
@@ -84,7 +101,12 @@ rule report:
         figures=HAVE(expand(PATHS.figure("{name}", "svg"), name=DRAWN)),
         explorer=HAVE(over(PATHS.figure_data("explorer", "{dataset}", f"{BACKBONE}.json"))),
         samples=HAVE(expand(PATHS.receipt("sample", "{name}"), name=config["analyse"])),
-        beside=HAVE([PATHS.table(name) for name in ("verdict_errors", "deviations", "calibration")]),
+        beside=HAVE(
+            [
+                PATHS.table(name)
+                for name in ("verdict_errors", "deviations", "coverage", "calibration")
+            ]
+        ),
         published=of_project("config/published.csv"),
         sections=config["report"]["sections"],
         verdicts=config["report"]["verdicts"],
@@ -93,6 +115,7 @@ rule report:
             file=[
                 "report.html",
                 "parts.html",
+                "items.html",
                 "style.css",
                 "report.js",
                 "explorer.js",

@@ -47,3 +47,30 @@ def compared(wildcards):
         }
         for row in STUDY.of_size(wildcards.family, wildcards.size)
     ]
+
+
+def contrasted(dataset):
+    """The backbones of Figure 4 as the job that contrasts them takes them."""
+    return [
+        {
+            "who": STUDY.who(row, dataset),
+            "receipts": STUDY.token_receipts(dataset, row),
+            "cutoffs": PATHS.cutoffs(dataset, row.key),
+        }
+        for row in paper_figures.selected(STUDY, "fig4_norms")
+    ]
+
+
+def map_settings(wildcards):
+    """What a figure of gallery maps shows: a line of MAPS."""
+    return MAPS[wildcards.figure.split("/")[0]]
+
+
+def maps_of(wildcards):
+    """Gallery maps of the backbones of a figure: of its number, or of the family in its path."""
+    name, *of = wildcards.figure.split("/")
+    rows = [row for row in STUDY.backbones if row.key.split("/")[: len(of)] == of]
+    return [
+        PATHS.figure_data("maps", wildcards.dataset, row.key, f"{MAPS[name]['view']}.nc")
+        for row in (rows if of else paper_figures.shown(STUDY, name))
+    ]

@@ -8,7 +8,7 @@ import pytest
 
 from tokenscope.norms.attention_maps import cosine, entropy, object_share
 from tokenscope.norms.outlier_rule import Judged
-from tokenscope.norms.register_effect import BackboneTokens, compare, registers
+from tokenscope.norms.register_effect import BackboneTokens, compare, contrast, registers
 from tokenscope.stats.bootstrap import Bootstrap
 
 BOOTSTRAP = Bootstrap(10, 50)
@@ -133,3 +133,20 @@ def test_objects_by_patch():
     instance[0, :2, :3] = 5
     assert object_share(instance, 4).tolist() == [[1, 0.5, 0, 0]]
     assert object_share(instance, 9) is None and object_share(instance, 6) is None
+
+
+def test_two_backbones_of_other_grids_are_contrasted_on_the_same_images():
+    """4 of 20 patches against 1 of 20 of a deeper one: 15 points and four times as many."""
+    deeper = backbone(1)
+    deeper = replace(deeper, patches=np.repeat(deeper.patches, [3, 1], axis=1))
+    table = measured(contrast(backbone(4), deeper, 3, BOOTSTRAP))
+    share = "share_norm_over_3x_median"
+    assert table["value"]["last_block", f"{share}_minus_other"] == 15
+    assert table["value"]["last_block", f"{share}_over_other"] == 4
+    assert table["low"]["last_block", f"{share}_minus_other"] == 15  # all images are alike
+    assert "judged" not in table.index.get_level_values("group")  # neither was judged
+    none = replace(backbone(0), judged=Judged("no"))
+    judged = replace(backbone(4), judged=Judged("yes", 2, 3.0))
+    table = measured(contrast(judged, none, 3, BOOTSTRAP))
+    assert table["value"]["judged", "judged_share_minus_other"] == 20
+    assert not table.index.get_level_values("metric").str.endswith("_over_other").any()

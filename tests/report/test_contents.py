@@ -22,7 +22,7 @@ def test_a_table_is_made_of_its_own_measures(study):
         name: {part.removeprefix(f"{study.results}/measures/").split("/")[0] for part in t.parts}
         for name, t in tables.items()
     }
-    assert kinds["claim1"] == kinds["claim2"] == {"norms"}
+    assert kinds["claim1"] == {"norms"} and kinds["claim2"] == {"norms", "contrast"}
     assert kinds["claim3"] == {"redundancy"}
     assert kinds["claim4"] == {"probes"}
     assert kinds["claim5"] == {"norms", "heads", "gains"}

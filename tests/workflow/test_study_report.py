@@ -30,8 +30,10 @@ def test_every_figure_is_there_in_all_formats(study):
         assert drawn == files
     kinds = {path.parts[0] for path in drawn}
     assert kinds >= {
-        "fig1_attention", "fig2_features", "fig3_cosine", "fig3_ratio", "fig4_norms", "fig6_qkv",
-        "fig5_high_resolution", "fig7_blocks", "outliers_by_depth", "outlier_places", "registers",
+        "fig1_features", "fig2_attention_features", "fig3_cosine", "fig3_ratio", "fig4_norms",
+        "fig5_attention_registers", "fig6_qkv", "fig7_blocks", "attention", "features", "cosine",
+        "high_resolution", "qkv", "norms", "norms_by_block", "blocks",
+        "outliers_by_depth", "outlier_places", "registers",
         "table4_gains", "table5_gains", "testtime_maps", "testtime_neurons", "testtime_norms",
         "training_norms", "training_registers", "training_curves", "register_norms", "emergence",
     }  # fmt: skip
@@ -100,7 +102,7 @@ def test_figures_and_report_from_packed_files(study, tmp_path):
     env = light(tmp_path / "light")
     snakemake(laptop, *one, "--", "figure", env=env)
     drawn = [p.name for p in (laptop / RESULTS / "figures").rglob("*.png")]
-    assert sorted(drawn) == ["fig3_cosine.png", "fig3_ratio.png"]  # of one rule
+    assert sorted(drawn) == ["cosine.png", "fig3_cosine.png", "fig3_ratio.png"]  # of one rule
     every = [*one[:-1], "figure=/", "--", "figure"]
     snakemake(laptop, *every, env=env)
     files = (study / RESULTS / "figures").rglob("*.*g")  # png and svg

@@ -111,7 +111,7 @@ def test_comments_rerun_nothing(study, edited):
 
 
 def test_one_figure_alone(study):
-    figure = RESULTS / "figures" / "scenes" / "fig6_qkv" / "control.png"
+    figure = RESULTS / "figures" / "scenes" / "qkv" / "control.png"
     before = (study / figure).read_bytes()
     (study / figure).unlink()
     output = snakemake(study, "--profile", "profiles/local", *MINI, str(figure))

@@ -3,7 +3,7 @@
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
 from tokenscope.tables import tidy
-from tokenscope.tables.tidy import by_backbone, rows_of
+from tokenscope.tables.tidy import BACKBONE_COLUMNS, by_backbone, rows_of
 
 NOTE = (
     "outlier: the 2 % of tokens with the highest norm, in every model, whether it has artifacts or "
@@ -12,22 +12,25 @@ NOTE = (
 COLOURS = {"outlier": style.VERMILION, "normal": style.BLUE}
 
 
-def main(curves, claim3, dataset, settings, density, ratio):
-    """Two figures of one data set: the densities (Fig 3), and the ratio of shares as a curve.
+def main(curves, claim3, dataset, paper, settings, figures):
+    """Densities of the paper's backbones (Fig 3) and of all, and the ratio of shares as a curve.
 
     Args:
         curves: CSV of densities by cosine similarity (rule cosine_curves).
         claim3: table of tidy rows.
         dataset: the data set shown.
+        paper: backbones (family/size/registers) of Figure 3.
         settings: the section ``redundancy`` of the config.
-        density, ratio: files of each figure, one a format.
+        figures: files of each figure by name: paper, density, ratio.
     """
     curves = tidy.read_table(curves).query("dataset == @dataset and pooling == 'pair'")
     curves = curves[curves["rule"] == "percentile"]
     claim3 = tidy.read(claim3).query("dataset == @dataset")
     groups = list(by_backbone(curves))
-    densities(groups, density)
-    ratios(groups, claim3, settings, ratio)
+    by_key = {"/".join(who[c] for c in BACKBONE_COLUMNS): (who, rows) for who, rows in groups}
+    densities([by_key[key] for key in paper if key in by_key], figures["paper"])
+    densities(groups, figures["density"])
+    ratios(groups, claim3, settings, figures["ratio"])
 
 
 def densities(groups, outputs):
@@ -81,6 +84,7 @@ if "snakemake" in globals():
     i, out, w = snakemake.input, snakemake.output, snakemake.wildcards
     with job(snakemake.log[0], f"figure 3 {w.dataset}"):
         main(
-            curves=i.curves, claim3=i.claim3, dataset=w.dataset,
-            settings=snakemake.params.redundancy, density=out.density, ratio=out.ratio,
+            curves=i.curves, claim3=i.claim3, dataset=w.dataset, paper=snakemake.params.paper,
+            settings=snakemake.params.redundancy,
+            figures={name: out[name] for name in ("paper", "density", "ratio")},
         )  # fmt: skip

@@ -11,16 +11,17 @@ from tokenscope.tables import tidy
 from tokenscope.tables.tidy import BACKBONE_COLUMNS, KIND_COLUMNS, by_backbone, rows_of
 
 
-def main(curves, places, claim1, claim2, backbones, dataset, rules, outputs):
-    """Five figures of one data set.
+def main(curves, places, claim1, claim2, backbones, dataset, paper, rules, outputs):
+    """Six figures of one data set.
 
     Args:
         curves, places: CSV of densities by block, and of outliers by place (rule norm_curves).
         claim1, claim2: tables of tidy rows.
         backbones: CSV with the number of parameters of each backbone.
         dataset: the data set shown.
+        paper: backbones (family/size/registers) of Figure 4.
         rules: the section ``outliers`` of the config.
-        outputs: files of each figure by name: last, blocks, depth, size, places.
+        outputs: files of each figure by name: paper, last, blocks, depth, size, places.
     """
     tables = [
         tidy.read_table(curves),
@@ -29,7 +30,10 @@ def main(curves, places, claim1, claim2, backbones, dataset, rules, outputs):
         tidy.read(claim2),
     ]
     curves, places, claim1, claim2 = (t[t["dataset"] == dataset] for t in tables)
-    last_block(curves, claim1, rules, outputs["last"])
+    by_key = {_key(who): (who, rows) for who, rows in by_backbone(curves)}
+    several = [by_key[key] for key in paper]
+    last_block(several, claim1, rules, outputs["paper"], [*apart(claim2, paper)], sharex=True)
+    last_block(list(by_key.values()), claim1, rules, outputs["last"])
     by_block(curves, claim1, rules, outputs["blocks"])
     by_depth(claim2, rules, outputs["depth"])
     by_size(claim2, tidy.read_table(backbones), rules, outputs["size"])
@@ -41,11 +45,30 @@ def _of(table, who, group, metric):
     return rows.iloc[0] if len(rows) else None
 
 
-def last_block(curves, claim1, rules, outputs):
+def _key(who):
+    return "/".join(who[column] for column in BACKBONE_COLUMNS)
+
+
+def apart(claim2, paper):
+    """How far the first backbone's share of outliers is from each of the others', in words."""
+    for other in paper[1:]:
+        for group in (f"judged, other: {other}", f"last_block, other: {other}"):
+            rows = claim2[
+                (claim2["group"] == group) & claim2["metric"].str.endswith("_minus_other")
+            ]
+            if len(rows):
+                row = rows.iloc[0]
+                yield (
+                    f"Share of outliers, {paper[0]} less {other}: {row.value:+.2f} points "
+                    f"[{row.low:+.2f}, {row.high:+.2f}], on the same images."
+                )
+                break
+
+
+def last_block(groups, claim1, rules, outputs, remarks=(), **shared):
     """Density of last-block norms with its interval; the outlier rule's cutoff in red."""
     times = rules["times_median"]
-    groups = list(by_backbone(curves))
-    figure, axes = style.panels(len(groups), width=2.3, sharey=True)
+    figure, axes = style.panels(len(groups), width=2.3, sharey=True, **shared)
     for axis, (who, rows) in zip(axes, groups, strict=True):
         rows = rows[rows["block"] == rows["block"].max()]
         median = rows["median"].iloc[0]
@@ -78,7 +101,8 @@ def last_block(curves, claim1, rules, outputs):
     figure.supylabel("density over log10 norm", fontsize=8)
     style.note(
         figure,
-        "share of tokens over the red line, the valley before a mode of their own; dashed, where "
+        " ".join([*remarks, ""])
+        + "Share of tokens over the red line, the valley before a mode of their own; dashed, where "
         f"there is none: {times:g} x median (grey: median). Bands and brackets: over images",
     )
     style.save(figure, outputs)
@@ -179,9 +203,10 @@ def by_place(places, claim1, rules, outputs):
 if "snakemake" in globals():
     i, out, w = snakemake.input, snakemake.output, snakemake.wildcards
     with job(snakemake.log[0], f"figure 4 {w.dataset}"):
-        files = {name: out[name] for name in ("last", "blocks", "depth", "size", "places")}
+        names = ("paper", "last", "blocks", "depth", "size", "places")
+        files = {name: out[name] for name in names}
         main(
             curves=i.curves, places=i.places, claim1=i.claim1, claim2=i.claim2,
-            backbones=i.backbones, dataset=w.dataset, rules=snakemake.params.outliers,
-            outputs=files,
+            backbones=i.backbones, dataset=w.dataset, paper=snakemake.params.paper,
+            rules=snakemake.params.outliers, outputs=files,
         )  # fmt: skip

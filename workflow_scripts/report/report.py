@@ -112,6 +112,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         compared=_rows(Path(tables["published"])),
         deviations=_rows(Path(paths.table("deviations"))),
         status=text.section(summary.look(config["study"], root)),
+        items=_items(Path(paths.table("coverage")), root),
         provenance=_provenance(paths), skipped=_skipped(samples), code=code,
         config=yaml.safe_dump(config, sort_keys=False), measured=rests[""],
         charts=(templates / CHARTS).read_text() if explorers else "",
@@ -177,6 +178,16 @@ def _rows(path):
         return {"head": [], "rows": []}
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     return {"head": table.columns.tolist(), "rows": table.values.tolist()}
+
+
+def _items(path, root):
+    """Items of the sources by source, with the files that are there to be opened."""
+    by_source = {}
+    table = _rows(path)
+    for item in (dict(zip(table["head"], row, strict=True)) for row in table["rows"]):
+        files = [(name, (root / name).exists()) for name in item["files"].split()]
+        by_source.setdefault(item["source"], []).append(item | {"files": files})
+    return by_source
 
 
 def _explorer(files):

@@ -1,4 +1,4 @@
-"""Figure 7: feature norm maps after every block of one backbone."""
+"""Figure 7, and the same of every backbone: feature norm maps after each block."""
 
 import numpy as np
 
@@ -6,43 +6,49 @@ from tokenscope.figures import style
 from tokenscope.jobs.job import job
 from tokenscope.stores import maps_file
 
-COLUMNS, IMAGES = 12, 2
+COLUMNS = 12
 
 
-def main(file, outputs, times):
-    """Two gallery images, each with one map a block, norms in medians of that block.
+def main(files, images, outputs, times):
+    """Gallery images, each with one map a block, norms in medians of that block.
 
     Args:
-        file: maps of the gallery (NetCDF).
+        files: maps of the gallery (NetCDF), one a backbone; of several, one below the other.
+        images: how many of the gallery are shown.
         outputs: files of the figure, one a format.
         times: the outlier rule's multiple of the median: patches above it are marked.
     """
-    data = maps_file.load(file)
-    blocks, images = data.sizes["block"], min(IMAGES, data.sizes["image"])
-    columns = min(COLUMNS, blocks)
-    lines = -(-blocks // columns)
+    maps = [maps_file.load(file) for file in files]
+    images = min(images, maps[0].sizes["image"])
+    columns = min(COLUMNS, max(data.sizes["block"] for data in maps))
+    lines = [-(-data.sizes["block"] // columns) for data in maps]
+    rows = images * sum(lines)
     figure, axes = style.plt.subplots(
-        images * lines, columns + 1, figsize=(1.0 * (columns + 1) + 0.9, 1.15 * images * lines),
-        squeeze=False,
-    )  # fmt: skip
+        rows, columns + 1, figsize=(1.0 * (columns + 1) + 0.9, 1.15 * rows), squeeze=False
+    )
     for axis in axes.flat:
         axis.axis("off")
-    norms = data["norms"].values
-    for i in range(images):
-        style.picture(axes[i * lines, 0], data["pixels"].values[i].astype(np.uint8))
-        for block in range(blocks):
-            axis = axes[i * lines + block // columns, 1 + block % columns]
-            shown = style.picture(
-                axis, norms[i, block] / np.median(norms[:, block]),
-                norm=style.norm_scale(times), cmap=style.cmap(),
-            )  # fmt: skip
-            axis.set_title(f"block {block + 1}", fontsize=7)
+    top = 0
+    for data, own in zip(maps, lines, strict=True):
+        norms = data["norms"].values
+        for i in range(images):
+            style.picture(axes[top, 0], data["pixels"].values[i].astype(np.uint8))
+            for block in range(norms.shape[1]):
+                axis = axes[top + block // columns, 1 + block % columns]
+                shown = style.picture(
+                    axis, norms[i, block] / np.median(norms[:, block]),
+                    norm=style.norm_scale(times), cmap=style.cmap(),
+                )  # fmt: skip
+                axis.set_title(f"block {block + 1}", fontsize=7)
+            if i == 0:
+                named = style.short(data.attrs["backbone"]).replace("\n", " ")
+                axes[top, 0].set_title(named, fontsize=7, loc="left")
+            top += own
     style.norm_bar(figure, shown, axes, times)
-    figure.suptitle(style.short(data.attrs["backbone"]).replace("\n", " "))
     style.save(figure, outputs)
 
 
 if "snakemake" in globals():
-    w = snakemake.wildcards
-    with job(snakemake.log[0], f"figure 7 {w.family}/{w.size}/{w.registers}"):
-        main(file=snakemake.input[0], outputs=snakemake.output, times=snakemake.params.times)
+    w, p = snakemake.wildcards, snakemake.params
+    with job(snakemake.log[0], f"figure {w.figure}"):
+        main(files=snakemake.input, images=p.images, outputs=snakemake.output, times=p.times)

@@ -1,4 +1,4 @@
-"""Figure 6: norms of queries, keys, values and output of the last block, one figure a family."""
+"""Figure 6, and its kin by family: norms of query, key, value and output of the last block."""
 
 import numpy as np
 
@@ -7,45 +7,52 @@ from tokenscope.jobs.job import job
 from tokenscope.stores import maps_file
 
 FACETS = {"q_norm": "query", "k_norm": "key", "v_norm": "value", "norms": "output"}
-IMAGES = 2
+PANEL = 0.68
 
 
-def main(files, outputs, times):
-    """A row a backbone: photograph and four maps, for two gallery images, on one scale.
+def main(files, images, outputs, times):
+    """A row an image, and side by side for each backbone its four maps, on one scale.
+
+    Backbones stand two beside each other, more under them.
 
     Args:
         files: maps of the gallery (NetCDF), one a backbone.
+        images: how many of the gallery are shown.
         outputs: files of the figure, one a format.
         times: the outlier rule's multiple of the median: patches above it are marked.
     """
     maps = [maps_file.load(file) for file in files]
-    images = min(IMAGES, maps[0].sizes["image"])
-    wide = len(FACETS) + 1
+    images, beside = min(images, maps[0].sizes["image"]), min(2, len(maps))
+    parts = -(-len(maps) // beside)
+    wide = beside * len(FACETS) + 1
     figure, axes = style.plt.subplots(
-        len(maps), images * wide, figsize=(1.0 * images * wide + 1.6, 1.05 * len(maps) + 0.5),
-        squeeze=False,
+        parts * images, wide, squeeze=False,
+        figsize=(PANEL * wide + 0.3, 1.05 * PANEL * images * parts + 0.35 * parts + 0.5),
     )  # fmt: skip
-    shown = None
-    for line, data in zip(axes, maps, strict=True):
-        line[0].set_ylabel(
-            style.short(data.attrs["backbone"]), rotation=0, ha="right", va="center", fontsize=7
-        )
+    for axis in axes.flat:
+        axis.axis("off")
+    for number, data in enumerate(maps):
+        top, left = number // beside * images, 1 + number % beside * len(FACETS)
         for i in range(images):
-            style.picture(line[i * wide], data["pixels"].values[i].astype(np.uint8))
-            for n, (name, label) in enumerate(FACETS.items(), start=1):
+            line = axes[top + i]
+            if left == 1:
+                style.picture(line[0], data["pixels"].values[i].astype(np.uint8))
+            for axis, name in zip(line[left:], FACETS, strict=False):
                 values = data[name].values
                 values = values[:, -1] if name == "norms" else values
-                axis = line[i * wide + n]
                 shown = style.picture(
                     axis, values[i] / np.median(values), norm=style.norm_scale(times),
                     cmap=style.cmap(),
                 )  # fmt: skip
-                if data is maps[0]:
-                    axis.set_title(label)
+        for axis, label in zip(axes[top, left:], FACETS.values(), strict=False):
+            axis.set_title(label, fontsize=7)
+        named = style.short(data.attrs["backbone"]).replace("\n", " ")
+        axes[top, left].set_title(f"{named}\n ", fontsize=7, loc="left")
     style.norm_bar(figure, shown, axes, times)
     style.save(figure, outputs)
 
 
 if "snakemake" in globals():
-    with job(snakemake.log[0], f"figure 6 {snakemake.wildcards.family}"):
-        main(files=snakemake.input, outputs=snakemake.output, times=snakemake.params.times)
+    w, p = snakemake.wildcards, snakemake.params
+    with job(snakemake.log[0], f"figure {w.figure}"):
+        main(files=snakemake.input, images=p.images, outputs=snakemake.output, times=p.times)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 # Claim -> the rules that nothing else needs; targets of that name ask for all of a claim.
 RULES = {
     "claim1": ("fig_maps", "fig_qkv", "fig_blocks"),
-    "claim2": ("norms", "norm_curves", "fig_norms"),
+    "claim2": ("norms", "contrast", "norm_curves", "fig_norms"),
     "claim3": ("redundancy", "cosine_curves", "fig_cosine"),
     "claim4": (
         "probe", "sensitivity", "probe_curves", "fig_error_maps", "fig_probe_norms",
@@ -33,6 +33,7 @@ RULES = {
         "consolidate", "provenance", "decision", "calibrate", "calibration", "fig_calibration",
         "control", "gather_controls", "overhead", "gather_overhead",
         "diagnosis", "diagnosis_page", "fig_diagnosis", "explorer", "verdict_errors", "deviations",
+        "coverage",
         "report",
         "accounting", "fig_energy",
     ),

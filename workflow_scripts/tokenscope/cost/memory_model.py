@@ -71,12 +71,19 @@ def _held(bytes_per_token: Callable[[Job], float]) -> Callable[[Job], float]:
 def _kin(job: Job) -> float:
     """The norms of all register counts of one size."""
     rows = job.study.of_size(job.wildcards["family"], job.wildcards["size"])
-    values = sum(
-        flops.tokens_per_image(r.arch, r.arch.input_size)
-        * (2 * r.arch.depth + r.arch.prefix_tokens)
-        for r in rows
-    )
-    return flops.LIGHT_MB + 12 * _planned(job) * values / 1e6
+    return flops.LIGHT_MB + 12 * _planned(job) * sum(map(_values, rows)) / 1e6
+
+
+def _two_largest(job: Job) -> float:
+    """The norms of any two backbones."""
+    values = sorted(map(_values, job.study.backbones))[-2:]
+    return flops.LIGHT_MB + 12 * _planned(job) * sum(values) / 1e6
+
+
+def _values(row) -> int:
+    """Norms and maps kept of one image."""
+    tokens = flops.tokens_per_image(row.arch, row.arch.input_size)
+    return tokens * (2 * row.arch.depth + row.arch.prefix_tokens)
 
 
 def _probes(job: Job) -> int:
@@ -119,6 +126,7 @@ MEMORY: dict[str, Callable[[Job], float]] = {
     "overhead": lambda job: flops.torch_mb(job.gpu) + 2000,
     "neurons": _tokens,
     "compare": _kin,
+    "contrast": _two_largest,
     "diagnosis": _norms,
     "calibrate": lambda job: (
         flops.LIGHT_MB + 1e-4 * int(job.wildcards["images"]) * int(job.wildcards["patches"])

@@ -333,6 +333,7 @@ MODEL: dict[str, tuple[Callable[[Job], float], Callable[[Job], float] | None]] =
     "neurons": (_neurons, _none),
     "attach": _small(1),
     "compare": _small(5),
+    "contrast": _small(5),
     "diagnosis": _small(5),
     "verdict_errors": _small(40),
 }

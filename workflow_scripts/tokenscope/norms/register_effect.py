@@ -215,3 +215,31 @@ def registers(
         same = np.mean([attention_maps.cosine(maps[a], maps[b]) for a, b in pairs], axis=0)
         rows.append(Measurement.mean("registers", "map_cosine_between", same, bootstrap))
     return rows
+
+
+def contrast(
+    one: BackboneTokens, other: BackboneTokens, times: float, bootstrap: Bootstrap
+) -> list[Measurement]:
+    """Has one backbone as many outliers as another? Their shares apart, on the same images.
+
+    Resampled together; the backbones may differ in grid and depth, a share is a share of each
+    one's own patches. Figure 4 of the main paper: OpenCLIP-B beside OpenCLIP-H.
+
+    Returns:
+        ``<share>_minus_other`` in points and ``<share>_over_other``, after the last block by the
+        outlier rule, and of the judged block by each one's own decision where both have one.
+    """
+
+    def shares(which: BackboneTokens) -> np.ndarray:
+        return which.share_over(cutoff(which.patches, times))[:, -1]
+
+    pairs = [("last_block", share_metric(times), shares(one), shares(other))]
+    own, others = one.judged_share(), other.judged_share()
+    if own is not None and others is not None:
+        pairs.append(("judged", "judged_share", own, others))
+    rows = []
+    for group, metric, a, b in pairs:
+        rows.append(Measurement.mean(group, minus(metric, "other"), a - b, bootstrap, "points"))
+        if b.any():
+            rows.append(Measurement.ratio(group, f"{metric}_over_other", a, b, bootstrap, "ratio"))
+    return rows

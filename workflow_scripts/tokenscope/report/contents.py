@@ -13,6 +13,7 @@ from jsonschema.exceptions import best_match
 from tokenscope.config_file import strict_yaml
 from tokenscope.errors import StudyError
 from tokenscope.paths import CONFIG
+from tokenscope.report import paper_figures
 from tokenscope.study.paths import Paths
 from tokenscope.study.register_names import is_control
 
@@ -50,6 +51,8 @@ def tables(study) -> dict[str, PlannedTable]:
         return table(pairs, files(pairs, kind), provenance)
 
     norms = files(analysed, "norms")
+    several = len(paper_figures.selected(study, "fig4_norms")) > 1
+    contrasts = [measure("contrast", name) for name in config["analyse"] if several]
     controls = [(name, row) for name, row in analysed if is_control(row.kind)]
     controls += study.phantoms
     probed, varied, diagnosed = (
@@ -70,7 +73,7 @@ def tables(study) -> dict[str, PlannedTable]:
     return {
         "controls": measured(controls, "control"),
         "claim1": table(analysed, norms),
-        "claim2": table(analysed, norms),
+        "claim2": table(analysed, [*norms, *contrasts]),
         "claim3": measured(analysed, "redundancy"),
         "claim4": measured(probed, "probes", "bank"),
         "sensitivity": measured(varied, "sensitivity", "bank"),
