@@ -32,8 +32,8 @@ NOTES = {
     "row of it; received: the attention that patches get from all tokens, mean over queries and "
     "heads; pooling: of the latent query that pools; neither compares with cls.",
     "claim2": "Blocks are counted from 1. By the rule of the papers, onset_block is the first from "
-    "which on the share above 3 x median stays over the configured minimum up to its peak. other: a "
-    "backbone of Figure 4 that the first of them is compared with on the same images, _minus_ in "
+    "which on the share above 3 x median stays over the configured minimum up to its peak. other: "
+    "a backbone of Figure 4 that the first of them is compared with on the same images, _minus_ in "
     "points of their own patches, _over_ as a ratio.",
     "claim3": "Cosine similarity of patch embeddings (no position) with their up to four "
     "neighbours. outlier: norm above the backbone's 98th percentile, which marks 2 % of the tokens "
