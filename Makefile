@@ -37,9 +37,7 @@ DRAWING := figure $(shell sed -n 's/^rule \(fig_[a-z_]*\):.*/\1/p' rules/*.smk)
 # Tests by file over the cores there are, four at most.
 SPREAD = -n auto --maxprocesses 4 --dist loadgroup
 
-.PHONY: status fetch publish
-.PHONY: help demo calibrate test test-quick attack study diagnose figure report pack dry-run forecast resume checks bench accept conformance zoo clean phantoms setup new check schema verify
-.PHONY: weights controller doctor
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*[#]{2} .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -79,6 +77,10 @@ setup: $(VENV)/complete  ## set up the environment in .venv, once
 demo: $(VENV)/complete  ## run the embedded study into results/demo (CPU, minutes, no download)
 	$(BIN)/snakemake --profile profiles/local --configfile config/demo.yaml -- all
 	@echo "Done. Open results/demo/report/index.html."
+
+small-vits: $(VENV)/complete  ## train small ViTs with 0, 1, 4 and 16 registers (CPU, a quarter of an hour, no download)
+	$(BIN)/snakemake --profile profiles/local --configfile config/small-vits-demo.yaml -- all
+	@echo "Done. Read results/small-vits-demo/tables/register_counts.md, or open results/small-vits-demo/report/index.html."
 
 phantoms: $(VENV)/complete  ## judge every backbone whose answer is known (CPU, minutes, no download)
 	$(BIN)/snakemake --profile profiles/local --configfile config/phantoms.yaml -- phantoms

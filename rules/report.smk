@@ -79,7 +79,7 @@ rule coverage:
     conda:
         LIGHT_ENV
     params:
-        rows=coverage(STUDY, "config/sources.csv"),
+        rows=coverage(STUDY, of_project("config/sources.csv")),
         code=code("report/coverage.py"),
     script:
         "../workflow_scripts/report/coverage.py"
@@ -104,7 +104,13 @@ rule report:
         beside=HAVE(
             [
                 PATHS.table(name)
-                for name in ("verdict_errors", "deviations", "coverage", "calibration")
+                for name in (
+                    "verdict_errors",
+                    "deviations",
+                    "coverage",
+                    "calibration",
+                    *(["register_counts"] if TRAINED else []),
+                )
             ]
         ),
         published=of_project("config/published.csv"),

@@ -74,3 +74,14 @@ def maps_of(wildcards):
         PATHS.figure_data("maps", wildcards.dataset, row.key, f"{MAPS[name]['view']}.nc")
         for row in (rows if of else paper_figures.shown(STUDY, name))
     ]
+
+
+def costs_of_trainings():
+    """Of each backbone trained here, where what registers cost its architecture is measured."""
+    return {
+        row.key: PATHS.measure("overhead", measured.key)
+        for row in TRAINED
+        for measured in STUDY.overhead
+        if (measured.timm_id.split(".")[0], measured.model)
+        == (row.timm_id.split(".")[0], row.model)
+    }

@@ -4,6 +4,7 @@
 
 localrules:
     gather_training,
+    register_counts,
     training_curves,
     fig_training,
 

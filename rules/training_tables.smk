@@ -43,6 +43,27 @@ rule gather_training:
         "../workflow_scripts/training/gather_training.py"
 
 
+# What small ViTs are trained for: a line for each number of registers.
+rule register_counts:
+    input:
+        training=rules.gather_training.output.csv,
+        costs=sorted(set(costs_of_trainings().values())),
+    output:
+        csv=table_file("register_counts"),
+        text=PATHS.table("register_counts", "md"),
+    log:
+        f"{RESULTS}/logs/register_counts/register_counts.log",
+    conda:
+        LIGHT_ENV
+    params:
+        costs=costs_of_trainings(),
+        times=config["outliers"]["times_median"],
+        seeds=contents.decided_by(config["report"]["verdicts"])["seeds"],
+        code=code("training/register_counts.py"),
+    script:
+        "../workflow_scripts/training/register_counts.py"
+
+
 rule training_curves:
     input:
         curves=expand(
@@ -88,7 +109,7 @@ rule fig_training:
 
 rule training:
     input:
-        PATHS.table("training") if TRAINED else [],
+        [PATHS.table(name) for name in ("training", "register_counts") if TRAINED],
         (
             expand(PATHS.figure("{dataset}/training_norms"), dataset=config["analyse"])
             if TRAINED

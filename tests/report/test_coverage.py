@@ -23,7 +23,10 @@ def study_of(file, folder, **changes):
     return Study(config | {"results": str(folder)})
 
 
-@pytest.fixture(scope="module", params=["config/config.yaml", "config/demo.yaml"])
+STUDIES = [f"config/{name}.yaml" for name in ("config", "demo", "small-vits", "small-vits-demo")]
+
+
+@pytest.fixture(scope="module", params=STUDIES)
 def study(request, tmp_path_factory):
     return study_of(request.param, tmp_path_factory.mktemp("study"))
 
@@ -31,14 +34,14 @@ def study(request, tmp_path_factory):
 def test_each_item_leads_to_what_the_study_makes_or_says_what_it_needs(study):
     rows = coverage.coverage(study, FILE)
     tables = {f"tables/{name}.csv" for name in contents.planned(contents.tables(study))}
-    tables |= set(coverage.OF_NOBODY) | ({"tables/emergence.csv"} if study.trained else set())
+    tables |= {*coverage.OF_NOBODY, *(coverage.OF_TRAININGS if study.trained else ())}
     drawn = {f"figures/{name}.png" for page in contents.pages(study).values() for name, _ in page}
     sections = {s["id"] for s in contents.sections(study.config["report"]["sections"])}
     for row in rows:
         files = row["files"].split()
         assert set(files) <= tables | drawn, row
         assert bool(files) == (row["answer"] in (HERE, OTHERS)), row
-        assert row["section"] in sections or not files or row["files"].startswith("tables/eme"), row
+        assert row["section"] in sections or not files, row
         if row["answer"] != HERE:
             assert row["note"] and row["note"].startswith(NEEDS) == (row["answer"] == NEEDS), row
 
@@ -56,6 +59,23 @@ def test_of_the_paper_study_the_main_papers_items_are_all_its_own(tmp_path):
     small = {row["item"]: row for row in rows if row["source"] == "bach-2025"}
     assert small["Object discovery"]["answer"] == OTHERS
     assert "deit3-scratch" in small["Object discovery"]["note"]
+
+
+def test_the_studies_of_small_vits_flow_through_everything(tmp_path):
+    """What is trained is measured in every section, at all registers, penalties and seeds."""
+    study = study_of("config/small-vits.yaml", tmp_path)
+    rows = coverage.coverage(study, FILE)
+    own = [row for row in rows if row["source"] in ("bach-2025", "tmlr-4353")]
+    assert len(own) > 15 and {row["answer"] for row in own} == {HERE}
+    trained = set(study.trained)
+    assert len(trained) == 6 * 3 + 4 * 3 * 4 * 2 * 3
+    sections = (study.probing.rows, study.discovery.rows, study.dense.rows)
+    sections += ([row for row, view in study.heads.jobs if view == "native"],)
+    assert all(trained <= set(rows) for rows in sections)
+    demo = study_of("config/small-vits-demo.yaml", tmp_path)
+    counts = {row.register_count for row in demo.trained if row.kind == "scratch"}
+    assert counts == {0, 1, 4, 16} == set(demo.config["overhead"]["registers"])
+    assert len(demo.trained) == 3 * (4 + 2)
 
 
 def test_without_its_data_an_item_says_so(tmp_path):

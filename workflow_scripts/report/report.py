@@ -19,6 +19,7 @@ from tokenscope.study.paths import Paths
 from tokenscope.tables import beside, probe_tables
 from tokenscope.tables.published import Published
 from tokenscope.tables.rests_on import sentence
+from tokenscope.training import register_counts
 from tokenscope.verdicts import simulation
 from tokenscope.verdicts import table as verdict_table
 from tokenscope.verdicts.answers import CONTRADICTED, INSTRUMENT, NOT_RUN, SUPPORTED, UNDECIDED
@@ -88,6 +89,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
                 if section.get("answers") and "claim4" in read
                 else [],
                 "page": _page(root, section.get("page", "")),
+                "counts": _counts(paths) if section.get("counts") else [],
                 "verdicts": template_data.verdict_rows(own, lines, errors),
                 "tables": [
                     template_data.table(shown["name"], shown, read[shown["name"]], published)
@@ -105,6 +107,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
     page = render(
         Path(templates),
         study=config["study"], sections=pages, answer=probe_tables.HEADER,
+        count=register_counts.HEADER,
         trusted=_trusted(lines), criteria=config["report"]["verdicts"], error=criteria.error,
         coverage=_coverage(read), calibration=_calibration(paths, read, decides),
         explorer=_explorer(explorers),
@@ -178,6 +181,12 @@ def _rows(path):
         return {"head": [], "rows": []}
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     return {"head": table.columns.tolist(), "rows": table.values.tolist()}
+
+
+def _counts(paths):
+    """Lines of the table of registers by their number; none where nothing is trained."""
+    path = Path(paths.table("register_counts"))
+    return register_counts.lines(register_counts.read(path)) if path.exists() else []
 
 
 def _items(path, root):

@@ -25,7 +25,8 @@ RULES = {
         "provenance_dense", "gather_dense",
     ),
     "training": (
-        "train", "snapshots", "emergence", "gather_training", "training_curves", "fig_training",
+        "train", "snapshots", "emergence", "gather_training", "register_counts", "training_curves",
+        "fig_training",
     ),
     "testtime": ("neurons", "attach", "compare", "fig_registers", "fig_attached"),
     "shared": (

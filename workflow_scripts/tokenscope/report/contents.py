@@ -135,6 +135,11 @@ def simulated(file: str) -> dict:
     return {**content, "effects": effects, "statements": statements}
 
 
+def decided_by(file: str) -> dict:
+    """What decides for all criteria: ``seeds``, ``error`` and so on (``config/verdicts.yaml``)."""
+    return load(file, "verdicts.schema.yaml")["decide"]
+
+
 def load(file: str, schema: str) -> dict:
     """A YAML file of the report. Raises StudyError where it is not there or not as its schema."""
     try:

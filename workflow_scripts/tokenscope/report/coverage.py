@@ -16,6 +16,7 @@ COLUMNS = ["source", "item", "published", "shows", "files", "models", "data", "w
 HERE, OTHERS, NEEDS, OUT = "here", "here, of others", "needs data", "not here"
 # Tables of no backbone: jobs and the paper's own sum.
 OF_NOBODY = ("tables/accounting.csv", "tables/carbon_paper.csv")
+OF_TRAININGS = ("tables/emergence.csv", "tables/register_counts.csv")
 
 
 def items(file: str) -> list[dict[str, str]]:
@@ -96,7 +97,7 @@ def _made(study) -> dict[str, set]:
     plan = contents.planned(contents.tables(study))
     made = {f"tables/{name}.csv": set(table.who) for name, table in plan.items()}
     if study.trained:
-        made["tables/emergence.csv"] = made["tables/training.csv"]
+        made |= dict.fromkeys(OF_TRAININGS, made["tables/training.csv"])
     made |= {name: set() for name in OF_NOBODY}
     for figures in contents.pages(study).values():
         made |= {f"figures/{name}.png": _about(study, name) for name, _ in figures}
@@ -123,7 +124,7 @@ def _sections(study) -> dict[str, str]:
         names = [f"tables/{table['name']}.csv" for table in section.get("tables", [])]
         for entry in section.get("figures", []):
             names += [f"figures/{name}.png" for name in contents.figures(study, entry)]
-        if section.get("accounting"):
-            names += OF_NOBODY
+        names += OF_NOBODY if section.get("accounting") else ()
+        names += OF_TRAININGS if section.get("counts") else ()
         shown |= {name: section["id"] for name in names if name not in shown}
     return shown
