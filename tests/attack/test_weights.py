@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from tokenscope.backbones.huggingface import architecture, colours
 from tokenscope.backbones.loading import check_weights, open_backbone
 from tokenscope.classification.published_heads import check_head
+from tokenscope.config_file import model_folder
+from tokenscope.config_file.preprocessor_config import colours
 from tokenscope.extraction.loop import extract, variables
 from tokenscope.extraction.token_bank import Draw
 from tokenscope.stores.zarr_store import StoreWriter
@@ -66,8 +67,8 @@ STATES |= {
         **state(), **{f"module.{k}": v + 1 for k, v in state().items()},
     },
     "one of them twice": {**state(), "_orig_mod.head.bias": state()["head.bias"] + 1},
-    "teacher and student": {"teacher": state(), "student": state()},
-    "teacher alone": {"teacher": state(), "epoch": 3},
+    "two networks without a first": {"online": state(), "target": state()},
+    "student alone": {"student": state(), "epoch": 3},
     "no weights": {},
     "no weights in it": {"model": {}},
     "numbers for weights": {key: 1.0 for key in state()},
@@ -102,13 +103,16 @@ def test_other_precisions_are_the_same_weights(tmp_path, attempt, kind):
     attempt(lambda: open_backbone(SPEC, tmp_path / "model.safetensors"), right)
 
 
-def test_of_two_the_average_is_taken_and_named(tmp_path, attempt, caplog):
+@pytest.mark.parametrize(
+    ("first", "second"), [("state_dict_ema", "state_dict"), ("teacher", "student")]
+)
+def test_of_two_the_average_is_taken_and_named(tmp_path, attempt, caplog, first, second):
     average = changed("head.bias", lambda v: v + 1)
-    torch.save({"state_dict": state(), "state_dict_ema": average}, tmp_path / "model.pth")
+    torch.save({second: state(), first: average}, tmp_path / "model.pth")
     with caplog.at_level("INFO", "tokenscope"):
         attempt(lambda: open_backbone(SPEC, tmp_path / "model.pth"),
                 lambda model: torch.equal(model.head.bias, average["head.bias"]))  # fmt: skip
-    assert "'state_dict_ema' are taken" in caplog.text
+    assert f"'{first}' are taken" in caplog.text
 
 
 def test_equal_weights_twice_are_no_matter(tmp_path, attempt):
@@ -208,7 +212,7 @@ def test_model_folders(tmp_path, attempt, name):
     content = CONFIGS[name]
     content = content if isinstance(content, bytes) else content.encode()
     (tmp_path / "config.json").write_bytes(content)
-    attempt(lambda: architecture(tmp_path))
+    attempt(lambda: model_folder.read(tmp_path))
 
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]

@@ -13,7 +13,7 @@ from timm.models import save_for_hf
 
 from tokenscope.backbones.architecture_table import describe
 from tokenscope.backbones.loading import open_backbone
-from tokenscope.config_file import timm_folder
+from tokenscope.config_file import model_folder, timm_folder
 from tokenscope.diagnosis import setup
 from tokenscope.errors import StudyError
 from tokenscope.forward.hooks import TokenHooks
@@ -146,5 +146,5 @@ def test_other_configs_are_none_of_timms(tmp_path):
         assert timm_folder.read(tmp_path) is None
     weights = str(tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text('{"architecture": "vit_tiny_patch16_224"}')
-    assert timm_folder.beside(weights, "vit_tiny_patch16_224.augreg_in21k") is not None
-    assert timm_folder.beside(weights, "vit_base_patch16_224") is None  # not of this file
+    assert model_folder.beside(weights, "vit_tiny_patch16_224.augreg_in21k") is not None
+    assert model_folder.beside(weights, "vit_base_patch16_224") is None  # not of this file

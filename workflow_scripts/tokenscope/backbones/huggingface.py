@@ -1,227 +1,128 @@
-"""Weights in the layout of Hugging Face's transformers, handed to timm's own filters.
+"""Weights in the layout of Hugging Face's transformers, under timm's names.
 
-timm converts the official files of DINOv2 and OpenAI's CLIP. What transformers saves differs from
-those in names, and in that q, k and v are separate; here it gets the official names back, and
-timm's filter for the architecture does the rest. Layouts: ``Dinov2Model``,
-``Dinov2WithRegistersModel`` (with or without a classifier), ``CLIPVisionModel`` and ``CLIPModel``.
-Heads and text towers are left out. No torch is needed to read a folder's ``config.json``.
+What transformers saves differs from timm's in names, in that q, k and v are separate, and in a few
+shapes. Layouts: ``Dinov2Model``, ``Dinov2WithRegistersModel``, ``DINOv3ViTModel``, ``ViTModel``,
+``DeiTModel``, ``CLIPVisionModel``, ``SiglipVisionModel`` and ``Siglip2VisionModel``, alone, with a
+classifier, or beside a text tower. Of classifiers those are kept that timm has as well (on CLS, on
+CLS and the distillation token, on the mean patch); other heads and text towers are left out. What
+a folder says of itself: tokenscope.config_file.transformers_folder.
 """
 
-import json
 import re
-from pathlib import Path
 
+from torch import Tensor
+
+from tokenscope.backbones.weights_file import put
 from tokenscope.errors import StudyError, some
 
-DINOV2, REGISTERS, CLIP = "dinov2", "dinov2_with_registers", "clip"
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-# Config key of the facts that decide the architecture, and what transformers takes without it.
-_DEFAULTS = {
-    DINOV2: {"hidden_size": 768, "num_hidden_layers": 12, "patch_size": 14, "image_size": 224,
-             "use_swiglu_ffn": False, "hidden_act": "gelu", "num_register_tokens": 0},
-    CLIP: {"hidden_size": 768, "num_hidden_layers": 12, "patch_size": 32, "image_size": 224,
-           "hidden_act": "quick_gelu"},
-}  # fmt: skip
-_DEFAULTS[REGISTERS] = {**_DEFAULTS[DINOV2], "num_register_tokens": 4, "patch_size": 16}
-# (width, blocks, patch) -> timm's name; CLIP has the activation and the size in it as well.
-_DINOV2 = {
-    (384, 12, 14): "vit_small_patch14_{}dinov2.lvd142m",
-    (768, 12, 14): "vit_base_patch14_{}dinov2.lvd142m",
-    (1024, 24, 14): "vit_large_patch14_{}dinov2.lvd142m",
-    (1536, 40, 14): "vit_giant_patch14_{}dinov2.lvd142m",
-}
-_CLIP = {
-    (768, 12, 32): {"quick_gelu": "vit_base_patch32_clip_quickgelu_224.openai",
-                    "gelu": "vit_base_patch32_clip_224.laion2b"},
-    (768, 12, 16): {"quick_gelu": "vit_base_patch16_clip_quickgelu_224.openai",
-                    "gelu": "vit_base_patch16_clip_224.laion2b"},
-    (1024, 24, 14): {"quick_gelu": "vit_large_patch14_clip_quickgelu_224.openai",
-                     "gelu": "vit_large_patch14_clip_224.laion2b"},
-    (1280, 32, 14): {"gelu": "vit_huge_patch14_clip_224.laion2b"},
-    (1408, 40, 14): {"gelu": "vit_giant_patch14_clip_224.laion2b"},
-    (1664, 48, 14): {"gelu": "vit_gigantic_patch14_clip_224.laion2b"},
-}  # fmt: skip
-
-_BLOCK = r"encoder\.layer\.(\d+)\."
-_DINOV2_NAMES = [
-    (r"embeddings\.(cls_token|mask_token|register_tokens)", r"\1"),
+_LAYER = r"encoder\.layer\.(\d+)\."
+_HEADS = [
+    (r"(?:cls_)?classifier\.(\w+)", r"head.\1"),
+    (r"distillation_classifier\.(\w+)", r"head_dist.\1"),
+]
+_TOKENS = [
+    (r"embeddings\.(cls_token|mask_token)", r"\1"),
+    (r"embeddings\.distillation_token", "dist_token"),
+    (r"embeddings\.register_tokens", "reg_token"),
     (r"embeddings\.position_embeddings", "pos_embed"),
     (r"embeddings\.patch_embeddings\.projection\.(\w+)", r"patch_embed.proj.\1"),
-    (_BLOCK + r"attention\.attention\.(query|key|value)\.(\w+)", r"blocks.\1.attn.qkv.\3 \2"),
-    (_BLOCK + r"attention\.output\.dense\.(\w+)", r"blocks.\1.attn.proj.\2"),
-    (_BLOCK + r"layer_scale(\d)\.lambda1", r"blocks.\1.ls\2.gamma"),
-    (_BLOCK + r"mlp\.weights_in\.(\w+)", r"blocks.\1.mlp.w12.\2"),
-    (_BLOCK + r"mlp\.weights_out\.(\w+)", r"blocks.\1.mlp.w3.\2"),
-    (_BLOCK + r"(norm\d|mlp\.fc\d)\.(\w+)", r"blocks.\1.\2.\3"),
+    (_LAYER + r"attention\.attention\.(query|key|value)\.(\w+)", r"blocks.\1.attn.qkv.\3 \2"),
+    (_LAYER + r"attention\.output\.dense\.(\w+)", r"blocks.\1.attn.proj.\2"),
     (r"layernorm\.(\w+)", r"norm.\1"),
 ]
-_LAYER = r"encoder\.layers\.(\d+)\."
-_OFFICIAL = "visual.transformer.resblocks."
-_CLIP_NAMES = [
-    (r"embeddings\.class_embedding", "visual.class_embedding"),
-    (r"embeddings\.patch_embedding\.weight", "visual.conv1.weight"),
-    (r"embeddings\.position_embedding\.weight", "visual.positional_embedding"),
-    (r"pre_layrnorm\.(\w+)", r"visual.ln_pre.\1"),  # so spelt by transformers
-    (r"post_layernorm\.(\w+)", r"visual.ln_post.\1"),
-    (_LAYER + r"self_attn\.([qkv])_proj\.(\w+)", _OFFICIAL + r"\1.attn.in_proj_\3 \2"),
-    (_LAYER + r"self_attn\.out_proj\.(\w+)", _OFFICIAL + r"\1.attn.out_proj.\2"),
-    (_LAYER + r"layer_norm(\d)\.(\w+)", _OFFICIAL + r"\1.ln_\2.\3"),
-    (_LAYER + r"mlp\.fc1\.(\w+)", _OFFICIAL + r"\1.mlp.c_fc.\2"),
-    (_LAYER + r"mlp\.fc2\.(\w+)", _OFFICIAL + r"\1.mlp.c_proj.\2"),
+_DINOV2 = [
+    *_TOKENS,
+    (_LAYER + r"layer_scale(\d)\.lambda1", r"blocks.\1.ls\2.gamma"),
+    (_LAYER + r"mlp\.weights_in\.(\w+)", r"blocks.\1.mlp.fc1.\2"),
+    (_LAYER + r"mlp\.weights_out\.(\w+)", r"blocks.\1.mlp.fc2.\2"),
+    (_LAYER + r"(norm\d|mlp\.fc\d)\.(\w+)", r"blocks.\1.\2.\3"),
 ]
-# What is no part of a backbone: heads, text towers, and a buffer of older versions.
+_VIT = [
+    *_TOKENS,
+    (_LAYER + r"layernorm_before\.(\w+)", r"blocks.\1.norm1.\2"),
+    (_LAYER + r"layernorm_after\.(\w+)", r"blocks.\1.norm2.\2"),
+    (_LAYER + r"intermediate\.dense\.(\w+)", r"blocks.\1.mlp.fc1.\2"),
+    (_LAYER + r"output\.dense\.(\w+)", r"blocks.\1.mlp.fc2.\2"),
+    *_HEADS,
+]
+_DINOV3_LAYER = r"(?:model\.)?layer\.(\d+)\."
+_DINOV3 = [
+    (r"embeddings\.(cls_token|mask_token)", r"\1"),
+    (r"embeddings\.register_tokens", "reg_token"),
+    (r"embeddings\.patch_embeddings\.(\w+)", r"patch_embed.proj.\1"),
+    (_DINOV3_LAYER + r"attention\.([qkv])_proj\.weight", r"blocks.\1.attn.qkv.weight \2"),
+    (_DINOV3_LAYER + r"attention\.([qkv])_proj\.bias", r"blocks.\1.attn.\2_bias"),
+    (_DINOV3_LAYER + r"attention\.o_proj\.(\w+)", r"blocks.\1.attn.proj.\2"),
+    (_DINOV3_LAYER + r"layer_scale(\d)\.lambda1", r"blocks.\1.gamma_\2"),
+    (_DINOV3_LAYER + r"mlp\.up_proj\.(\w+)", r"blocks.\1.mlp.fc1.\2"),
+    (_DINOV3_LAYER + r"mlp\.gate_proj\.(\w+)", r"blocks.\1.mlp.fc1_g.\2"),
+    (_DINOV3_LAYER + r"mlp\.down_proj\.(\w+)", r"blocks.\1.mlp.fc2.\2"),
+    (_DINOV3_LAYER + r"(norm\d)\.(\w+)", r"blocks.\1.\2.\3"),
+    (r"(?:model\.)?norm\.(\w+)", r"norm.\1"),
+]
+_LAYERS = r"encoder\.layers\.(\d+)\."
+_TOWER = [
+    (r"embeddings\.class_embedding", "cls_token"),
+    (r"embeddings\.patch_embedding\.(\w+)", r"patch_embed.proj.\1"),
+    (r"embeddings\.position_embedding\.weight", "pos_embed"),
+    (r"pre_layrnorm\.(\w+)", r"norm_pre.\1"),  # so spelt by transformers
+    (r"post_layernorm\.(\w+)", r"norm.\1"),
+    (_LAYERS + r"self_attn\.([qkv])_proj\.(\w+)", r"blocks.\1.attn.qkv.\3 \2"),
+    (_LAYERS + r"self_attn\.out_proj\.(\w+)", r"blocks.\1.attn.proj.\2"),
+    (_LAYERS + r"layer_norm(\d)\.(\w+)", r"blocks.\1.norm\2.\3"),
+    (_LAYERS + r"mlp\.fc(\d)\.(\w+)", r"blocks.\1.mlp.fc\2.\3"),
+]
+_SIGLIP = [
+    *_TOWER,
+    (r"head\.probe", "attn_pool.latent"),
+    (r"head\.attention\.in_proj_(\w+)", r"attn_pool.qkv.\1"),
+    (r"head\.attention\.out_proj\.(\w+)", r"attn_pool.proj.\1"),
+    (r"head\.layernorm\.(\w+)", r"attn_pool.norm.\1"),
+    (r"head\.mlp\.fc(\d)\.(\w+)", r"attn_pool.mlp.fc\1.\2"),
+    *_HEADS,
+]
+# What is no part of a backbone: heads, text towers, buffers.
 _LEFT_OUT = re.compile(
-    r"classifier\..*|pooler\..*|text_model\..*|(text|visual)_projection\..*|logit_scale"
-    r"|embeddings\.position_ids"
+    r"classifier\..*|pooler\..*|decoder\..*|text_model\..*|(text|visual)_projection\..*"
+    r"|logit_(scale|bias)|embeddings\.position_ids|rope_embeddings\..*"
 )
-_PREFIX = re.compile(r"(dinov2_with_registers|dinov2|vision_model)\.")
-
-
-def architecture(folder: str | Path) -> tuple[str, str]:
-    """timm id and weights file of a folder with a ``config.json``.
-
-    Raises:
-        StudyError: no config, no single weights file, or a model that timm has no twin of.
-    """
-    folder = Path(folder)
-    if not (file := folder / "config.json").is_file():
-        raise StudyError(f"'{folder}' has no config.json: it is no Hugging Face model folder")
-    config = _settings(file)
-    if isinstance(config.get("vision_config"), dict):
-        config = {**config["vision_config"], "model_type": config.get("model_type")}
-    kind = str(config.get("model_type")).removesuffix("_vision_model")
-    if kind not in _DEFAULTS:
-        raise StudyError(
-            f"'{file}': model_type '{config.get('model_type')}' cannot be converted, only "
-            f"{', '.join(_DEFAULTS)} (vision); for others give timm's id"
-        )
-    facts = _DEFAULTS[kind] | {k: v for k, v in config.items() if k in _DEFAULTS[kind]}
-    for key, default in _DEFAULTS[kind].items():
-        if type(facts[key]) is not type(default):
-            raise StudyError(f"'{file}': {key} is {facts[key]!r}, no {type(default).__name__}")
-    shape = facts["hidden_size"], facts["num_hidden_layers"], facts["patch_size"]
-    if timm_id := _twin(kind, facts, shape):
-        return timm_id, weights_file(folder)
-    described = ", ".join(f"{k} {facts[k]}" for k in _DEFAULTS[kind])
-    raise StudyError(f"'{file}': timm has no {kind} of this shape ({described})")
-
-
-def _twin(kind: str, facts: dict, shape: tuple) -> str:
-    if kind == CLIP:
-        name = _CLIP.get(shape, {}).get(facts["hidden_act"], "")
-        larger = {("vit_large_patch14_clip_quickgelu_224.openai", 336):
-                  "vit_large_patch14_clip_quickgelu_336.openai"}  # fmt: skip
-        return name if facts["image_size"] == 224 else larger.get((name, facts["image_size"]), "")
-    registers = {0: "", 4: "reg4_"}.get(facts["num_register_tokens"])
-    gated = facts["use_swiglu_ffn"] == (shape[0] == 1536)
-    plain = facts["hidden_act"] == "gelu"
-    known = shape in _DINOV2 and registers is not None and gated and plain
-    return _DINOV2[shape].format(registers) if known else ""
-
-
-def weights_file(folder: str | Path) -> str:
-    """The single file of weights in a folder; a StudyError where there is none."""
-    folder = Path(folder)
-    for name in WEIGHTS:
-        if (folder / name).is_file():
-            return str(folder / name)
-        if (folder / f"{name}.index.json").is_file():
-            raise StudyError(f"'{folder}': its weights are cut into parts; save them as one {name}")
-    raise StudyError(f"'{folder}' has no weights file {' or '.join(WEIGHTS)}")
-
-
-def _settings(file: Path) -> dict:
-    try:
-        settings = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise StudyError(f"'{file}' is no JSON ({error})") from None
-    if not isinstance(settings, dict):
-        raise StudyError(f"'{file}' holds no settings but a {type(settings).__name__}")
-    return settings
-
-
-def colours(folder: str | Path) -> dict[str, tuple[float, float, float]]:
-    """``mean`` and ``std`` that amount to a folder's own scaling of colours; empty without one.
-
-    transformers multiplies by ``rescale_factor`` (1/255) unless ``do_rescale`` is false, then
-    subtracts ``image_mean`` and divides by ``image_std`` unless ``do_normalize`` is false. Pixels
-    are divided by 255 here in any case, and what differs goes into mean and deviation.
-
-    Raises:
-        StudyError: no JSON, or values that are no three numbers, or not finite, or a deviation
-            of zero.
-    """
-    file = Path(folder, "preprocessor_config.json")
-    if not file.is_file():
-        return {}
-    settings = _settings(file)
-    keys = ("image_mean", "image_std", "do_rescale", "do_normalize", "rescale_factor")
-    given = {key: settings[key] for key in keys if settings.get(key) is not None}
-    for key in ("do_rescale", "do_normalize"):
-        if not isinstance(given.get(key, True), bool):
-            raise StudyError(f"'{file}': {key} is {given[key]!r}, not true or false")
-    normalised, rescaled = given.get("do_normalize", True), given.get("do_rescale", True)
-    factor = _numbers(file, "rescale_factor", given.get("rescale_factor", 1 / 255), 1)[0]
-    scale = 255 * factor if rescaled else 255.0
-    exact = abs(scale - 1) < 1e-6  # 1/255 is written with few digits
-    said = {"mean": given.get("image_mean"), "std": given.get("image_std")}
-    if not normalised:
-        said = {"mean": 0.0, "std": 1.0}
-    elif not exact and None in said.values():
-        raise StudyError(f"'{file}': rescales, but does not say both image_mean and image_std")
-    values = {
-        key: _numbers(file, f"image_{key}", value, 3)
-        for key, value in said.items()
-        if value is not None  # what timm says of the architecture holds
-    }
-    if min([factor, *values.get("std", [1.0])]) <= 0:
-        raise StudyError(f"'{file}': image_std and rescale_factor must be above 0")
-    scale = 1.0 if exact else scale
-    return {key: (a / scale, b / scale, c / scale) for key, (a, b, c) in values.items()}
-
-
-def _numbers(file: Path, key: str, value: object, count: int) -> list[float]:
-    values = value if isinstance(value, list) else [value] * count
-    good = all(
-        isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < 1e30 for v in values
-    )
-    if len(values) != count or not good:
-        raise StudyError(f"'{file}': {key} is {value!r}, not {count} finite number(s)")
-    return [float(v) for v in values]
+_PREFIX = re.compile(r"(dinov2_with_registers|dinov2|dinov3_vit|vit|deit|vision_model)\.")
 
 
 def official(state: dict, name: str) -> dict:
-    """A state dict with the official names, where it has those of transformers; else as it is.
+    """A state dict with timm's names, where it has those of transformers; else as it is.
 
     Raises:
         StudyError: keys that nothing here knows; the message lists them.
     """
-    from tokenscope.backbones.weights_file import put  # needs torch
-
     bare: dict = {}
     for key, value in state.items():
         put(bare, _PREFIX.sub("", key, count=1), value, name)
-    if "embeddings.cls_token" in bare:
-        names = _DINOV2_NAMES
-    elif "embeddings.class_embedding" in bare:
-        names = _CLIP_NAMES
-    else:
+    if (names := _layout(bare)) is None:
         return state
     out, unknown = {}, []
     for key, value in bare.items():
-        if _LEFT_OUT.fullmatch(key):
-            continue
         rule = next((r for r in names if re.fullmatch(r[0], key)), None)
-        if rule is None:
+        if rule:
+            put(out, re.sub(*rule, key), value, name)
+        elif not _LEFT_OUT.fullmatch(key):
             unknown.append(key)
-            continue
-        put(out, re.sub(*rule, key), value, name)
     if unknown:
         raise StudyError(f"{name}: these keys of its weights cannot be converted: {some(unknown)}")
-    out = _joined(out, name)
-    if names is _DINOV2_NAMES:  # it is by this token that timm knows the layout
-        out.setdefault("mask_token", out["cls_token"][:, 0] * 0)
-    return out
+    return _shaped(_joined(out, name))
+
+
+def _layout(bare: dict) -> list[tuple[str, str]] | None:
+    """The table of names that a state dict without prefixes needs."""
+    if "embeddings.class_embedding" in bare:
+        return _TOWER
+    if "embeddings.patch_embedding.weight" in bare:
+        return _SIGLIP
+    if "embeddings.cls_token" not in bare:
+        return None
+    if "embeddings.patch_embeddings.weight" in bare:
+        return _DINOV3
+    return _DINOV2 if any(".layer_scale1." in key for key in bare) else _VIT
 
 
 def _joined(state: dict, name: str) -> dict:
@@ -241,4 +142,33 @@ def _joined(state: dict, name: str) -> dict:
                 f"{name}: {target} lacks {', '.join(sorted(set('qkv') - set(matrices)))}"
             )
         out[target] = torch.cat([matrices[part] for part in "qkv"])
+    return out
+
+
+def _shaped(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same in timm's shapes: one batch of tokens, patches as a convolution, CLS with its place.
+
+    timm keeps no position of CLS beside registers; it is added to the token, which changes no sum.
+    """
+    state.pop("mask_token", None)  # of training alone
+    out = {key: value for key, value in state.items() if value.numel()}  # none: no registers
+    for key in ("cls_token", "pos_embed"):
+        if key in out and out[key].dim() < 3:
+            out[key] = out[key].reshape(1, -1, out[key].shape[-1])
+    if "reg_token" in out and "pos_embed" in out:
+        out["cls_token"] = out["cls_token"] + out["pos_embed"][:, :1]
+        out["pos_embed"] = out["pos_embed"][:, 1:]
+    if (patches := out.get("patch_embed.proj.weight")) is not None and patches.dim() == 2:
+        side = round((patches.shape[1] / 3) ** 0.5)  # SigLIP 2: rows, columns, colours
+        out["patch_embed.proj.weight"] = patches.reshape(-1, side, side, 3).permute(0, 3, 1, 2)
+    for key in [key for key in out if key.endswith(".mlp.fc1_g.weight")]:  # gate beside the value
+        block = key.removesuffix("fc1_g.weight")
+        for part in ("weight", "bias"):
+            if f"{block}fc1.{part}" in out:
+                out[f"{block}fc1_x.{part}"] = out.pop(f"{block}fc1.{part}")
+    for part in ("weight", "bias"):
+        if (both := out.pop(f"attn_pool.qkv.{part}", None)) is not None:
+            third = both.shape[0] // 3
+            out[f"attn_pool.q.{part}"] = both[:third]
+            out[f"attn_pool.kv.{part}"] = both[third:]
     return out

@@ -4,13 +4,14 @@ import logging
 import os
 import re
 import warnings
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # compute jobs never ask the network for weights
 
 import timm
 import torch
-from timm.layers import GluMlp, Mlp, SwiGLU, SwiGLUPacked
+from timm.layers import GluMlp, LayerNorm, Mlp, SwiGLU, SwiGLUPacked
 from torch import nn
 
 from tokenscope.backbones.huggingface import official
@@ -41,12 +42,14 @@ def create(spec: dict, register_std: float = 0.02) -> nn.Module:
 
 
 def _arguments(spec: dict) -> dict:
-    """Of the architecture; the kind of MLP, which a file can only name, as the class it is."""
+    """Of the architecture; what a file can only name (MLP, epsilon of norms) as the class it is."""
     arguments = dict(spec["model"])
     if isinstance(name := arguments.get("mlp_layer"), str):
         if name not in MLPS:
             raise StudyError(f"{spec['name']}: mlp_layer is '{name}', none of {', '.join(MLPS)}")
         arguments["mlp_layer"] = MLPS[name]
+    if (eps := arguments.pop("norm_eps", None)) is not None:  # transformers' differ from timm's
+        arguments["norm_layer"] = partial(LayerNorm, eps=eps)
     return arguments
 
 

@@ -16,9 +16,9 @@ from tokenscope.jobs.job import log
 
 # Under which names training code keeps weights, the most telling first: averages over the training
 # are what is meant to be used, and what timm takes.
-CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model")
-# Of pairs that timm does not know there is no first: DINO keeps two networks.
-AMBIGUOUS = ("teacher", "student", "online", "target", "encoder_q", "encoder_k")
+CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model", "teacher")
+# DINO and DINOv2 publish and evaluate the teacher; of other pairs of networks there is no first.
+AMBIGUOUS = ("student", "online", "target", "encoder_q", "encoder_k")
 # Below which a training keeps a backbone among other parts, averages before what is trained.
 PARTS = (
     "teacher.backbone.", "teacher.", "model_ema.module.", "model_ema.", "ema_model.", "ema.",
@@ -71,8 +71,9 @@ def _one_of(content: object, name: str, file: str | Path) -> dict:
         raise StudyError(f"{name}: {file} holds no weights by name but a {type(content).__name__}")
     held = [key for key in CONTAINERS if isinstance(content.get(key), dict) and content[key]]
     if held:
-        if len(held) > 1:
-            log.info("%s: %s holds weights as %s: '%s' are taken", name, file, held, held[0])
+        more = [key for key in AMBIGUOUS if isinstance(content.get(key), dict)]
+        if len(held + more) > 1 or held[0] == "teacher":
+            log.info("%s: %s holds weights as %s: '%s' are taken", name, file, held + more, held[0])
         return content[held[0]]
     pair = [key for key in AMBIGUOUS if isinstance(content.get(key), dict)]
     if pair:

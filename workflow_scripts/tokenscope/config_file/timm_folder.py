@@ -38,7 +38,7 @@ class Card:
     Attributes:
         architecture: timm's name, without a tag.
         arguments: of the architecture, as ``timm.create_model`` takes them.
-        data: of images: ``input_size`` and the keys of :data:`DATA`.
+        data: of images: ``input_size`` and the keys of :data:`DATA`, where they are known.
     """
 
     file: str
@@ -88,13 +88,7 @@ def read(folder: str | Path) -> Card | None:
         if not isinstance(size, list) or len(size) != 3 or size[0] != 3:
             raise StudyError(f"'{file}': input_size is {size!r}, not 3 colours, rows and columns")
         given["input_size"] = _whole(file, "input_size", size[1:])
-    return Card(str(file), said["architecture"].partition(".")[0], arguments, given)
-
-
-def beside(weights: str, timm_id: str) -> Card | None:
-    """The card beside a weights file, if it is of the same architecture."""
-    card = read(Path(weights).parent) if weights else None
-    return card if card and card.architecture == timm_id.partition(".")[0] else None
+    return Card(str(file), said["architecture"].partition(".")[0], arguments, DATA | given)
 
 
 def _whole(file: Path, key: str, value: object) -> int:

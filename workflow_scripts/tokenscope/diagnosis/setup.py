@@ -12,8 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from tokenscope.backbones import huggingface
-from tokenscope.config_file import timm_folder
+from tokenscope.config_file import model_folder, preprocessor_config
 from tokenscope.errors import StudyError
 from tokenscope.paths import of_project
 from tokenscope.study import zoo
@@ -38,9 +37,8 @@ class Model:
         """Raises StudyError: no such file, or a file without its architecture."""
         path = Path(model)
         if path.is_dir():
-            if card := timm_folder.read(path):
-                return cls(card.architecture, huggingface.weights_file(path))
-            return cls(*huggingface.architecture(path))
+            card = model_folder.read(path)
+            return cls(card.architecture, model_folder.weights_file(path))
         if path.is_file():
             if not arch:
                 raise StudyError(
@@ -123,7 +121,7 @@ def remark(model: Model, arch: Architecture) -> str:
     if not Path(model.weights).is_file():
         return ""
     folder = Path(model.weights).parent
-    if timm_folder.beside(model.weights, model.timm_id):
+    if model_folder.beside(model.weights, model.timm_id):
         return ""  # it is the card that is followed
     said = _card(folder / "config.json")
     for key in ("mean", "std"):
@@ -167,8 +165,8 @@ def facts_of(models: list[Model], cache: str) -> list[Architecture]:
     """
     known, facts = look_up([m.timm_id for m in models], [TABLE], cache), []
     for model in models:
-        colours = huggingface.colours(Path(model.weights).parent) if model.weights else {}
-        card = timm_folder.beside(model.weights, model.timm_id)
+        colours = preprocessor_config.colours(Path(model.weights).parent) if model.weights else {}
+        card = model_folder.beside(model.weights, model.timm_id)
         own = known[model.timm_id]
         own = own.of_card(card) if card else own
         facts.append(replace(own, **colours))

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from tokenscope.config_file.timm_folder import DATA, Card
+from tokenscope.config_file.timm_folder import Card
 from tokenscope.errors import StudyError
 from tokenscope.paths import SCRIPTS
 
@@ -82,10 +82,11 @@ class Architecture:
         )
 
     def of_card(self, card: Card) -> "Architecture":
-        """These facts as the card of a folder in timm's hub format changes them."""
+        """These facts as the card of a model folder changes them."""
         arguments = card.arguments
-        given = {"input_size": arguments.get("img_size", self.input_size), **DATA, **card.data}
-        registers = arguments.get("reg_tokens", self.register_tokens)
+        given = {"input_size": arguments.get("img_size", self.input_size), **card.data}
+        registers = arguments.get("reg_tokens", arguments.get("num_reg_tokens"))
+        registers = self.register_tokens if registers is None else registers
         changed = self.remodelled(arguments, {}, registers)
         if arguments.get("class_token", self.has_cls) != self.has_cls:
             more = -1 if self.has_cls else 1

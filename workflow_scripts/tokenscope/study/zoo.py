@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
-from tokenscope.config_file import timm_folder
+from tokenscope.config_file import model_folder
 from tokenscope.errors import StudyError, nearest, some
 from tokenscope.images.geometry import Geometry
 from tokenscope.study import register_names
@@ -252,7 +252,7 @@ def _backbone(
 ) -> Backbone:
     key = "/".join(row[c] for c in COLUMNS[:3])
     arch, model = facts[row["timm_id"]], {}
-    if card := timm_folder.beside(row["weights"], row["timm_id"]):
+    if card := model_folder.beside(row["weights"], row["timm_id"]):
         arch, model = arch.of_card(card), dict(card.arguments)
     match = REGISTERS.fullmatch(row["registers"])
     count = int(match["count"])
