@@ -42,7 +42,7 @@ def prepare(options) -> str:
     if results != wanted:
         print(f"{wanted} is of other images or weights and stays; this one goes to {results}")
     settings = {"device": options.device, "batch": options.batch, "weights": options.weights,
-                "threads": cores()}  # fmt: skip
+                "threads": cores(), "bad": options.bad}  # fmt: skip
     config = setup.config_of(results, rows, facts, images, settings)
     Path(results).mkdir(parents=True, exist_ok=True)
     setup.write_tables(results, rows, facts)
@@ -78,7 +78,13 @@ def _in_own_words(sentence: str) -> str:
     return sentence.replace(
         "or name a file in the column 'weights' of the backbone's row",
         "name their folder (WEIGHTS=), or give a file (MODEL=<file> ARCH=<timm id>)",
-    )
+    ).replace("set on_bad_image: skip to go on", "say BAD=skip to go on")
+
+
+def left_out(results: Path) -> list[str]:
+    """The images that could not be read, a sentence each."""
+    receipt = Path(Paths(str(results)).receipt("sample", setup.DATASET))
+    return [image["problem"] for image in json.loads(receipt.read_text())["skipped"]]
 
 
 def main(arguments=None) -> int:
@@ -92,6 +98,7 @@ def main(arguments=None) -> int:
     parser.add_argument("--name", default="", help="of the result, else that of the model")
     parser.add_argument("--device", default="auto", choices=("auto", "cuda", "cpu"))
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--bad", default="fail", choices=("fail", "skip"), help="broken images")
     options = parser.parse_args(arguments)
     try:
         file = prepare(options)
@@ -106,6 +113,8 @@ def main(arguments=None) -> int:
         for sentence in failures(results, begun):
             print(f"diagnose: {sentence}", file=sys.stderr)
         return status
+    for problem in left_out(results):
+        print(f"left out: {problem}")
     for file in sorted(results.glob(f"figures/data/diagnosis/{setup.DATASET}/*/*/*.json")):
         print(f"{file.parent.name}: {json.loads(file.read_text())['sentence']}")
     print(f"The page: {Paths(str(results)).page()}")

@@ -76,7 +76,9 @@ def test_images(bench, attempt, name, how):
     attempt(run, lambda result: result == "as typed")
 
 
-@pytest.mark.parametrize("key", ["MODEL", "ARCH", "AGAINST", "AGAINST_ARCH", "NAME", "WEIGHTS"])
+@pytest.mark.parametrize(
+    "key", ["MODEL", "ARCH", "AGAINST", "AGAINST_ARCH", "NAME", "WEIGHTS", "BAD"]
+)
 @pytest.mark.parametrize("name", ["a command", "backticks", "make's own", "quotes", "dollars"])
 def test_what_diagnose_is_given(bench, attempt, name, key):
     word = NASTY[name]

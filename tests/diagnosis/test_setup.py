@@ -1,5 +1,6 @@
 """The front door: what a user may give, and one clear sentence for what cannot be used."""
 
+import csv
 import re
 import subprocess
 import sys
@@ -13,12 +14,19 @@ from snakemake.utils import validate
 
 from tokenscope.diagnosis import page, setup
 from tokenscope.errors import StudyError
+from tokenscope.stores.receipts import write_receipt
 from tokenscope.study import zoo
+from tokenscope.study.architecture import Architecture
 from tokenscope.study.diagnose import name_of
+from tokenscope.study.paths import Paths
 from tokenscope.study.study import Study
 
 ROOT = Path(__file__).parents[2]
 TINY = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
+
+
+with open(ROOT / "config" / "architectures.csv", newline="") as _handle:
+    TINY_FACTS = next(row for row in csv.DictReader(_handle) if row["timm_id"] == TINY)
 
 
 def run(*arguments):
@@ -67,7 +75,7 @@ def test_study_of_two_backbones(photographs, tmp_path, monkeypatch):
     facts = setup.facts_of(models, str(tmp_path))
     rows = setup.rows_of(models, facts)
     setup.write_tables(tmp_path, rows, facts)
-    options = {"device": "cpu", "batch": 8, "weights": None, "threads": 2}
+    options = {"device": "cpu", "batch": 8, "weights": None, "threads": 2, "bad": "fail"}
     images = setup.Images.of(str(photographs))
     config = yaml.safe_load(
         yaml.safe_dump(setup.config_of(str(tmp_path), rows, facts, images, options))
@@ -93,11 +101,33 @@ def test_class_folders_are_probed(photographs, tmp_path, monkeypatch):
     facts = setup.facts_of(models, str(tmp_path))
     rows = setup.rows_of(models, facts)
     setup.write_tables(tmp_path, rows, facts)
-    options = {"device": "cpu", "batch": 8, "weights": None, "threads": 2}
+    options = {"device": "cpu", "batch": 8, "weights": None, "threads": 2, "bad": "fail"}
     config = setup.config_of(str(tmp_path), rows, facts, images, options)
     validate(config, "config/schemas/config.schema.yaml")
     assert [row.key for row in Study(config).probing.rows] == [f"mine/{TINY}/r0"]
     assert config["datasets"][setup.DATASET]["images"] == setup.MOST_IMAGES
+
+
+def test_broken_images_stop_a_diagnosis_or_are_left_out_when_told(photographs, tmp_path):
+    (photographs / "broken.jpg").write_bytes(b"no image")
+    images = setup.Images.of(str(photographs))
+    facts = [Architecture.from_strings(TINY_FACTS)]
+    rows = setup.rows_of([setup.Model(TINY)], facts)
+    options = {"device": "cpu", "batch": 8, "weights": None, "threads": 2}
+    said = {}
+    for bad in ("fail", "skip"):
+        config = setup.config_of(str(tmp_path), rows, facts, images, {**options, "bad": bad})
+        given = config["datasets"][setup.DATASET]
+        said[bad] = given["on_bad_image"], given["images"]
+    # 'all': what cannot be read has no substitute where every image is used.
+    assert said == {"fail": ("fail", 13), "skip": ("skip", "all")}
+    many = setup.Images(str(photographs), 2000, 0)
+    config = setup.config_of(str(tmp_path), rows, facts, many, {**options, "bad": "skip"})
+    assert config["datasets"][setup.DATASET]["images"] == setup.MOST_IMAGES
+    file = Path(Paths(str(tmp_path)).receipt("sample", setup.DATASET))
+    write_receipt(file, skipped=[{"image_id": "broken", "problem": "broken.jpg: is no image"}])
+    assert diagnose.left_out(tmp_path) == ["broken.jpg: is no image"]
+    assert "say BAD=skip to go on" in diagnose._in_own_words("or set on_bad_image: skip to go on")
 
 
 def test_no_vit(photographs):
@@ -180,6 +210,11 @@ def test_the_page_says_which_images_and_weights():
     assert said == "50 of the 1,234 images below my/photos, a seeded sample (seed 3)"
     assert page.seen_images({"path": "p", "seed": 3}, pd.Series({**row, "images": 1234})).endswith(
         ", all"
+    )
+    some = pd.Series({**row, "images": 1230, "images_skipped": 4})
+    assert page.seen_images({"path": "p", "seed": 3}, some) == (
+        "1,230 of the 1,234 images below p, all that can be read; 4 could not be read and are left "
+        "out"
     )
     card = {"timm_id": TINY, "weights": "w.pth", "origin": "row", "sha256": "abc"}
     facts = dict(page.facts(card, {"mean": (0.5,) * 3, "std": (0.25,) * 3}, row))

@@ -19,6 +19,7 @@ from tokenscope.images.workers import forked_pool
 
 FACTS = ["width", "height", "mode", "sha256"]
 UNIT = 64  # images examined by one task
+NAMED = 20  # bad images in one message
 
 Progress = Callable[[int, int], None]
 
@@ -71,10 +72,11 @@ def sample(
             good.append(table[~bad])
             have += len(good[-1])
             if skipped and on_bad_image == "fail":
-                named = "; ".join(f"{b['image_id']}: {b['problem']}" for b in skipped[:5])
+                named = "; ".join(f"{b['image_id']}: {b['problem']}" for b in skipped[:NAMED])
+                more = f" and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
                 raise StudyError(
-                    f"{len(skipped)} bad image(s) in '{where}': {named}. Mend or remove them, or "
-                    "set on_bad_image: skip to go on without them (they will be counted)"
+                    f"{len(skipped)} bad image(s) in '{where}': {named}{more}. Mend or remove "
+                    "them, or set on_bad_image: skip to go on without them (they will be counted)"
                 )
     if have < want and images != "all":
         raise StudyError(

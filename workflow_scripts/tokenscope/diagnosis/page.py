@@ -85,9 +85,12 @@ def seen_images(images: dict, row: pd.Series) -> str:
         row: of the table of backbones: how many are listed, used, skipped; as which square.
     """
     used, listed = int(row["images"]), int(row["images_listed"])
-    how = "all" if used >= listed else f"a seeded sample (seed {images['seed']})"
-    skipped = f"; {int(row['images_skipped'])} could not be read" if row["images_skipped"] else ""
-    return f"{used:,} of the {listed:,} images below {images['path']}, {how}{skipped}"
+    skipped = int(row["images_skipped"])
+    how = f"a seeded sample (seed {images['seed']})"
+    if used + skipped >= listed:
+        how = "all that can be read" if skipped else "all"
+    left_out = f"; {skipped:,} could not be read and are left out" if skipped else ""
+    return f"{used:,} of the {listed:,} images below {images['path']}, {how}{left_out}"
 
 
 def facts(card: dict, spec: dict, row: pd.Series) -> list[tuple[str, str]]:

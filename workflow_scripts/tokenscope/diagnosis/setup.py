@@ -218,17 +218,20 @@ def config_of(
 
     Args:
         rows: of the backbone table, see :func:`rows_of`. facts: of their architectures.
-        options: ``device``, ``batch``, ``weights`` (folder of local weights or None), ``threads``.
+        options: ``device``, ``batch``, ``weights`` (folder of local weights or None), ``threads``,
+            ``bad``: what becomes of images that cannot be read, ``fail`` or ``skip``.
     """
     keys = ["/".join(row[c] for c in zoo.COLUMNS[:3]) for row in rows]
     bases = [key for key in keys if key.endswith("/r0")]
-    count = images.used
+    count, skip = images.used, options["bad"] == "skip"
     config = {
         "study": Path(results).name, "results": results, "device": options["device"],
         "backbone_tables": [f"{results}/backbones.csv"], "backbones": keys,
         "weights": {"folder": options["weights"]}, "analyse": [DATASET],
         "datasets": {DATASET: {
-            "type": "imagefolder", "path": images.path, "images": count, "seed": 0,
+            "type": "imagefolder", "path": images.path, "seed": 0, "on_bad_image": options["bad"],
+            # Of a sample others take their place; where all are used, those are left that can be.
+            "images": "all" if skip and count == images.files else count,
             "labels": "folders" if images.classes else "none",
         }},
         "extract": {"batch": options["batch"]},
