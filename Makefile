@@ -183,8 +183,8 @@ conformance: $(VENV)/complete  ## is what is read what the model computes? all V
 
 zoo: $(VENV)/complete  ## write config/architectures.csv anew from timm
 	PYTHONPATH=workflow_scripts $(BIN)/python -m tokenscope.backbones.architecture_table \
-	  $$($(BIN)/python -c "import csv; rows = csv.DictReader(open('config/backbones.csv')); \
-	     print(*dict.fromkeys(row['timm_id'] for row in rows))") > config/architectures.tmp
+	  $$($(BIN)/python -c "import csv; tables = ['config/backbones.csv', 'config/zoo.csv']; \
+	     print(*dict.fromkeys(row['timm_id'] for table in tables for row in csv.DictReader(open(table))))") > config/architectures.tmp
 	mv config/architectures.tmp config/architectures.csv
 
 schema: $(VENV)/complete  ## write the schema that editors complete a config by

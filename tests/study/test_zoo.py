@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from tokenscope.backbones.architecture_table import describe
@@ -39,6 +40,27 @@ def test_the_papers_backbones_are_there(everything):
     assert {"dinov2", "dinov3", "tipsv2", "sbb"} <= released
 
 
+def test_the_zoo_of_newer_families_is_whole(everything, tmp_path, monkeypatch):
+    """Facts of every row are kept, so that planning asks nobody; licence and reason are named."""
+    monkeypatch.setattr(
+        "tokenscope.study.architecture._ask_timm", lambda ids: pytest.fail(str(ids))
+    )
+    tables = [TABLE, "config/zoo.csv"]
+    rows = zoo.load(tables, ["*/*/r[0-9]"], RECIPES, str(tmp_path))
+    newer = [row for key, row in rows.items() if key not in everything]
+    families = {"clip", "siglip", "siglip2", "pe-core", "pe-spatial", "aimv2", "eva02", "mae",
+                "ijepa", "eupe", "dinov3-sat", "rope", "rope-ape", "rope-mixed", "metaclip2", "dfn",
+                "datacomp", "flexivit", "deit", "deit-distilled", "intern"}  # fmt: skip
+    assert families <= {row.family for row in newer} and not {r.recipe for r in newer} - {""}
+    assert all(re.search(r"\w.* \([a-z0-9.-]+\)$", row.note) for row in newer)
+    assert {key for key in everything if zoo.matches(key, ["*/*/r[0-9]"])} <= set(rows)
+    assert {row.arch.has_cls for row in newer} == {True, False}
+    assert rows["deit-distilled/tiny/r0"].arch.prefix_tokens == 2
+    config = yaml.safe_load(Path("config/zoo.yaml").read_text())
+    assert config["backbone_tables"] == tables
+    assert set(zoo.load(tables, config["backbones"], RECIPES, str(tmp_path))) == set(rows)
+
+
 def test_released_weights_are_named_by_tag(everything):
     assert all("." in row.timm_id for row in everything.values() if not row.recipe)
 
@@ -50,6 +72,8 @@ def test_released_weights_are_named_by_tag(everything):
         "deit3_huge_patch14_224.fb_in1k",
         "vit_wee_patch16_reg1_gap_256.sbb_in1k",
         "vit_small_patch16_dinov3.lvd1689m",
+        "vit_base_patch16_siglip_256.v2_webli",
+        "deit_tiny_distilled_patch16_224.fb_in1k",
     ],
 )
 def test_facts_are_timms(timm_id):
