@@ -17,6 +17,7 @@ rule neurons:
     output:
         found=PATHS.measure("neurons", "{dataset}", BACKBONE, ending="json"),
         scores=PATHS.figure_data("neurons", "{dataset}", f"{BACKBONE}.csv.gz"),
+        trials=PATHS.figure_data("neurons", "{dataset}", f"{BACKBONE}.trials.csv.gz"),
     log:
         f"{RESULTS}/logs/neurons/{{dataset}}/{BACKBONE}.log",
     benchmark:
@@ -36,6 +37,7 @@ rule neurons:
             "times_median": config["outliers"]["times_median"],
             "confidence": config["statistics"]["confidence"],
         },
+        head=lambda w: bool(row_of(w).classes) and row_of(w).arch.num_classes > 0,
         batch=config["extract"]["batch"],
         device=config["device"],
         code=code("registers/neurons.py"),

@@ -5,18 +5,24 @@ import pytest
 import timm
 import torch
 
+from tokenscope.backbones.neuron_choice import Trial, Trials, choose, numbers, surely_more
 from tokenscope.backbones.neuron_search import (
     SCORES_SHOWN,
     Outliers,
-    best,
+    judge_unseen,
     score_table,
     search,
-    worst_share,
 )
-from tokenscope.backbones.test_time_registers import Scores, second_layer
+from tokenscope.backbones.test_time_registers import (
+    Scores,
+    attach,
+    published_rank,
+    score,
+    second_layer,
+)
 from tokenscope.norms.outlier_rule import Judged
 
-SETTINGS = {"contrast": 5, "max_neurons": 4, "seed": 0}
+SETTINGS = {"contrast": 5, "max_neurons": 4, "seed": 0, "min_share": 0.1}
 
 
 def test_where_outliers_are_most():
@@ -38,13 +44,67 @@ def test_outliers_by_the_backbones_own_decision():
     assert (outliers.peak, outliers.share, outliers.onset) == (2, 10, None)
     assert outliers.at_peak.sum(1).tolist() == [1] * 4
     assert outliers.cutoffs.tolist() == [np.inf, 2, 2]
+    assert Outliers.judged(norms, Judged("yes", 2, 2.0), 2.0).onset == 2
 
 
-def test_the_best_try():
-    tried = [{"neurons": n, "share": s} for n, s in ((1, 5.0), (2, 0.05))]
-    assert best(tried, 0.1)["neurons"] == 2
-    tried = [{"neurons": n, "share": s} for n, s in ((1, 5.0), (2, 4.0), (4, 4.0))]
-    assert best(tried, 0.1)["neurons"] == 2
+def fake(table):
+    """Trials by a table: set of neurons -> (share left, kept of each of 50 images)."""
+    noise = np.random.default_rng(0).normal(0, 0.01, 50)
+
+    def trial(neurons, how):
+        share, kept = table(set(neurons))
+        return Trial(tuple(neurons), how, np.full(50, share), kept + noise)
+
+    return trial
+
+
+A, B, C, D = (8, 1), (7, 2), (6, 3), (7, 4)
+
+
+def test_numbers_of_neurons():
+    assert list(numbers(20)) == [1, 2, 3, 4, 6, 8, 12, 16] and list(numbers(1)) == [1]
+    assert list(numbers(0)) == []
+
+
+def test_outliers_gone_and_use_kept_both_choose():
+    """A alone clears the outliers and costs use; B gives it back; C costs it again."""
+    worth = {A: -0.1, B: 0.05, C: -0.03, D: 0.0}
+    told = []
+    chosen, tried = choose(
+        fake(lambda moved: (0.0 if A in moved else 5.0, 1 + sum(worth[n] for n in moved))),
+        [A, C, B, D], 4, 0.1, lambda *at: told.append(at),
+    )  # fmt: skip
+    assert chosen.neurons == (A, B)  # C, which the ranking has before B, is left out
+    assert [len(t.neurons) for t in tried if t.how == "leading"] == [1, 2, 3, 4]
+    assert told[-1][0] == told[-1][1]
+    sets = [frozenset(t.neurons) for t in tried]
+    assert len(sets) == len(set(sets))  # nothing is tried twice
+
+
+def test_the_fewest_of_those_that_keep_as_much():
+    same = fake(lambda moved: (0.0 if len(moved) > 1 else 5.0, 0.9))
+    chosen, _ = choose(same, [A, B, C, D], 4, 0.1)
+    assert chosen.neurons == (A, B)
+    assert len(choose(same, [A, B, C, D], 1, 0.1)[0].neurons) == 1  # no more than is allowed
+
+
+def test_a_block_that_costs_use_is_left_out_whole():
+    cost = lambda moved: 1 - 0.1 * (C in moved) - 0.1 * (len({B, D} & moved) == 1)  # noqa: E731
+    trial = fake(lambda moved: (0.0 if {A, B} <= moved or {A, D} <= moved else 5.0, cost(moved)))
+    chosen, tried = choose(trial, [C, A, B, D], 4, 0.1)
+    assert set(chosen.neurons) == {A, B, D} and any(t.how == "changed" for t in tried)
+
+
+def test_where_nothing_clears_the_fewest_outliers_and_where_nothing_is_ranked_none():
+    chosen, tried = choose(fake(lambda moved: (9.0 - len(moved), 1.0)), [A, B], 2, 0.1)
+    assert len(chosen.neurons) == 2 and len(tried) == 2
+    assert choose(fake(lambda moved: (0, 1)), [], 4, 0.1) == (None, [])
+
+
+def test_surely_more_is_paired():
+    spread = np.linspace(0, 100, 50)
+    assert surely_more(spread + 0.1, spread) and not surely_more(spread, spread)
+    assert not surely_more(spread[::-1] + 0.1, spread)
 
 
 def test_table_of_the_leading_neurons():
@@ -80,21 +140,63 @@ def batches():
         which))  # fmt: skip
 
 
-def test_the_neuron_that_writes_outliers_is_found(batches):
+@pytest.mark.parametrize("head", [True, False])
+def test_the_neuron_that_writes_outliers_is_found(batches, head):
     outlier = np.zeros((6, 9), bool)
     outlier[:, 4] = True
     before = Outliers(np.array([np.inf, 30.0, 30.0]), 2, 100 / 9, 2, outlier)
-    assert worst_share(writer(), batches(np.arange(6)), before.cutoffs) == pytest.approx(100 / 9)
     told = []
-    result = search(writer, batches, outlier, before, SETTINGS, 0.1, lambda *at: told.append(at))
-    assert result.neurons == [(2, 11)] and result.tried == [{"neurons": 1, "share": 0.0}]
+    result = search(
+        writer, batches, outlier, before, SETTINGS, head, lambda *at: told.append(at)
+    )  # fmt: skip
+    assert result.neurons == [(2, 11)] and result.published[0] == (2, 11)
     assert result.overlap == 1 and len(result.random) == 1 and result.random[0] != (2, 11)
-    assert told == [(1, 1)] and len(result.scores) == 2
+    assert told[-1][0] == told[-1][1] and len(result.scores) == 2
+    trials = Trials(writer, lambda: batches(np.arange(6)), before.cutoffs, head)
+    assert trials.before.share == pytest.approx(100 / 9)
+    assert trials.before.kept == pytest.approx(1, abs=1e-5)
+    labels = trials.before.classes
+    table = judge_unseen(trials, result, labels).groupby("how", sort=False).mean(numeric_only=True)
+    assert list(table.index) == ["before", "testtime", "random", "zeroed", "published"]
+    assert table.loc["testtime", "over"] == table.loc["zeroed", "over"] == 0
+    assert table.loc["random", "over"] == pytest.approx(100 / 9)  # they write none of it
+    assert (table["kept"] <= 1 + 1e-6).all()
+    assert table["right"].isna().all() if not head else table.loc["before", "right"] == 1
+    # The same, attached as a study does it, and once more: what was tried leaves nothing behind.
+    again = trials(result.neurons)
+    moved = attach(writer(), result.neurons, 1)
+    images = torch.cat([x for x, _ in batches(np.arange(6))])
+    with torch.inference_mode():
+        out = moved.forward_head(moved.forward_features(images), pre_logits=not head)
+        old = writer().forward_head(writer().forward_features(images), pre_logits=not head)
+    if head:
+        kept = torch.minimum(out.softmax(-1), old.softmax(-1)).sum(-1)
+    else:
+        kept = torch.nn.functional.cosine_similarity(out, old)
+    assert again.kept == pytest.approx(kept.numpy(), abs=1e-5)
+
+
+def test_the_published_score_is_a_mean_over_images_of_means_over_outliers(batches):
+    """Equal to a plain loop; a neuron that is on at most tokens counts for nothing."""
+    outlier = np.random.default_rng(0).random((6, 9)) < 0.3
+    outlier[2] = False
+    model, kept = writer(), []
+    hook = second_layer(model, 2).register_forward_pre_hook(lambda _m, args: kept.append(args[0]))
+    half = np.arange(6) % 2
+    scores = score(model, ((x, outlier[at], half[at]) for x, at in batches(np.arange(6))), 3)
+    hook.remove()
+    activations, by_image = torch.cat(kept).numpy(), []
+    for a, mask in zip(activations, outlier, strict=True):
+        if mask.any():
+            quiet = (a < 0.5).mean(0) >= 0.5
+            by_image.append(np.abs(a[-9:][mask]).mean(0) * quiet)
+    assert scores[2].published == pytest.approx(np.mean(by_image, 0), rel=1e-4, abs=1e-6)
+    assert {block for block, _ in published_rank(scores, 2)} <= {1, 2}
 
 
 def test_without_candidates_nothing_is_tried(batches):
     outlier = np.zeros((6, 9), bool)
     outlier[:, 4] = True
     before = Outliers(np.full(3, 30.0), 2, 100 / 9, 2, outlier)
-    result = search(writer, batches, outlier, before, {**SETTINGS, "contrast": 1e9}, 0.1)
+    result = search(writer, batches, outlier, before, {**SETTINGS, "contrast": 1e9})
     assert (result.tried, result.neurons, result.overlap) == ([], [], None)

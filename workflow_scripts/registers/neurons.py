@@ -1,16 +1,25 @@
-"""Which MLP neurons write a backbone's outliers, and how many must be moved (Jiang et al. 2025).
+"""Which MLP neurons write a backbone's outliers, and which of them are moved (Jiang et al. 2025).
 
-The criterion is in :mod:`tokenscope.backbones.neuron_search`.
+The criterion is in :mod:`tokenscope.backbones.neuron_search`. What the choice does is judged on
+images that took no part in it, beside two controls and the published search.
 """
 
 import gzip
 import json
 
 import numpy as np
+import pandas as pd
 import torch
 
 from tokenscope.backbones.loading import open_backbone, pick_device
-from tokenscope.backbones.neuron_search import Outliers, best, score_table, search
+from tokenscope.backbones.neuron_choice import Trials
+from tokenscope.backbones.neuron_search import (
+    Outliers,
+    judge_unseen,
+    score_table,
+    search,
+    trial_table,
+)
 from tokenscope.backbones.registers import why_none_fit
 from tokenscope.forward.inputs import normalise
 from tokenscope.images.readers import ImageInputs
@@ -21,7 +30,7 @@ from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stores.receipts import read_receipt, weights_of, write_text
 
 
-def main(card, receipts, spec, inputs, settings, rules, batch, device, threads, outputs):
+def main(card, receipts, spec, inputs, settings, rules, head, batch, device, threads, outputs):
     """Search one backbone.
 
     Args:
@@ -33,8 +42,11 @@ def main(card, receipts, spec, inputs, settings, rules, batch, device, threads, 
             ``min_share`` (percent) of outliers under which nothing is left to be done.
         rules: ``confidence`` of the decision; ``times_median`` over which a patch is an outlier
             where it finds no artifacts.
+        head: whether its own head is a classifier, whose answers are to be kept; else it is the
+            pooled feature.
         batch: images in a batch. device: ``auto``, ``cuda`` or ``cpu``. threads: that read images.
-        outputs: paths for ``found`` (JSON: neurons, why, what was tried) and ``scores`` (CSV).
+        outputs: paths for ``found`` (JSON: neurons, why, what was tried), ``scores`` and ``trials``
+            (CSV: of neurons; of each try, image by image).
     """
     card, device = read_receipt(card), pick_device(device)
     weights = weights_of(card)
@@ -42,14 +54,19 @@ def main(card, receipts, spec, inputs, settings, rules, batch, device, threads, 
     # At most half of the images: what the neurons do is judged on the others (rule compare).
     images = min(settings["images"], max(1, len(norms) // 2))
     times = rules["times_median"]
-    judged = Judged.of({"judged": cutoffs_of(judge(norms, confidence=rules["confidence"]))})
-    outliers = Outliers.judged(norms, judged) if judged.yes else Outliers.of(norms, times, least)
+    judgement = judge(norms, confidence=rules["confidence"])
+    judged = Judged.of({"judged": cutoffs_of(judgement)})
+    outliers = (
+        Outliers.judged(norms, judged, judgement.onset)
+        if judged.yes
+        else Outliers.of(norms, times, least)
+    )
     bar = judged.ratio_cutoff if judged.yes else times
     result = {
         "name": spec["name"], "weights": weights, "sha256": card["sha256"], "images": images,
         "settings": settings, "times_median": times, "share": outliers.share,
         "peak_block": outliers.peak, "onset_block": outliers.onset, "neurons": [], "random": [],
-        "tried": [], "reason": "", "searched": [],
+        "published": [], "tried": [], "reason": "", "searched": [], "kept_by": "",
     }  # fmt: skip
     if judged.verdict == "no" or outliers.share < least:
         result["reason"] = (
@@ -58,38 +75,51 @@ def main(card, receipts, spec, inputs, settings, rules, batch, device, threads, 
             f"{judged.verdict}; nothing is attached"
         )
         log.info("%s", result["reason"])
-        return save(result, score_table([], []), outputs)
+        return save(result, score_table([], []), trial_table([], ""), outputs)
     if why := why_none_fit(open_backbone(spec, weights)):
         result["reason"] = f"{why}; nothing is attached"
         log.info("%s", result["reason"])
-        return save(result, score_table([], []), outputs)
-    chosen = np.sort(np.random.default_rng(settings["seed"]).permutation(len(norms))[:images])
+        return save(result, score_table([], []), trial_table([], ""), outputs)
+    shuffled = np.random.default_rng(settings["seed"]).permutation(len(norms))
+    chosen, unseen = np.sort(shuffled[:images]), np.sort(shuffled[images:][: settings["images"]])
     result["searched"] = chosen.tolist()
+    result["kept_by"] = "own head" if head else "pooled feature"
     reader = inputs.open(threads)
     scale = [torch.tensor(spec[key], device=device) for key in ("mean", "std")]
 
-    def batches(which):
+    def batches(rows, which):
         for i in range(0, len(which), batch):
             at = which[i : i + batch]
-            pixels = np.concatenate([reader.read(row, row + 1) for row in chosen[at]])
+            pixels = np.concatenate([reader.read(row, row + 1) for row in rows[at]])
             yield normalise(torch.from_numpy(pixels).to(device), *scale), at
 
+    def fresh():
+        return open_backbone(spec, weights, device=device)
+
     try:
-        search_result = search(
-            lambda: open_backbone(spec, weights, device=device), batches, outliers.at_peak[chosen],
-            outliers, settings, least, Progress("trials"),
+        found = search(
+            fresh, lambda which: batches(chosen, which), outliers.at_peak[chosen], outliers,
+            settings, head, Progress("trials"),
         )  # fmt: skip
+        tables = [trial_table(found.tried, "search")]
+        if found.tried:
+            every = np.arange(len(unseen))
+            trials = Trials(fresh, lambda: batches(unseen, every), outliers.cutoffs, head)
+            labels = labels_of(PatchNorms.open(receipts)) if head else None
+            tables.append(judge_unseen(trials, found, None if labels is None else labels[unseen]))
     finally:
         reader.close()
-    result["tried"] = search_result.tried
-    if search_result.tried:
-        result["neurons"], result["random"] = search_result.neurons, search_result.random
-        result["overlap"] = search_result.overlap
-        taken = best(search_result.tried, least)
+    result["tried"] = [trial.summary() for trial in found.tried]
+    result["neurons"], result["random"] = found.neurons, found.random
+    result["published"], result["overlap"] = found.published, found.overlap
+    if found.tried:
+        taken = next(t for t in found.tried if list(t.neurons) == found.neurons)
         log.info(
-            "%d neurons leave %.2g %% of the patches over %.3g x median (before: %.2g %%): %s",
-            taken["neurons"], taken["share"], bar, outliers.share,
-            ", ".join(f"block {b} neuron {n}" for b, n in search_result.neurons[:8]),
+            "%d neurons leave %.2g %% of the patches over %.3g x median (before: %.2g %%) and keep "
+            "%.3g of the %s: %s",
+            len(found.neurons), taken.share, bar, outliers.share, taken.kept.mean(),
+            result["kept_by"],
+            ", ".join(f"block {b} neuron {n}" for b, n in found.neurons[:8]),
         )  # fmt: skip
     else:
         result["reason"] = (
@@ -98,13 +128,19 @@ def main(card, receipts, spec, inputs, settings, rules, batch, device, threads, 
             "attached"
         )
         log.info("%s", result["reason"])
-    save(result, score_table(search_result.scores, search_result.neurons), outputs)
+    save(result, score_table(found.scores, found.neurons), pd.concat(tables), outputs)
 
 
-def save(result, scores, outputs):
-    """Write both files; the table without a time in it, so that equal scores are equal files."""
-    with gzip.GzipFile(outputs["scores"], "wb", mtime=0) as handle:
-        handle.write(scores.to_csv(index=False, float_format="%.6g").encode())
+def labels_of(tokens):
+    """True classes of the images (image,), where the pass compared the own head with them."""
+    return tokens.read("label") if "top5" in tokens else None
+
+
+def save(result, scores, trials, outputs):
+    """Write the files; tables without a time in them, so that equal scores are equal files."""
+    for name, table in (("scores", scores), ("trials", trials)):
+        with gzip.GzipFile(outputs[name], "wb", mtime=0) as handle:
+            handle.write(table.to_csv(index=False, float_format="%.6g").encode())
     write_text(outputs["found"], json.dumps(result, indent=1))
 
 
@@ -114,6 +150,7 @@ if "snakemake" in globals():
     with job(snakemake.log[0], label, snakemake.threads):
         main(
             card=i.card, receipts=i.tokens, spec=p.spec,
-            inputs=ImageInputs(**p.images), settings=p.settings, rules=p.rules, batch=p.batch,
+            inputs=ImageInputs(**p.images), settings=p.settings, rules=p.rules, head=p.head,
+            batch=p.batch,
             device=p.device, threads=snakemake.threads, outputs=dict(out.items()),
         )  # fmt: skip

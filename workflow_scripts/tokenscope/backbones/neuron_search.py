@@ -7,29 +7,28 @@ comes from data:
 1. Outliers are patches over the outlier rule's cutoff after the block where most are (the peak).
 2. Neurons of the blocks up to there are scored by the norm that they add at outliers beyond what
    they add elsewhere; candidates fire at least ``contrast`` times as strongly at outliers.
-3. The fewest of the leading 1, 2, 4, 8 ... candidates that leave fewer outliers than ``min_share``
-   when moved to one register, tried on the other half of the images, are the register neurons.
-   Where no number does, it is the one that leaves fewest.
+3. How many of the leading ones are moved to one register, and of which blocks, is tried on the
+   other half of the images: outliers must be gone and function kept
+   (:mod:`tokenscope.backbones.neuron_choice`).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
+from tokenscope.backbones.neuron_choice import Trial, Trials, choose
 from tokenscope.backbones.test_time_registers import (
     Scores,
-    attach,
     overlap,
+    published_count,
+    published_rank,
     random_neurons,
     rank,
     score,
 )
-from tokenscope.forward.hooks import TokenHooks
-from tokenscope.forward.precision import autocast
 from tokenscope.norms.outlier_rule import Judged, cutoff, judged_mask, outlier_mask
 from tokenscope.norms.outliers import first_block
 
@@ -54,13 +53,16 @@ class Outliers:
     at_peak: np.ndarray
 
     @classmethod
-    def judged(cls, norms: np.ndarray, judged: Judged) -> "Outliers":
+    def judged(
+        cls, norms: np.ndarray, judged: Judged, onset: float = float("nan")
+    ) -> "Outliers":  # fmt: skip
         """By the backbone's own decision: its cutoff, in the block judged and those after it."""
         at_peak = judged_mask(norms[:, judged.block - 1], judged.ratio_cutoff)
         bars = cutoff(norms, judged.ratio_cutoff)
         bars[: judged.block - 1] = np.inf
         share = 100 * float(at_peak.mean())
-        return cls(bars, judged.block, share, None, at_peak)
+        first = None if np.isnan(onset) else int(onset)
+        return cls(bars, judged.block, share, first, at_peak)
 
     @classmethod
     def of(cls, norms: np.ndarray, times: float, min_share: float) -> "Outliers":
@@ -78,16 +80,19 @@ class Search:
 
     Attributes:
         scores: of every block up to the peak.
-        tried: ``neurons`` moved and the percent of outliers (``share``) left, try by try.
+        tried: what was tried on the second half of the images, try by try.
         neurons: the register neurons (block from 1, neuron); random: as many others of the same
             blocks, the control. Both empty where there was no candidate.
-        overlap: Jaccard index with the same search on the other half; None without candidates.
+        published: those that the published search moves by default, of the same images.
+        overlap: Jaccard index with as many that the other half ranks first; None without
+            candidates.
     """
 
     scores: list[Scores]
-    tried: list[dict]
+    tried: list[Trial]
     neurons: list[tuple[int, int]]
     random: list[tuple[int, int]]
+    published: list[tuple[int, int]]
     overlap: float | None
 
 
@@ -97,7 +102,7 @@ def search(
     outlier: np.ndarray,
     before: Outliers,
     settings: dict,
-    min_share: float,
+    head: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Search:
     """Find the register neurons of a backbone.
@@ -107,54 +112,72 @@ def search(
         batches: normalised images, batch by batch, of given images (numbers) with their numbers.
         outlier: (image, patch) mask after the peak block, of the images that ``batches`` gives.
         before: outliers of the backbone as it is.
-        settings: ``contrast``, ``max_neurons``, ``seed``.
-        min_share: percent of outliers below which a backbone has none.
+        settings: ``contrast``, ``max_neurons``, ``seed``, and the ``min_share`` (percent) of
+            outliers below which a backbone has none.
+        head: whether its own head is a classifier, which is to agree with itself.
         progress: told how many tries of how many are done.
     """
     model, every = fresh(), np.arange(len(outlier))
     half = every % 2
     scores = score(model, ((x, outlier[at], half[at]) for x, at in batches(every)), before.peak)
     ranked = rank(scores, settings["contrast"], slice(0, 1))
-    most = min(settings["max_neurons"], len(ranked))
-    counts = [2**i for i in range(20) if 2**i <= most]
-    tried = []
-    for number, count in enumerate(counts):
-        moved = attach(fresh(), ranked[:count], 1)
-        left = worst_share(moved, batches(every[half == 1]), before.cutoffs)
-        tried.append({"neurons": count, "share": left})
-        progress(number + 1, len(counts))
-        if left < min_share:
-            break
-    if not tried:
-        return Search(scores, [], [], [], None)
-    count = best(tried, min_share)["neurons"]
-    neurons, others = ranked[:count], rank(scores, settings["contrast"], slice(1, 2))[:count]
-    random = random_neurons(model, neurons, settings["seed"])
-    return Search(scores, tried, neurons, random, overlap(neurons, others))
+    if not ranked:
+        return Search(scores, [], [], [], [], None)
+    del model
+    trials = Trials(fresh, lambda: batches(every[half == 1]), before.cutoffs, head)
+    chosen, tried = choose(
+        trials, ranked, settings["max_neurons"], settings["min_share"], progress
+    )  # fmt: skip
+    neurons = list(chosen.neurons)
+    others = rank(scores, settings["contrast"], slice(1, 2))[: len(neurons)]
+    highest = before.onset or neurons[0][0]
+    theirs = published_rank(scores, highest)[: published_count(len(trials.model.blocks))]
+    random = random_neurons(trials.model, neurons, settings["seed"])
+    return Search(scores, tried, neurons, random, theirs, overlap(neurons, others))
 
 
-def best(tried: list[dict], min_share: float) -> dict:
-    """The try that leaves fewer outliers than ``min_share``; where none does, fewest of all."""
-    return min(tried, key=lambda t: (t["share"] >= min_share, t["share"], t["neurons"]))
-
-
-@torch.inference_mode()
-def worst_share(
-    model: nn.Module, batches: Iterable[tuple[Tensor, np.ndarray]], cutoffs: np.ndarray
-) -> float:
-    """Percent of patches over the cutoffs (block,) after the block where most are.
+def judge_unseen(
+    trials: Trials, found: Search, labels: np.ndarray | None = None
+) -> pd.DataFrame:  # fmt: skip
+    """What the choice, its controls and the published search do on images that chose nothing.
 
     Args:
-        batches: normalised images, and their numbers.
+        trials: on those images. found: the search. labels: true classes (image,), where known.
+
+    Returns:
+        see :func:`trial_table`: ``before``, ``testtime``, ``random``, ``zeroed``, ``published``.
     """
-    over, images = np.zeros(len(cutoffs)), 0
-    with TokenHooks(model) as observe:
-        for x, _ in batches:
-            with autocast(x.device):
-                norms = observe(x)["norms"][:, :, model.num_prefix_tokens :].cpu().numpy()
-            over = over + (norms > cutoffs[:, None]).mean(2).sum(0)
-            images += len(x)
-    return float(100 * (over / images).max())
+    judged = [
+        trials.before,
+        trials(found.neurons, "testtime"),
+        trials(found.random, "random"),
+        trials(found.neurons, "zeroed", moves=False),
+        trials(found.published, "published"),
+    ]
+    return trial_table(judged, "unseen", labels)
+
+
+def trial_table(
+    trials: list[Trial], images: str, labels: np.ndarray | None = None
+) -> pd.DataFrame:  # fmt: skip
+    """A line for each try and image.
+
+    Returns:
+        ``images`` (which: ``search``, ``unseen``), ``how``, ``neurons`` (number), ``try`` (counted
+        from 1), ``image``, ``over`` (percent of its patches over the cutoff), ``kept``, ``right``
+        (1 where the own head names the label, empty where nobody knows).
+    """
+    columns = ["images", "how", "neurons", "try", "image", "over", "kept", "right"]
+    parts = [pd.DataFrame(columns=columns)]
+    for number, trial in enumerate(trials, 1):
+        known = labels is not None and trial.classes is not None
+        right = (trial.classes == labels).astype(float) if known else np.nan
+        parts.append(pd.DataFrame({
+            "images": images, "how": trial.how, "neurons": len(trial.neurons), "try": number,
+            "image": np.arange(len(trial.over)), "over": trial.over, "kept": trial.kept,
+            "right": right,
+        }))  # fmt: skip
+    return pd.concat(parts[1:] or parts)
 
 
 def score_table(scores: list[Scores], neurons: list[tuple[int, int]]) -> pd.DataFrame:

@@ -15,12 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from tokenscope.backbones.registers import add_registers, why_none_fit
 from tokenscope.errors import StudyError
 from tokenscope.forward.precision import autocast, exact
 
 LEAVES = ("zero", "median")
+TOP = 256  # neurons of a block that the published ranking can name
+QUIET, SPARSE = 0.5, 0.5  # of the published search: a neuron is sparse if half of it is below this
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,15 @@ class Scores:
 
     ``outlier`` and ``normal`` are mean |activation| at outlier patches and elsewhere, ``length``
     (neuron) is the norm of the vector that an activation of 1 adds to the residual stream.
+    ``published`` (neuron) is the score of the published search, over all images:
+    :func:`published_rank`.
     """
 
     block: int
     outlier: np.ndarray
     normal: np.ndarray
     length: np.ndarray
+    published: np.ndarray | None = None
 
     def contribution(self, halves=slice(None)) -> np.ndarray:
         """Norm that each neuron adds at outlier patches beyond what it adds elsewhere."""
@@ -92,20 +98,29 @@ def score(
         batches: normalised images, outlier mask (image, patch), half (0 or 1) of each image.
     """
     prefix = model.num_prefix_tokens
-    sums = [0.0] * blocks
-    counts = np.zeros((2, 2))
+    sums, published = [0.0] * blocks, [0.0] * blocks
+    counts, with_outlier = np.zeros((2, 2)), 0
     weights: Tensor | None = None
+    share: Tensor | None = (
+        None  # of each patch (image, patch) in the mean over its image's outliers
+    )
 
     def see(block: int, activation: Tensor) -> None:
-        flat = activation[:, prefix:].float().abs().flatten(0, 1)
-        with exact(flat.device):
-            sums[block] = sums[block] + (weights.T @ flat).double().cpu().numpy()
+        size = activation[:, prefix:].float().abs()
+        with exact(size.device):
+            sums[block] = sums[block] + (weights.T @ size.flatten(0, 1)).double().cpu().numpy()
+            mean = torch.einsum("ip,ipn->in", share, size)
+        sparse = (activation < QUIET).float().mean(1) >= SPARSE
+        published[block] = published[block] + (mean * sparse).sum(0).double().cpu().numpy()
 
     with _Activations(model, range(blocks), see):
         for images, outlier, half in batches:
             at = outlier.astype(int)  # column 2 x half + (0 normal, 1 outlier), one of four
             column = torch.from_numpy((2 * half[:, None] + at).ravel())
             weights = nn.functional.one_hot(column, 4).float().to(images.device)
+            share = torch.from_numpy(outlier / np.maximum(1, outlier.sum(1, keepdims=True)))
+            share = share.float().to(images.device)
+            with_outlier += int(outlier.any(1).sum())
             counts += np.bincount(column.numpy(), minlength=4).reshape(2, 2)
             with autocast(images.device):
                 model.forward_features(images)
@@ -114,8 +129,34 @@ def score(
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = sums[b].reshape(2, 2, -1) / counts[..., None]
         length = written_length(model, b).cpu().numpy()
-        scores.append(Scores(b + 1, mean[:, 1], mean[:, 0], length))
+        theirs = np.broadcast_to(published[b] / max(1, with_outlier), length.shape)
+        scores.append(Scores(b + 1, mean[:, 1], mean[:, 0], length, theirs))
     return scores
+
+
+def published_rank(scores: list[Scores], highest: int) -> list[tuple[int, int]]:
+    """Neurons (block from 1, neuron) as the published search ranks them (Jiang et al. 2025).
+
+    By mean |activation| at outliers, image by image, whatever a neuron writes and whatever it does
+    elsewhere; counted only in images where it is sparse: below :data:`QUIET` in the share
+    :data:`SPARSE` of the tokens or more.
+
+    Args:
+        highest: block after which outliers appear: later ones take no part.
+    """
+    found = [
+        (s.published[n], s.block, int(n))
+        for s in scores
+        if s.block <= highest
+        for n in np.argsort(-s.published, kind="stable")[: 4 * TOP]
+    ]
+    found.sort(key=lambda item: (-item[0], item[1], item[2]))
+    return [(block, neuron) for _, block, neuron in found]
+
+
+def published_count(blocks: int) -> int:
+    """How many the published configurations move: 10 of a ViT-B, 50 of 24 blocks or more."""
+    return 10 if blocks < 24 else 50
 
 
 def rank(scores: list[Scores], contrast: float, halves=slice(None)) -> list[tuple[int, int]]:
@@ -182,15 +223,34 @@ def attach(
             raise StudyError(f"there is no block {block} in a backbone of {len(model.blocks)}")
         if not 0 <= neuron < second_layer(model, block - 1).in_features:
             raise StudyError(f"block {block} has no neuron {neuron}")
+    move(add_empty(model, registers), neurons, registers, leaves, moves)
+    return model
+
+
+def add_empty(model: nn.Module, registers: int) -> nn.Module:
+    """Registers that enter the first block as zeros and that nothing fires on, in place."""
     add_registers(model, registers, std=0)
     first = int(model.cls_token is not None)
     model.blocks[0].register_forward_pre_hook(_Zero(first, registers))
+    return model
+
+
+def move(
+    model: nn.Module, neurons: list[tuple[int, int]], registers: int, leaves: str = "zero",
+    moves: bool = True,
+) -> list[RemovableHandle]:  # fmt: skip
+    """Let neurons fire on registers that a model was given before, see :func:`attach`.
+
+    Returns:
+        what takes it back: ``remove()`` each.
+    """
+    hooks, first = [], int(model.cls_token is not None)
     for block in sorted({b for b, _ in neurons}):
         layer = second_layer(model, block - 1)
         moved = torch.tensor(sorted(n for b, n in neurons if b == block))
-        layer.register_buffer("moved_neurons", moved, persistent=False)
-        layer.register_forward_pre_hook(_Move(first, registers, leaves, moves))
-    return model
+        layer.register_buffer("moved_neurons", moved.to(layer.weight.device), persistent=False)
+        hooks.append(layer.register_forward_pre_hook(_Move(first, registers, leaves, moves)))
+    return hooks
 
 
 @dataclass(frozen=True)
