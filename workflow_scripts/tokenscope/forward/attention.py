@@ -4,6 +4,7 @@ And whether the tokens of highest attention are those of highest norm, which cla
 artifacts (:func:`agreement`).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-AT_ONCE = 2**27  # numbers of whole attention matrices that may be held at a time
+# Numbers of whole attention matrices that may be held at a time: on a CPU what its cache holds.
+AT_ONCE = {"cpu": 2**21}
+ELSEWHERE_AT_ONCE = 2**27
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,26 @@ class AttentionCall:
         return cls(query, key, value, attn_mask, is_causal, scale)
 
     def rows(self, queries: int, images: slice = slice(None)) -> Tensor:
-        """The first ``queries`` rows of these images; see :func:`attention_rows`."""
+        """The first ``queries`` rows of these images, (image, query, key): mean over heads."""
+        return self.weights(images, queries).mean(1)
+
+    def weights(self, images: slice = slice(None), queries: int | None = None) -> Tensor:
+        """Whole matrices of these images, (image, head, query, key); see :func:`weights`."""
+        queries = self.q.shape[2] if queries is None else queries
         mask = self.mask
         if mask is not None:
             mask = mask.expand(*self.q.shape[:2], self.q.shape[2], self.k.shape[2])[images]
         if self.causal:
             mask = torch.ones(self.q.shape[2], self.k.shape[2], device=self.q.device).tril().bool()
-        return attention_rows(self.q[images], self.k[images], queries, self.scale, mask)
+        return weights(self.q[images], self.k[images], queries, self.scale, mask)
+
+    def pieces(self) -> Iterator[tuple[slice, Tensor]]:
+        """Whole matrices of all images, few at a time: slices of the batch, :meth:`weights`."""
+        each = self.q.shape[1] * self.q.shape[2] * self.k.shape[2]
+        step = max(1, AT_ONCE.get(self.q.device.type, ELSEWHERE_AT_ONCE) // each)
+        for start in range(0, len(self.q), step):
+            images = slice(start, start + step)
+            yield images, self.weights(images)
 
     def received(self, first: int = 0) -> Tensor:
         """Attention that each key from ``first`` on gets: mean over all queries and heads.
@@ -59,12 +75,7 @@ class AttentionCall:
         Returns:
             (batch, key), float32; over all keys the sum is 1, as in a row.
         """
-        queries, out = self.q.shape[2], []
-        each = self.q.shape[1] * queries * self.k.shape[2]
-        step = max(1, AT_ONCE // each)  # images whose whole matrices are held at a time
-        for start in range(0, len(self.q), step):
-            out.append(self.rows(queries, slice(start, start + step)).mean(1)[:, first:])
-        return torch.cat(out)
+        return torch.cat([piece.mean((1, 2))[:, first:] for _, piece in self.pieces()])
 
 
 class AttentionInputs(TorchFunctionMode):
@@ -81,17 +92,17 @@ class AttentionInputs(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def attention_rows(
+def weights(
     q: Tensor, k: Tensor, queries: int, scale: float | None = None, mask: Tensor | None = None
 ) -> Tensor:
-    """softmax(q k^T / sqrt d + mask) of the first ``queries`` rows, mean over heads, in float32.
+    """softmax(q k^T / sqrt d + mask) of the first ``queries`` rows, in float32.
 
     Args:
         q, k: (batch, head, token, feature) as the attention sees them, after q/k norms and RoPE.
         mask: (..., query, key) of all queries: numbers are added, of truth values False is unseen.
 
     Returns:
-        (batch, queries, token).
+        (batch, head, queries, token).
     """
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     with torch.autocast(q.device.type, enabled=False):
@@ -100,7 +111,14 @@ def attention_rows(
             mask = mask[..., :queries, :]
             unseen = mask.dtype == torch.bool
             scores = scores.masked_fill(~mask, -torch.inf) if unseen else scores + mask.float()
-        return scores.softmax(-1).mean(1)
+        return scores.softmax(-1)
+
+
+def attention_rows(
+    q: Tensor, k: Tensor, queries: int, scale: float | None = None, mask: Tensor | None = None
+) -> Tensor:
+    """:func:`weights`, mean over heads: (batch, queries, token)."""
+    return weights(q, k, queries, scale, mask).mean(1)
 
 
 TOP = 0.02  # share of the patches of an image that count as its highest

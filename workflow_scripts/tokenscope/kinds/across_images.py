@@ -1,0 +1,143 @@
+"""Tokens of different images compared: fixed patterns of places, and outliers that are all alike.
+
+*Fixed pattern* (UniRefiner, CVPR 2026; PH-Reg): a token that resembles those at the same place of
+other images, whatever they show. *Universality* (RegCache, https://arxiv.org/abs/2510.04547):
+outliers of different images have nearly one direction.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from tokenscope.kinds.answers import Found, decide, does_not_apply, mean
+from tokenscope.kinds.block_pass import BlockView
+from tokenscope.stats.bootstrap import Bootstrap
+
+OTHERS = 8  # images that each is compared with
+NULL = 0.999  # quantile of the null that tau is
+SHARE = 1.0  # percent of the tokens above tau; the null has 0.1
+OUTLIERS, IMAGES = 30, 20  # fewer say nothing of universality
+ALIKE = 0.2  # by which the cosine of outliers exceeds that of ordinary tokens at their places
+
+
+class Across(NamedTuple):
+    """A mean over pairs of different images, with its value in each resample of the images."""
+
+    value: float
+    resampled: np.ndarray
+
+
+def between_images(
+    first: np.ndarray, other: np.ndarray, bootstrap: Bootstrap,
+    first_count: np.ndarray | None = None, other_count: np.ndarray | None = None,
+) -> Across:  # fmt: skip
+    """Mean inner product of tokens of different images.
+
+    Args:
+        first, other: (image, width), sums over each image's tokens; counts (image,): how many,
+            one where not given.
+    """
+    images = len(first)
+    ones = np.ones(images)
+    n, m = (ones if c is None else c.astype(float) for c in (first_count, other_count))
+    products, pairs = first.astype(float) @ other.astype(float).T, np.outer(n, m)
+    for matrix in (products, pairs):
+        np.fill_diagonal(matrix, 0)
+    counts = bootstrap.counts.astype(float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        resampled = ((counts @ products) * counts).sum(1) / ((counts @ pairs) * counts).sum(1)
+        return Across(float(products.sum() / pairs.sum()), resampled)
+
+
+def within_images(own: np.ndarray, others: Across, bootstrap: Bootstrap):
+    """Mean over images (image,) minus what it is between images: value, low, high."""
+    resampled = bootstrap.sums(own) / len(own) - others.resampled
+    return float(own.mean()) - others.value, *map(float, bootstrap.interval(resampled))
+
+
+def look(view: BlockView, outlier: Tensor, expected: Tensor) -> dict[str, Tensor]:
+    """Sums of unit vectors of outliers, and of ordinary tokens at their places.
+
+    Args:
+        outlier: (image, patch) of this batch. expected: (patch,), how often a place holds an
+            outlier, by which ordinary tokens are weighted.
+    """
+    units = normalize(view.patches, dim=-1)
+    out, rest = outlier.float(), (~outlier).float() * expected
+    return {
+        "outlier_sum": torch.einsum("bp,bpd->bd", out, units), "outlier_count": out.sum(1),
+        "rest_sum": torch.einsum("bp,bpd->bd", rest, units), "rest_count": rest.sum(1),
+    }  # fmt: skip
+
+
+def universality(seen: dict[str, np.ndarray], block: int, bootstrap: Bootstrap) -> list[Found]:
+    """Rows of kind ``universality``, from what :func:`look` left of one block, (image, ...)."""
+    kind, quantity = "universality", "cosine_of_outliers"
+    if "outlier_count" not in seen or not seen["outlier_count"].any():
+        return [does_not_apply(kind, quantity, "no patch is an outlier here")]
+    held = seen["outlier_count"]
+    if held.sum() < OUTLIERS or (held > 0).sum() < IMAGES:
+        why = f"{held.sum():.0f} outliers in {(held > 0).sum()} images, {OUTLIERS} in {IMAGES} "
+        return [Found(kind, quantity, block=block, answer="cannot tell", why=why + "are needed")]
+    rest = between_images(seen["rest_sum"], seen["rest_sum"], bootstrap, seen["rest_count"],
+                          seen["rest_count"])  # fmt: skip
+    own = between_images(seen["outlier_sum"], seen["outlier_sum"], bootstrap, held, held)
+    gap = bootstrap.interval(own.resampled - rest.resampled)
+    low, high = bootstrap.interval(own.resampled)
+    why = f"cosine {own.value:.2f} between outliers of different images, {rest.value:.2f} between "
+    return [
+        Found(kind, quantity, own.value, low, high, block, rest.value, "",
+              decide(*gap, ALIKE), why + "ordinary tokens at the same places"),
+        Found(kind, "minus_ordinary_tokens", own.value - rest.value, *gap, block, 0.0),
+    ]  # fmt: skip
+
+
+def fixed_pattern(tokens: Tensor, bootstrap: Bootstrap, seed: int = 0) -> list[Found]:
+    """Rows of kind ``fixed-pattern``.
+
+    Each token against those at its own place in :data:`OTHERS` other images, and against those
+    at other places in the same images: places are shuffled, nobody keeps his own.
+
+    Args:
+        tokens: (image, patch, width), after the final norm.
+    """
+    same, other = compared(tokens, seed)
+    best_same, best_other = same.amax(-1), other.amax(-1)
+    tau = float(np.quantile(best_other.numpy(), NULL))
+    share = mean(100.0 * (best_same > tau).float().mean(1).numpy(), bootstrap)
+    null = 100 * (1 - NULL)
+    # Each of a token's values against each of its null's; ties count half.
+    pairs = same[..., :, None] - other[..., None, :]
+    wins = ((pairs > 0).float() + 0.5 * (pairs == 0).float()).mean((1, 2, 3))
+    always = mean(100.0 * (same.amin(-1) > tau).float().mean(1).numpy(), bootstrap)
+    area = mean(wins.numpy(), bootstrap)
+    why = f"{share[0]:.3g} % of the tokens resemble others at their place more than {tau:.2f}, "
+    why += f"{null:.1g} % with places shuffled; AUC {area[0]:.2f}"
+    kind, depth = "fixed-pattern", 0
+    return [
+        Found(kind, "tokens_above_tau", *share, depth, null, "percent",
+              decide(*share[1:], SHARE), why),
+        Found(kind, "tokens_above_tau_in_all", *always, depth, 0.0, "percent"),
+        Found(kind, "auc_same_place", *area, depth, 0.5),
+        Found(kind, "tau", tau, unit="cosine"),
+    ]  # fmt: skip
+
+
+def compared(tokens: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Cosines with other images, at the same place and elsewhere: each (image, patch, other)."""
+    units = normalize(tokens.float(), dim=-1)
+    images, patches = units.shape[:2]
+    generator = torch.Generator().manual_seed(seed)
+    same, other = [], []
+    for step in range(1, min(OTHERS, images - 1) + 1):
+        beside = units.roll(-step, 0)
+        order = torch.randperm(patches, generator=generator)
+        # In a ring of all places each takes the next one: none its own.
+        elsewhere = torch.empty_like(order)
+        elsewhere[order] = order.roll(1)
+        same.append((units * beside).sum(-1))
+        other.append((units * beside[:, elsewhere]).sum(-1))
+    return torch.stack(same, -1), torch.stack(other, -1)

@@ -1,0 +1,320 @@
+"""All kinds of one backbone: one pass over a few hundred images, and the experiments beside it."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tokenscope.forward.inputs import normalise
+from tokenscope.forward.out_of_memory import halving_batches
+from tokenscope.forward.precision import autocast
+from tokenscope.forward.tokens import registers_among, token_kinds
+from tokenscope.kinds import (
+    across_images,
+    attention_received,
+    channels,
+    locality,
+    qkv,
+    rank,
+    replacement,
+    shift_test,
+    sinks,
+)
+from tokenscope.kinds.answers import NOT_ABOUT, UNDECIDED, Found, does_not_apply
+from tokenscope.kinds.block_pass import BlockPass, BlockView
+from tokenscope.norms.artifacts import Judgement
+from tokenscope.norms.outlier_rule import judged_mask
+from tokenscope.stats.bootstrap import Bootstrap
+
+COMPARED = 64  # images whose tokens are kept, to be compared with each other
+PERCENT = "percent of patches"
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images that are shown.
+
+    Attributes:
+        count: of them. read: pixels (image, row, column, channel) uint8 of a range (start, stop).
+        mean, std: by which colours are scaled.
+        labels: (image,) classes of the model's own head, None where it has none for them.
+        inside: (image, patch) share of each patch that lies in a box, None where none are known.
+    """
+
+    count: int
+    read: Callable[[int, int], np.ndarray]
+    mean: tuple
+    std: tuple
+    labels: np.ndarray | None = None
+    inside: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the norms have said before (:func:`tokenscope.norms.artifacts.judge`).
+
+    Attributes:
+        verdict: yes, no or cannot tell. block, onset: from 1, 0 without artifacts.
+        cutoff: in medians of an image.
+        mask: (image, patch), the outliers of the images that are shown, none without artifacts.
+        row: the answer of the kind ``high-norm``.
+    """
+
+    verdict: str
+    block: int
+    onset: int
+    cutoff: float
+    mask: np.ndarray
+    row: Found = field(repr=False)
+
+    @classmethod
+    def of(cls, judgement: Judgement, norms: np.ndarray, chosen=slice(None)) -> "Known":
+        """Of norms (image, block, patch) of all images; ``chosen`` are those that are shown."""
+        j, yes = judgement, judgement.verdict == "yes"
+        row = Found("high-norm", "share", j.share, *j.share_interval, j.block, np.nan, PERCENT,
+                    j.verdict, j.why)  # fmt: skip
+        if not yes:
+            return cls(j.verdict, 0, 0, np.inf, np.zeros_like(norms[chosen, 0], bool), row)
+        mask = judged_mask(norms[:, j.block - 1], j.cutoff)[chosen]
+        onset = int(j.onset) if j.onset == j.onset else j.block
+        return cls(j.verdict, j.block, onset, j.cutoff, mask, row)
+
+
+class Measure:
+    """The kinds of one backbone.
+
+    Args:
+        model: a timm VisionTransformer or Eva, in evaluation mode, on its device.
+        images: that it is shown. known: what norms said, of the same images.
+        bootstrap: over them. batch: images at a time; halved where memory runs out.
+    """
+
+    def __init__(
+        self, model: nn.Module, images: Images, known: Known, bootstrap: Bootstrap, batch: int = 16
+    ):
+        self.model, self.images, self.known, self.bootstrap = model, images, known, bootstrap
+        self.batch, self.kinds = batch, token_kinds(model)
+        self.prefix, self.grid = model.num_prefix_tokens, tuple(model.patch_embed.grid_size)
+        self.device = next(model.parameters()).device
+        self.registers = registers_among(self.kinds)
+        self.colours = [torch.tensor(c, device=self.device) for c in (images.mean, images.std)]
+        self.kept: Tensor | None = None  # registers after every block, of the pass
+
+    def observed(self) -> list[Found]:
+        """What one pass shows: all kinds but the experiments."""
+        seen = halving_batches(self, self._pass)
+        known, bootstrap, depth = self.known, self.bootstrap, len(self.model.blocks)
+        patches, cls = self.grid[0] * self.grid[1], "cls" in self.kinds
+        of_judged = {
+            name: seen[name][:, 0] for name in seen if name.startswith(("outlier_", "rest_"))
+        }
+        of_last = {name: seen[name][:, 0] for name in
+                   ("effective_rank", "stable_rank_of_patches", "spread_at_most")}  # fmt: skip
+        final = torch.from_numpy(seen["final"][:, 0])
+        over = Bootstrap(
+            len(final), len(bootstrap.counts), bootstrap.seed, bootstrap.confidence
+        )  # fmt: skip
+        return [
+            known.row,
+            *sinks.found(seen, self.kinds, bootstrap),
+            *self._of_outliers(
+                "attention-received",
+                lambda: attention_received.outliers(
+                    seen, self.prefix, known.mask, known.block, bootstrap
+                ),
+            ),
+            *across_images.fixed_pattern(final, over),
+            *channels.found(seen, bootstrap),
+            *locality.found(seen, patches, cls, bootstrap),
+            *self._of_outliers(
+                "universality",
+                lambda: across_images.universality(of_judged, known.block, bootstrap),
+            ),
+            *replacement.register_norms(seen["prefix_ratio"], self.kinds, bootstrap),
+            *attention_received.registers(seen, self.kinds, bootstrap),
+            *rank.found(of_last, depth, bootstrap),
+            *locality.point_in_box(
+                seen["cls_like"][:, -1], self.images.inside, self.grid, bootstrap
+            ),
+            *qkv.found(seen, patches, known.block, bootstrap),
+        ]
+
+    def experiments(self) -> list[Found]:
+        """Outliers and registers replaced; after :meth:`observed`, which keeps the registers."""
+        changes = halving_batches(self, self._replace)
+        holds, labels = self.known.mask.any(1), self.images.labels
+        rows = self._of_outliers(
+            "outlier-use",
+            lambda: replacement.found(
+                "outlier-use", changes["outlier"], "control", holds, labels, self.known.onset,
+                self.bootstrap,
+            ),
+        )  # fmt: skip
+        if self.registers is None:
+            return [*rows, does_not_apply("register-use", "pooled_change", "no registers")]
+        return [*rows, *replacement.found(
+            "register-use", changes["register"], "", np.ones(self.images.count, bool), labels, 0,
+            self.bootstrap,
+        )]  # fmt: skip
+
+    def shifted(self, larger: Callable[[int, int], np.ndarray]) -> list[Found]:
+        """The shift test; ``larger`` reads the same images with a margin of
+        :func:`tokenscope.kinds.shift_test.margin` below and to the right."""
+        known = self.known
+        if known.verdict != "yes":
+            return self._of_outliers("shift", list)
+        looks: dict[str, list[np.ndarray]] = defaultdict(list)
+        for _, x in self._batches(larger):
+            size = tuple(self.model.patch_embed.img_size)
+            cuts = shift_test.windows(x, size, self.model.patch_embed.patch_size[0])
+            for name, cut in cuts._asdict().items():
+                looks[name].append(self._norms_after(cut, known.block))
+        masks = {n: judged_mask(np.concatenate(v), known.cutoff) for n, v in looks.items()}
+        first = masks.pop("first")
+        return shift_test.found(first, masks, self.grid, known.block, self.bootstrap)
+
+    def norms(self) -> np.ndarray:
+        """Norms of patches (image, block, patch), as at another size."""
+        look = lambda view: {"norms": view.patches.norm(dim=-1)}  # noqa: E731
+        return halving_batches(self, lambda: self._seen(look))["norms"]
+
+    def _of_outliers(self, kind: str, rows: Callable[[], list[Found]]) -> list[Found]:
+        """Rows of a kind that is about outliers: without any it does not apply."""
+        if self.known.verdict == "yes":
+            return rows()
+        why = "it is about outliers, and norms show none"
+        answer = NOT_ABOUT
+        if self.known.verdict == UNDECIDED:
+            why, answer = "it is about outliers, and norms cannot tell whether there are", UNDECIDED
+        return [Found(kind, "outliers", answer=answer, why=why)]
+
+    def _batches(self, read=None) -> Iterator[tuple[slice, Tensor]]:
+        read = read or self.images.read
+        for start in range(0, self.images.count, self.batch):
+            images = slice(start, min(start + self.batch, self.images.count))
+            pixels = torch.from_numpy(read(images.start, images.stop)).to(self.device)
+            yield images, normalise(pixels, *self.colours)
+
+    @torch.inference_mode()
+    def _seen(self, look) -> dict[str, np.ndarray]:
+        kept = defaultdict(list)
+        with BlockPass(self.model, look) as observe, autocast(self.device):
+            for images, x in self._batches():
+                for name, value in observe(x, images).items():
+                    if name != "features":
+                        kept[name].append(value.numpy())
+        return {name: np.concatenate(values) for name, values in kept.items()}
+
+    def _pass(self) -> dict[str, np.ndarray]:
+        mask = torch.from_numpy(self.known.mask)
+        expected = mask.float().mean(0).to(self.device)
+        places = rank.thinned(self.grid)
+
+        def look(view: BlockView) -> dict[str, Tensor]:
+            outlier = mask[view.images].to(self.device)
+            out = channels.look(view) | locality.look(view) | qkv.look(view)
+            parts = [
+                sinks.look(view, images, weights) | attention_received.look(view, weights)
+                for images, weights in view.call.pieces()
+            ]
+            out |= {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+            if view.number == self.known.block:
+                out |= across_images.look(view, outlier, expected)
+            if view.last:
+                out |= rank.look(view, places, outlier)
+            if view.last and view.images.start < COMPARED:
+                out["final"] = view.normed[:, view.prefix :].half()
+            norms = view.tokens.float().norm(dim=-1)
+            median = norms[:, view.prefix :].median(1, keepdim=True).values
+            out["prefix_ratio"] = norms[:, : view.prefix] / median
+            if self.registers is not None:
+                out["registers"] = view.tokens[:, self.registers].float()
+            return out
+
+        seen = self._seen(look)
+        if self.registers is not None:
+            self.kept = torch.from_numpy(seen.pop("registers"))
+        seen["tokens_in_image"] = np.array(seen["received"].shape[-1])
+        return seen
+
+    @torch.inference_mode()
+    def _norms_after(self, x: Tensor, block: int) -> np.ndarray:
+        """Norms of patches (image, patch) after a block, from 1."""
+        held: list[Tensor] = []
+        hook = self.model.blocks[block - 1].register_forward_hook(
+            lambda _m, _i, out: held.append(out[:, self.prefix :].float().norm(dim=-1))
+        )
+        try:
+            with autocast(self.device):
+                self.model.forward_features(x)
+        finally:
+            hook.remove()
+        return held[0].cpu().numpy()
+
+    @torch.inference_mode()
+    def _replace(self) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+        """Changes by what is replaced, by way, by name: each (image,)."""
+        mask = self.known.mask
+        control = replacement.random_like(mask, self.bootstrap.seed)
+        has_head = getattr(self.model, "num_classes", 0) > 0
+        changes = {what: defaultdict(lambda: defaultdict(list)) for what in ("outlier", "register")}
+        stored = {
+            way: replacement.other_registers(way, self.kept) for way in replacement.REGISTER_WAYS
+        } if self.kept is not None else {}  # fmt: skip
+        if not stored and not mask.any():
+            return {}
+
+        def after(x: Tensor, swap: replacement.Swap) -> dict[str, Tensor]:
+            with replacement.Replaced(self.model, swap), autocast(self.device):
+                return replacement.output(self.model, self.model.forward_features(x), has_head)
+
+        for images, x in self._batches():
+            here, instead = (
+                torch.from_numpy(m[images]).to(self.device) for m in (mask, control)
+            )  # fmt: skip
+            before = after(x, lambda _n, tokens: tokens)
+            swaps = {
+                ("outlier", way): replacement.outlier_swap(
+                    way, here, instead, self.known.onset, self.prefix
+                )
+                for way in (replacement.OUTLIER_WAYS if here.any() else ())
+            } | {
+                ("register", way): replacement.register_swap(value[images], self.registers)
+                for way, value in stored.items()
+            }
+            kept = ~(here | instead)
+            empty = replacement.change(before, before, kept)
+            results = {("outlier", way): empty for way in ("none", *replacement.OUTLIER_WAYS)}
+            results |= {("register", "none"): empty}
+            results |= {
+                key: replacement.change(before, after(x, swap), kept) for key, swap in swaps.items()
+            }
+            for (what, way), values in results.items():
+                for name, value in values.items():
+                    changes[what][way][name].append(value.cpu().numpy())
+        return {
+            what: {
+                way: {name: np.concatenate(v) for name, v in values.items()}
+                for way, values in ways.items()
+            }
+            for what, ways in changes.items()
+        }
+
+
+def at_another_size(first: Judgement, other: Judgement, sizes: tuple[int, int]) -> list[Found]:
+    """Rows of kind ``resolution``: is the answer about high norms another at another size?"""
+    said = [first.verdict, other.verdict]
+    answer = UNDECIDED if UNDECIDED in said else ("no" if said[0] == said[1] else "yes")
+    why = "; ".join(
+        f"{verdict} at {size} pixels" for verdict, size in zip(said, sizes, strict=True)
+    )
+    rows = [
+        Found("resolution", f"share_at_{size}", j.share, *j.share_interval, j.block, unit=PERCENT)
+        for j, size in ((first, sizes[0]), (other, sizes[1]))
+    ]
+    headline = Found("resolution", "share_at_the_other_size", other.share, *other.share_interval,
+                     other.block, first.share, PERCENT, answer, why)  # fmt: skip
+    return [headline, *rows]
