@@ -25,14 +25,14 @@ except StudyError as error:
 # Snakemake puts a script's own folder on its path; the library lies one above it.
 if SCRIPTS not in (paths := os.environ.get("PYTHONPATH", "").split(os.pathsep)):
     os.environ.update(PYTHONPATH=os.pathsep.join([SCRIPTS, *filter(None, paths)]))
-from tokenscope.cluster import before_start
+from tokenscope.cluster import before_start, slurm_plugin
 from tokenscope.config_file import needs, project_files
 from tokenscope.config_file.answers import Answers
 from tokenscope.cost import forecast
 from tokenscope.cost.carbon import Site
 from tokenscope.datasets import watched
 from tokenscope.errors import StudyError, closest
-from tokenscope.jobs import dry_run, slurm_plugin, software
+from tokenscope.jobs import dry_run, software
 from tokenscope.jobs.energy import gpu_here
 from tokenscope.jobs.hints import hints
 from tokenscope.paths import of_project

@@ -33,6 +33,8 @@ from tokenscope.stores.receipts import read_receipt, weights_of, write_text
 def main(card, receipts, spec, inputs, settings, rules, head, batch, device, threads, outputs):
     """Search one backbone.
 
+    One parameter for each input, param and output of the rule.
+
     Args:
         card: of the backbone. receipts: of its token store, one for each shard.
         spec: of the backbone, as the table of backbones gives it.

@@ -11,13 +11,10 @@ from pathlib import Path
 
 from tokenscope.cost.calibration import Calibration, Estimate
 from tokenscope.cost.claims import TARGETS, claim_of
-from tokenscope.cost.schedule import Step
+from tokenscope.cost.schedule import NODE_SECONDS, Step
 from tokenscope.cost.time_model import Job
 from tokenscope.jobs.records import read_records, record_file
 from tokenscope.study.study import Study
-
-# A job's own Snakemake on a node starts twice before the script does.
-NODE_SECONDS = 10.0
 
 
 @dataclass

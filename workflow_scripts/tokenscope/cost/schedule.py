@@ -7,6 +7,8 @@ scheduler is greedy as well; queueing at a site is not known beforehand and not 
 import heapq
 from dataclasses import dataclass
 
+# A job's own Snakemake on a node starts twice before the script does.
+NODE_SECONDS = 10.0
 LOCAL_LATENCY = 0.5  # seconds between two jobs on the controller's own machine
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from tokenscope.cost.accounting import DONE, collect
 from tokenscope.cost.calibration import Calibration, Estimate, total
 from tokenscope.cost.claims import claim_of
-from tokenscope.cost.job_graph import NODE_SECONDS
-from tokenscope.cost.schedule import Step, simulate
+from tokenscope.cost.schedule import NODE_SECONDS, Step, simulate
 from tokenscope.jobs import controllers, sacct, squeue
 from tokenscope.status import events, graph, states
 from tokenscope.status.attempts import Failed, failed

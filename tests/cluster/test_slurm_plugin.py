@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 import snakemake_executor_plugin_slurm as plugin
 
-from tokenscope.jobs import slurm_plugin
-from tokenscope.jobs.slurm_plugin import FORGOTTEN, PATIENCE
+from tokenscope.cluster import slurm_plugin
+from tokenscope.cluster.slurm_plugin import FORGOTTEN, PATIENCE
 
 
 class Executor(plugin.Executor):
