@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +196,21 @@ def test_sums_over_jobs():
     measured.add_energy("extract", 3.6e6, 36000)  # 100 W
     kwh = Totals(tasks, measured, False, SITE).row(tasks)["kwh"]
     assert kwh == pytest.approx(0.1 + 0.17)
+
+
+def test_a_small_job_pays_the_smallest_allocation_of_its_site():
+    site = replace(SITE, units_per_core_hour=1, least_cores=16)
+    tasks = [task("norms", gpus=0, threads=1), task("extract", threads=2), task("x", threads=24,
+             gpus=0)]  # fmt: skip
+    hours = 1 + 10 / 3600
+    row = Totals(tasks, Calibration(), True, site).row(tasks)
+    assert row["reserved_units"] == 2 * 16 + 2 * 100 + 2 * 24
+    assert row["core_hours"] == pytest.approx((16 + 2 + 24) * hours)
+    assert Totals(tasks, Calibration(), False, site).row(tasks)["core_hours"] == 27  # here, none
+    beside = [task("norms", gpus=0, threads=1, beside=True)]
+    assert Totals(beside, Calibration(), True, site).row(beside)["core_hours"] == 1
+    own = {"sites": "config/sites.csv", "site": "germany", "least_cores": 8}
+    assert Site.of(own).least_cores == 8 and Site.of({**own, "site": "snellius"}).source
 
 
 def test_implausible_sums_are_remarked_upon():

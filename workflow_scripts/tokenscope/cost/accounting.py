@@ -183,7 +183,9 @@ def table(attempts: list[dict], site: Site, run: str, expected: dict[str, dict])
             "claim": claim_of(a["rule"], a["wildcards"]),
             **{k: w.get(k, "") for k in ("family", "size", "registers", "dataset")},
             "work": work, "started": pd.Timestamp(a["started"], unit="s").isoformat("T", "seconds"),
-            "gpu_hours": a["gpus"] * hours, "core_hours": a["cores"] * hours,
+            "gpu_hours": a["gpus"] * hours, "core_hours": hours * (
+                site.allocated(a["gpus"], a["cores"]) if a["slurm_job_id"] else a["cores"]
+            ),
             "gpu_kwh": gpu, "cpu_kwh": cpu, "kwh": gpu + cpu, "co2_kg": site.co2(gpu + cpu),
             # A site charges what it allocated; beside the controller nothing was.
             "units": site.units(hours, a["gpus"], a["cores"]) if a["slurm_job_id"] else 0.0,

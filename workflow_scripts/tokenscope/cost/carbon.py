@@ -20,6 +20,7 @@ class Site:
     ``intensity`` in kg CO2 per kWh of electricity; ``pue``: energy of the building per energy of
     the machines, at least 1; watts of one GPU and of one core at full load; service units of one
     GPU-hour (its share of cores included) and of one core-hour of a job without GPU.
+    ``least_cores``: the smallest allocation of a job without GPU, which a smaller one pays as well.
     """
 
     site: str
@@ -29,6 +30,7 @@ class Site:
     core_watts: float
     units_per_gpu_hour: float = 0
     units_per_core_hour: float = 0
+    least_cores: float = 1
     source: str = ""
 
     def __post_init__(self):
@@ -59,7 +61,8 @@ class Site:
         numbers = [f.name for f in fields(cls) if f.type is float]
         try:
             row = known[section["site"]]
-            site = cls(**row | {name: float(row[name]) for name in numbers})
+            told = {name: text for name, text in row.items() if text}  # else the default
+            site = cls(**told | {name: float(told[name]) for name in numbers if name in told})
         except (ValueError, TypeError, KeyError) as error:
             message = f"{table}: the row of {section['site']} is not whole: {error}"
             raise StudyError(message) from None
@@ -79,7 +82,12 @@ class Site:
 
     def units(self, hours: float, gpus: float, cores: float) -> float:
         """Service units of a job: by its GPUs, or by its cores where those cost more."""
+        cores = self.allocated(gpus, cores)
         return hours * max(gpus * self.units_per_gpu_hour, cores * self.units_per_core_hour)
+
+    def allocated(self, gpus: float, cores: float) -> float:
+        """Cores that a job holds at this site: no fewer than the smallest allocation."""
+        return cores if gpus else max(cores, self.least_cores)
 
 
 def paper_rows(published: list[dict], site: Site) -> list[dict]:

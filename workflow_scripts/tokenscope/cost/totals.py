@@ -37,6 +37,11 @@ class Totals:
         charged = self.cluster and not task.beside
         return self.site.units(hours, task.gpus, task.threads) if charged else 0.0
 
+    def cores(self, task: Task) -> float:
+        """Cores that a job holds: at a site, no fewer than its smallest allocation."""
+        submitted = self.cluster and not task.beside
+        return self.site.allocated(task.gpus, task.threads) if submitted else task.threads
+
     def row(self, tasks: list[Task]) -> dict[str, float]:
         """One row of a table; all but ``done`` is about what is still to do."""
         todo = [task for task in tasks if task.todo]
@@ -47,7 +52,7 @@ class Totals:
         values = (
             len(todo), len(tasks) - len(todo),
             sum(t.gpus * t.minutes / 60 for t in todo), sum(t.gpus * self.hours(t) for t in todo),
-            low + started, high + started, sum(t.threads * self.hours(t) for t in todo),
+            low + started, high + started, sum(self.cores(t) * self.hours(t) for t in todo),
             sum(self.units(t, t.minutes / 60) for t in todo),
             sum(self.units(t, self.hours(t)) for t in todo),
             kwh, self.site.co2(kwh), sum(t.bytes or 0 for t in todo) / 1e9,
