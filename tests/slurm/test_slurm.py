@@ -274,7 +274,7 @@ def test_two_hundred_jobs(cluster, local, tmp_path, capsys):
     project.study["datasets"] |= {f"set{i}": images | {"seed": i} for i in range(100)}
     project.study["threads"]["index"] = 1
     project.write_study()
-    project.profile(jobs=50, **{"max-jobs-per-second": 20})
+    project.profile(jobs=50, **{"max-jobs-per-timespan": "20/1s"})
     begun = time.monotonic()
     project.run(*(f"results/mini/data/set{i}/sample.csv" for i in range(100)), seconds=1800)
     seconds = time.monotonic() - begun

@@ -5,6 +5,7 @@ import subprocess
 from dataclasses import dataclass, field
 
 from tokenscope.errors import StudyError
+from tokenscope.jobs.gres import gpus_of
 
 FORMAT = "%P|%a|%l|%c|%m|%G"
 
@@ -78,19 +79,6 @@ def parse(text: str) -> dict[str, Partition]:
         )
         partition.nodes.append(Node(_number(cores), _number(memory), gpus_of(gres)))
     return found
-
-
-def gpus_of(gres: str) -> dict[str, int]:
-    """GPUs by model in ``gpu:h100:4(S:0-1),nvme:1``; slices of MIG are models of their own."""
-    gpus: dict[str, int] = {}
-    for one in re.sub(r"\([^)]*\)", "", gres).split(","):
-        parts = one.strip().split(":")
-        if parts[0] != "gpu":
-            continue
-        count = int(parts[-1]) if len(parts) > 1 and parts[-1].isdigit() else 1
-        model = ":".join(parts[1:-1] if len(parts) > 1 and parts[-1].isdigit() else parts[1:])
-        gpus[model.lower()] = gpus.get(model.lower(), 0) + count
-    return gpus
 
 
 def minutes_of(limit: str) -> float:

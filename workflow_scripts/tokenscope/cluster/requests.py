@@ -4,6 +4,8 @@ import shlex
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from tokenscope.jobs.gres import gpus_asked, gpus_of
+
 # Resources that reach sbatch, as Snakemake's Slurm plugin names them.
 SENT = (
     "slurm_partition", "slurm_account", "qos", "constraint", "cluster", "clusters", "slurm_cluster",
@@ -51,12 +53,15 @@ class Request:
     @property
     def gpus(self) -> int:
         """GPUs of one node."""
-        count = self.get("gpu") or 0
-        return int(count) // max(1, int(self.get("nodes") or 1))
+        if not self.get("gpu"):  # gres counts by node, gpu by job
+            return gpus_asked(self.resources)
+        return int(self.get("gpu")) // max(1, int(self.get("nodes") or 1))
 
     @property
     def model(self) -> str:
-        return str(self.get("gpu_model") or "") if self.gpus else ""
+        if self.get("gpu"):
+            return str(self.get("gpu_model") or "")
+        return next(iter(gpus_of(str(self.get("gres") or ""))), "")
 
     def command(self, settings=None) -> list[str]:
         """The call of sbatch by which Snakemake's plugin would submit it, without what it runs.

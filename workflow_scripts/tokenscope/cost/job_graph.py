@@ -13,6 +13,7 @@ from tokenscope.cost.calibration import Calibration, Estimate
 from tokenscope.cost.claims import TARGETS, claim_of
 from tokenscope.cost.schedule import NODE_SECONDS, Step
 from tokenscope.cost.time_model import Job
+from tokenscope.jobs.gres import gpus_asked
 from tokenscope.jobs.records import read_records, record_file
 from tokenscope.study.study import Study
 
@@ -87,7 +88,7 @@ def _requests(job, workflow, cluster: bool) -> tuple[int, int, float]:
     where it did, threads and what may depend on them are asked for again.
     """
     resources, cores = job.resources, job.rule.resources["_cores"]
-    gpus = int(resources.get("gpu", 0))
+    gpus = gpus_asked(resources)
     if cluster and (cores.is_evaluable() or cores.value != resources["_cores"]):
         caps = workflow.global_resources
         own = caps["_cores"]

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tokenscope.errors import StudyError
 from tokenscope.jobs.energy import allocated
+from tokenscope.jobs.gres import gpus_asked
 
 VISIBLE, ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
 
@@ -32,7 +33,8 @@ def devices(folder: Path = Path("/dev")) -> list[str]:
 def asked_gpus() -> int:
     """GPUs that the rule of this job asks for; none outside of Snakemake."""
     context = getattr(sys.modules["__main__"], "snakemake", None)
-    return int(getattr(getattr(context, "resources", None), "gpu", 0) or 0)
+    resources = getattr(context, "resources", None)
+    return gpus_asked({name: getattr(resources, name, None) for name in ("gpu", "gres")})
 
 
 def lock(file: Path) -> int | None:

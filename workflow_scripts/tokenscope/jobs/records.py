@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tokenscope.jobs import software
 from tokenscope.jobs.energy import CpuMeter, GpuMeter
+from tokenscope.jobs.leases import asked_gpus
 
 try:
     import resource
@@ -38,7 +39,7 @@ class Recorder:
         resources = getattr(context, "resources", None)
         self.asked = {key: getattr(resources, key, None) for key in ("mem_mb", "runtime")}
         WORK.clear()
-        self.cpu, self.gpu = CpuMeter(), GpuMeter(int(getattr(resources, "gpu", 0) or 0))
+        self.cpu, self.gpu = CpuMeter(), GpuMeter(asked_gpus())
 
     def close(self) -> None:
         """Write the line."""
