@@ -75,13 +75,15 @@ onstart:
 
 onsuccess:
     WATCH.end("finished")
+    at_end.tell(config["study"], "finished")
 
 
 # A failure outside the study (partition, account, disk) is answered with the key to change.
 onerror:
     WATCH.end("failed")
-    for hint in hints(log, RESULTS):
+    for hint in (found := hints(log, RESULTS)):
         print(f"hint: {hint}", file=sys.stderr)
+    at_end.tell(config["study"], "failed", found)
 
 
 rule all:

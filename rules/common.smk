@@ -25,7 +25,7 @@ except StudyError as error:
 # Snakemake puts a script's own folder on its path; the library lies one above it.
 if SCRIPTS not in (paths := os.environ.get("PYTHONPATH", "").split(os.pathsep)):
     os.environ.update(PYTHONPATH=os.pathsep.join([SCRIPTS, *filter(None, paths)]))
-from tokenscope.cluster import before_start, slurm_plugin
+from tokenscope.cluster import at_end, before_start, slurm_plugin
 from tokenscope.config_file import needs, project_files
 from tokenscope.config_file.answers import Answers
 from tokenscope.cost import forecast

@@ -1,0 +1,117 @@
+"""The recipes of profiles/README.md: each is what Snakemake's plugin makes of it for a site."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+from projects import ROOT
+
+from tokenscope.cluster import at_end
+from tokenscope.cluster.requests import grouped
+
+PAGE = (ROOT / "profiles" / "README.md").read_text()
+PROFILE = yaml.safe_load((ROOT / "profiles" / "slurm" / "profile.v9+.yaml").read_text())
+GPU_RULES = set(PROFILE["set-resources"])
+# What sbatch is told of an extraction and of a job on CPUs, and what it is not told.
+RECIPES = {
+    "Snellius": ("-p gpu_h100 --gpus=h100:1 --cpus-per-task=16", "-p rome", "--gres"),
+    "Leonardo": ("-p boost_usr_prod --gres=gpu:1 -A my_project --cpus-per-task=8",
+                 "-p dcgp_usr_prod -A my_project", "--gpus"),
+    "GPUs without a type": ("-p gpu --gpus=1", "-p cpu", "h100"),
+    "MIG": ("-p gpu_mig --gpus=1g.10gb:1", "-p cpu", "h100"),
+    "QOS, constraint, reservation": (
+        "-p gpu --gpus=a100:1 -C 80gb&nvlink --qos=gpu_long --mail-type=NONE --exclude=n13",
+        "-p cpu --qos=normal", "h100"),
+}  # fmt: skip
+
+
+def recipe(name):
+    """The lines that a recipe changes."""
+    block = re.search(rf"^\*\*{re.escape(name)}\*\*.*?```yaml\n(.*?)```", PAGE, re.M | re.S)
+    return yaml.safe_load(block[1])
+
+
+def adapted(name):
+    """The project's profile with a recipe's lines; ``&gpu`` stands for all rules with a GPU."""
+    changes = recipe(name)
+    gpu = changes.get("set-resources", {}).get("extract", PROFILE["set-resources"]["extract"])
+    profile = {**PROFILE, **changes}
+    profile["default-resources"] = PROFILE["default-resources"] | changes.get(
+        "default-resources", {}
+    )
+    profile["set-resources"] = {rule: gpu for rule in GPU_RULES}
+    return profile
+
+
+def test_every_block_of_the_page_is_tried():
+    section = PAGE.partition("## Sites")[2].partition("\n## ")[0]
+    assert section.count("```yaml") == len(RECIPES)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_asks_as_the_site_wants_it(name):
+    profile = adapted(name)
+    of_gpu, of_cpu, never = RECIPES[name]
+    for rule, own, words in (("extract", {"gpu": 1}, of_gpu), ("norms", {}, of_cpu)):
+        resources = {"runtime": 30, "mem_mb": 4000} | profile["default-resources"] | own
+        resources |= profile["set-resources"].get(rule, {})
+        extra = resources.pop("slurm_extra", "").strip("'")  # Snakemake takes one pair away
+        resources |= {"slurm_extra": extra} if extra else {}
+        threads = profile.get("set-threads", {}).get(rule, 2)
+        (request,) = grouped([(rule, resources, threads)])
+        command = request.command()
+        text = " ".join(command)
+        assert all(word in text for word in re.findall(r"-[pAC] \S+|--\S+", words)), text
+        assert never not in text
+        assert request.gpus == (rule == "extract")
+
+
+@pytest.mark.slow
+def test_snakemake_reads_a_profile_of_all_of_it(tmp_path):
+    """One dry run with the keys that the recipes use, down to the calls of sbatch."""
+    profile = adapted("QOS, constraint, reservation")
+    leonardo = adapted("Leonardo")
+    profile["set-resources"] |= {rule: leonardo["set-resources"]["extract"] for rule in ("heads",)}
+    profile["set-threads"] = leonardo["set-threads"]
+    profile["resources"] = leonardo["resources"]
+    profile["default-resources"]["slurm_account"] = "my_project"
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "profile.v9+.yaml").write_text(yaml.safe_dump(profile))
+    note = tmp_path / "requests.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--profile", folder, "-n", "-p", "--nolock",
+         "--configfile", "tests/mini/mini.yaml", "--config", f"results={tmp_path}/results",
+         "small_jobs=cluster", "device=cuda", "--", "claim1", "claim2", "claim5"],
+        cwd=ROOT, capture_output=True, text=True,
+        env=os.environ | {"TOKENSCOPE_REQUESTS": str(note)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    noted = json.loads(note.read_text())
+    by_rule = {rule: one for one in noted["last"] for rule in one["rules"]}
+    extract, heads = by_rule["extract"]["resources"], by_rule["heads"]
+    assert extract["constraint"] == "80gb&nvlink" and extract["qos"] == "gpu_long"
+    assert extract["slurm_extra"] == "--mail-type=NONE --exclude=n13" and extract["gpu"] == 1
+    assert heads["resources"]["gres"] == "gpu:1" and heads["threads"] == 8
+    assert heads["resources"].get("gpu", 0) == 0
+    assert by_rule["norms"]["resources"]["slurm_account"] == "my_project"
+    # Rules of seconds go to the cluster too, when they shall.
+    assert "fig_norms" in by_rule and "localrule" not in done.stdout
+    first = {rule: one for one in noted["first"] for rule in one["rules"]}
+    assert extract["runtime"] == 3 * first["extract"]["resources"]["runtime"]
+
+
+def test_a_word_at_the_end(tmp_path, monkeypatch, capfd):
+    said = tmp_path / "said"
+    monkeypatch.setenv(at_end.COMMAND, f"cat > {said}")
+    at_end.tell("paper", "failed", ["the disk is full"])
+    assert re.fullmatch(r"Study paper has failed on .*\nthe disk is full\n", said.read_text())
+    monkeypatch.setenv(at_end.COMMAND, "echo no mail here >&2; exit 1")
+    at_end.tell("paper", "finished")
+    assert "TOKENSCOPE_AT_END did not work: no mail here" in capfd.readouterr().err
+    monkeypatch.delenv(at_end.COMMAND)
+    at_end.tell("paper", "finished")
