@@ -16,7 +16,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 # They watch a job from outside: no number it computes depends on them.
 WATCHERS = {"jobs/job.py", "jobs/records.py", "jobs/energy.py", "jobs/leases.py",
-            "jobs/gpu_driver.py", "jobs/software.py", "jobs/gres.py"}  # fmt: skip
+            "jobs/gpu_driver.py", "jobs/software.py"}  # fmt: skip
 
 
 class ImportsNothing(Exception):

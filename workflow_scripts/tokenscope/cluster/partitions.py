@@ -5,7 +5,7 @@ import subprocess
 from dataclasses import dataclass, field
 
 from tokenscope.errors import StudyError
-from tokenscope.jobs.gres import gpus_of
+from tokenscope.jobs.leases import gpus_of
 
 FORMAT = "%P|%a|%l|%c|%m|%G"
 

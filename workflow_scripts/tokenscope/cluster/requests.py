@@ -4,7 +4,7 @@ import shlex
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from tokenscope.jobs.gres import gpus_asked, gpus_of
+from tokenscope.jobs.leases import gpus_asked, gpus_of
 
 # Resources that reach sbatch, as Snakemake's Slurm plugin names them.
 SENT = (

@@ -13,7 +13,7 @@ from tokenscope.cost.calibration import Calibration, Estimate
 from tokenscope.cost.claims import TARGETS, claim_of
 from tokenscope.cost.schedule import NODE_SECONDS, Step
 from tokenscope.cost.time_model import Job
-from tokenscope.jobs.gres import gpus_asked
+from tokenscope.jobs.leases import gpus_asked
 from tokenscope.jobs.records import read_records, record_file
 from tokenscope.study.study import Study
 

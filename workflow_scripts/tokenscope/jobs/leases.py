@@ -7,18 +7,18 @@ other, of whatever study they are.
 """
 
 import errno
-import fcntl
 import os
 import platform
 import random
+import re
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from tokenscope.errors import StudyError
 from tokenscope.jobs.energy import allocated
-from tokenscope.jobs.gres import gpus_asked
 
 VISIBLE, ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
 
@@ -28,6 +28,27 @@ def devices(folder: Path = Path("/dev")) -> list[str]:
     if os.environ.get(VISIBLE) is not None:
         return allocated() or []
     return [str(i) for i, _ in enumerate(folder.glob("nvidia[0-9]*"))]
+
+
+def gpus_of(gres: str) -> dict[str, int]:
+    """GPUs by model in Slurm's words, as ``gpu:h100:4(S:0-1),nvme:1``.
+
+    Untyped ones have an empty name; slices of MIG are models of their own.
+    """
+    gpus: dict[str, int] = {}
+    for one in re.sub(r"\([^)]*\)", "", gres).split(","):
+        kind, *rest = one.strip().split(":")
+        if kind == "gpu":
+            count = int(rest.pop()) if rest and rest[-1].isdigit() else 1
+            model = ":".join(rest).lower()
+            gpus[model] = gpus.get(model, 0) + count
+    return gpus
+
+
+def gpus_asked(resources: Mapping) -> int:
+    """GPUs that a job asks for: by its resource ``gpu``, else by ``gres``."""
+    count = int(resources.get("gpu") or 0)
+    return count or sum(gpus_of(str(resources.get("gres") or "")).values())
 
 
 def asked_gpus() -> int:
@@ -42,6 +63,8 @@ def lock(file: Path) -> int | None:
 
     The lock belongs to the process alone: children do not inherit it, and it ends with the process.
     """
+    import fcntl  # not on Windows, where figures are drawn and nothing is leased
+
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
