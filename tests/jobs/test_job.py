@@ -10,7 +10,8 @@ import pytest
 
 from tokenscope.errors import StudyError, Superseded
 from tokenscope.jobs.hints import STATES, hints, of_state, of_text
-from tokenscope.jobs.job import StopRequest, job
+from tokenscope.jobs.job import Interrupted, StopRequest, job
+from tokenscope.jobs.records import read_records
 
 
 def test_a_superseded_job_ends_when_its_successor_has_made_the_outputs(tmp_path):
@@ -111,3 +112,15 @@ def test_states_of_slurm_in_words():
         assert meaning == STATES[state] and hint
     assert of_state("CANCELLED")[1] == "" and of_state("COMPLETED") == ("", "")
     assert of_text("slurm_load_jobs error: Invalid job id specified") == []
+
+
+def test_a_record_says_why_a_job_did_not_finish(tmp_path):
+    for number, (error, outcome, why) in enumerate((
+        (StudyError("the key 'x' is wrong"), "failed", "the key 'x' is wrong"),
+        (Interrupted("SIGTERM: ended"), "stopped", "SIGTERM: ended"),
+        (ValueError("nine"), "failed", "unexpected error: ValueError: nine"),
+    )):  # fmt: skip
+        with pytest.raises(SystemExit), job(str(tmp_path / "logs" / "rule" / "a.log"), "a"):
+            raise error
+        record = read_records(tmp_path / "accounting" / "jobs" / "rule" / "a.jsonl")[number]
+        assert (record["outcome"], record["reason"]) == (outcome, why)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tokenscope.errors import StudyError, Superseded
 from tokenscope.jobs.leases import Lease, asked_gpus
-from tokenscope.jobs.records import WORK, Recorder
+from tokenscope.jobs.records import WHY, WORK, Recorder
 
 log = logging.getLogger("tokenscope")
 
@@ -53,20 +53,22 @@ def job(
         yield
         record.outcome = "finished"
     except Superseded as error:
-        record.outcome, record.reason = "superseded", str(error)
+        record.outcome = "superseded"
+        WHY.append(str(error))
         log.error("%s", error)
         _wait_for(list(outputs), poll)
     except StudyError as error:
-        record.reason = str(error)
+        WHY.append(str(error))
         log.error("error: %s", error)
         sys.exit(1)
     except Interrupted as stop:
-        record.outcome, record.reason = "stopped", str(stop)
+        record.outcome = "stopped"
+        WHY.append(str(stop))
         log.error("stopped: %s", stop)
         sys.exit(1)
     except Exception as error:
         # An unexpected error keeps its traceback, in the log only once.
-        record.reason = f"unexpected error: {type(error).__name__}: {error}"
+        WHY.append(f"unexpected error: {type(error).__name__}: {error}")
         log.error("unexpected error\n%s", traceback.format_exc())
         sys.exit(1)
     finally:

@@ -25,6 +25,8 @@ except ModuleNotFoundError:  # Windows
 RUN = "TOKENSCOPE_RUN"
 # What the job has worked through, by unit (images, ...): told by its progress.
 WORK: dict[str, int] = {}
+# Why it did not finish, in a sentence.
+WHY: list[str] = []
 
 
 class Recorder:
@@ -32,7 +34,7 @@ class Recorder:
 
     def __init__(self, log_file: str | Path, threads: int):
         self.file, self.outcome, self.threads = record_file(log_file), "failed", threads
-        self.reason = ""  # why it did not finish, in a sentence
+        WHY.clear()
         context = getattr(sys.modules["__main__"], "snakemake", None)
         self.rule = getattr(context, "rule", "") or (self.file.parent.name if self.file else "")
         self.wildcards = dict(context.wildcards.items()) if context else {}
@@ -46,7 +48,7 @@ class Recorder:
         now, started = time.time(), process_start()
         line = {
             "rule": self.rule, "wildcards": self.wildcards, "outcome": self.outcome,
-            "reason": self.reason[:500],
+            "reason": " ".join(WHY)[:500],
             "run": os.environ.get(RUN, ""), "started": started, "ended": now,
             "seconds": round(now - started, 3), "threads": self.threads, "work": dict(WORK),
             "gpus": self.gpu.stop(), "cpu": self.cpu.stop(), "host": platform.node(),
