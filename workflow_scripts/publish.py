@@ -12,12 +12,11 @@ import shutil
 import sys
 
 import pandas as pd
-import yaml
 
 from tokenscope.errors import StudyError
 from tokenscope.jobs.software import this_code
 from tokenscope.packing import card
-from tokenscope.packing.study_files import pack
+from tokenscope.packing.study_files import citation, pack
 from tokenscope.paths import PROJECT, of_project
 from tokenscope.report.contents import load
 from tokenscope.verdicts import criteria
@@ -44,7 +43,7 @@ def main(config):
         if name not in tables:
             raise StudyError(f"{results}/tables/{name}.csv is not there: {how}, then publish")
     about = {"study": study["study"], **this_code()}
-    citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
+    cited = citation()
     rest_on = [file for name, file in tables.items() if name.startswith(("backbones", "bank"))]
     folder, aside = results / "publish", results / ".publish"
     shutil.rmtree(aside, ignore_errors=True)
@@ -55,11 +54,11 @@ def main(config):
     shutil.copyfile(PROJECT / "LICENSE", aside / "LICENSE")
     texts = {
         "README.md": card.card(
-            about, citation, _text(tables["verdicts"]), _said(study),
+            about, cited, _text(tables["verdicts"]), _said(study),
             pd.concat(map(_text, rest_on)).fillna("").drop_duplicates(), list(tables),
         ),
-        "CITATION.cff": card.citation_of(about, citation),
-        "deposit.json": json.dumps(card.deposit(about, citation), indent=1) + "\n",
+        "CITATION.cff": card.citation_of(about, cited),
+        "deposit.json": json.dumps(card.deposit(about, cited), indent=1) + "\n",
     }  # fmt: skip
     for name, text in texts.items():
         (aside / name).write_text(text, encoding="utf-8")

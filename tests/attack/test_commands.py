@@ -170,7 +170,7 @@ def test_a_pack_is_what_it_should_be(finished, attempt):
     def right(archive):
         with tarfile.open(archive) as tar:
             members = tar.getmembers()
-        return len(members) == 5 and all(  # three results, the config, the list of them
+        return len(members) == 6 and all(  # three results, the config, their list, the crate
             m.isreg() and not m.name.startswith(("/", "..")) and not m.uname for m in members
         )
 
@@ -228,7 +228,7 @@ def test_a_file_of_two_names_is_packed_twice(finished, attempt):
 
     def right(archive):
         with tarfile.open(archive) as tar:
-            return all(member.isreg() for member in tar) and len(tar.getmembers()) == 6
+            return all(member.isreg() for member in tar) and len(tar.getmembers()) == 7
 
     attempt(packed, right)
 

@@ -71,7 +71,12 @@ def test_from_a_file_with_all_bytes_and_times(packed, laptop):
         assert (laptop / name).read_text() == text
         assert abs((laptop / name).stat().st_mtime - (cluster / name).stat().st_mtime) < 1e-3
         assert listed["files"][name]["bytes"] == len(text)
-    assert set(below(laptop)) == {*FILES, "mine.yaml", "results/mine/pack.json"}
+    assert set(below(laptop)) == {
+        *FILES,
+        "mine.yaml",
+        "results/mine/pack.json",
+        "results/mine/ro-crate-metadata.json",
+    }
     assert json.loads((laptop / "results/mine/pack.json").read_text()) == listed
     assert listed["study"] == "mine" and listed["config"] == "mine.yaml"
     refused(laptop, packed, "results/mine is there already")  # a second time
@@ -221,7 +226,7 @@ def test_nothing_stays_when_the_disk_does_not_take_it(packed, laptop, monkeypatc
 def test_what_is_printed(packed, laptop, capsys):
     assert fetch.main([str(packed), "--study", "mine"]) == 0
     said = capsys.readouterr().out
-    assert "results/mine: 4 files" in said and "make report STUDY=mine" in said
+    assert "results/mine: 5 files" in said and "make report STUDY=mine" in said
     assert fetch.main(["absent"]) == 1
     assert capsys.readouterr().err.startswith("fetch: FROM=absent: there is no such file")
     assert archive.LIST == "pack.json" and Path("results/mine/pack.json").is_file()

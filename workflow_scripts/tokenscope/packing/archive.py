@@ -27,7 +27,7 @@ def write(archive: Path, files: list[Path], about: dict, pages: dict[str, str]) 
         about: ``study``, ``results``, ``config``, and what else the list says before the files.
         pages: texts that are packed as files too, by their path.
     """
-    sums = {path.as_posix(): _entry(path.stat().st_size, sha256_file(path)) for path in files}
+    sums = {path.as_posix(): entry_of(path) for path in files}
     texts = {name: text.encode() for name, text in pages.items()}
     sums |= {
         name: _entry(len(text), hashlib.sha256(text).hexdigest()) for name, text in texts.items()
@@ -51,6 +51,11 @@ def write(archive: Path, files: list[Path], about: dict, pages: dict[str, str]) 
             tar.add(path, filter=_of_nobody)
     aside.replace(archive)
     return listed
+
+
+def entry_of(path: Path) -> dict:
+    """What the list says of a file."""
+    return _entry(path.stat().st_size, sha256_file(path))
 
 
 def _entry(size: int, sha256: str) -> dict:

@@ -1,9 +1,11 @@
 """What of a study is packed: tables, figure data, and the configs that decide what is drawn."""
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
@@ -11,8 +13,10 @@ from jsonschema.exceptions import best_match
 from tokenscope.config_file import strict_yaml
 from tokenscope.errors import StudyError
 from tokenscope.jobs.software import this_code
-from tokenscope.packing.archive import write
-from tokenscope.paths import CONFIG
+from tokenscope.packing.archive import entry_of, write
+from tokenscope.packing.card import title
+from tokenscope.packing.crate import BEHIND, FILE, crate
+from tokenscope.paths import CONFIG, PROJECT
 
 # Below the folder of results; receipts of samples name the images that were skipped.
 PARTS = ("tables", "figures/data", "receipts/sample")
@@ -52,8 +56,29 @@ def pack(config: str | Path) -> Packed:
     archive = results / f"{study['study']}.tar.gz"
     about = {"study": study["study"], "results": results.as_posix(), **this_code()}
     about["config"] = parts["configs"][0].as_posix()
-    write(archive, [name for files in parts.values() for name in files], about, {})
+    files = [name for part in parts.values() for name in part]
+    write(archive, files, about, {f"{about['results']}/{FILE}": _described(about, results, parts)})
     return Packed(study, archive, parts)
+
+
+def _described(about: dict, results: Path, parts: dict[str, list[Path]]) -> str:
+    """The results as a crate, whose root is their folder."""
+    inside = [path for name in PARTS for path in parts[name]]
+    rests = {}
+    for name in ("backbones", *BEHIND):
+        if (table := results / "tables" / f"{name}.csv").is_file():
+            rests[name] = pd.read_csv(table, dtype=str, keep_default_na=False)
+    newest = max(path.stat().st_mtime for path in inside)
+    return crate(
+        about, citation(), title(about["study"]),
+        {path.relative_to(results).as_posix(): entry_of(path) for path in inside}, rests,
+        datetime.fromtimestamp(newest, UTC).date().isoformat(),
+    )  # fmt: skip
+
+
+def citation() -> dict:
+    """The project's CITATION.cff."""
+    return yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
 
 
 def _inside(path: Path, key: str) -> Path:
