@@ -85,9 +85,18 @@ def crate(
         "datePublished": published, "license": licensed, "author": authors, "hasPart": parts,
         "mentions": actions,
     })  # fmt: skip
-    graph = list(by_id.values())
+    graph = [_plain(entity) for entity in by_id.values()]
     graph.sort(key=lambda entity: (entity["@id"] != FILE, entity["@id"] != "./"))
     return json.dumps({"@context": [CONTEXT, TERMS], "@graph": graph}, indent=1) + "\n"
+
+
+def _plain(entity: dict) -> dict:
+    """An entity without lists of nothing, and with one value in the place of a list of it."""
+    return {
+        key: value[0] if isinstance(value, list) and len(value) == 1 else value
+        for key, value in entity.items()
+        if value != []
+    }
 
 
 def _file(path: str, entry: dict) -> dict:
