@@ -29,7 +29,14 @@ def main(images, threads, store, partial, receipt):
     writer = StoreWriter(
         store,
         partial,
-        {"pixels": Variable(("row", "column", "channel"), (size, size, 3), "uint8")},
+        {
+            "pixels": Variable(
+                ("row", "column", "channel"),
+                (size, size, 3),
+                "uint8",
+                {"long_name": "decoded image: red, green, blue"},
+            )
+        },  # fmt: skip
         len(rows),
         chunk,
         images.fingerprint,

@@ -40,7 +40,8 @@ def main(images, seed, size, plain_skies, folder, truth, labels, partial):
                 compress=True,
             ),
             "segmentation": Variable(
-                ("row", "column"), (size, size), "uint8", {"classes": list(SEGMENTS)},
+                ("row", "column"), (size, size), "uint8",
+                {"long_name": "number of the class in `classes`", "classes": list(SEGMENTS)},
                 compress=True,
             ),
             "depth": Variable(

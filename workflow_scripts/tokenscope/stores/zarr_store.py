@@ -27,12 +27,12 @@ from zarr.errors import BaseZarrError
 from zarr.storage import LocalStore
 
 from tokenscope.errors import StudyError
-from tokenscope.stores import checksums, lock, raw_chunks
+from tokenscope.stores import checksums, lock, raw_chunks, vocabulary
 from tokenscope.stores.receipts import read_receipt, write_text
 
 # Snakemake leaves a timestamp file in directories it declares; zarr warns that it is no array.
 warnings.filterwarnings("ignore", message=".*not recognized as a component of a Zarr hierarchy.*")
-# Strings have no Zarr 3 specification yet; every reader that knows xarray reads them.
+# Stores of earlier versions hold texts of a fixed width.
 warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
 
 
@@ -95,7 +95,7 @@ class StoreWriter:
                 compressors="auto" if v.compress else None,
                 fill_value=_fill(v.dtype),
                 dimension_names=("image", *v.dims),
-                attributes=v.attrs,
+                attributes=vocabulary.described(v.attrs),
             )
 
     def _begin_attempt(self, job: str) -> None:
@@ -165,7 +165,8 @@ class StoreWriter:
         """
         try:
             chunks = self._chunks()
-            write_coords(self.group_path, coords, {**attrs, checksums.MARK: checksums.FILE})
+            marks = {"Conventions": vocabulary.CONVENTIONS, checksums.MARK: checksums.FILE}
+            write_coords(self.group_path, coords, {**attrs, **marks})
             sums = checksums.write_list(self.group_path, chunks, self.work)
             contents = _contents(self.group_path, sums)
             self._close()
@@ -233,7 +234,9 @@ def _fill(dtype: str):
 
 def write_coords(path: Path, coords: dict, attrs: dict) -> None:
     """Add coordinate variables ``{name: (dims, values)}`` and attributes to a group."""
-    dataset = xr.Dataset(coords={name: (dims, values) for name, (dims, values) in coords.items()})
+    dataset = xr.Dataset(
+        coords={n: vocabulary.coordinate(n, *given) for n, given in coords.items()}
+    )
     dataset.to_zarr(path, mode="a", consolidated=False)
     group = zarr.open_group(path, mode="r+")
     group.attrs.update(attrs)
@@ -253,6 +256,10 @@ def open_store(path: str | Path) -> xr.Dataset:
         raise StudyError(f"{path}: is no Zarr group that can be read ({_first(error)})") from None
     if lost := set(checksums.of_arrays(getattr(store, "sums", {}))) - set(dataset.variables):
         raise StudyError(f"{path}: its array '{min(lost)}' is missing; {checksums.REMEDY}")
+    vocabulary.check_version(path, dataset.attrs)
+    for name, variable in dataset.coords.variables.items():
+        if variable.dtype.kind == "T":  # as numpy compares and sorts them
+            dataset[name] = variable.copy(data=np.array(variable.values.tolist(), dtype=str))
     for name, variable in dataset.data_vars.variables.items():
         array = _raw_array(store, str(name))
         if array is not None and array.shape == variable.shape and array.dtype == variable.dtype:
