@@ -29,14 +29,7 @@ def main(images, threads, store, partial, receipt):
     writer = StoreWriter(
         store,
         partial,
-        {
-            "pixels": Variable(
-                ("row", "column", "channel"),
-                (size, size, 3),
-                "uint8",
-                {"long_name": "decoded image: red, green, blue"},
-            )
-        },  # fmt: skip
+        variables(size),
         len(rows),
         chunk,
         images.fingerprint,
@@ -49,16 +42,27 @@ def main(images, threads, store, partial, receipt):
             done += count
             progress(done, len(rows))
     contents = writer.publish(
-        {
-            "image_id": (("image",), rows["image_id"].to_numpy(str)),
-            "label": (("image",), rows["label"].to_numpy(np.int32)),
-        },
+        coordinates(rows),
         {"title": "decoded images", "geometry": images.geometry, "root": str(images.root)},
     )
     write_receipt(
         receipt, images=len(rows), geometry=images.geometry, store=str(store), arrays=contents,
         of=images.fingerprint, **watch.facts(),
     )  # fmt: skip
+
+
+def variables(size):
+    """The array of a store of images, for one image."""
+    text = {"long_name": "decoded image: red, green, blue"}
+    return {"pixels": Variable(("row", "column", "channel"), (size, size, 3), "uint8", text)}
+
+
+def coordinates(rows):
+    """Coordinate variables: which image."""
+    return {
+        "image_id": (("image",), rows["image_id"].to_numpy(str)),
+        "label": (("image",), rows["label"].to_numpy(np.int32)),
+    }
 
 
 def _decode(reader, writer, chunk):
