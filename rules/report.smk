@@ -108,6 +108,7 @@ rule report:
                     "verdict_errors",
                     "deviations",
                     "coverage",
+                    "by_kind",
                     "calibration",
                     *(["register_counts"] if TRAINED else []),
                 )

@@ -5,6 +5,7 @@
 localrules:
     gather,
     gather_controls,
+    by_kind,
     provenance,
     norm_curves,
     cosine_curves,
@@ -54,6 +55,26 @@ use rule gather as gather_controls with:
     params:
         claim="control",
         code=code("tables/gather.py"),
+
+
+# What no single backbone answers: above and below 300 M parameters, trained with iBOT or without.
+rule by_kind:
+    input:
+        claim1=PATHS.table("claim1"),
+        claim4=[PATHS.table("claim4")] if STUDY.probing.rows else [],
+    output:
+        csv=table_file("by_kind"),
+        text=PATHS.table("by_kind", "md"),
+    log:
+        f"{RESULTS}/logs/by_kind/by_kind.log",
+    conda:
+        LIGHT_ENV
+    params:
+        params={row.key: row.arch.params for row in STUDY.backbones if row.kind == "none"},
+        confidence=config["statistics"]["confidence"],
+        code=code("tables/by_kind.py"),
+    script:
+        "../workflow_scripts/tables/by_kind.py"
 
 
 # What every table rests on: weights, data config, images used and images skipped.

@@ -37,6 +37,7 @@ rule gather_training:
             ]
             for row in STUDY.before_and_after
         },
+        outliers=config["outliers"],
         confidence=config["statistics"]["confidence"],
         code=code("training/gather_training.py"),
     script:

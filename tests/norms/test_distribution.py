@@ -6,7 +6,14 @@ import pytest
 
 from tokenscope.norms.artifacts import judge
 from tokenscope.norms.attention_maps import top_mass
-from tokenscope.norms.distribution import claim1, claim2, cutoffs, density, measure_blocks
+from tokenscope.norms.distribution import (
+    claim1,
+    claim2,
+    cutoffs,
+    density,
+    measure_blocks,
+    norm_over_normal,
+)
 from tokenscope.norms.exceedance import STEPS, tails
 from tokenscope.stats.bootstrap import Bootstrap
 
@@ -44,6 +51,19 @@ def test_claim_1_finds_what_was_planted(norms, blocks):
     assert value["cls", "norm_mean"] == 7
     assert value["cls", "attention_share_on_outliers"] == pytest.approx(50)
     assert value["outlier", "tokens"] == 50 and value["outlier", "position_entropy"] == 0
+    length = norms[:, judge(norms).block - 1]
+    times = length[:, 0].mean() / length[:, 1:].mean()
+    assert value["outlier", "norm_over_normal"] == pytest.approx(times) and 9 < times < 11
+
+
+def test_how_many_times_as_long_outliers_are():
+    """One of four patches in half of the images: 30 against 2, in whichever image they stand."""
+    norms = np.full((20, 4), 2.0)
+    norms[:10, 0] = 30
+    row = norm_over_normal(norms, norms > 3, Bootstrap(20, 50))
+    assert (row.value, row.low, row.high) == (15, pytest.approx(15), pytest.approx(15))
+    none = norm_over_normal(norms, norms > 99, Bootstrap(20, 50))
+    assert none.value is None and none.unit == "ratio"
 
 
 def test_without_cls_its_attention_is_undefined(norms, blocks):

@@ -34,7 +34,11 @@ def study(request, tmp_path_factory):
 def test_each_item_leads_to_what_the_study_makes_or_says_what_it_needs(study):
     rows = coverage.coverage(study, FILE)
     tables = {f"tables/{name}.csv" for name in contents.planned(contents.tables(study))}
-    tables |= {*coverage.OF_NOBODY, *(coverage.OF_TRAININGS if study.trained else ())}
+    tables |= {
+        coverage.OF_KINDS,
+        *coverage.OF_NOBODY,
+        *(coverage.OF_TRAININGS if study.trained else ()),
+    }
     drawn = {f"figures/{name}.png" for page in contents.pages(study).values() for name, _ in page}
     sections = {s["id"] for s in contents.sections(study.config["report"]["sections"])}
     for row in rows:

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from tokenscope.tables import tidy
-from tokenscope.training.emergence import emergence_table
+from tokenscope.training.emergence import emergence_table, outliers_from
 from tokenscope.training.page import page
 from tokenscope.training.summary import chosen, training_table
 
@@ -91,3 +91,28 @@ def test_emergence_counts_outliers_by_update_and_block():
     assert share[["step", "block"]].to_numpy().tolist() == [[0, 1], [0, 2], [500, 1], [500, 2]]
     assert share["value"].tolist() == pytest.approx([0, 0, 0, 4])
     assert list(emergence_table([], who, 3, STATISTICS).columns) == [*tidy.COLUMNS, "step", "block"]
+
+
+def test_outliers_from_is_a_share_of_the_training():
+    """Outliers in the second block from update 300 of 900 on; what came and went is not it."""
+    rng = np.random.default_rng(0)
+    snapshots = []
+    for step in (0, 100, 300, 600, 900):
+        norms = rng.uniform(9, 11, (20, 2, 50)).astype(np.float32)
+        norms[:, 1, :2] = 100 if step in (0, 300, 600, 900) else 10
+        snapshots.append((f"{step:06d}", norms))
+    who = {"family": "f", "size": "s", "registers": "r0", "kind": "k", "dataset": "set"}
+    table = emergence_table(snapshots, who, 3, STATISTICS)
+    found = outliers_from(table, 900, 3, 0.1)
+    assert found.value == pytest.approx(100 / 3) and found.high == found.value
+    assert found.low == pytest.approx(100 / 9)  # the snapshot before
+    none = outliers_from(table[table["step"] <= 100], 900, 3, 0.1)
+    assert none.value is None and "no outliers at its end" in none.unit
+    whole = outliers_from(table[table["step"] >= 300], 900, 3, 0.1)
+    assert whole.low == whole.value == pytest.approx(100 / 3)
+    made = training_table(
+        [training(KEYS[0], 0) | {"outliers_from": {"set": found}}],
+        {KEYS[0]: measured(KEYS[0], 50), "f/small/r0": measured("f/small/r0", 30)}, 0.95,
+    )  # fmt: skip
+    row = made[made["metric"] == "outliers_from"].iloc[0]
+    assert (row["dataset"], row["value"]) == ("set", found.value)

@@ -6,11 +6,12 @@ from tokenscope.jobs.job import job
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.tables import tidy
 from tokenscope.tables.tidy import BACKBONE_COLUMNS
+from tokenscope.training.emergence import outliers_from
 from tokenscope.training.page import page
 from tokenscope.training.summary import training_table
 
 
-def main(backbones, measures, emergence, published, confidence, outputs):
+def main(backbones, measures, emergence, published, outliers, confidence, outputs):
     """Write the tidy table (with the settings of each training), its page, and all curves.
 
     Args:
@@ -18,6 +19,7 @@ def main(backbones, measures, emergence, published, confidence, outputs):
         measures: by backbone, trained or base, the rows of rule norms on every data set.
         emergence: rows of rule emergence.
         published: figures of the papers, ``config/published.csv``.
+        outliers: the section of that name of the config.
         confidence: of intervals over seeds, e.g. 0.95.
         outputs: paths of ``csv``, ``text``, ``histories`` and ``emergence``.
     """
@@ -25,6 +27,18 @@ def main(backbones, measures, emergence, published, confidence, outputs):
         {**b, "card": read_receipt(b["card"]), "history": pd.read_csv(b["history"])}
         for b in backbones
     ]
+    steps = [tidy.read(path) for path in emergence]
+    emerged = pd.concat(steps) if steps else pd.DataFrame(columns=[*tidy.COLUMNS, "step", "block"])
+    by_key = dict(list(emerged.groupby(tidy.backbone_names(emerged)))) if steps else {}
+    for training in trainings:
+        if (rows := by_key.get(training["key"])) is not None:
+            training["outliers_from"] = {
+                dataset: outliers_from(
+                    own, training["card"]["updates"], outliers["times_median"],
+                    outliers["min_share"],
+                )
+                for dataset, own in rows.groupby("dataset")
+            }  # fmt: skip
     tables = {key: pd.concat(map(tidy.read, files)) for key, files in measures.items()}
     table = training_table(trainings, tables, confidence)
     tidy.write(table, outputs["csv"])
@@ -37,9 +51,7 @@ def main(backbones, measures, emergence, published, confidence, outputs):
         pd.concat(curves) if curves else pd.DataFrame(columns=BACKBONE_COLUMNS),
         outputs["histories"],
     )
-    steps = [tidy.read(path) for path in emergence]
-    empty = pd.DataFrame(columns=[*tidy.COLUMNS, "step", "block"])
-    tidy.write(pd.concat(steps) if steps else empty, outputs["emergence"])
+    tidy.write(emerged, outputs["emergence"])
 
 
 if "snakemake" in globals():
@@ -50,6 +62,7 @@ if "snakemake" in globals():
             measures=p.measures,
             emergence=i.emergence,
             published=i.published,
+            outliers=p.outliers,
             confidence=p.confidence,
             outputs=dict(snakemake.output.items()),
         )

@@ -34,7 +34,7 @@ RULES = {
         "consolidate", "provenance", "decision", "calibrate", "calibration", "fig_calibration",
         "control", "gather_controls", "overhead", "gather_overhead",
         "diagnosis", "diagnosis_page", "fig_diagnosis", "explorer", "verdict_errors", "deviations",
-        "coverage",
+        "coverage", "by_kind",
         "report",
         "accounting", "fig_energy",
     ),

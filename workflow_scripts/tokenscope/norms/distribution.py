@@ -58,13 +58,35 @@ def claim1(
         attention: of CLS in the last block (image, patch), None without CLS.
     """
     outlier = outliers(norms, judgement, rules)
+    block = judgement.block if judgement.verdict == "yes" else norms.shape[1]
     return [
         *measured(judgement),
         *_of_block("last_block", blocks[-1]),
         *(Measurement.mean(kind, "norm_mean", own, bootstrap) for kind, own in prefix.items()),
         *cls_attention(attention, outlier, bootstrap),
         *spread(outlier, bootstrap),
+        norm_over_normal(norms[:, block - 1], outlier, bootstrap),
     ]
+
+
+def norm_over_normal(norms: np.ndarray, outlier: np.ndarray, bootstrap: Bootstrap) -> Measurement:
+    """How many times as long outlier tokens are as the others, mean over mean.
+
+    "Roughly ten times" in Darcet et al., section 2.1; undefined without outliers.
+
+    Args:
+        norms: (image, patch) of the block in which ``outlier`` (image, patch) was found.
+    """
+    group, metric, unit = "outlier", "norm_over_normal", "ratio"
+    if not outlier.any() or outlier.all():
+        return Measurement(group, metric, None, unit=unit)
+    parts = [(norms * outlier).sum(1), outlier.sum(1), (norms * ~outlier).sum(1), (~outlier).sum(1)]
+    high, many, low, others = (part.astype(np.float64) for part in parts)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        resampled = np.divide(*(bootstrap.sums(part) for part in (high, low)))
+        resampled *= np.divide(*(bootstrap.sums(part) for part in (others, many)))
+    value = high.sum() / many.sum() / (low.sum() / others.sum())
+    return Measurement(group, metric, value, *bootstrap.interval(resampled), unit)
 
 
 def outliers(norms: np.ndarray, judgement: Judgement, rules: dict) -> np.ndarray:

@@ -16,6 +16,7 @@ COLUMNS = ["source", "item", "published", "shows", "files", "models", "data", "w
 HERE, OTHERS, NEEDS, OUT = "here", "here, of others", "needs data", "not here"
 # Tables of no backbone: jobs and the paper's own sum.
 OF_NOBODY = ("tables/accounting.csv", "tables/carbon_paper.csv")
+OF_KINDS = "tables/by_kind.csv"
 OF_TRAININGS = ("tables/emergence.csv", "tables/register_counts.csv")
 
 
@@ -99,6 +100,7 @@ def _made(study) -> dict[str, set]:
     if study.trained:
         made |= dict.fromkeys(OF_TRAININGS, made["tables/training.csv"])
     made |= {name: set() for name in OF_NOBODY}
+    made[OF_KINDS] = made["tables/claim1.csv"] | made.get("tables/claim4.csv", set())
     for figures in contents.pages(study).values():
         made |= {f"figures/{name}.png": _about(study, name) for name, _ in figures}
     return made
@@ -126,5 +128,6 @@ def _sections(study) -> dict[str, str]:
             names += [f"figures/{name}.png" for name in contents.figures(study, entry)]
         names += OF_NOBODY if section.get("accounting") else ()
         names += OF_TRAININGS if section.get("counts") else ()
+        names += [OF_KINDS] if section.get("kinds") else []
         shown |= {name: section["id"] for name in names if name not in shown}
     return shown

@@ -15,13 +15,15 @@ from tokenscope.tables import names, tidy
 
 README_HEADS = {"linear": "published_head", "knn": "knn_cls"}  # DINOv2's README: our heads
 BASE = "cls+patch_mean"  # what the other feature sets of a backbone are compared with
+RELEASED = "published_head"  # on the same features as BASE: trained by others
 WITH_REGISTERS = "cls+patch_mean+registers"
 PARTS = {"cls", "patch_mean", "registers"}
 RESIZED, OFFICIAL = "resize256", "resize256-official"  # views of tokenscope.study.heads
 
 
 def gains(by_backbone: dict[tuple, Ranks], dataset: str, statistics: dict) -> pd.DataFrame:
-    """Tidy rows: ``top1_gain_over_r0`` and ``top1_gain_over_cls+patch_mean``, and the verdicts.
+    """Tidy rows: ``top1_gain_over_r0``, ``..._over_cls+patch_mean``, of the retrained head
+    ``..._over_published_head``, and the verdicts.
 
     Args:
         by_backbone: by family, size, registers: all groups of a backbone, of all views.
@@ -41,6 +43,9 @@ def gains(by_backbone: dict[tuple, Ranks], dataset: str, statistics: dict) -> pd
             base = names.group_name(BASE, view)
             if set(names.parts_of(head)) <= PARTS and base in ranks.groups and group != base:
                 _compared(rows, group, base, ranks, ranks, statistics, BASE)
+            released = names.group_name(RELEASED, view)
+            if head == BASE and released in ranks.groups:
+                _compared(rows, group, released, ranks, ranks, statistics, RELEASED)
         tables.append(rows.frame())
     return pd.concat(tables) if tables else pd.DataFrame(columns=tidy.COLUMNS)
 
@@ -86,10 +91,13 @@ def as_ours(published: pd.DataFrame) -> pd.DataFrame:
     """Published rows under our names.
 
     DINOv2's README reports on 224-pixel crops, with the position embedding resampled by its own
-    code, which for backbones with registers is what timm does as well.
+    code, which for backbones with registers is what timm does as well. Linear probes of OpenCLIP,
+    which has no published head, are on its CLS token.
     """
     theirs = (published["source"] == "dinov2-readme") & published["group"].isin(README_HEADS)
     groups = published["group"].copy()
+    linear = (published["family"] == "openclip") & (published["group"] == "linear")
+    groups[linear & (published["metric"] == "top1")] = "cls"
     groups[theirs] = [
         names.group_name(README_HEADS[row.group], OFFICIAL if row.registers == "r0" else RESIZED)
         for row in published[theirs].itertuples()
@@ -108,9 +116,15 @@ def published_gains(published: pd.DataFrame) -> pd.DataFrame:
     for _, rows in top.groupby(keys, sort=False, dropna=False):
         by_group = {(row["registers"], _twin(row["group"])): row for row in rows.to_dict("records")}
         for (registers, group), row in by_group.items():
-            for base, name in ((("r0", group), "r0"), ((registers, BASE), BASE)):
+            for base, name in (
+                (("r0", group), "r0"), ((registers, BASE), BASE), ((registers, RELEASED), RELEASED)
+            ):  # fmt: skip
                 other = by_group.get(base)
-                comparable = name == "r0" or len(names.parts_of(group)) > 1
+                comparable = (
+                    group == BASE
+                    if name == RELEASED
+                    else (name == "r0" or len(names.parts_of(group)) > 1)
+                )
                 if other is not None and other is not row and comparable:
                     gain = round(row["value"] - other["value"], 4)
                     between = f"{other['value']:g} to {row['value']:g}"

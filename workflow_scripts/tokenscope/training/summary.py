@@ -26,8 +26,8 @@ def training_table(
 
     Args:
         trainings: for each ``key``, ``kind``, ``base`` (key of the backbone it was fine-tuned
-            from, or empty), :data:`SETTINGS`, ``card`` (its content) and ``history`` (its learning
-            curve).
+            from, or empty), :data:`SETTINGS`, ``card`` (its content), ``history`` (its learning
+            curve) and, where snapshots were kept, ``outliers_from`` by data set.
         measures: tidy rows of rule norms on every data set, by backbone, trained or base.
         confidence: of Student's interval over seeds, e.g. 0.95.
     """
@@ -57,6 +57,10 @@ def training_rows(training: dict, measures: dict[str, pd.DataFrame]) -> pd.DataF
     rows.add("training", "size", "parameters_trained", card["trained_parameters"])
     rows.add("training", "size", "updates", card["updates"])
     parts.append(rows.frame())
+    for dataset, measurement in training.get("outliers_from", {}).items():
+        own = tidy.TidyRows({**who, "dataset": dataset}, card["images"], "")
+        own.add("training", *measurement)
+        parts.append(own.frame())
     settings = {name: training[name] for name in SETTINGS}
     return pd.concat(parts).assign(claim="training", **settings)
 

@@ -1,0 +1,89 @@
+"""Backbones by their kind: above and below 300 M parameters, trained with iBOT or without.
+
+Two questions of the main paper that no single backbone answers: whether only large models have
+outliers (its Claim 2), and whether outliers of models trained with iBOT's masked patches lose more
+of position and pixels than those of others (its Claim 4). A backbone counts once, as the mean of its
+data sets; intervals are Student's, over backbones.
+"""
+
+import pandas as pd
+from scipy import stats
+
+from tokenscope.study.register_names import is_control
+from tokenscope.tables import tidy
+
+LARGE = 300e6  # parameters, as the main paper parts them
+IBOT = (
+    "dinov2",
+    "dinov3",
+    "tipsv2",
+)  # families trained to fill in masked patches (Zhou et al. 2022)
+LOCAL = ("position_top1", "position_distance", "pixel_explained", "pixel_l2_squared")
+COLUMNS = ["kind", "quantity", "backbones", "value", "low", "high", "unit", "who"]
+NOTE = (
+    "One line a kind of backbone and quantity: how many backbones it is about, the mean over them "
+    "and Student's interval. Outlier minus normal: of the probes of claim 4. Backbones trained here "
+    "and phantoms are left out of the sizes."
+)
+
+
+def by_kind(
+    claim1: pd.DataFrame, claim4: pd.DataFrame, params: dict[str, float], confidence: float
+) -> pd.DataFrame:
+    """A row for each kind and quantity (:data:`COLUMNS`).
+
+    Args:
+        claim1, claim4: tidy rows; the second may be empty.
+        params: number of parameters by backbone (family/size/registers), of the released ones.
+        confidence: of intervals, e.g. 0.95.
+    """
+    rows = []
+    released = claim1[tidy.backbone_names(claim1).isin(params)]
+    artifacts = released[released["group"].eq("artifacts")]
+    answers = _by_backbone(artifacts, "has_artifacts")
+    shares = _by_backbone(artifacts, "share")
+    for name, large in (("300 M parameters or more", True), ("below 300 M parameters", False)):
+        keys = [key for key in answers.index if (params[key] >= LARGE) == large]
+        kind = f"{name}, without registers"
+        rows.append(_row(kind, "with artifacts", 100 * answers[keys], "percent", confidence))
+        own = shares.reindex(keys).dropna()
+        rows.append(_row(kind, "share of outliers", own, "percent", confidence))
+    probed = claim4[~claim4["kind"].map(is_control).astype(bool)]
+    for name, ibot in (("trained with iBOT", True), ("trained otherwise", False)):
+        for metric in LOCAL:
+            own = probed[
+                probed["group"].eq("outlier-normal") & (probed["family"].isin(IBOT) == ibot)
+            ]
+            values = _by_backbone(own, metric)
+            units = own.loc[own["metric"] == metric, "unit"]
+            unit = units.iloc[0] if len(units) else ""
+            rows.append(_row(name, f"{metric}, outlier minus normal", values, unit, confidence))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _by_backbone(rows: pd.DataFrame, metric: str) -> pd.Series:
+    """Mean over data sets of each backbone that has the number."""
+    own = rows[(rows["metric"] == metric) & rows["value"].notna()]
+    return own.groupby(tidy.backbone_names(own), sort=False)["value"].mean()
+
+
+def _row(kind: str, quantity: str, values: pd.Series, unit: str, confidence: float) -> dict:
+    count, mean, half = len(values), values.mean() if len(values) else float("nan"), float("nan")
+    if count > 1:
+        half = stats.t.ppf((1 + confidence) / 2, count - 1) * stats.sem(values)
+    return {
+        "kind": kind, "quantity": quantity, "backbones": count, "value": mean, "low": mean - half,
+        "high": mean + half, "unit": unit, "who": " ".join(values.index),
+    }  # fmt: skip
+
+
+def page(table: pd.DataFrame) -> str:
+    """The same as Markdown."""
+    lines = ["# Backbones by their kind", "", NOTE, "", "| kind | quantity | backbones | mean | |"]
+    lines.append("|" + "-|" * 5)
+    for row in table.to_dict("records"):
+        value = f"{row['value']:.4g} {row['unit']}" if row["backbones"] else ""
+        ends = f"[{row['low']:.4g}, {row['high']:.4g}]" if row["low"] == row["low"] else ""
+        cells = [row["kind"], row["quantity"], str(row["backbones"]), value, ends]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
