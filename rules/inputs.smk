@@ -41,9 +41,9 @@ def probed(pattern, rows=None):
 
 
 def local_weights(wildcards):
-    """A weights file named in the backbone's row, watched like any input once it exists."""
-    file = row_of(wildcards).weights
-    return [file] if file and Path(file).exists() else []
+    """A file named in the backbone's row, watched once it exists; not one fetched from the hub."""
+    file, cache = row_of(wildcards).weights, config["weights"]["cache"]
+    return [file] if file and not hub_folder.repo_of(file, cache) and Path(file).exists() else []
 
 
 def training_images(row):

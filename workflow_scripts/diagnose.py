@@ -31,11 +31,13 @@ def prepare(options) -> str:
         StudyError: images or a backbone that are not there or not usable.
     """
     images = setup.Images.of(options.images)
-    models = [setup.Model.of(options.model, options.arch)]
+    models = [setup.Model.of(options.model, options.arch, CACHE)]
     if options.against:
-        models.append(setup.Model.of(options.against, options.against_arch or options.arch))
+        other = setup.Model.of(options.against, options.against_arch or options.arch, CACHE)
+        models.append(other)
     facts = setup.facts_of(models, CACHE)
     rows = setup.rows_of(models, facts)
+    setup.check_weights(rows, facts, options.weights, CACHE)
     name = options.name or "-against-".join(model.name for model in models)
     wanted = f"results/diagnose-{re.sub('[^A-Za-z0-9_-]+', '-', name)}"
     results = setup.own_folder(wanted, rows, images)

@@ -29,7 +29,7 @@ def write(options) -> str:
     if folder.exists():
         raise StudyError(f"NAME={options.name}: {folder} is there already; take another name")
     images = setup.Images.of(options.images)
-    model = setup.Model.of(options.model, options.arch)
+    model = setup.Model.of(options.model, options.arch, CACHE)
     facts = setup.facts_of([model], CACHE)
     rows = setup.rows_of([model], facts)
     folder.mkdir(parents=True)

@@ -7,6 +7,7 @@ the cache, the hub. Nothing but this job uses the network.
 from pathlib import Path
 
 from tokenscope.backbones import hub
+from tokenscope.config_file import hub_folder
 from tokenscope.config_file.needs import find_weights
 from tokenscope.errors import StudyError
 from tokenscope.jobs.job import job, log
@@ -48,19 +49,32 @@ def main(spec, weights, folder, download, cache, card):
 def find(spec, weights, folder, cache):
     """A local file with the weights and where it came from, or ``(None, "")``."""
     if weights:
+        fetched = hub_folder.repo_of(weights, cache)
         if not Path(weights).is_file():
+            if fetched:
+                return None, ""
             raise StudyError(f"{spec['name']}: the weights file of its row, {weights}, is missing")
-        return Path(weights), "row"
+        return Path(weights), "cache" if fetched else "row"
     return find_weights(spec["timm_id"], folder, cache)
 
 
 def fetch(spec, weights, folder, cache):
-    """Download from timm's repository on the hub into the cache; the file appears whole."""
+    """Download into the cache, from the hub's repository of timm or that of the row; it appears whole.
+
+    What the hub's own client keeps is taken from there.
+    """
+    if own := hub_folder.repo_of(weights, cache):
+        try:
+            return hub.fetch(own, Path(weights).parent)
+        except StudyError as reason:
+            raise StudyError(f"{spec['name']}: no weights of {own}: {reason}") from None
     from timm.models import get_pretrained_cfg
 
     repo = get_pretrained_cfg(spec["timm_id"]).hf_hub_id
     if not repo:
         raise StudyError(f"{spec['name']}: timm names no repository for {spec['timm_id']}")
+    if kept := hub_folder.kept(repo):
+        return Path(kept)
     try:
         return hub.fetch(repo, Path(cache, spec["timm_id"]))
     except StudyError as reason:

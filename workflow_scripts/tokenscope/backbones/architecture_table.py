@@ -27,6 +27,9 @@ def describe(timm_id: str) -> Architecture:
     if not is_model(name):
         near = closest(name, timm.list_models("*vit*") + timm.list_models("*deit*"))
         raise StudyError(f"timm has no architecture '{name}'; closest: {near}")
+    if not tag or tag == "?":  # a tag is asked for only where there is a backbone
+        with torch.device("meta"):
+            refuse_unsupported(timm.create_model(name), name)
     tags = [i.partition(".")[2] for i in timm.list_pretrained(f"{name}.*")]
     if tag and tag not in tags:
         raise StudyError(f"timm's {name} has no weights tagged '{tag}'; tags: {', '.join(tags)}")

@@ -135,10 +135,9 @@ def _mismatch(spec: dict, weights: str | Path, state: dict, own: dict, error: Ex
         )
         if not missing and not extra:  # refused before its keys were compared
             missing, extra = sorted(set(own) - set(state)), sorted(set(state) - set(own))
-        detail = (
-            f"{len(missing)} keys are missing from it ({some(missing)}), "
-            f"{len(extra)} are unknown ({some(extra)})"
-        )
+        found = [f"{len(missing)} keys are missing from it ({some(missing)})"] if missing else []
+        found += [f"{len(extra)} are unknown ({some(extra)})"] if extra else []
+        detail = ", ".join(found)
     return f"{spec['name']}: {weights} does not fit {spec['timm_id']}: {detail}"
 
 

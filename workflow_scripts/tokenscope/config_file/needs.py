@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from tokenscope.config_file import hub_folder
 from tokenscope.errors import nearest
 from tokenscope.images.location import folder_of
 
@@ -104,7 +105,8 @@ def _weights(study) -> Iterator[str]:
         if row.recipe or row.attached:
             continue
         if row.weights:
-            if not Path(row.weights).is_file():
+            repo = hub_folder.repo_of(row.weights, weights["cache"])
+            if not Path(row.weights).is_file() and not (repo and weights["download"]):
                 yield f"backbone_tables: {row.key}: there is no weights file '{row.weights}'"
         elif not weights["download"] and not find_weights(row.timm_id, folder, weights["cache"])[0]:
             places = " or ".join(f"{p}/{row.timm_id}" for p in (folder, weights["cache"]) if p)

@@ -9,10 +9,13 @@ import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import yaml
 
-from tokenscope.config_file import model_folder, preprocessor_config
+from tokenscope.backbones import fit
+from tokenscope.config_file import hub_folder, model_folder, preprocessor_config
+from tokenscope.config_file.needs import find_weights
 from tokenscope.errors import StudyError
 from tokenscope.paths import of_project
 from tokenscope.study import zoo
@@ -27,16 +30,23 @@ TABLE = of_project("config/backbones.csv")
 
 @dataclass(frozen=True)
 class Model:
-    """A backbone as a user names it: a timm id, or a file or folder with weights."""
+    """A backbone as a user names it: a timm id, an id of the hub, or a file or folder."""
 
     timm_id: str
     weights: str = ""
+    called: str = ""
 
     @classmethod
-    def of(cls, model: str, arch: str = "") -> "Model":
-        """Raises StudyError: no such file, or a file without its architecture."""
+    def of(cls, model: str, arch: str = "", cache: str = "") -> "Model":
+        """Raises StudyError: no such file or model, or a file without its architecture.
+
+        Args:
+            model, arch: as the user says. cache: folder of downloaded weights.
+        """
         path = Path(model)
         if path.is_dir():
+            if arch:
+                return cls(arch, model_folder.weights_file(path))
             card = model_folder.read(path)
             return cls(card.architecture, model_folder.weights_file(path))
         if path.is_file():
@@ -46,7 +56,13 @@ class Model:
                     "ARCH=vit_base_patch14_dinov2.lvd142m (a timm id)"
                 )
             return cls(arch, model)
-        if "/" in model.removeprefix("timm/") or path.suffix in (".pth", ".pt", ".safetensors"):
+        repo = re.sub(r"^hf[-_]hub:", "", model)
+        file = path.suffix in (".pth", ".pt", ".safetensors", ".bin")
+        if repo.startswith("timm/"):
+            model = repo
+        elif cache and hub_folder.REPO.fullmatch(repo) and not file:
+            return cls._of_hub(repo, cache)
+        elif "/" in model or file:
             raise StudyError(f"there is no file or folder '{model}'")
         if "." not in model:
             raise StudyError(
@@ -55,9 +71,22 @@ class Model:
             )
         return cls(model.removeprefix("timm/"))
 
+    @classmethod
+    def _of_hub(cls, repo: str, cache: str) -> "Model":
+        try:
+            weights = hub_folder.weights_of(repo, cache)
+        except StudyError as error:
+            raise StudyError(
+                f"there is no file or folder '{repo}', and as a model of the hub: {error}"
+            ) from None
+        card = model_folder.read(Path(weights).parent)
+        return cls(card.architecture, weights, repo.rpartition("/")[2])
+
     @property
     def name(self) -> str:
         """A word for paths: the file's or the id's."""
+        if self.called:
+            return self.called
         path = Path(self.weights)
         common = ("model", "pytorch_model", "checkpoint")
         stem = path.parent.name if path.stem in common else path.stem
@@ -176,6 +205,32 @@ def facts_of(models: list[Model], cache: str) -> list[Architecture]:
             "config.json) scale colours differently or change it: diagnose one at a time"
         )
     return facts
+
+
+def check_weights(
+    rows: list[dict[str, str]], facts: list[Architecture], folder: str | None, cache: str
+) -> None:
+    """Raise a StudyError unless weights fit, or can be had: before anything is begun.
+
+    Args:
+        rows, facts: of the backbones, see :func:`rows_of`.
+        folder: of local weights, if any. cache: of downloaded ones.
+    """
+    for row in rows:
+        if row["weights"] or find_weights(row["timm_id"], folder, cache)[0]:
+            continue
+        if why := hub_folder.why_not(f"timm/{row['timm_id']}"):
+            raise StudyError(
+                f"no weights of {row['timm_id']}: {why}. Put them at {folder or cache}/"
+                f"{row['timm_id']}.safetensors, name their folder (WEIGHTS=), or give a file "
+                "(MODEL=<file> ARCH=<timm id>)"
+            )
+    with TemporaryDirectory() as scratch:
+        write_tables(scratch, rows, facts)
+        found = zoo.load([f"{scratch}/backbones.csv"], ["*"], {}, cache).values()
+    here = [row for row in found if row.weights and Path(row.weights).is_file()]
+    if here:
+        fit.check([(row.spec, str(Path(row.weights).resolve())) for row in here])
 
 
 def rows_of(models: list[Model], facts: list[Architecture]) -> list[dict[str, str]]:

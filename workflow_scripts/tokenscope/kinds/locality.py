@@ -6,7 +6,6 @@ most like CLS lies on an object (LaSt-ViT, CVPR 2026); chance is the area of the
 """
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
