@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import huggingface_hub
+import huggingface_hub.constants as constants
 import pytest
 from backbones import obtain
 from huggingface_hub.errors import GatedRepoError, RemoteEntryNotFoundError, RepositoryNotFoundError
@@ -19,8 +20,8 @@ SPEC = {"name": "mine/my-vit/r0", "timm_id": "vit_base_patch16_224"}
 
 @pytest.fixture(autouse=True)
 def nothing_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "kept"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "kept"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(hub_folder, "_unreachable", lambda endpoint: "")
 
 
@@ -102,14 +103,14 @@ def test_what_the_hub_does_not_give_is_said(tmp_path, monkeypatch, names, refusa
 
 def test_without_network_a_sentence_says_so(tmp_path, monkeypatch):
     monkeypatch.undo()
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # none listens
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # none listens
     with pytest.raises(StudyError, match="cannot be reached from here .*refused"):
         setup.Model.of(REPO, cache=str(tmp_path))
     fetched = f"{tmp_path}/hub/{REPO}/model.safetensors"
     with pytest.raises(StudyError, match=f"mine/my-vit/r0: no weights of {REPO}: .*hub"):
         obtain.fetch(SPEC, fetched, None, str(tmp_path))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(StudyError, match="HF_HUB_OFFLINE is set"):
         setup.Model.of(REPO, cache=str(tmp_path))
     row = {"timm_id": "vit_tiny_patch16_224.x", "weights": ""}

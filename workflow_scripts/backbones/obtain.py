@@ -59,7 +59,7 @@ def find(spec, weights, folder, cache):
 
 
 def fetch(spec, weights, folder, cache):
-    """Download into the cache, from the hub's repository of timm or that of the row; it appears whole.
+    """Download into the cache, from timm's repository on the hub or the row's; it appears whole.
 
     What the hub's own client keeps is taken from there.
     """
