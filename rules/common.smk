@@ -28,7 +28,7 @@ if SCRIPTS not in (paths := os.environ.get("PYTHONPATH", "").split(os.pathsep)):
 from tokenscope.cluster import at_end, before_start, slurm_plugin
 from tokenscope.config_file import needs, project_files
 from tokenscope.config_file.answers import Answers
-from tokenscope.config_file import hub_folder
+from tokenscope.cards import hub_folder
 from tokenscope.cost import forecast
 from tokenscope.cost.carbon import Site
 from tokenscope.datasets import watched

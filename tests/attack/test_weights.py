@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from tokenscope.backbones.loading import check_weights, open_backbone
+from tokenscope.cards import model_folder
+from tokenscope.cards.preprocessor_config import colours
 from tokenscope.classification.published_heads import check_head
-from tokenscope.config_file import model_folder
-from tokenscope.config_file.preprocessor_config import colours
 from tokenscope.extraction.loop import extract, variables
 from tokenscope.extraction.token_bank import Draw
 from tokenscope.stores.zarr_store import StoreWriter

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from tokenscope.backbones.huggingface import official
 from tokenscope.backbones.loading import check_weights, open_backbone
-from tokenscope.config_file import model_folder, preprocessor_config
+from tokenscope.cards import model_folder, preprocessor_config
 from tokenscope.errors import StudyError
 
 

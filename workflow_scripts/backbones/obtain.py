@@ -7,7 +7,7 @@ the cache, the hub. Nothing but this job uses the network.
 from pathlib import Path
 
 from tokenscope.backbones import hub
-from tokenscope.config_file import hub_folder
+from tokenscope.cards import hub_folder
 from tokenscope.config_file.needs import find_weights
 from tokenscope.errors import StudyError
 from tokenscope.jobs.job import job, log

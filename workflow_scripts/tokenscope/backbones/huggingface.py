@@ -5,7 +5,7 @@ shapes. Layouts: ``Dinov2Model``, ``Dinov2WithRegistersModel``, ``DINOv3ViTModel
 ``DeiTModel``, ``CLIPVisionModel``, ``SiglipVisionModel`` and ``Siglip2VisionModel``, alone, with a
 classifier, or beside a text tower. Of classifiers those are kept that timm has as well (on CLS, on
 CLS and the distillation token, on the mean patch); other heads and text towers are left out. What
-a folder says of itself: tokenscope.config_file.transformers_folder.
+a folder says of itself: tokenscope.cards.transformers_folder.
 """
 
 import re

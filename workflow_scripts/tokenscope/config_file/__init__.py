@@ -2,7 +2,5 @@
 
 ``strict_yaml`` reads any YAML of ours, each key once. Read ``lines``, then ``schema_words``, then
 ``answers``. Nothing here knows what a key means: that is the schema's
-(``config/schemas/config.schema.yaml``) and the study's. Beside it, the configs of model folders:
-``model_folder`` reads those of timm (``timm_folder``) and of transformers (``transformers_folder``,
-``preprocessor_config``).
+(``config/schemas/config.schema.yaml``) and the study's.
 """

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from tokenscope.config_file import hub_folder
+from tokenscope.cards import hub_folder
 from tokenscope.errors import nearest
 from tokenscope.images.location import folder_of
 

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import yaml
 
 from tokenscope.backbones import fit
-from tokenscope.config_file import hub_folder, model_folder, preprocessor_config
+from tokenscope.cards import hub_folder, model_folder, preprocessor_config
 from tokenscope.config_file.needs import find_weights
 from tokenscope.errors import StudyError
 from tokenscope.paths import of_project

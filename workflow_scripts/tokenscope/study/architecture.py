@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from tokenscope.config_file.timm_folder import Card
+from tokenscope.cards.timm_folder import Card
 from tokenscope.errors import StudyError
 from tokenscope.paths import SCRIPTS
 

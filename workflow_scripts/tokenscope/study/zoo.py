@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
-from tokenscope.config_file import model_folder
+from tokenscope.cards import model_folder
 from tokenscope.errors import StudyError, nearest, some
 from tokenscope.images.geometry import Geometry
 from tokenscope.study import register_names

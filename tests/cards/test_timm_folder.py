@@ -13,7 +13,7 @@ from timm.models import save_for_hf
 
 from tokenscope.backbones.architecture_table import describe
 from tokenscope.backbones.loading import open_backbone
-from tokenscope.config_file import model_folder, timm_folder
+from tokenscope.cards import model_folder, timm_folder
 from tokenscope.diagnosis import setup
 from tokenscope.errors import StudyError
 from tokenscope.forward.hooks import TokenHooks

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tokenscope.config_file.model_folder import WEIGHTS
+from tokenscope.cards.model_folder import WEIGHTS
 from tokenscope.errors import StudyError
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

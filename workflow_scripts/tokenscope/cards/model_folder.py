@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tokenscope.config_file import timm_folder, transformers_folder
-from tokenscope.config_file.timm_folder import Card
+from tokenscope.cards import timm_folder, transformers_folder
+from tokenscope.cards.timm_folder import Card
 from tokenscope.errors import StudyError
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")

@@ -10,8 +10,8 @@ classifier or beside a text tower.
 import math
 from pathlib import Path
 
-from tokenscope.config_file.preprocessor_config import colours, geometry, settings
-from tokenscope.config_file.timm_folder import Card
+from tokenscope.cards.preprocessor_config import colours, geometry, settings
+from tokenscope.cards.timm_folder import Card
 from tokenscope.errors import StudyError
 
 # What transformers takes where a config is silent, of the keys that decide what is computed.

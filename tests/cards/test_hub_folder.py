@@ -9,7 +9,7 @@ import pytest
 from backbones import obtain
 from huggingface_hub.errors import GatedRepoError, RemoteEntryNotFoundError, RepositoryNotFoundError
 
-from tokenscope.config_file import hub_folder
+from tokenscope.cards import hub_folder
 from tokenscope.diagnosis import setup
 from tokenscope.errors import StudyError
 
