@@ -44,6 +44,14 @@ def compared(wildcards):
             "cutoffs": PATHS.cutoffs(name, row.key),
             # With the images of this data set on which its neurons were found.
             "searched": STUDY.neurons_of(row) if row.attached and name == searched else "",
+            # The search used one register: its tries stand with the first number of them.
+            "trials": (
+                PATHS.figure_data("neurons", name, f"{row.base_key}.trials.csv.gz")
+                if row.kind == "testtime"
+                and name == searched
+                and row.register_count == config["testtime"]["registers"][0]
+                else ""
+            ),
         }
         for row in STUDY.of_size(wildcards.family, wildcards.size)
     ]

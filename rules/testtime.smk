@@ -74,7 +74,12 @@ rule compare:
         lambda w: [
             file
             for backbone in compared(w)
-            for file in (*backbone["receipts"], backbone["cutoffs"], backbone["searched"])
+            for file in (
+                *backbone["receipts"],
+                backbone["cutoffs"],
+                backbone["searched"],
+                backbone["trials"],
+            )
             if file
         ],
     output:
@@ -118,6 +123,7 @@ rule fig_registers:
 rule fig_attached:
     input:
         scores=PATHS.figure_data("neurons", "{dataset}", f"{BACKBONE}.csv.gz"),
+        trials=PATHS.figure_data("neurons", "{dataset}", f"{BACKBONE}.trials.csv.gz"),
         curves=PATHS.figure_data("norm_curves.csv.gz"),
         registers=PATHS.table("registers"),
         maps=lambda w: [
@@ -127,7 +133,7 @@ rule fig_attached:
     output:
         **{
             name: figure_files(f"{{dataset}}/testtime_{name}/{BACKBONE}")
-            for name in ("neurons", "norms", "maps")
+            for name in ("neurons", "number", "norms", "maps")
         },
     log:
         f"{RESULTS}/logs/fig_attached/{{dataset}}/{BACKBONE}.log",

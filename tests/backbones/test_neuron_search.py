@@ -1,9 +1,12 @@
 """The search for register neurons finds the one that was made to write outliers."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
+from registers.compare import add_trials
+from registers.fig_attached import number
 
 from tokenscope.backbones.neuron_choice import Trial, Trials, choose, numbers, surely_more
 from tokenscope.backbones.neuron_search import (
@@ -12,6 +15,7 @@ from tokenscope.backbones.neuron_search import (
     judge_unseen,
     score_table,
     search,
+    trial_table,
 )
 from tokenscope.backbones.test_time_registers import (
     Scores,
@@ -21,6 +25,7 @@ from tokenscope.backbones.test_time_registers import (
     second_layer,
 )
 from tokenscope.norms.outlier_rule import Judged
+from tokenscope.tables.tidy import TidyRows
 
 SETTINGS = {"contrast": 5, "max_neurons": 4, "seed": 0, "min_share": 0.1}
 
@@ -192,6 +197,27 @@ def test_the_published_score_is_a_mean_over_images_of_means_over_outliers(batche
             by_image.append(np.abs(a[-9:][mask]).mean(0) * quiet)
     assert scores[2].published == pytest.approx(np.mean(by_image, 0), rel=1e-4, abs=1e-6)
     assert {block for block, _ in published_rank(scores, 2)} <= {1, 2}
+
+
+def test_tries_in_the_table_of_registers_and_their_figure(tmp_path):
+    over, right = np.array([0.0, 2.0]), np.array([3, 4])
+    tried = [Trial([A], "leading", over, np.array([0.5, 0.7]))]
+    judged = [
+        Trial([], "before", over + 1, np.ones(2), right),
+        Trial([A], "testtime", over, np.array([0.8, 0.9]), np.array([3, 5])),
+    ]
+    table = pd.concat([trial_table(tried, "search"), trial_table(judged, "unseen", right)])
+    rows = TidyRows(dict.fromkeys(("family", "size", "registers", "kind", "dataset"), "x"), 9, 0)
+    add_trials(rows, table, {"resamples": 20, "confidence": 0.95, "seed": 0})
+    said = rows.frame().set_index(["group", "metric"])["value"]
+    assert said["leading 1 neurons, try 1", "search_kept"] == pytest.approx(0.6)
+    assert said["testtime", "unseen_share"] == 1 and said["before", "unseen_top1"] == 100
+    assert said["testtime", "unseen_top1_minus_r0"] == -50
+    assert "search_top1" not in said.index.get_level_values("metric")
+    assert set(rows.frame()["n"]) == {2}
+    number(table, "x", [tmp_path / "tries.png"])
+    number(trial_table([], ""), "x", [tmp_path / "none.png"])
+    assert (tmp_path / "tries.png").exists() and (tmp_path / "none.png").exists()
 
 
 def test_without_candidates_nothing_is_tried(batches):

@@ -35,6 +35,7 @@ def test_every_figure_is_there_in_all_formats(study):
         "high_resolution", "qkv", "norms", "norms_by_block", "blocks",
         "outliers_by_depth", "outlier_places", "registers",
         "table4_gains", "table5_gains", "testtime_maps", "testtime_neurons", "testtime_norms",
+        "testtime_number",
         "training_norms", "training_registers", "training_curves", "register_norms", "emergence",
     }  # fmt: skip
 

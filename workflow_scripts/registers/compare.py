@@ -14,6 +14,7 @@ from tokenscope.norms.register_effect import BackboneTokens, compare, registers
 from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.scenes.file_names import scene_number
 from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stats.measurement import Measurement
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.stores.zarr_store import open_store
 from tokenscope.study.register_names import ATTACHED_CONTROLS
@@ -28,7 +29,8 @@ def main(backbones, rules, statistics, objects, output):
     Args:
         backbones: for each: ``who`` (columns of tidy rows that name it), ``receipts`` of its token
             store, ``base`` (registers name of the backbone that it is compared with), ``cutoffs``
-            (JSON of rule norms), ``searched`` (JSON of the search for its neurons, or empty).
+            (JSON of rule norms), ``searched`` (JSON of the search for its neurons, or empty),
+            ``trials`` (CSV of its tries, or empty).
         rules, statistics: the study's sections ``outliers`` and ``statistics``.
         objects: a truth store whose instances fill the images seen, or empty.
         output: CSV to write.
@@ -56,6 +58,8 @@ def main(backbones, rules, statistics, objects, output):
             *registers(own, bootstrap, covered),
         ):
             rows.add("registers", *measurement)
+        if backbone["trials"]:
+            add_trials(rows, tidy.read_table(backbone["trials"]), statistics)
         tables.append(rows.frame())
     tidy.write(pd.concat(tables), output)
 
@@ -70,6 +74,30 @@ def compared_with(backbone, tokens):
             if control in tokens:
                 others[kind] = tokens[control]
     return others
+
+
+def add_trials(rows, trials, statistics):
+    """What choosing the neurons came to: a group a try (on images that chose), a group a control.
+
+    Of images that chose nothing (``unseen``) also top-1 of the own head beside before, paired.
+    """
+    for (images, number), table in trials.groupby(["images", "try"], sort=False):
+        how, count = table["how"].iloc[0], table["neurons"].iloc[0]
+        bootstrap = Bootstrap.of(len(table), statistics)
+        group = how if images == "unseen" else f"{how} {count} neurons, try {number}"
+        measured = [
+            Measurement.mean(group, f"{images}_share", table["over"].values, bootstrap, "percent"),
+            Measurement.mean(group, f"{images}_kept", table["kept"].values, bootstrap),
+        ]
+        if images == "unseen" and table["right"].notna().all():
+            before = trials.query("images == 'unseen' and how == 'before'")
+            right, gain = 100 * table["right"], table["right"].values - before["right"].values
+            measured += [
+                Measurement.mean(group, "unseen_top1", right.values, bootstrap, "percent"),
+                Measurement.mean(group, "unseen_top1_minus_r0", 100 * gain, bootstrap, "points"),
+            ]
+        for measurement in measured:
+            rows.add("registers", *measurement, n=len(table))
 
 
 def objects_in(truth, store, patches):

@@ -9,23 +9,31 @@ from tokenscope.stores import maps_file
 from tokenscope.tables import tidy
 
 IMAGES = 4
+ERRORS = 2
+TRIES = {
+    "leading": "the leading neurons", "changed": "one change more", "testtime": "chosen",
+    "random": "as many random neurons", "zeroed": "chosen, silenced and not moved",
+    "published": "published search, default number",
+}  # fmt: skip
 
 
-def main(scores, curves, registers, maps, names, dataset, times, outputs):
-    """Three figures of one family and size.
+def main(scores, trials, curves, registers, maps, names, dataset, times, outputs):
+    """Four figures of one family and size.
 
     Args:
         scores: CSV of the leading neurons of each block, of the backbone without registers.
+        trials: CSV of the tries of the search, image by image.
         curves, registers: CSV of all backbones: densities of the norm, what registers change.
         maps: of the gallery (NetCDF), a file for each backbone.
         names: registers names in the order of ``maps``; the first is without registers.
         dataset: whose rows of ``curves`` and ``registers`` are drawn.
         times: the outlier rule's multiple of the median norm.
-        outputs: files by figure: ``neurons``, ``norms``, ``maps``.
+        outputs: files by figure: ``neurons``, ``number``, ``norms``, ``maps``.
     """
     data = [maps_file.load(file) for file in maps]
     family, size, _ = data[0].attrs["backbone"].split("/")
     neurons(tidy.read_table(scores), f"{family}/{size}/{names[0]}", outputs["neurons"])
+    number(tidy.read_table(trials), f"{family}/{size}/{names[0]}", outputs["number"])
     of_size = "family == @family and size == @size and dataset == @dataset"
     of_registers = tidy.read(registers).query(f"{of_size} and metric == 'norm_mean'")
     norms(tidy.read_table(curves).query(of_size), of_registers, names, outputs["norms"])
@@ -56,6 +64,37 @@ def neurons(table, name, outputs):
     most = int(table.groupby("block").size().max())
     style.note(figure, f"{name}: the {most} leading neurons of each block up to where outliers are "
                f"most; red: {len(moved)} moved to the register")  # fmt: skip
+    style.save(figure, outputs)
+
+
+def number(table, name, outputs):
+    """Outliers left and function kept by the number of neurons moved, and the controls."""
+    if table.empty:
+        return style.blank(outputs, f"{name}: nothing is attached, so no number was tried")
+    figure, axes = style.plt.subplots(1, 2, figsize=(6.4, 2.6))
+    before = table.loc[table["how"] == "before", "over"].mean()
+    labels = "patches over the cutoff (%)", "kept (1: nothing changed)"
+    for axis, column, label in zip(axes, ("over", "kept"), labels, strict=True):
+        for images, how, colour, marker in (
+            ("search", "leading", style.BLUE, "o-"), ("search", "changed", style.SKY, "x"),
+            ("unseen", "testtime", style.VERMILION, "D"), ("unseen", "random", "0.6", "s"),
+            ("unseen", "zeroed", style.ORANGE, "v"), ("unseen", "published", style.GREEN, "^"),
+        ):  # fmt: skip
+            rows = table[(table["images"] == images) & (table["how"] == how)]
+            if rows.empty:
+                continue
+            tries = rows.groupby("try", sort=False)
+            mean, count = tries[column].mean(), tries["neurons"].first()
+            error = ERRORS * tries[column].std().fillna(0) / np.sqrt(tries.size())
+            axis.errorbar(count, mean, error, fmt=marker, color=colour, ms=4, lw=1, capsize=2,
+                          label=TRIES[how])  # fmt: skip
+        axis.set(xscale="log", xlabel="neurons moved", ylabel=label)
+        axis.axhline(1 if column == "kept" else before, color="0.7", lw=0.6, ls=":")
+        style.plain_log(axis.xaxis)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3)
+    style.note(figure, f"{name}: bars, two standard errors over images; lines and crosses: images "
+               "that chose; other marks: images that chose nothing; dotted: before")  # fmt: skip
     style.save(figure, outputs)
 
 
@@ -145,6 +184,6 @@ if "snakemake" in globals():
     with job(snakemake.log[0], f"figures of registers {w.family}/{w.size}"):
         files = dict(snakemake.output.items())
         main(
-            scores=i.scores, curves=i.curves, registers=i.registers, maps=i.maps, names=p.names,
-            dataset=w.dataset, times=p.times, outputs=files,
+            scores=i.scores, trials=i.trials, curves=i.curves, registers=i.registers, maps=i.maps,
+            names=p.names, dataset=w.dataset, times=p.times, outputs=files,
         )  # fmt: skip

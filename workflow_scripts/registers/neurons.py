@@ -31,7 +31,7 @@ from tokenscope.stores.receipts import read_receipt, weights_of, write_text
 
 
 def main(card, receipts, spec, inputs, settings, rules, head, batch, device, threads, outputs):
-    """Search one backbone.
+    """Search one backbone: many parameters, because it reads tokens and images both.
 
     One parameter for each input, param and output of the rule.
 

@@ -22,7 +22,7 @@ from tokenscope.backbones.test_time_registers import add_empty, move
 from tokenscope.forward.precision import autocast, exact
 
 LEADING = 8  # so many of the leading candidates are also tried one by one
-SURELY = 2.0  # standard errors of a paired difference
+SURELY = 2.5  # standard errors of a paired difference: a dozen tries are compared
 Neurons = Sequence[tuple[int, int]]  # (block from 1, neuron)
 Batches = Callable[[], Iterable[tuple[Tensor, np.ndarray]]]
 
@@ -133,7 +133,7 @@ class _Norms:
 
 
 def surely_more(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether a quantity of the same images (image,) is larger by two standard errors."""
+    """Whether a quantity of the same images (image,) is surely larger, see :data:`SURELY`."""
     gain = first - second
     error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0
     return bool(gain.mean() > SURELY * error)

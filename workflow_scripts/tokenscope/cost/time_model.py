@@ -172,8 +172,9 @@ def _plant(job: Job) -> float:
 
 def _neurons(job: Job) -> float:
     images = min(job.images, job.study.config["testtime"]["images"])
-    # One pass over all for the scores, and about three trials on half of them.
-    flops = 2.5 * images * forward_flops(job.arch, job.size)
+    # One pass over all for the scores, about 22 tries on half of them, then before, the choice and
+    # three controls on as many others.
+    flops = 17 * images * forward_flops(job.arch, job.size)
     return start_seconds(job.gpu) + flops / job.speed
 
 

@@ -93,7 +93,11 @@ NOTES = {
     "search did not see. judged_share: tokens that are outliers by each backbone's own decision, "
     "in its own block. _of_base: over 3 x the "
     "median of the backbone without registers, the same bar for both. map_entropy: of the "
-    "attention row over patches. map_cosine: of two maps of one image, their means removed.",
+    "attention row over patches. map_cosine: of two maps of one image, their means removed. "
+    "search_kept, unseen_kept: what the class probabilities before and after have in common, or "
+    "without a head the cosine of the pooled features, by the number of leading neurons moved "
+    "(changed: one more or fewer), on images that chose (search) or chose nothing (unseen); there "
+    "beside random, zeroed and what the published search moves by default (Jiang et al. 2025).",
     "dense": "linear: a head trained here on frozen tokens after the final norm (batch norm and "
     "1 x 1 convolution for classes; 256 depth bins from patch and CLS for depth); constant: the "
     "commonest class or the mean depth of the training images. miou: over classes that occur. "
