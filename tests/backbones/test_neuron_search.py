@@ -24,6 +24,7 @@ from tokenscope.backbones.test_time_registers import (
     score,
     second_layer,
 )
+from tokenscope.errors import StudyError
 from tokenscope.norms.outlier_rule import Judged
 from tokenscope.tables.tidy import TidyRows
 
@@ -103,7 +104,8 @@ def test_a_block_that_costs_use_is_left_out_whole():
 def test_where_nothing_clears_the_fewest_outliers_and_where_nothing_is_ranked_none():
     chosen, tried = choose(fake(lambda moved: (9.0 - len(moved), 1.0)), [A, B], 2, 0.1)
     assert len(chosen.neurons) == 2 and len(tried) == 2
-    assert choose(fake(lambda moved: (0, 1)), [], 4, 0.1) == (None, [])
+    with pytest.raises(StudyError, match="no candidate"):
+        choose(fake(lambda moved: (0, 1)), [], 4, 0.1)
 
 
 def test_surely_more_is_paired():

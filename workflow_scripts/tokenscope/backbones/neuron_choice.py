@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from tokenscope.backbones.test_time_registers import add_empty, move
+from tokenscope.errors import StudyError
 from tokenscope.forward.precision import autocast, exact
 
 LEADING = 8  # so many of the leading candidates are also tried one by one
@@ -71,7 +72,7 @@ class Trials:
     ):
         self.batches, self.cutoffs, self.head = batches, cutoffs, head
         model = fresh()
-        self.answers, self.before = None, None
+        self.answers: np.ndarray | None = None
         self.before = self._run(model, (), "before")
         self.model = add_empty(model, 1)
 
@@ -110,7 +111,8 @@ class _Norms:
     """Norms of all tokens after every block, of one forward pass."""
 
     def __init__(self, model: nn.Module):
-        self.blocks, self.norms = model.blocks, []
+        self.blocks = model.blocks
+        self.norms: list[Tensor] = []
 
     def __enter__(self) -> "_Norms":
         self.hooks = [
@@ -152,7 +154,7 @@ def numbers(most: int) -> Iterator[int]:
 def choose(
     trial: Callable[[Neurons, str], Trial], ranked: Neurons, most: int, min_share: float,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[Trial | None, list[Trial]]:  # fmt: skip
+) -> tuple[Trial, list[Trial]]:  # fmt: skip
     """The register neurons among ranked candidates, and everything that was tried.
 
     1. The leading 1, 2, 3, 4, 6, 8 ... of the ranking. Of those that leave fewer outliers than
@@ -165,6 +167,9 @@ def choose(
     Args:
         trial: tries neurons. ranked: candidates, the best first. most: neurons tried at most.
         progress: told how many tries of how many are done.
+
+    Raises:
+        StudyError: nothing is ranked.
     """
     counts = list(numbers(min(most, len(ranked))))
     total, tried = len(counts) + min(LEADING, len(ranked)), []
@@ -172,7 +177,7 @@ def choose(
         tried.append(trial(ranked[:count], "leading"))
         progress(len(tried), total)
     if not tried:
-        return None, []
+        raise StudyError("there is no candidate to choose from")
     clear = [t for t in tried if t.share < min_share]
     if not clear:
         return min(tried, key=lambda t: (t.share, len(t.neurons))), tried

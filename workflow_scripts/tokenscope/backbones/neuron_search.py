@@ -170,8 +170,9 @@ def trial_table(
     columns = ["images", "how", "neurons", "try", "image", "over", "kept", "right"]
     parts = [pd.DataFrame(columns=columns)]
     for number, trial in enumerate(trials, 1):
-        known = labels is not None and trial.classes is not None
-        right = (trial.classes == labels).astype(float) if known else np.nan
+        right = np.full(len(trial.over), np.nan)
+        if labels is not None and trial.classes is not None:
+            right = (trial.classes == labels).astype(float)
         parts.append(pd.DataFrame({
             "images": images, "how": trial.how, "neurons": len(trial.neurons), "try": number,
             "image": np.arange(len(trial.over)), "over": trial.over, "kept": trial.kept,
