@@ -24,6 +24,7 @@ from tokenscope.forward.precision import autocast, exact
 
 LEADING = 8  # so many of the leading candidates are also tried one by one
 SURELY = 2.5  # standard errors of a paired difference: a dozen tries are compared
+WORTH = 0.005  # of what is kept; a smaller gain is worth no neuron
 Neurons = Sequence[tuple[int, int]]  # (block from 1, neuron)
 Batches = Callable[[], Iterable[tuple[Tensor, np.ndarray]]]
 
@@ -135,10 +136,10 @@ class _Norms:
 
 
 def surely_more(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether a quantity of the same images (image,) is surely larger, see :data:`SURELY`."""
+    """Whether a quantity of the same images (image,) is surely larger, and by :data:`WORTH`."""
     gain = first - second
     error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0
-    return bool(gain.mean() > SURELY * error)
+    return bool(gain.mean() > max(WORTH, SURELY * error))
 
 
 def numbers(most: int) -> Iterator[int]:
