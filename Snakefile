@@ -32,6 +32,7 @@ include: "rules/claim3.smk"
 include: "rules/claim4.smk"
 include: "rules/claim5.smk"
 include: "rules/controls.smk"
+include: "rules/kinds.smk"
 include: "rules/calibration.smk"
 include: "rules/tables.smk"
 include: "rules/discovery.smk"
@@ -95,6 +96,7 @@ rule all:
         rules.claim4.input,
         rules.claim5.input,
         rules.controls.input,
+        rules.kinds.input,
         rules.training.input,
         rules.discovery.input,
         rules.dense.input,

@@ -32,7 +32,7 @@ rule gather:
     log:
         f"{RESULTS}/logs/gather/{{table}}.log",
     wildcard_constraints:
-        table="claim1|claim2|claim3|claim4|claim5|sensitivity|registers",
+        table="claim1|claim2|claim3|claim4|claim5|sensitivity|registers|kinds",
     conda:
         LIGHT_ENV
     params:

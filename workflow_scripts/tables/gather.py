@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from tokenscope.jobs.job import job
+from tokenscope.kinds.answers import KINDS, said
 from tokenscope.phantoms.answers import ANSWERS, CONTENT, POSITION, TIED
 from tokenscope.stats.top_k import sign_of_interval
 from tokenscope.study.register_names import is_control
@@ -58,7 +59,7 @@ def page(table, claim, provenance, published):
         control = " (control)" if is_control(kind) else ""
         lines += [f"## {'/'.join(who)}{control} on {dataset}", ""]
         lines += ["| group | quantity | value | interval | published | n |", "|-|-|-|-|-|-|"]
-        for row in group.itertuples():
+        for row in PAGES[claim].shown(group).itertuples():
             cited = published.citations((*who, row.group, row.metric), dataset)
             value = f"{as_text(row.value, row.unit)} | {interval_text(row.low, row.high)}"
             lines.append(f"| {row.group} | {row.metric} | {value} | {cited} | {row.n} |")
@@ -131,6 +132,28 @@ def phantoms(table, published):
     return [*lines, ""] if len(table) else []
 
 
+def matrix(table, published):
+    """Backbones against kinds: answer, size and interval, and what each kind is."""
+    answers = said(table)
+    kinds = [kind for kind in KINDS if kind in set(answers["artifact"])]
+    header = ["backbone", "dataset", *kinds]
+    lines = ["## Answers", "", f"| {' | '.join(header)} |", "|" + "-|" * len(header)]
+    for (dataset, *who), rows in answers.groupby(["dataset", *tidy.BACKBONE_COLUMNS], sort=False):
+        by_kind = {row.artifact: row for row in rows.itertuples()}
+        cells = ["/".join(who), dataset]
+        cells += [_cell(by_kind[kind]) if kind in by_kind else "" for kind in kinds]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", *(f"- **{kind}**: {KINDS[kind]}" for kind in kinds), ""]
+    return lines
+
+
+def _cell(row):
+    if pd.isna(row.value):
+        return row.answer
+    number = f"{as_text(row.value, row.unit)} {interval_text(row.low, row.high)}".strip()
+    return f"**{row.answer}** {number}"
+
+
 def claim4_tables(table, published):
     """Tables 1 to 3 of the main paper: a line per backbone and measure."""
     header, lines = [f"| {' | '.join(HEADER)} |", "|" + "-|" * len(HEADER)], []
@@ -174,11 +197,14 @@ def differences(table, published):
 class Page:
     """What a table's page has besides its rows.
 
+    ``shown`` are the rows of a backbone that it lists.
+
     ``summary`` (of table and published figures) gives the lines before them, ``addendum`` (of
     published figures) those after. ``over_seeds``: intervals are over seeds as well.
     ``measured_twice``: two rules may have scored the same on the same images.
     """
 
+    shown: Callable = lambda rows: rows
     summary: Callable = lambda table, published: []
     addendum: Callable = lambda published: []
     over_seeds: bool = False
@@ -194,6 +220,8 @@ PAGES = {
     "sensitivity": Page(over_seeds=True),
     "registers": Page(),
     "control": Page(summary=phantoms),
+    # Thousands of rows are of single blocks, and stand in the table.
+    "kinds": Page(shown=lambda rows: rows[rows["group"] == rows["artifact"]], summary=matrix),
     "discovery": Page(summary=differences),
     "dense": Page(summary=differences),
 }

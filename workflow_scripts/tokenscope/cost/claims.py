@@ -28,6 +28,7 @@ RULES = {
         "train", "snapshots", "emergence", "gather_training", "register_counts", "training_curves",
         "fig_training",
     ),
+    "kinds": ("measure_kinds",),
     "testtime": ("neurons", "attach", "compare", "fig_registers", "fig_attached"),
     "shared": (
         "render", "index", "sample", "decode", "obtain", "plant", "extract", "features", "gallery",
@@ -43,7 +44,7 @@ RULES = {
 TABLES = {
     "gather": {
         **{f"claim{n}": f"claim{n}" for n in range(1, 6)},
-        "sensitivity": "claim4", "registers": "testtime",
+        "sensitivity": "claim4", "registers": "testtime", "kinds": "kinds",
     },
 }  # fmt: skip
 _CLAIMS = {rule: claim for claim, rules in RULES.items() for rule in rules}

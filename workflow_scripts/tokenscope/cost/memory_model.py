@@ -94,6 +94,12 @@ def _train(job: Job) -> int:
     return flops.train_mb(job.study.compute(job.row), job.threads, job.gpu)
 
 
+def _kept_of_blocks(job: Job) -> float:
+    images = min(_planned(job), job.study.config["kinds"]["images"])
+    per_block = 6 * job.arch.width + 3 * flops.tokens_per_image(job.arch, job.arch.input_size)
+    return 2 * 4 * images * job.arch.depth * per_block / 1e6
+
+
 _norms = _held(lambda job: 12 * job.arch.depth)
 
 MEMORY: dict[str, Callable[[Job], float]] = {
@@ -127,6 +133,8 @@ MEMORY: dict[str, Callable[[Job], float]] = {
     "neurons": _tokens,
     "compare": _kin,
     "contrast": _two_largest,
+    # The norms of all images, and what is kept of each block of a few hundred: some widths.
+    "measure_kinds": lambda job: _norms(job) + _tokens(job) + _kept_of_blocks(job),
     "diagnosis": _norms,
     "calibrate": lambda job: (
         flops.LIGHT_MB + 1e-4 * int(job.wildcards["images"]) * int(job.wildcards["patches"])

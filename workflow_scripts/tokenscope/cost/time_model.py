@@ -178,6 +178,16 @@ def _neurons(job: Job) -> float:
     return start_seconds(job.gpu) + flops / job.speed
 
 
+def _kinds(job: Job) -> float:
+    """One pass that looks at every block, up to ten forward passes of experiments, one at another
+    size; matrices of attention take about as long as the pass."""
+    section = job.study.config["kinds"]
+    images = min(job.images, section["images"])
+    sizes = [job.size] * 13 + [job.row.size_near(section["second_size"] or job.size)]
+    flops = sum(forward_flops(job.arch, size) for size in sizes)
+    return start_seconds(job.gpu) + images * (0.02 + flops / job.speed)
+
+
 def _decoded(job: Job) -> float:
     return decoded_gb(job.images, job.geometry.size) * 1e9
 
@@ -333,6 +343,7 @@ MODEL: dict[str, tuple[Callable[[Job], float], Callable[[Job], float] | None]] =
     "overhead": (_overhead, _none),
     "neurons": (_neurons, _none),
     "attach": _small(1),
+    "measure_kinds": (_kinds, _none),
     "compare": _small(5),
     "contrast": _small(5),
     "diagnosis": _small(5),

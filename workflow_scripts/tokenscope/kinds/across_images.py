@@ -18,7 +18,9 @@ from tokenscope.stats.bootstrap import Bootstrap
 
 OTHERS = 8  # images that each is compared with
 NULL = 0.999  # quantile of the null that tau is
-SHARE = 1.0  # percent of the tokens above tau; the null has 0.1
+GAIN = (
+    0.2  # of cosine, by its own place over a neighbouring one: what changes smoothly reaches less
+)
 OUTLIERS, IMAGES = 30, 20  # fewer say nothing of universality
 ALIKE = 0.2  # by which the cosine of outliers exceeds that of ordinary tokens at their places
 
@@ -95,49 +97,88 @@ def universality(seen: dict[str, np.ndarray], block: int, bootstrap: Bootstrap) 
     ]  # fmt: skip
 
 
-def fixed_pattern(tokens: Tensor, bootstrap: Bootstrap, seed: int = 0) -> list[Found]:
+def fixed_pattern(
+    tokens: Tensor, grid: tuple[int, int], bootstrap: Bootstrap, seed: int = 0
+) -> list[Found]:
     """Rows of kind ``fixed-pattern``.
 
-    Each token against those at its own place in :data:`OTHERS` other images, and against those
-    at other places in the same images: places are shuffled, nobody keeps his own.
+    The largest cosine of each token to those at its own place in :data:`OTHERS` other images, less
+    its largest to a neighbouring place in the same images, which is like it in content (sky meets
+    sky) but not in place. Places where that gain is :data:`GAIN` on average hold a fixed pattern;
+    the null is the gain of one neighbour over another. Beside it the published comparison, with
+    places shuffled over the whole image: there, content that keeps to places counts as well.
 
     Args:
         tokens: (image, patch, width), after the final norm.
     """
-    same, other = compared(tokens, seed)
+    same, other = compared(tokens, shuffled(tokens.shape[1], seed))
+    near, beside = (compared(tokens, neighbours(grid, turn))[1].amax(-1) for turn in (0, 3))
+    gain, null_gain = (same.amax(-1) - near).numpy(), (beside - near).numpy()
+    kind, depth = "fixed-pattern", 0
+
+    def at_fixed_places(gains: np.ndarray) -> tuple[float, float, float]:
+        share = 100.0 * (bootstrap.sums(gains) / len(gains) >= GAIN).mean(1)
+        return 100.0 * float((gains.mean(0) >= GAIN).mean()), *map(float, bootstrap.interval(share))
+
+    share, null = at_fixed_places(gain), at_fixed_places(null_gain)
+    places = np.flatnonzero(gain.mean(0) >= GAIN)
+    best = int(gain.mean(0).argmax())
+    largest = mean(gain[:, best].astype(np.float64), bootstrap)
+    answer = "yes" if share[1] > null[2] else ("no" if share[2] <= 0 else "cannot tell")
+    rows = ", ".join(f"({p // grid[1] + 1}, {p % grid[1] + 1})" for p in places[:4])
+    at = f"{share[0]:.3g} % of the places (row, column: {rows}{', ...' * (len(places) > 4)}) hold"
+    why = at if len(places) else "no place holds"
+    why += f" tokens alike in all images; the gain at ({best // grid[1] + 1}, "
+    why += f"{best % grid[1] + 1}) is {largest[0]:.2f}"
+
     best_same, best_other = same.amax(-1), other.amax(-1)
     tau = float(np.quantile(best_other.numpy(), NULL))
-    share = mean(100.0 * (best_same > tau).float().mean(1).numpy(), bootstrap)
-    null = 100 * (1 - NULL)
+    above = mean(100.0 * (best_same > tau).float().mean(1).numpy(), bootstrap)
     # Each of a token's values against each of its null's; ties count half.
     pairs = same[..., :, None] - other[..., None, :]
     wins = ((pairs > 0).float() + 0.5 * (pairs == 0).float()).mean((1, 2, 3))
-    always = mean(100.0 * (same.amin(-1) > tau).float().mean(1).numpy(), bootstrap)
-    area = mean(wins.numpy(), bootstrap)
-    why = f"{share[0]:.3g} % of the tokens resemble others at their place more than {tau:.2f}, "
-    why += f"{null:.1g} % with places shuffled; AUC {area[0]:.2f}"
-    kind, depth = "fixed-pattern", 0
     return [
-        Found(kind, "tokens_above_tau", *share, depth, null, "percent",
-              decide(*share[1:], SHARE), why),
-        Found(kind, "tokens_above_tau_in_all", *always, depth, 0.0, "percent"),
-        Found(kind, "auc_same_place", *area, depth, 0.5),
+        Found(kind, "tokens_at_fixed_places", *share, depth, null[0], "percent", answer, why),
+        Found(kind, "largest_gain_of_a_place", *largest, depth, float(null_gain.mean(0).max())),
+        Found(kind, "tokens_above_tau", *above, depth, 100 * (1 - NULL), "percent"),
+        Found(kind, "auc_same_place", *mean(wins.numpy(), bootstrap), depth, 0.5),
         Found(kind, "tau", tau, unit="cosine"),
     ]  # fmt: skip
 
 
-def compared(tokens: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+def shuffled(patches: int, seed: int) -> list[np.ndarray]:
+    """Another place for each (patch,), for each of the other images."""
+    rng, out = np.random.default_rng(seed), []
+    for _ in range(OTHERS):
+        order, elsewhere = rng.permutation(patches), np.empty(patches, int)
+        # In a ring of all places each takes the next one: none its own.
+        elsewhere[order] = np.roll(order, 1)
+        out.append(elsewhere)
+    return out
+
+
+def neighbours(grid: tuple[int, int], turn: int) -> list[np.ndarray]:
+    """A neighbouring place for each (patch,), one of eight for each of the other images.
+
+    At the borders it is the one on the other side. ``turn``: with which of the eight to begin.
+    """
+    around = [(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, 1), (-1, 1), (1, -1)]
+    place, out = np.indices(grid), []
+    for image in range(OTHERS):
+        step = np.array(around[(image + turn) % len(around)])[:, None, None]
+        size = np.array(grid)[:, None, None]
+        off = (place + step < 0) | (place + step >= size)
+        row, column = np.clip(np.where(off, place - step, place + step), 0, size - 1)
+        out.append((row * grid[1] + column).ravel())
+    return out
+
+
+def compared(tokens: Tensor, elsewhere: list[np.ndarray]) -> tuple[Tensor, Tensor]:
     """Cosines with other images, at the same place and elsewhere: each (image, patch, other)."""
     units = normalize(tokens.float(), dim=-1)
-    images, patches = units.shape[:2]
-    generator = torch.Generator().manual_seed(seed)
     same, other = [], []
-    for step in range(1, min(OTHERS, images - 1) + 1):
+    for step, places in enumerate(elsewhere[: len(units) - 1], 1):
         beside = units.roll(-step, 0)
-        order = torch.randperm(patches, generator=generator)
-        # In a ring of all places each takes the next one: none its own.
-        elsewhere = torch.empty_like(order)
-        elsewhere[order] = order.roll(1)
         same.append((units * beside).sum(-1))
-        other.append((units * beside[:, elsewhere]).sum(-1))
+        other.append((units * beside[:, torch.from_numpy(places)]).sum(-1))
     return torch.stack(same, -1), torch.stack(other, -1)

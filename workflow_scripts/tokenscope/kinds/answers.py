@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stats.proportion import clustered_interval
+from tokenscope.tables import tidy
 
 YES, NO, UNDECIDED, NOT_ABOUT = "yes", "no", "cannot tell", "does not apply"
 # Each kind with what "yes" says of a backbone, in the order of the matrix.
@@ -33,6 +35,12 @@ KINDS = {
     "qkv": "outliers have low queries or values",
     "resolution": "another answer about high norms at another size",
 }
+CLAIM = "kinds"  # as tidy rows name it
+# Columns beside those of every tidy table: the kind of artifact, the block (from 1; 0: of the whole
+# backbone), the same where the kind is absent, and on the one row that an answer rests on, the
+# answer and why.
+BESIDE = ["artifact", "block", "null", "answer", "why"]
+ONE_IN_TWENTY = 0.05  # of the images: rarer registers of high norm are no trait either
 ONE_IN_TEN = 0.1  # of the images: what is rarer is no trait of a backbone
 
 
@@ -95,3 +103,20 @@ def answers(found: Iterable[Found]) -> dict[str, Found]:
     """The row that each kind's answer rests on, by kind, in the order of :data:`KINDS`."""
     said = {one.kind: one for one in found if one.answer}
     return {kind: said[kind] for kind in KINDS if kind in said}
+
+
+def tidy_rows(found: list[Found], who: dict, images: int, seed: int) -> pd.DataFrame:
+    """Rows of one backbone; the group names the kind, and the block where it is of one."""
+    rows, more = tidy.TidyRows(who, images, seed), []
+    for one in found:
+        group = f"{one.kind}-block_{one.block:02d}" if one.block and not one.answer else one.kind
+        rows.add(CLAIM, group, one.quantity, one.value, one.low, one.high, one.unit)
+        more.append((one.kind, one.block, one.null, one.answer, one.why))
+    return pd.concat([rows.frame(), pd.DataFrame(more, columns=BESIDE)], axis=1)
+
+
+def said(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that answers rest on, in the order of the kinds."""
+    rows = table[table["answer"].fillna("") != ""].copy()
+    rows["order"] = rows["artifact"].map(list(KINDS).index)
+    return rows.sort_values("order", kind="stable").drop(columns="order")

@@ -6,6 +6,7 @@ most like CLS lies on an object (LaSt-ViT, CVPR 2026); chance is the area of the
 """
 
 import numpy as np
+import xarray as xr
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -77,3 +78,24 @@ def point_in_box(
         Found("point-in-box", "centre_in_box", *mean(100.0 * centre, bootstrap), null=chance,
               unit="percent"),
     ]  # fmt: skip
+
+
+def boxes_on_grid(truth: xr.Dataset, images: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Share of each patch (image, patch) that lies in a box of the ground truth of scenes.
+
+    Args:
+        truth: store of the scenes, which are seen whole. images: their numbers.
+    """
+    side, of = truth.sizes["column"], truth["box_image"].values
+    corners = np.stack([truth[c].values for c in ("xmin", "ymin", "xmax", "ymax")], 1)
+    # A box ends between pixels: a raster of twelve by twelve points a patch is near enough.
+    fine = 12
+    y = (np.arange(grid[0] * fine) + 0.5) * side / (grid[0] * fine)
+    x = (np.arange(grid[1] * fine) + 0.5) * side / (grid[1] * fine)
+    shares = []
+    for image in images:
+        inside = np.zeros((len(y), len(x)), bool)
+        for left, top, right, bottom in corners[of == image]:
+            inside |= ((top <= y) & (y < bottom))[:, None] & ((left <= x) & (x < right))
+        shares.append(inside.reshape(grid[0], fine, grid[1], fine).mean((1, 3)).ravel())
+    return np.stack(shares)

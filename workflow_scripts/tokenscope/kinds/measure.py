@@ -29,7 +29,7 @@ from tokenscope.norms.artifacts import Judgement
 from tokenscope.norms.outlier_rule import judged_mask
 from tokenscope.stats.bootstrap import Bootstrap
 
-COMPARED = 64  # images whose tokens are kept, to be compared with each other
+COMPARED = 64  # images whose last tokens are compared with each other, and decomposed: both dear
 PERCENT = "percent of patches"
 
 
@@ -126,7 +126,7 @@ class Measure:
                     seen, self.prefix, known.mask, known.block, bootstrap
                 ),
             ),
-            *across_images.fixed_pattern(final, over),
+            *across_images.fixed_pattern(final, self.grid, over),
             *channels.found(seen, bootstrap),
             *locality.found(seen, patches, cls, bootstrap),
             *self._of_outliers(
@@ -135,7 +135,7 @@ class Measure:
             ),
             *replacement.register_norms(seen["prefix_ratio"], self.kinds, bootstrap),
             *attention_received.registers(seen, self.kinds, bootstrap),
-            *rank.found(of_last, depth, bootstrap),
+            *rank.found(of_last, depth, over),
             *locality.point_in_box(
                 seen["cls_like"][:, -1], self.images.inside, self.grid, bootstrap
             ),
@@ -149,15 +149,15 @@ class Measure:
         rows = self._of_outliers(
             "outlier-use",
             lambda: replacement.found(
-                "outlier-use", changes["outlier"], "control", holds, labels, self.known.onset,
-                self.bootstrap,
+                "outlier-use", changes.get("outlier", {}), "control", holds, labels,
+                self.known.onset, self.bootstrap,
             ),
         )  # fmt: skip
         if self.registers is None:
             return [*rows, does_not_apply("register-use", "pooled_change", "no registers")]
         return [*rows, *replacement.found(
-            "register-use", changes["register"], "", np.ones(self.images.count, bool), labels, 0,
-            self.bootstrap,
+            "register-use", changes.get("register", {}), "", np.ones(self.images.count, bool),
+            labels, 0, self.bootstrap,
         )]  # fmt: skip
 
     def shifted(self, larger: Callable[[int, int], np.ndarray]) -> list[Found]:
@@ -223,9 +223,8 @@ class Measure:
             out |= {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
             if view.number == self.known.block:
                 out |= across_images.look(view, outlier, expected)
-            if view.last:
-                out |= rank.look(view, places, outlier)
             if view.last and view.images.start < COMPARED:
+                out |= rank.look(view, places, outlier)
                 out["final"] = view.normed[:, view.prefix :].half()
             norms = view.tokens.float().norm(dim=-1)
             median = norms[:, view.prefix :].median(1, keepdim=True).values

@@ -24,33 +24,29 @@ def thinned(grid: tuple[int, int]) -> Tensor:
 
 def look(view: BlockView, places: Tensor, outlier: Tensor) -> dict[str, Tensor]:
     """Of the last block: ``effective_rank``, ``stable_rank_of_patches`` (image, 2): of all patches
-    and without outliers; ``spread_at_most`` (image, 2): what they could be.
+    and without outliers; ``spread_at_most`` (image,): what they could be.
 
     Args:
         places: of :func:`thinned`. outlier: (image, patch) of this batch.
     """
     tokens = view.normed[:, view.prefix :][:, places]
-    ordinary = (~outlier[:, places])[..., None]
-    ranks = [ranks_of(tokens), ranks_of(tokens * ordinary)]
-    most = torch.stack([torch.full_like(ordinary[:, :, 0].sum(1), tokens.shape[1]),
-                        ordinary[:, :, 0].sum(1)], -1)  # fmt: skip
+    ordinary = ~outlier[:, places]
+    whole = ranks_of(tokens)
+    without = whole if ordinary.all() else ranks_of(tokens * ordinary[..., None])
+    effective, stable = (torch.stack(pair, -1) for pair in zip(whole, without, strict=True))
+    most = torch.full((len(tokens),), min(tokens.shape[1:]))
     return {
-        "effective_rank": torch.stack([r[0] for r in ranks], -1),
-        "stable_rank_of_patches": torch.stack([r[1] for r in ranks], -1),
-        "spread_at_most": most.clamp_max(tokens.shape[2]),
-    }
+        "effective_rank": effective, "stable_rank_of_patches": stable, "spread_at_most": most,
+    }  # fmt: skip
 
 
 def ranks_of(tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Effective and stable rank of each (token, width) of (image, token, width)."""
-    tokens = tokens / tokens.abs().amax((1, 2), keepdim=True).clamp_min(1e-30)
-    wide = tokens.shape[2] >= tokens.shape[1]
-    gram = tokens @ tokens.mT if wide else tokens.mT @ tokens
-    squared = torch.linalg.eigvalsh(gram.double()).clamp_min(0)
-    singular = squared.sqrt()
+    singular = torch.linalg.svdvals(tokens)
     p = singular / singular.sum(-1, keepdim=True).clamp_min(1e-30)
     entropy = -(p * p.clamp_min(1e-30).log()).sum(-1)
-    return entropy.exp(), squared.sum(-1) / squared.amax(-1).clamp_min(1e-30)
+    stable = singular.square().sum(-1) / singular.amax(-1).square().clamp_min(1e-30)
+    return entropy.exp(), stable
 
 
 def found(seen: dict[str, np.ndarray], depth: int, bootstrap: Bootstrap) -> list[Found]:
@@ -63,7 +59,7 @@ def found(seen: dict[str, np.ndarray], depth: int, bootstrap: Bootstrap) -> list
                 Found("rank", f"{quantity}{of}", *mean(seen[name][:, i], bootstrap), depth,
                       unit="directions")
             )  # fmt: skip
-    most = seen["spread_at_most"][:, 0]
+    most = seen["spread_at_most"]
     share = mean(seen["effective_rank"][:, 0] / most, bootstrap)
     why = f"effective rank {rows[0].value:.3g} of {most.mean():.0f}"
     answer = {"yes": "no", "no": "yes"}.get(decide(*share[1:], FEW), "cannot tell")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tokenscope.kinds.answers import (
-    ONE_IN_TEN,
+    ONE_IN_TWENTY,
     Found,
     decide,
     does_not_apply,
@@ -199,6 +199,6 @@ def register_norms(ratios: np.ndarray, kinds: list[str], bootstrap: Bootstrap) -
     why = f"the largest is {largest:.3g} x the median patch on average, after block {block + 1}"
     headline = Found(
         "register-norm", "images_with_a_high_register", *(100 * x for x in share), block + 1,
-        null=0.0, unit="percent of images", answer=decide(*share[1:], ONE_IN_TEN), why=why,
+        null=0.0, unit="percent of images", answer=decide(*share[1:], ONE_IN_TWENTY), why=why,
     )  # fmt: skip
     return [headline, *rows]

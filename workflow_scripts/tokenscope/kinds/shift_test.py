@@ -77,8 +77,9 @@ def found(
     for name, (at, to) in seen_again(grid).items():
         here, other = first[:, at], others[name]
         stays, moves = here & other[:, at], here & other[:, to]
-        for key, mask in (("all", here), ("place", stays), ("content", moves),
-                          ("both", stays & moves), ("neither", here & ~(stays | moves))):  # fmt: skip
+        masks = {"all": here, "place": stays, "content": moves, "both": stays & moves,
+                 "neither": here & ~(stays | moves)}  # fmt: skip
+        for key, mask in masks.items():
             sums[key] += mask.reshape(here.shape).sum(1)
         rate = others[name].mean(0)
         null["place"] += float((here.sum(0) * rate[at]).sum())

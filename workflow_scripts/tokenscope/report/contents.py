@@ -72,6 +72,7 @@ def tables(study) -> dict[str, PlannedTable]:
     )
     return {
         "controls": measured(controls, "control"),
+        "kinds": measured([*analysed, *study.phantoms] if config.get("kinds") else [], "kinds"),
         "claim1": table(analysed, norms),
         "claim2": table(analysed, [*norms, *contrasts]),
         "claim3": measured(analysed, "redundancy"),
@@ -199,6 +200,7 @@ def figures(study, figure: dict) -> list[str]:
         "heads": [{"dataset": test}] if test else [],
         "discovery": _places(study.discovery),
         "dense": _places(study.dense),
+        "kinds": [{}] if study.config.get("kinds") else [],
         "diagnosed": [{}] if study.diagnosed else [],
     }
     return list(dict.fromkeys(figure["file"].format(**place) for place in places[figure["over"]]))

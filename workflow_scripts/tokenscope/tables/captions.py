@@ -8,6 +8,7 @@ TITLES = {
     "claim4": "Claim 4: what normal and outlier tokens know of place, pixels and class",
     "sensitivity": "Claim 4: outlier minus normal class accuracy under other recipes of the probe",
     "claim5": "Claim 5: classification with and without registers",
+    "kinds": "Kinds of artifacts beside high norms: which of them each backbone has",
     "control": "Phantoms: what was planted, and what the instrument says",
     "discovery": "Object discovery: LOST on patch features",
     "dense": "Dense tasks: linear heads on patch tokens, and how smooth their maps are",
@@ -32,6 +33,15 @@ NOTES = {
     "that stand out most from the median of the 5 x 5 patches around them. Without CLS there is no "
     "row of it; received: the attention that patches get from all tokens, mean over queries and "
     "heads; pooling: of the latent query that pools; neither compares with cls.",
+    "kinds": "Each kind has its own definition, null and answer, on a few hundred images. It "
+    "is yes (or no) where its number is surely at its bound or above (below), with the whole "
+    "interval over images, and does not apply where a backbone cannot have it. null: the same "
+    "where the kind is absent. Rows of single blocks, and why each answer is what it is, stand in "
+    "tables/kinds.csv. sink: heads of which nine queries of ten give one token half of their "
+    "attention or more; nop: its value is short, broadcast: what the head writes is of rank one. "
+    "fixed-pattern: cosine with the same place of other images above what shuffled places reach "
+    "once in a thousand. shift: yes is position, no is content. outlier-use, register-use: 1 - "
+    "cosine of the output when they are replaced.",
     "claim2": "Blocks are counted from 1. By the rule of the papers, onset_block is the first from "
     "which on the share above 3 x median stays over the configured minimum up to its peak. other: "
     "a backbone of Figure 4 that the first of them is compared with on the same images, _minus_ in "

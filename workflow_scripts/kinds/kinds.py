@@ -1,0 +1,106 @@
+"""Every kind of artifact of one backbone, on a few hundred images: observed, and by experiment."""
+
+import numpy as np
+
+from tokenscope.backbones.loading import open_backbone, pick_device
+from tokenscope.errors import StudyError
+from tokenscope.images.geometry import Geometry
+from tokenscope.images.readers import ImageInputs, StreamedImages
+from tokenscope.jobs.job import job, log
+from tokenscope.kinds.answers import answers, does_not_apply, tidy_rows
+from tokenscope.kinds.locality import boxes_on_grid
+from tokenscope.kinds.measure import Images, Known, Measure, at_another_size
+from tokenscope.kinds.shift_test import margin
+from tokenscope.norms.artifacts import judge
+from tokenscope.norms.token_norms import PatchNorms
+from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stores.receipts import read_receipt, weights_of
+from tokenscope.stores.zarr_store import open_store
+from tokenscope.tables import tidy
+
+FEWEST = 8  # images: fewer cannot be compared with each other
+
+
+def main(card, receipts, spec, inputs, settings, truth, labelled, who, statistics, device, threads,
+         output):  # fmt: skip
+    """Write tidy rows of all kinds, with the columns of tokenscope.kinds.answers beside.
+
+    One parameter for each input and param of the rule.
+
+    Args:
+        card: of the backbone. receipts: of its token store, one for each shard.
+        spec: of the backbone, as the table of backbones gives it.
+        inputs: where its images are (:class:`tokenscope.images.readers.ImageInputs`), in the
+            store's order.
+        settings: the study's section ``kinds``.
+        truth: store of the ground truth of scenes that are seen whole, with their boxes, or empty.
+        labelled: whether the backbone's head knows the classes of the images.
+        who, statistics: columns that name the backbone; the study's section of that name.
+        device: ``auto``, ``cuda`` or ``cpu``. threads: that read images.
+        output: CSV to write.
+    """
+    card, device = read_receipt(card), pick_device(device)
+    tokens = PatchNorms.open(receipts)
+    norms, shape = tokens.norms(), Geometry.parse(inputs.geometry)
+    judgement = judge(norms, confidence=statistics["confidence"])
+    if len(norms) < FEWEST:
+        raise StudyError(f"kinds: {len(norms)} images are too few to compare, {FEWEST} are needed")
+    count = min(settings["images"], len(norms))
+    chosen = np.linspace(0, len(norms) - 1, count).round().astype(int)
+    weights, bootstrap = weights_of(card), Bootstrap.of(count, statistics)
+    reader, rows = inputs.open(threads), inputs.rows.iloc[chosen].reset_index(drop=True)
+
+    def resized(size):
+        """Reader of the chosen images with the same field of view at another size."""
+        resize = round(shape.resize * size / shape.size)
+        other = Geometry(size, resize, shape.interpolation, shape.mode)
+        return StreamedImages(inputs.root, rows, other, threads)
+
+    def shown(read, grid):
+        return Images(
+            count, read, spec["mean"], spec["std"],
+            tokens.read("label")[chosen] if labelled and "label" in tokens else None,
+            boxes_on_grid(open_store(truth), chosen, grid) if truth else None,
+        )  # fmt: skip
+
+    def native(start, stop):
+        return np.concatenate([reader.read(row, row + 1) for row in chosen[start:stop]])
+
+    model = open_backbone(spec, weights, shape.size, device)
+    patch = model.patch_embed.patch_size[0]
+    known = Known.of(judgement, norms, chosen)
+    measure = Measure(
+        model, shown(native, tokens.grid), known, bootstrap, settings["batch"]
+    )  # fmt: skip
+    found = [*measure.observed(), *measure.experiments()]
+    larger = resized(shape.size + margin(patch))
+    found += measure.shifted(larger.read)
+    larger.close()
+    second = (settings["second_size"] or 0) // patch * patch
+    if second and second != shape.size:
+        other = open_backbone(spec, weights, second, device)
+        read = resized(second)
+        beside = Measure(other, shown(read.read, tokens.grid), known, bootstrap, settings["batch"])
+        pair = [judge(n, confidence=statistics["confidence"])
+                for n in (norms[chosen], beside.norms())]  # fmt: skip
+        read.close()
+        found += at_another_size(*pair, (shape.size, second))
+    else:
+        why = "no other size is asked for (config key: kinds: second_size)"
+        found.append(does_not_apply("resolution", "share_at_the_other_size", why))
+    reader.close()
+    for kind, said in answers(found).items():
+        log.info("%s: %s: %s", kind, said.answer, said.why)
+    tidy.write(tidy_rows(found, who, count, statistics["seed"]), output)
+
+
+if "snakemake" in globals():
+    w, p, i = snakemake.wildcards, snakemake.params, snakemake.input
+    label = f"kinds {w.dataset} {w.family}/{w.size}/{w.registers}"
+    with job(snakemake.log[0], label, snakemake.threads):
+        main(
+            card=i.card, receipts=i.tokens, spec=p.spec, inputs=ImageInputs(**p.images),
+            settings=p.settings, truth=p.truth, labelled=p.labelled, who=p.who,
+            statistics=p.statistics, device=p.device, threads=snakemake.threads,
+            output=snakemake.output[0],
+        )  # fmt: skip
