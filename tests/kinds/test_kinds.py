@@ -289,6 +289,6 @@ def test_every_kind_of_a_backbone_has_one_answer(name):
 
 
 def test_an_answer_needs_the_whole_interval():
-    assert [decide(*ends, 1.0) for ends in ((1, 2), (0, 0.9), (0.5, 2), (np.nan, 1))] == [
+    assert [decide((0.5, *ends), 1.0) for ends in ((1, 2), (0, 0.9), (0.5, 2), (np.nan, 1))] == [
         "yes", "no", "cannot tell", "cannot tell",
     ]  # fmt: skip

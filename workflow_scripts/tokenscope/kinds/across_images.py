@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from tokenscope.kinds.answers import Found, decide, does_not_apply, mean
+from tokenscope.kinds.answers import Estimate, Found, decide, does_not_apply, mean, percent
 from tokenscope.kinds.block_pass import BlockView
 from tokenscope.stats.bootstrap import Bootstrap
 
@@ -54,10 +54,11 @@ def between_images(
         return Across(float(products.sum() / pairs.sum()), resampled)
 
 
-def within_images(own: np.ndarray, others: Across, bootstrap: Bootstrap):
+def within_images(own: np.ndarray, others: Across, bootstrap: Bootstrap) -> Estimate:
     """Mean over images (image,) minus what it is between images: value, low, high."""
     resampled = bootstrap.sums(own) / len(own) - others.resampled
-    return float(own.mean()) - others.value, *map(float, bootstrap.interval(resampled))
+    low, high = bootstrap.interval(resampled)
+    return float(own.mean()) - others.value, float(low), float(high)
 
 
 def look(view: BlockView, outlier: Tensor, expected: Tensor) -> dict[str, Tensor]:
@@ -87,13 +88,14 @@ def universality(seen: dict[str, np.ndarray], block: int, bootstrap: Bootstrap) 
     rest = between_images(seen["rest_sum"], seen["rest_sum"], bootstrap, seen["rest_count"],
                           seen["rest_count"])  # fmt: skip
     own = between_images(seen["outlier_sum"], seen["outlier_sum"], bootstrap, held, held)
-    gap = bootstrap.interval(own.resampled - rest.resampled)
+    less, more = bootstrap.interval(own.resampled - rest.resampled)
+    gap = (own.value - rest.value, float(less), float(more))
     low, high = bootstrap.interval(own.resampled)
     why = f"cosine {own.value:.2f} between outliers of different images, {rest.value:.2f} between "
     return [
-        Found(kind, quantity, own.value, low, high, block, rest.value, "",
-              decide(*gap, ALIKE), why + "ordinary tokens at the same places"),
-        Found(kind, "minus_ordinary_tokens", own.value - rest.value, *gap, block, 0.0),
+        Found.of(kind, quantity, (own.value, float(low), float(high)), block, rest.value, "",
+              decide(gap, ALIKE), why + "ordinary tokens at the same places"),
+        Found.of(kind, "minus_ordinary_tokens", gap, block, 0.0),
     ]  # fmt: skip
 
 
@@ -116,9 +118,9 @@ def fixed_pattern(
     gain, null_gain = (same.amax(-1) - near).numpy(), (beside - near).numpy()
     kind, depth = "fixed-pattern", 0
 
-    def at_fixed_places(gains: np.ndarray) -> tuple[float, float, float]:
-        share = 100.0 * (bootstrap.sums(gains) / len(gains) >= GAIN).mean(1)
-        return 100.0 * float((gains.mean(0) >= GAIN).mean()), *map(float, bootstrap.interval(share))
+    def at_fixed_places(gains: np.ndarray) -> Estimate:
+        low, high = bootstrap.interval((bootstrap.sums(gains) / len(gains) >= GAIN).mean(1))
+        return percent((float((gains.mean(0) >= GAIN).mean()), float(low), float(high)))
 
     share, null = at_fixed_places(gain), at_fixed_places(null_gain)
     places = np.flatnonzero(gain.mean(0) >= GAIN)
@@ -138,10 +140,10 @@ def fixed_pattern(
     pairs = same[..., :, None] - other[..., None, :]
     wins = ((pairs > 0).float() + 0.5 * (pairs == 0).float()).mean((1, 2, 3))
     return [
-        Found(kind, "tokens_at_fixed_places", *share, depth, null[0], "percent", answer, why),
-        Found(kind, "largest_gain_of_a_place", *largest, depth, float(null_gain.mean(0).max())),
-        Found(kind, "tokens_above_tau", *above, depth, 100 * (1 - NULL), "percent"),
-        Found(kind, "auc_same_place", *mean(wins.numpy(), bootstrap), depth, 0.5),
+        Found.of(kind, "tokens_at_fixed_places", share, depth, null[0], "percent", answer, why),
+        Found.of(kind, "largest_gain_of_a_place", largest, depth, float(null_gain.mean(0).max())),
+        Found.of(kind, "tokens_above_tau", above, depth, 100 * (1 - NULL), "percent"),
+        Found.of(kind, "auc_same_place", mean(wins.numpy(), bootstrap), depth, 0.5),
         Found(kind, "tau", tau, unit="cosine"),
     ]  # fmt: skip
 

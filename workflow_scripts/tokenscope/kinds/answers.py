@@ -40,6 +40,7 @@ CLAIM = "kinds"  # as tidy rows name it
 # backbone), the same where the kind is absent, and on the one row that an answer rests on, the
 # answer and why.
 BESIDE = ["artifact", "block", "null", "answer", "why"]
+Estimate = tuple[float, float, float]  # a value with the ends of its interval over images
 ONE_IN_TWENTY = 0.05  # of the images: rarer registers of high norm are no trait either
 ONE_IN_TEN = 0.1  # of the images: what is rarer is no trait of a backbone
 
@@ -68,9 +69,24 @@ class Found:
     answer: str = ""
     why: str = ""
 
+    @classmethod
+    def of(
+        cls, kind: str, quantity: str, estimate: Estimate, block: int = 0, null: float = math.nan,
+        unit: str = "", answer: str = "", why: str = "",
+    ) -> "Found":  # fmt: skip
+        """From a value with the ends of its interval."""
+        return cls(kind, quantity, *estimate, block, null, unit, answer, why)
 
-def decide(low: float, high: float, bound: float) -> str:
-    """Whether a quantity with this interval is at ``bound`` or above."""
+
+def percent(share: Estimate) -> Estimate:
+    """A share with its interval, in percent."""
+    value, low, high = share
+    return 100 * value, 100 * low, 100 * high
+
+
+def decide(estimate: Estimate, bound: float) -> str:
+    """Whether a quantity (value, low, high) is at ``bound`` or above."""
+    _, low, high = estimate
     if not (math.isfinite(low) and math.isfinite(high)):
         return UNDECIDED
     if low >= bound:
@@ -83,18 +99,18 @@ def does_not_apply(kind: str, quantity: str, why: str) -> Found:
     return Found(kind, quantity, answer=NOT_ABOUT, why=why)
 
 
-def mean(values: np.ndarray, bootstrap: Bootstrap) -> tuple[float, float, float]:
+def mean(values: np.ndarray, bootstrap: Bootstrap) -> Estimate:
     """Mean over images (image,) with its interval."""
     return ratio(values, np.ones(len(values)), bootstrap)
 
 
-def ratio(above: np.ndarray, below: np.ndarray, bootstrap: Bootstrap) -> tuple[float, float, float]:
+def ratio(above: np.ndarray, below: np.ndarray, bootstrap: Bootstrap) -> Estimate:
     """``sum(above) / sum(below)`` over images, with its interval."""
     value, low, high, _ = bootstrap.ratio(above, below)
     return float(value), float(low), float(high)
 
 
-def share_of_images(held: np.ndarray, confidence: float) -> tuple[float, float, float]:
+def share_of_images(held: np.ndarray, confidence: float) -> Estimate:
     """Share of the images (image,) that are so, with an interval that knows of few images."""
     return clustered_interval(np.asarray(held, float), 1, confidence)
 

@@ -8,7 +8,7 @@ tokens that they are, mean over queries and heads, and in the row of CLS.
 import numpy as np
 from torch import Tensor
 
-from tokenscope.kinds.answers import Found, decide, does_not_apply, ratio
+from tokenscope.kinds.answers import Estimate, Found, decide, does_not_apply, ratio
 from tokenscope.kinds.block_pass import BlockView
 from tokenscope.stats.bootstrap import Bootstrap
 
@@ -22,7 +22,7 @@ def look(view: BlockView, weights: Tensor) -> dict[str, Tensor]:
     return rows | ({"cls_row": weights[:, :, 0].mean(1)} if view.has_cls else {})
 
 
-def over_uniform(attention: np.ndarray, mask: np.ndarray, bootstrap: Bootstrap):
+def over_uniform(attention: np.ndarray, mask: np.ndarray, bootstrap: Bootstrap) -> Estimate:
     """Attention on masked patches over what all patches receive evenly: value, low, high.
 
     Args:
@@ -53,9 +53,9 @@ def outliers(
             value = over_uniform(seen[name][:, b - 1, prefix:], mask, bootstrap)
             others = over_uniform(seen[name][:, b - 1, prefix:], ~mask, bootstrap)
             headline = name == "received" and b == reads
-            rows.append(Found(
-                "attention-received", quantity, *value, b, others[0], "x uniform",
-                decide(*value[1:], MANY) if headline else "",
+            rows.append(Found.of(
+                "attention-received", quantity, value, b, others[0], "x uniform",
+                decide(value, MANY) if headline else "",
                 f"{value[0]:.3g} x uniform in block {b}" if headline else "",
             ))  # fmt: skip
     return rows
@@ -72,6 +72,8 @@ def registers(seen: dict[str, np.ndarray], kinds: list[str], bootstrap: Bootstra
                 got = seen[name][:, b]
                 value = ratio(got[:, token] * got.shape[1], got.sum(1), bootstrap)
                 rows.append(
-                    Found("register-use", f"{quantity}_on_{kind}", *value, b + 1, 1.0, "x uniform")
+                    Found.of(
+                        "register-use", f"{quantity}_on_{kind}", value, b + 1, 1.0, "x uniform"
+                    )
                 )
     return rows

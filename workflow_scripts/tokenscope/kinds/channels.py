@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tokenscope.kinds.answers import ONE_IN_TEN, Found, decide, ratio, share_of_images
+from tokenscope.kinds.answers import ONE_IN_TEN, Found, decide, percent, ratio, share_of_images
 from tokenscope.kinds.block_pass import BlockView
 from tokenscope.stats.bootstrap import Bootstrap
 
@@ -73,17 +73,23 @@ def found(seen: dict[str, np.ndarray], bootstrap: Bootstrap) -> list[Found]:
                 alike = seen["tops"][:, b, top].astype(float)
                 same = ratio(100 * alike, np.full(len(alike), tokens), bootstrap)
                 rows.append(
-                    Found("channel", "tokens_with_the_same_top_channel", *same, b + 1,
+                    Found.of("channel", "tokens_with_the_same_top_channel", same, b + 1,
                           unit="percent")
                 )  # fmt: skip
-            percent = [100 * x for x in value]
             rows.append(
-                Found("channel", f"top_channel_share{when}", *percent, b + 1, 100 * null, "percent")
+                Found.of(
+                    "channel",
+                    f"top_channel_share{when}",
+                    percent(value),
+                    b + 1,
+                    100 * null,
+                    "percent",
+                )
             )
             per_image = participation(energy)
             one = ratio(per_image, np.ones(len(per_image)), bootstrap)
             rows.append(
-                Found("channel", f"participation_ratio{when}", *one, b + 1, unit="channels")
+                Found.of("channel", f"participation_ratio{when}", one, b + 1, unit="channels")
             )
     for name in ("massive", "massive_prefix"):
         for b in range(seen[name].shape[1]):
@@ -91,22 +97,22 @@ def found(seen: dict[str, np.ndarray], bootstrap: Bootstrap) -> list[Found]:
             one = ratio(count, np.ones(len(count)), bootstrap)
             of = "patches" if name == "massive" else "prefix_tokens"
             rows.append(
-                Found("channel", f"massive_in_{of}", *one, b + 1, 0.0, "activations per image")
+                Found.of("channel", f"massive_in_{of}", one, b + 1, 0.0, "activations per image")
             )
-    held = share_of_images(seen["massive"].any(1), bootstrap.confidence)
+    held = share_of_images(seen["massive"].sum(1) > 0, bootstrap.confidence)
     rows.append(
-        Found("channel", "images_with_massive_patches", *(100 * x for x in held), null=0.0,
+        Found.of("channel", "images_with_massive_patches", percent(held), null=0.0,
               unit="percent of images")
     )  # fmt: skip
     (share, block, top, null) = max(shares, key=lambda one: one[0][0])
-    massive, large = decide(*held[1:], ONE_IN_TEN), decide(*share[1:], HALF)
+    massive, large = decide(held, ONE_IN_TEN), decide(share, HALF)
     answer = "yes" if "yes" in (massive, large) else ("no" if massive == large else "cannot tell")
     why = (
         f"channel {top} holds {100 * share[0]:.3g} % of the patches' energy after block {block}; "
         f"massive activations in {100 * held[0]:.3g} % of the images"
     )
-    headline = Found(
-        "channel", "largest_share_of_a_channel", *(100 * x for x in share), block, 100 * null,
+    headline = Found.of(
+        "channel", "largest_share_of_a_channel", percent(share), block, 100 * null,
         "percent", answer, why,
     )  # fmt: skip
     return [headline, *rows]

@@ -39,15 +39,15 @@ def found(
         unit, cls = (seen[n][:, b].astype(np.float64) for n in ("patch_unit", "cls_unit"))
         own = (unit * cls).sum(1)
         others = between_images(cls, unit, bootstrap)
-        rows.append(Found("locality", name, *mean(own, bootstrap), b + 1, others.value))
+        rows.append(Found.of("locality", name, mean(own, bootstrap), b + 1, others.value))
         pair = ((unit**2).sum(1) * patches - 1) / (patches - 1)
         null = between_images(unit, unit, bootstrap).value
-        rows.append(Found("locality", "cosine_patch_patch", *mean(pair, bootstrap), b + 1, null))
+        rows.append(Found.of("locality", "cosine_patch_patch", mean(pair, bootstrap), b + 1, null))
     gap = within_images(own, others, bootstrap)
     why = f"cosine {own.mean():.2f} with {'CLS' if has_cls else 'the mean patch'} of the image, "
     why += f"{others.value:.2f} with those of other images, after the last block"
-    headline = Found(
-        "locality", f"{name}_minus_other_images", *gap, depth, 0.0, "", decide(*gap[1:], LOST), why
+    headline = Found.of(
+        "locality", f"{name}_minus_other_images", gap, depth, 0.0, "", decide(gap, LOST), why
     )
     return [headline, *rows]
 
@@ -69,13 +69,13 @@ def point_in_box(
     value, chance = mean(100.0 * hit, bootstrap), 100 * float(area.mean())
     gap = mean(100.0 * (hit - area), bootstrap)
     # A "yes" is that it is surely beside the boxes, more often than a patch drawn at random.
-    answer = {"yes": "no", "no": "yes"}.get(decide(*gap[1:], 0.0), "cannot tell")
+    answer = {"yes": "no", "no": "yes"}.get(decide(gap, 0.0), "cannot tell")
     why = f"in a box in {value[0]:.3g} % of the images, boxes cover {chance:.3g} %"
     return [
-        Found("point-in-box", "images_in_box", *value, null=chance, unit="percent", answer=answer,
+        Found.of("point-in-box", "images_in_box", value, null=chance, unit="percent", answer=answer,
               why=why),
-        Found("point-in-box", "over_chance", *gap, null=0.0, unit="points"),
-        Found("point-in-box", "centre_in_box", *mean(100.0 * centre, bootstrap), null=chance,
+        Found.of("point-in-box", "over_chance", gap, null=0.0, unit="points"),
+        Found.of("point-in-box", "centre_in_box", mean(100.0 * centre, bootstrap), null=chance,
               unit="percent"),
     ]  # fmt: skip
 

@@ -74,7 +74,7 @@ class Known:
     def of(cls, judgement: Judgement, norms: np.ndarray, chosen=slice(None)) -> "Known":
         """Of norms (image, block, patch) of all images; ``chosen`` are those that are shown."""
         j, yes = judgement, judgement.verdict == "yes"
-        row = Found("high-norm", "share", j.share, *j.share_interval, j.block, np.nan, PERCENT,
+        row = Found.of("high-norm", "share", (j.share, *j.share_interval), j.block, np.nan, PERCENT,
                     j.verdict, j.why)  # fmt: skip
         if not yes:
             return cls(j.verdict, 0, 0, np.inf, np.zeros_like(norms[chosen, 0], bool), row)
@@ -145,7 +145,8 @@ class Measure:
     def experiments(self) -> list[Found]:
         """Outliers and registers replaced; after :meth:`observed`, which keeps the registers."""
         changes = halving_batches(self, self._replace)
-        holds, labels = self.known.mask.any(1), self.images.labels
+        holds = np.asarray(self.known.mask.any(1))
+        labels = self.images.labels
         rows = self._of_outliers(
             "outlier-use",
             lambda: replacement.found(
@@ -259,7 +260,9 @@ class Measure:
         mask = self.known.mask
         control = replacement.random_like(mask, self.bootstrap.seed)
         has_head = getattr(self.model, "num_classes", 0) > 0
-        changes = {what: defaultdict(lambda: defaultdict(list)) for what in ("outlier", "register")}
+        changes: dict[str, dict[str, dict[str, list[np.ndarray]]]] = {
+            what: defaultdict(lambda: defaultdict(list)) for what in ("outlier", "register")
+        }
         stored = {
             way: replacement.other_registers(way, self.kept) for way in replacement.REGISTER_WAYS
         } if self.kept is not None else {}  # fmt: skip
@@ -281,7 +284,9 @@ class Measure:
                 )
                 for way in (replacement.OUTLIER_WAYS if here.any() else ())
             } | {
-                ("register", way): replacement.register_swap(value[images], self.registers)
+                ("register", way): replacement.register_swap(
+                    value[images], self.registers or slice(0)
+                )
                 for way, value in stored.items()
             }
             kept = ~(here | instead)
@@ -311,9 +316,13 @@ def at_another_size(first: Judgement, other: Judgement, sizes: tuple[int, int]) 
         f"{verdict} at {size} pixels" for verdict, size in zip(said, sizes, strict=True)
     )
     rows = [
-        Found("resolution", f"share_at_{size}", j.share, *j.share_interval, j.block, unit=PERCENT)
+        Found.of(
+            "resolution", f"share_at_{size}", (j.share, *j.share_interval), j.block, unit=PERCENT
+        )
         for j, size in ((first, sizes[0]), (other, sizes[1]))
     ]
-    headline = Found("resolution", "share_at_the_other_size", other.share, *other.share_interval,
-                     other.block, first.share, PERCENT, answer, why)  # fmt: skip
+    headline = Found.of(
+        "resolution", "share_at_the_other_size", (other.share, *other.share_interval), other.block,
+        first.share, PERCENT, answer, why,
+    )  # fmt: skip
     return [headline, *rows]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tokenscope.forward.attention import top_count
-from tokenscope.kinds.answers import Found, decide, does_not_apply, mean
+from tokenscope.kinds.answers import Found, decide, does_not_apply, mean, percent
 from tokenscope.kinds.block_pass import BlockView
 from tokenscope.stats.bootstrap import Bootstrap
 
@@ -67,13 +67,13 @@ def found(
         for i, name in enumerate(FACETS):
             norm = mean(seen["qkv_norm"][:, b, i], bootstrap)
             rho = mean(seen["qkv_rho"][:, b, i], bootstrap)
-            rows.append(Found("qkv", f"norm_{name}", *norm, b + 1))
-            rows.append(Found("qkv", f"rank_correlation_{name}_output", *rho, b + 1, 0.0))
+            rows.append(Found.of("qkv", f"norm_{name}", norm, b + 1))
+            rows.append(Found.of("qkv", f"rank_correlation_{name}_output", rho, b + 1, 0.0))
         for i, (a, other) in enumerate(PAIRS):
-            share = [100 * x for x in mean(seen["qkv_overlap"][:, b, i], bootstrap)]
+            share = percent(mean(seen["qkv_overlap"][:, b, i], bootstrap))
             side = "highest" if a == "k" else "lowest"
             name = f"{side}_{a}_among_highest_{other}"
-            rows.append(Found("qkv", name, *share, b + 1, 100 * chance, "percent"))
+            rows.append(Found.of("qkv", name, share, b + 1, 100 * chance, "percent"))
     if not judged:
         why = "no patch is an outlier here; the numbers stand in the table"
         return [does_not_apply("qkv", "lowest_among_highest_output", why), *rows]
@@ -83,10 +83,10 @@ def found(
         facet: mean(seen["qkv_overlap"][:, reads - 1, PAIRS.index((facet, "output"))], bootstrap)
         for facet in ("q", "v")
     }
-    said = [decide(*share[1:], MANY * chance) for share in shares.values()]
+    said = [decide(share, MANY * chance) for share in shares.values()]
     answer = "yes" if "yes" in said else ("no" if set(said) == {"no"} else "cannot tell")
     facet, most = max(shares.items(), key=lambda item: item[1][0])
     why = f"{100 * most[0]:.3g} % of the patches of lowest {facet} are of highest output"
-    headline = Found("qkv", "lowest_among_highest_output", *(100 * x for x in most), reads,
+    headline = Found.of("qkv", "lowest_among_highest_output", percent(most), reads,
                      100 * chance, "percent", answer, why)  # fmt: skip
     return [headline, *rows]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tokenscope.kinds.answers import Found, decide, mean
+from tokenscope.kinds.answers import Found, decide, mean, percent
 from tokenscope.kinds.block_pass import BlockView
 from tokenscope.stats.bootstrap import Bootstrap
 
@@ -56,13 +56,13 @@ def found(seen: dict[str, np.ndarray], depth: int, bootstrap: Bootstrap) -> list
                            ("stable_rank_of_patches", "stable_rank")):  # fmt: skip
         for i, of in enumerate(("", "_without_outliers")):
             rows.append(
-                Found("rank", f"{quantity}{of}", *mean(seen[name][:, i], bootstrap), depth,
+                Found.of("rank", f"{quantity}{of}", mean(seen[name][:, i], bootstrap), depth,
                       unit="directions")
             )  # fmt: skip
     most = seen["spread_at_most"]
     share = mean(seen["effective_rank"][:, 0] / most, bootstrap)
     why = f"effective rank {rows[0].value:.3g} of {most.mean():.0f}"
-    answer = {"yes": "no", "no": "yes"}.get(decide(*share[1:], FEW), "cannot tell")
-    headline = Found("rank", "share_of_directions", *(100 * x for x in share), depth,
+    answer = {"yes": "no", "no": "yes"}.get(decide(share, FEW), "cannot tell")
+    headline = Found.of("rank", "share_of_directions", percent(share), depth,
                      unit="percent", answer=answer, why=why)  # fmt: skip
     return [headline, *rows]

@@ -18,6 +18,7 @@ from tokenscope.kinds.answers import (
     decide,
     does_not_apply,
     mean,
+    percent,
     share_of_images,
 )
 from tokenscope.stats.bootstrap import Bootstrap
@@ -169,7 +170,7 @@ def found(
         null = float((changes[control]["pooled"] * weight).sum() / weight.sum())
         extra = extra - changes[control]["pooled"]
     value, low, high, _ = bootstrap.ratio(extra * weight, weight)
-    answer = decide(low, high, CHANGE)
+    answer = decide((value, low, high), CHANGE)
     why = f"1 - cosine of the output {value + null:.3g} when replaced by the mean"
     why += f", {null:.3g} for as many ordinary patches" if control else ""
     headline = Found(kind, "pooled_change", value + null, low + null, high + null, block, null,
@@ -188,17 +189,17 @@ def register_norms(ratios: np.ndarray, kinds: list[str], bootstrap: Bootstrap) -
     if not at:
         return [does_not_apply("register-norm", "images_with_a_high_register", "no registers")]
     rows = [
-        Found("register-norm", f"norm_of_{kinds[i]}", *mean(ratios[:, b, i], bootstrap), b + 1,
+        Found.of("register-norm", f"norm_of_{kinds[i]}", mean(ratios[:, b, i], bootstrap), b + 1,
               unit="x median patch")
         for i in at for b in range(ratios.shape[1])
     ]  # fmt: skip
-    high = (ratios[:, :, at] > HIGH).any(-1)
+    high = np.asarray((ratios[:, :, at] > HIGH).any(-1))
     block = int(high.mean(0).argmax())
     share = share_of_images(high[:, block], bootstrap.confidence)
     largest = float(ratios[:, block, at].max(1).mean())
     why = f"the largest is {largest:.3g} x the median patch on average, after block {block + 1}"
-    headline = Found(
-        "register-norm", "images_with_a_high_register", *(100 * x for x in share), block + 1,
-        null=0.0, unit="percent of images", answer=decide(*share[1:], ONE_IN_TWENTY), why=why,
+    headline = Found.of(
+        "register-norm", "images_with_a_high_register", percent(share), block + 1,
+        null=0.0, unit="percent of images", answer=decide(share, ONE_IN_TWENTY), why=why,
     )  # fmt: skip
     return [headline, *rows]

@@ -94,7 +94,7 @@ def found(
     gap = rows[0].value - rows[1].value
     low, high = map(float, bootstrap.interval(resampled["place"] - resampled["content"]))
     images = int((sums["all"] > 0).sum())
-    answer = decide(low, high, 0.0) if images >= FEWEST else "cannot tell"
+    answer = decide((gap, low, high), 0.0) if images >= FEWEST else "cannot tell"
     why = f"{rows[0].value:.3g} % stay at their place, {rows[1].value:.3g} % move with the content"
     if images < FEWEST:
         why += f"; only {images} images hold outliers, {FEWEST} are needed"

@@ -13,7 +13,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from tokenscope.kinds.answers import ONE_IN_TEN, Found, decide, mean, share_of_images
+from tokenscope.kinds.answers import ONE_IN_TEN, Found, decide, mean, percent, share_of_images
 from tokenscope.kinds.block_pass import BlockView
 from tokenscope.stats.bootstrap import Bootstrap
 
@@ -33,7 +33,7 @@ def written(block: nn.Module, heads: int) -> Tensor:
     attention = block.attn
     weight = attention.proj.weight.detach().float()
     inner = getattr(attention, "norm", None)
-    if getattr(inner, "weight", None) is not None:
+    if inner is not None and getattr(inner, "weight", None) is not None:
         weight = weight * inner.weight.detach().float()
     scale = getattr(getattr(block, "ls1", None), "gamma", getattr(block, "gamma_1", None))
     if scale is not None:
@@ -121,7 +121,7 @@ def found(seen: dict[str, np.ndarray], kinds: list[str], bootstrap: Bootstrap) -
 
     def per_image(quantity: str, mask: np.ndarray, block: int = 0, null: float = np.nan) -> Found:
         count = mask.reshape(len(mask), -1).sum(1)
-        row = Found("sink", quantity, *mean(count, bootstrap), block, null, "events per image")
+        row = Found.of("sink", quantity, mean(count, bootstrap), block, null, "events per image")
         rows.append(row)
         return row
 
@@ -140,13 +140,12 @@ def found(seen: dict[str, np.ndarray], kinds: list[str], bootstrap: Bootstrap) -
         for share in QUERIES:
             mask = seen["looking"][:, 1:, :, i] >= share
             per_image(f"events_{share:g}_of_queries_give_{least:g}", mask)
-    share = share_of_images(later.any((1, 2)), bootstrap.confidence)
-    answer = decide(*share[1:], ONE_IN_TEN)
+    images = share_of_images(np.asarray(later.any((1, 2))), bootstrap.confidence)
+    answer = decide(images, ONE_IN_TEN)
     said = [f"{row.value:.2g} {w} on {p}" for (w, p), row in both.items() if row.value >= 0.05]
     why = f"{total.value:.3g} events per image" + (f": {', '.join(said)}" if said else "")
-    percent = [100 * x for x in share]
     return [
-        Found("sink", "images_with_sinks", *percent, null=0.0, unit="percent of images",
+        Found.of("sink", "images_with_sinks", percent(images), null=0.0, unit="percent of images",
               answer=answer, why=why),
         *rows,
     ]  # fmt: skip
