@@ -238,9 +238,8 @@ def _classes(job: Job) -> int:
 
 
 def _heads(job: Job) -> float:
-    return start_seconds(job.gpu) + job.study.heads.seconds(
-        job.row, job.wildcards["view"], job.head_speed
-    )
+    seconds = job.study.heads.seconds(job.row, job.wildcards["view"], job.head_speed)
+    return start_seconds(job.gpu) + seconds
 
 
 def _discover(job: Job) -> float:
