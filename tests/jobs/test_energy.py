@@ -266,8 +266,7 @@ def test_sacct_completes_the_records(tmp_path):
     ]
     killed, done, late = (rows.iloc[i] for i in range(3))
     assert rows["gpu_hours"].sum() == pytest.approx((60 + 300) / 3600)
-    least = 16  # the site's smallest allocation, for the job that asked for two cores
-    assert rows["core_hours"].sum() == pytest.approx((16 * 360 + least * 60) / 3600)
+    assert rows["core_hours"].sum() == pytest.approx((16 * 360 + 2 * 60) / 3600)
     assert done["queue_seconds"] == 20 and done["gpu_kwh"] == pytest.approx(9e4 / 3.6e6)
     assert done["gpu_method"] == "NVML counter" and done["cpu_method"].startswith("formula")
     assert killed["gpu_kwh"] == pytest.approx(0.7 * 60 / 3600)  # it counts, by the formula

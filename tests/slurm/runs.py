@@ -71,6 +71,15 @@ class Project:
         settings["set-resources"] = asked
         file.write_text(yaml.safe_dump(settings | QUICK | values))
 
+    def line(self, path):
+        """The line of the profile in which a key stands, as ``set-resources: extract: gpu``."""
+        file = self.dir / "profiles" / "slurm" / "profile.v9+.yaml"
+        lines, at = file.read_text().splitlines(), 0
+        for depth, key in enumerate(path.split(": ")):
+            at = next(i for i in range(at, len(lines)) if lines[i] == f"{'  ' * depth}{key}:"
+                      or lines[i].startswith(f"{'  ' * depth}{key}: "))  # fmt: skip
+        return at + 1
+
     def start(self, *targets, profile="slurm", seconds=420):
         """Start Snakemake in a session of its own."""
         command = ["timeout", "-s", "INT", "-k", "60", str(seconds), sys.executable, "-m"]

@@ -207,22 +207,40 @@ def test_too_little_time(cluster, local, project):
     [
         (
             {"rules": {"extract": {"slurm_partition": "nowhere"}}},
-            "invalid partition specified: nowhere",
-            "set slurm_partition in profiles/slurm",
+            "no partition 'nowhere' (asked for by extract), only gpu, cpu, short",
+            "set-resources: extract: slurm_partition",
         ),
         (
             {"rules": {"extract": {"gpu_model": "a100"}}},
-            "node configuration is not available",
-            "gpu_model in profiles/slurm",
+            "partition gpu has no GPU 'a100' (asked for by extract), but h100",
+            "set-resources: extract: gpu_model",
+        ),
+        (  # sbatch takes it, and it would never start
+            {"rules": {"extract": {"runtime": 90}}},
+            "partition gpu grants 60 minutes, extract asks for 90",
+            "set-resources: extract: slurm_partition",
+        ),
+        (
+            {"rules": {"extract": {"mem_mb": 9000}}},
+            "no node of partition gpu with 1 h100 GPU has the 9,000 MB that extract asks for",
+            "set-resources: extract: mem_mb",
+        ),
+        (
+            {"rules": {"extract": {"constraint": "fast"}}},
+            "Slurm refuses (constraint 'fast') the jobs of extract: allocation failure: Invalid",
+            "set-resources: extract: constraint",
         ),
     ],
-    ids=["partition", "gpu"],
+    ids=["partition", "gpu", "time", "memory", "constraint"],
 )
-def test_wrong_site_settings(project, settings, cause, remedy):
+def test_wrong_site_settings(cluster, tmp_path, settings, cause, remedy):
+    """Told at the start, with the key to change; no job is submitted."""
+    project = copy(tmp_path, cluster.env)
     project.profile(**settings)
-    text = project.refused(*TARGETS)
-    assert cause in text
-    assert remedy in text
+    text = project.refused(*TARGETS, seconds=30)
+    assert cause in text and "none was submitted" in text
+    assert f"profiles/slurm/profile.v9+.yaml, line {project.line(remedy)}: {remedy}" in text
+    assert cluster.squeue("%Z").count([str(project.dir)]) == 0
 
 
 def test_wrong_image_folder(cluster, local, project):
@@ -304,7 +322,12 @@ def test_accounting(tmp_path_factory, tmp_path):
         ]
         project.env["SBATCH_ACCOUNT"] = "nobody"
         text = project.refused("results/mini/data/scenes-train/sample.csv")
-        assert "nvalid account" in text
+        assert "(account 'nobody')" in text and "nvalid account" in text
         assert "export SBATCH_ACCOUNT" in text
+        project.env["SBATCH_ACCOUNT"] = "research"
+        project.profile(**{"slurm-qos": "nosuch"})
+        text = project.refused("results/mini/data/scenes-train/sample.csv", seconds=30)
+        assert "(qos 'nosuch')" in text and ": slurm-qos" in text
+        assert len(cluster.run("sacct", "-nXP").splitlines()) == len(rows)
     finally:
         cluster.stop()

@@ -183,15 +183,20 @@ def table(attempts: list[dict], site: Site, run: str, expected: dict[str, dict])
             "claim": claim_of(a["rule"], a["wildcards"]),
             **{k: w.get(k, "") for k in ("family", "size", "registers", "dataset")},
             "work": work, "started": pd.Timestamp(a["started"], unit="s").isoformat("T", "seconds"),
-            "gpu_hours": a["gpus"] * hours, "core_hours": hours * (
-                site.allocated(a["gpus"], a["cores"]) if a["slurm_job_id"] else a["cores"]
-            ),
+            "gpu_hours": a["gpus"] * hours, "core_hours": hours * _cores(a, site),
             "gpu_kwh": gpu, "cpu_kwh": cpu, "kwh": gpu + cpu, "co2_kg": site.co2(gpu + cpu),
             # A site charges what it allocated; beside the controller nothing was.
             "units": site.units(hours, a["gpus"], a["cores"]) if a["slurm_job_id"] else 0.0,
             **_expected(forecast),
         })  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _cores(attempt: dict, site: Site) -> float:
+    """Cores that were held: as sacct says, else no fewer than the site's smallest allocation."""
+    if "sacct" in attempt["source"] or not attempt["slurm_job_id"]:
+        return attempt["cores"]
+    return site.allocated(attempt["gpus"], attempt["cores"])
 
 
 def _expected(forecast: dict) -> dict:
