@@ -180,7 +180,7 @@ def processes(folder, word):
 def extraction(project, chunks=3):
     """Wait until the extraction has written a few chunks; return its process id."""
     journal = "partial/tokens/**/journal/*.json"
-    until(lambda: len([*project.results.glob(journal)]) >= chunks, 120, "chunks")
+    until(lambda: len([*project.results.glob(journal)]) >= chunks, 300, "chunks")
     return until(lambda: processes(project.dir, "extract.py"), 5, "the process")[0]
 
 

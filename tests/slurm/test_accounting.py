@@ -6,9 +6,11 @@ TOKENSCOPE_SLURM_TESTS=1 pytest tests/slurm/test_accounting.py      # about 5 mi
 import csv
 import os
 import signal
+import time
 
 import pytest
-from runs import SWITCH, cluster_in, extraction, unfinished
+from cluster import ClusterError
+from runs import SWITCH, TARGETS, cluster_in, extraction, frozen, unfinished
 
 pytestmark = [
     pytest.mark.slurm,
@@ -64,5 +66,26 @@ def test_the_sum_over_jobs_is_sacct_s(local, tmp_path_factory, tmp_path):
         assert all(float(row["units"]) > 0 and row["queue_seconds"] for row in submitted)
         assert {row["work"] for row in rows if row["rule"] == "train"} == {"reused"}
         assert {row["source"] for row in rows if row["rule"] == "gather"} == {"record"}
+    finally:
+        cluster.stop()
+
+
+def test_a_database_that_is_down_for_two_minutes(local, tmp_path_factory, tmp_path):
+    """The plugin gets no answer at several looks; it must not forget the jobs it asked for."""
+    cluster = cluster_in(tmp_path_factory.mktemp("down"), accounting=True)
+    try:
+        env = cluster.env | {"SBATCH_ACCOUNT": "research"}
+        project = unfinished(local, tmp_path / "project", env)
+        project.profile(**{"slurm-status-command": "sacct"})
+        run = project.start(*TARGETS, seconds=900)
+        pid = frozen(project)
+        cluster.stop_daemon("slurmdbd")
+        with pytest.raises(ClusterError):
+            cluster.run("sacct")
+        time.sleep(120)
+        cluster.start_daemon("slurmdbd")
+        os.kill(pid, signal.SIGCONT)
+        project.finish(run)
+        project.agrees_with(local)
     finally:
         cluster.stop()

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from statistics import median
 
 import pytest
@@ -29,6 +30,8 @@ from runs import (
     processes,
     until,
 )
+
+from tokenscope.jobs.controllers import Controller, Heartbeat
 
 pytestmark = [
     pytest.mark.slurm,
@@ -79,6 +82,30 @@ def test_dead_controller(cluster, local, project):
     project.run(*TARGETS)
     assert project.receipt()["resumed_images"] > 0
     project.agrees_with(local)
+
+
+def test_a_controller_elsewhere(cluster, project):
+    """One that was submitted is seen in the queue; one that a heartbeat tells of, by its job."""
+    resume = [sys.executable, RESUME, "--directory", project.dir, "--wait"]
+
+    def refused():
+        done = subprocess.run(resume, env=project.env, capture_output=True, text=True)
+        assert (done.returncode == 0) == ("nothing was done" not in done.stderr), done.stderr
+        return done.stderr
+
+    job = ("--parsable", "-J", "tokenscope_controller", "-D", project.dir, "-o", os.devnull)
+    number = cluster.run("sbatch", *map(str, job), "--mem=300", "--wrap", "sleep 600").strip()
+    assert f"submitted as Slurm job {number}" in refused()
+    own = Controller.own("run", "mini", str(project.results))
+    heart = Heartbeat(replace(own, host="n9", machine="n9", slurm_job_id=number), project.dir)
+    heart.beat()
+    assert "study mini on n9" in refused()
+    os.utime(heart.file, (time.time() - 600,) * 2)
+    assert "study mini on n9" in refused()  # silent, and Slurm says that it runs
+    cluster.run("scancel", number)
+    gone = ("squeue", "-h", "-t", "PENDING,RUNNING,COMPLETING", "-o", "%i")
+    until(lambda: number not in cluster.run(*gone).split(), 60, "the end of the controller")
+    assert refused() == ""
 
 
 @pytest.mark.parametrize("how", ["payload", "scancel"])
