@@ -69,7 +69,7 @@ onstart:
     if unmended := slurm_plugin.mend():
         print(f"note: {unmended}", file=sys.stderr)
     try:
-        WATCH.begin(workflow, STUDY, PLAIN_CONFIG, forecast.begin(workflow, STUDY))
+        WATCH.begin(workflow, STUDY, SITE, PLAIN_CONFIG, forecast.begin(workflow, STUDY))
     except StudyError as error:
         raise WorkflowError(str(error))
 

@@ -84,13 +84,13 @@ def test_a_second_controller_of_a_study_is_refused(tmp_path, mine, monkeypatch):
     study = SimpleNamespace(config={"study": "paper"}, results=str(tmp_path / "results"))
     watch = Watch()
     with pytest.raises(StudyError, match="study paper on login2 .* still runs: a second one"):
-        watch.begin(workflow, study, {}, [])
+        watch.begin(workflow, study, None, {}, [])
     settings.lock = False  # a figure beside it
-    watch.begin(workflow, study, {}, [])
+    watch.begin(workflow, study, None, {}, [])
     assert watch.heartbeat is None
     settings.lock = True
     left_by(tmp_path, away, SILENT + 1)
-    watch.begin(workflow, study, {}, [])
+    watch.begin(workflow, study, None, {}, [])
     watch.end("finished")
     assert [(c.run, c.outcome) for c in controllers.read()] == [("run9", "finished")]
 

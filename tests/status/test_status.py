@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -41,14 +42,15 @@ def comment(rule, number):
     return f"rule_{rule}_wildcards_val_f_s{number}_r0"
 
 
-def record(results, rule, number, begin, seconds, outcome="finished", slurm="", reason=""):
+def record(results, rule, number, begin, seconds, outcome="finished", slurm="", reason="", gpus=1):
     """One attempt's own line."""
     name, planned = plan(rule, number)
+    gpu = {"gpu": f"GPU-{number}", "share": 1.0, "joules": 5.0, "method": "NVML counter"}
     line = {
         "rule": rule, "wildcards": planned.wildcards, "outcome": outcome, "reason": reason,
         "run": RUN, "started": BEGAN + begin, "ended": BEGAN + begin + seconds, "seconds": seconds,
         "threads": 4, "work": {}, "host": "n1", "slurm_job_id": slurm, "peak_mb": 100,
-        "gpus": [{"gpu": f"GPU-{number}", "share": 1.0, "joules": 5.0, "method": "NVML counter"}],
+        "gpus": [gpu] * gpus,
         "cpu": {"joules": None, "method": "formula"}, "asked": {"mem_mb": 800, "runtime": 60},
     }  # fmt: skip
     file = results / "accounting" / "jobs" / f"{name}.jsonl"
@@ -185,6 +187,25 @@ def test_hours_are_those_of_the_accounting(large):
     assert {a["job"] for a in written["active"]} == {
         plan("extract", i)[0] for i in (310, 320, 321, 322)
     }
+
+
+def test_a_site_counts_its_smallest_allocation(tmp_path):
+    """A job of 4 cores without a GPU holds 16; one with a GPU, or beside the controller, its 4."""
+    jobs = [plan("norms", 0, gpus=0), plan("probe", 0), plan("fig_blocks", 0, gpus=0, beside=True)]
+    graph.update(
+        tmp_path, Graph(dict(jobs), Machine(gpus=4), True, BEGAN, "s", "z", least_cores=16)
+    )
+    record(tmp_path, "norms", 1, 10, 3600, gpus=0, slurm="1")
+    record(tmp_path, "probe", 1, 10, 3600, slurm="2")
+    record(tmp_path, "fig_blocks", 1, 10, 3600, gpus=0)
+    no_sacct = {"accounting": lambda since: ([], ""), "queue": of_squeue(tmp_path)}
+    status = look("s", tmp_path, tmp_path, **no_sacct)
+    done = {claim: hours["done"] for claim, hours in status.core_hours.items()}
+    assert done == pytest.approx({"claim1": 4, "claim2": 16, "claim4": 4})
+    attempts, _ = collect(tmp_path / "accounting", no_sacct["accounting"])
+    rows = table(attempts, replace(SITE, least_cores=16), RUN, {})
+    assert rows.groupby("claim")["core_hours"].sum().to_dict() == pytest.approx(done)
+    assert status.core_hours["claim2"]["waiting"] == pytest.approx(16 * 1810 / 3600, rel=0.2)
 
 
 def small(results, *jobs, machine=None, cluster=False):

@@ -45,6 +45,7 @@ class Graph:
     began: float = 0.0
     study: str = ""
     what: str = ""  # fingerprint of config and rules
+    least_cores: float = 0  # of a job without a GPU at the site
 
 
 def fingerprint(config: dict, rules: list[str]) -> str:
@@ -92,7 +93,7 @@ def load(results: str | Path) -> Graph:
         return Graph()
 
 
-def of_tasks(tasks: list, machine: Machine, cluster: bool, study: str, what: str) -> Graph:
-    """The graph of a forecast, as of now."""
+def of_tasks(tasks: list, **facts) -> Graph:
+    """The graph of a forecast, as of now; ``facts``: further fields of :class:`Graph`."""
     now = time.time()
-    return Graph(planned(tasks, now), machine, cluster, now, study, what)
+    return Graph(planned(tasks, now), began=now, **facts)

@@ -120,16 +120,24 @@ def _rest(plan: graph.Graph, job: Job, seconds: float) -> float:
 def _hours(plan, attempts, jobs, expected, what: str) -> dict[str, dict[str, float]]:
     """Hours by claim: ``done`` and ``failed`` are what the accounting counts of what has ended."""
     sums: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(HOURS, 0.0))
+
+    def held(gpus: float, cores: float, submitted: bool) -> float:
+        """What a job holds: a site may give no fewer than so many cores."""
+        if what == "gpus":
+            return gpus
+        return max(cores, plan.least_cores) if submitted and not gpus else cores
+
     counted = set()
     for a in attempts:
         kind = "done" if a["state"] in DONE else "failed"
         if a["state"] in LIVE:  # sacct counts its hours so far
             kind = "running"
             counted.add(a["slurm_job_id"])
-        sums[claim_of(a["rule"], a["wildcards"])][kind] += a[what] * a["seconds"] / 3600
+        count = held(a["gpus"], a["cores"], bool(a["slurm_job_id"]))
+        sums[claim_of(a["rule"], a["wildcards"])][kind] += count * a["seconds"] / 3600
     for name, job in jobs.items():
-        count = job.planned.gpus if what == "gpus" else job.planned.threads
-        own = sums[job.claim]
+        planned, own = job.planned, sums[job.claim]
+        count = held(planned.gpus, planned.threads, plan.cluster and not planned.beside)
         if job.state == "running" and job.slurm_job_id not in counted:
             own["running"] += count * job.elapsed / 3600
         if job.state != "done":

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from tokenscope.cost.carbon import Site
 from tokenscope.cost.forecast import LATENCY
 from tokenscope.cost.job_graph import name_of
 from tokenscope.cost.schedule import Machine
@@ -23,7 +24,7 @@ class Watch:
     def __init__(self):
         self.heartbeat: controllers.Heartbeat | None = None
 
-    def begin(self, workflow, study: Study, config: dict, tasks: list) -> None:
+    def begin(self, workflow, study: Study, site: Site, config: dict, tasks: list) -> None:
         """Before the first job: keep the graph, record events, let the heart beat.
 
         A run without a lock (a figure, a report beside a controller) leaves nothing behind.
@@ -31,6 +32,7 @@ class Watch:
         Args:
             workflow: Snakemake's, after its graph is built.
             study: the study.
+            site: where its jobs run.
             config: what decides its jobs, without switches of how to show them.
             tasks: the jobs of the forecast.
 
@@ -52,14 +54,16 @@ class Watch:
         if workflow.dag_settings.allowed_rules:
             return  # only figures or a report are drawn: no state of the study
         try:
-            self._keep(workflow, study, config, tasks)
+            self._keep(workflow, study, site, config, tasks)
         except Exception as error:
             print(f"no status of this run: {type(error).__name__}: {error}", file=sys.stderr)
 
-    def _keep(self, workflow, study: Study, config: dict, tasks: list) -> None:
-        cluster = workflow.nodes is not None
-        what = graph.fingerprint(config, [rule.name for rule in workflow.rules])
-        new = graph.of_tasks(tasks, machine(workflow), cluster, study.config["study"], what)
+    def _keep(self, workflow, study: Study, site: Site, config: dict, tasks: list) -> None:
+        new = graph.of_tasks(
+            tasks, machine=machine(workflow), cluster=workflow.nodes is not None,
+            study=study.config["study"], least_cores=site.least_cores,
+            what=graph.fingerprint(config, [rule.name for rule in workflow.rules]),
+        )  # fmt: skip
         graph.update(study.results, new)
         names = {workflow.dag.jobid(job): name_of(job) for job in workflow.dag.jobs}
         file = Path(study.results, events.FOLDER, f"{os.environ[RUN]}.jsonl")
