@@ -50,16 +50,13 @@ def headline(status: Status) -> list[tuple[str, str]]:
     others = [f"{count:,} {state}" for state, count in n.items() if count and state != "done"]
     jobs = "; ".join([jobs, *([", ".join(others)] if others else [])])
     found = [("controller", _controller(status)), ("jobs", jobs)]
-    sums = {kind: sum(row[kind] for row in status.gpu_hours.values()) for kind in HOURS}
-    unit = "GPU-hours"
-    if not any(job.planned.gpus for job in status.jobs.values()):
-        sums = {kind: sum(row[kind] for row in status.core_hours.values()) for kind in HOURS}
-        unit = "core-hours"
+    unit, hours = _hours(status)
+    sums = {kind: sum(row[kind] for row in hours.values()) for kind in HOURS}
     words = (
         f"{sums['done']:.3g} done, {sums['running']:.3g} running, {sums['waiting']:.3g} to do, "
         f"{sums['failed']:.3g} in attempts that failed"
     )
-    found.append((unit, words))
+    found.append((f"{unit}-hours", words))
     if status.left:
         expected, low, high = status.left
         many = "" if status.gpus == 1 else "s"
@@ -79,13 +76,13 @@ def headline(status: Status) -> list[tuple[str, str]]:
 
 def claims(status: Status) -> list[list[str]]:
     """A table: a row for each claim, with a head."""
-    kinds = list(status.counts())
-    rows = [["claim", "jobs", *kinds, *(f"GPU-h {kind}" for kind in HOURS)]]
-    named = {job.claim for job in status.jobs.values()} | set(status.gpu_hours)
+    kinds, (unit, of_claims) = list(status.counts()), _hours(status)
+    rows = [["claim", "jobs", *kinds, *(f"{unit}-h {kind}" for kind in HOURS)]]
+    named = {job.claim for job in status.jobs.values()} | set(of_claims)
     for claim in [*sorted(named), None]:
         counts = status.counts(claim)
         hours = [
-            sum(row[kind] for name, row in status.gpu_hours.items() if claim in (None, name))
+            sum(row[kind] for name, row in of_claims.items() if claim in (None, name))
             for kind in HOURS
         ]
         rows.append([
@@ -93,6 +90,13 @@ def claims(status: Status) -> list[list[str]]:
             *(f"{h:.3g}" for h in hours),
         ])  # fmt: skip
     return rows
+
+
+def _hours(status: Status) -> tuple[str, dict[str, dict[str, float]]]:
+    """The hours that matter, by claim: of GPUs where a job has one, else of cores."""
+    if any(job.planned.gpus for job in status.jobs.values()):
+        return "GPU", status.gpu_hours
+    return "core", status.core_hours
 
 
 def section(status: Status) -> dict:
