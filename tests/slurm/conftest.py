@@ -24,7 +24,7 @@ def cluster(tmp_path_factory):
 def local(tmp_path_factory):
     """The study done on this machine, without Slurm."""
     project = copy(tmp_path_factory.mktemp("local"), os.environ.copy())
-    project.run("all", profile="profiles/local", seconds=600)
+    project.run("all", profile="profiles/local", seconds=1800)
     return project
 
 
