@@ -15,7 +15,7 @@ STUDY ?= paper
 # What a user gives reaches the recipes through the environment as it was typed, and stands there in
 # quotes: neither make nor a shell takes a $$ or a backtick in a folder's name for a command.
 GIVEN := $(filter-out file,$(origin CONFIG) $(origin STUDY))
-FREE := PYTHON TORCH_INDEX CONFIG HOW STUDY PROFILE GPUS FIG MODEL IMAGES ARCH AGAINST AGAINST_ARCH NAME WEIGHTS SECTION BENCH WATCH FROM REPLACE BAD
+FREE := PYTHON TORCH_INDEX CONFIG HOW STUDY PROFILE GPUS FIG MODEL IMAGES ARCH AGAINST AGAINST_ARCH NAME WEIGHTS SECTION BENCH WATCH FROM REPLACE LOCKED BAD
 $(foreach name,$(FREE),$(eval override $(name) := $$(value $(name))))
 export $(FREE)
 
@@ -56,6 +56,8 @@ $(VENV)/complete: envs/requirements-light.txt envs/requirements.txt envs/require
 	@test -z "$$TORCH_INDEX" || { $(BIN)/python -m pip uninstall -q -y torch torchvision && \
 	  $(BIN)/python -m pip install --disable-pip-version-check --index-url "$$TORCH_INDEX" \
 	    $$(grep -hE '^torch(vision)?==' envs/requirements.txt); }
+	@test -z "$$LOCKED" || $(BIN)/python -m pip install --disable-pip-version-check --require-hashes \
+	  -r envs/requirements.lock
 	$(BIN)/python -m pip install --disable-pip-version-check -r envs/requirements-dev.txt
 	@touch $@
 
@@ -67,7 +69,8 @@ endif
 $(VENV)-light/complete: envs/requirements-light.txt
 	@echo "Setting up $(VENV)-light: 0.6 GB and a minute, once (make setup makes the whole one, for what computes)."
 	@$(call fresh,$(VENV)-light)
-	@$(VENV)-light/bin/python -m pip install -q --disable-pip-version-check -r envs/requirements-light.txt
+	@$(VENV)-light/bin/python -m pip install -q --disable-pip-version-check \
+	  $${LOCKED:+--require-hashes} -r envs/requirements-light.$$(test -n "$$LOCKED" && echo lock || echo txt)
 	@touch $@
 
 setup: $(VENV)/complete  ## set up the environment in .venv, once
@@ -186,6 +189,17 @@ zoo: $(VENV)/complete  ## write config/architectures.csv anew from timm
 	  $$($(BIN)/python -c "import csv; tables = ['config/backbones.csv', 'config/zoo.csv']; \
 	     print(*dict.fromkeys(row['timm_id'] for table in tables for row in csv.DictReader(open(table))))") > config/architectures.tmp
 	mv config/architectures.tmp config/architectures.csv
+
+lock:           ## write the locks of envs/ anew: all packages, all platforms, with hashes (needs uv)
+	@command -v uv > /dev/null || { echo "make lock needs uv: pip install uv, in any environment"; exit 1; }
+	@for pins in envs/requirements-light envs/requirements; do \
+	  uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 --no-header \
+	    --no-annotate --no-emit-index-url --no-emit-find-links $$pins.txt -o $$pins.lock || exit 1; done
+
+outdated: $(VENV)/complete  ## which pins have newer versions
+	@$(BIN)/python -m pip list --outdated --disable-pip-version-check --format=columns | grep -iE \
+	  "^(Package|$$(sed -nE 's/^([A-Za-z0-9_.-]+)==.*/\1/p' envs/requirements*.txt | tr '_' '.' | paste -sd '|' -)) " \
+	  || echo "All pins are the newest versions."
 
 schema: $(VENV)/complete  ## write the schema that editors complete a config by
 	PYTHONPATH=workflow_scripts $(BIN)/python -m tokenscope.config_file.editor_schema

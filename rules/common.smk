@@ -74,6 +74,12 @@ PLAIN_CONFIG = {k: v for k, v in config.items() if k not in contents.SWITCHES}
 SNAPSHOTS = [
     (name, row) for name in config["analyse"] for row in TRAINED if STUDY.training(row)["snapshots"]
 ]
+
+
+# Used where the profile says so (software-deployment-method: apptainer), by all rules.
+container: of_project("envs/tokenscope.sif")
+
+
 ENV = "../envs/tokenscope.yaml"
 LIGHT_ENV = "../envs/tokenscope-light.yaml"  # of rules that import nothing heavy
 BACKBONE = "{family}/{size}/{registers}"

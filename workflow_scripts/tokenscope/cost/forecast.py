@@ -31,13 +31,14 @@ STORES = {
 
 def machines(workflow, cluster: bool) -> dict[str, Machine]:
     """What to simulate: numbers of GPUs on a cluster, the cores and GPUs of one machine."""
-    cap = workflow.global_resources.get("gpu")
+    given = workflow.global_resources.get("gpu")
+    cap = given.value if given else None  # of a run without a profile it is there, and None
     if not cluster:
-        cores, gpus = workflow._cores or os.cpu_count(), cap.value if cap else 1
+        cores, gpus = workflow._cores or os.cpu_count(), 1 if cap is None else cap
         several = f", {gpus} GPUs" if gpus > 1 else ""
         return {f"{cores} cores{several}": Machine(cores=cores, gpus=gpus)}
     # The profile's cap on GPUs in flight is what will happen; the others show what it costs.
-    counts = sorted({*GPU_COUNTS, cap.value} if cap else GPU_COUNTS)
+    counts = sorted({*GPU_COUNTS, cap} if cap else GPU_COUNTS)
     return {
         f"{n} GPU{'s' * (n > 1)}": Machine(
             gpus=n, jobs=workflow.nodes, beside_cores=2, latency=LATENCY
