@@ -116,3 +116,9 @@ def changes_of(wildcards, record):
     if STUDY.datasets[name]["type"] == "scenes":
         return 0
     return watched.changes(record.format(dataset=name), STUDY.layout(name))
+
+
+def watch_of(source, record):
+    """The same of a set with boxes or maps: the number, and where what was read is written down."""
+    made = source["layout"] == "scenes"
+    return {"record": record, "changes": 0 if made else watched.changes(record, source)}

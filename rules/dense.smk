@@ -1,5 +1,8 @@
 # Dense tasks: linear heads for segmentation and depth, and how smooth maps of tokens are.
 
+# What the job saw of the set's files; no output, as rules/data.smk says of its own.
+MAPS_READ = PATHS.data("{dataset}", "maps/read.json")
+
 
 rule index_targets:
     input:
@@ -21,6 +24,7 @@ rule index_targets:
         runtime=minutes("index_targets"),
     params:
         source=lambda w: DENSE.layout(w.dataset),
+        watch=lambda w: watch_of(DENSE.layout(w.dataset), MAPS_READ.format(dataset=w.dataset)),
         code=code("dense/index_targets.py"),
     script:
         "../workflow_scripts/dense/index_targets.py"

@@ -1,5 +1,8 @@
 # Object discovery: LOST under every setting in one pass, one setting chosen on held-out images.
 
+# What the job saw of the set's files; no output, as rules/data.smk says of its own.
+BOXES_READ = PATHS.data("{dataset}", "boxes/read.json")
+
 
 rule index_boxes:
     input:
@@ -22,6 +25,7 @@ rule index_boxes:
         runtime=minutes("index_boxes"),
     params:
         source=lambda w: DISCOVERY.layout(w.dataset),
+        watch=lambda w: watch_of(DISCOVERY.layout(w.dataset), BOXES_READ.format(dataset=w.dataset)),
         code=code("discovery/index_boxes.py"),
     script:
         "../workflow_scripts/discovery/index_boxes.py"

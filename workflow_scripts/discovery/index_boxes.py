@@ -1,18 +1,25 @@
 """List the images of a data set with boxes, each checked against its annotation."""
 
-from tokenscope.discovery.box_datasets import index
+import time
+from pathlib import Path
+
+from tokenscope.datasets import watched
+from tokenscope.discovery.box_datasets import index, lists_of
 from tokenscope.jobs.job import job, log
 from tokenscope.stores.receipts import write_receipt
 
 
-def main(source, threads, outputs):
+def main(source, threads, watch, outputs):
     """Write images and boxes as CSV, and a receipt that counts what was left out.
 
     Args:
         source: the set's entry in the config, see tokenscope.discovery.box_datasets.
+        watch: how often its files were found changed, and the path of the record of what was
+            read, see tokenscope.datasets.watched: ``changes``, ``record``.
         outputs: paths of ``images``, ``boxes`` and ``receipt``.
         threads: cores of the job.
     """
+    began = time.time_ns()
     images, boxes, left_out = index(source, threads)
     for what, number in left_out.items():
         log.info("%s: %d", what.replace("_", " "), number)
@@ -22,6 +29,11 @@ def main(source, threads, outputs):
         outputs["receipt"], listed=len(images), skipped=[], images=len(images), boxes=len(boxes),
         left_out=left_out, source=source,
     )  # fmt: skip
+    root = Path(source["path"])
+    files = [str(root / path) for path in images["path"]]
+    read = zip(files, images["sha256"], strict=True)
+    seen = watched.of_list(source, lists_of(source, images), read, began)
+    watched.write(watch["record"], seen, watch["changes"])
 
 
 if "snakemake" in globals():
@@ -29,5 +41,6 @@ if "snakemake" in globals():
         main(
             source=snakemake.params.source,
             threads=snakemake.threads,
+            watch=snakemake.params.watch,
             outputs=dict(snakemake.output.items()),
         )

@@ -73,6 +73,37 @@ def of_sample(source: dict, examined: Iterable[tuple[str, str]], began: int) -> 
     return {"source": _plain(source), "folders": {}, "files": facts, "whole": True}
 
 
+def of_list(
+    source: dict, lists: Iterable[str], read: Iterable[tuple[str, str]], began: int
+) -> dict:
+    """Record of what a set with boxes or maps rests on, whose own files list its images.
+
+    Args:
+        source: an entry of ``discovery: sets`` or ``dense: sets``.
+        lists: paths of the files that list and annotate.
+        read: paths of images and maps, each with the SHA-256 that it had when it was read, or the
+            first letters of that.
+        began: time in ns before the first file was read.
+
+    Raises:
+        StudyError: a list has changed meanwhile.
+    """
+    folders, lists = {}, list(lists)
+    if _finds_images(source):
+        for folder, modified, *names in tree(source["path"]):
+            folders[folder] = [_relied_on(modified, began), _names(*names)]
+    digests = {file: _digest(file, whole=True) for file in lists}
+    digests |= dict(_some(list(read), MOST_IMAGES))
+    facts = {}
+    for (file, digest), stat in zip(digests.items(), _stats(digests), strict=True):
+        newest = max(stat.st_mtime_ns, stat.st_ctime_ns) if stat else 0
+        if file in lists and newest >= began:
+            raise StudyError(f"'{file}' has changed while it was read; run again")
+        modified = stat.st_mtime_ns if stat and newest < began - RECENT else 0
+        facts[file] = [stat.st_size if stat else -1, modified, digest]
+    return {"source": _plain(source), "folders": folders, "files": facts, "whole": True}
+
+
 def write(file: str | os.PathLike, record: dict, changes: int) -> None:
     """Keep a record; ``changes`` is what :func:`changes` said when the job was planned."""
     aside = f"{file}.{os.getpid()}"
@@ -149,6 +180,11 @@ def _is_tree(source: dict) -> bool:
     return source["type"] == "imagefolder" and not lists_images(source.get("labels", ""))
 
 
+def _finds_images(source: dict) -> bool:
+    """Whether a set with maps takes whatever images a pattern finds."""
+    return source["layout"] in ("ade20k", "pairs")
+
+
 def _files(source: dict) -> list[str]:
     """Tars or parquet files, and the files of labels that are there."""
     files = []
@@ -166,7 +202,7 @@ def _is_here(record: dict) -> bool:
     root = folder_of(source["path"])
     if not os.path.isdir(root):
         return False
-    if source["type"] == "imagefolder":
+    if source.get("type", "imagefolder") == "imagefolder":
         return any(not name.startswith(".") for name in os.listdir(root))
     try:
         return bool(shards_of(source["path"], SUFFIX[source["type"]])[1])
@@ -206,7 +242,8 @@ def _other_files(files: dict[str, Facts], whole: bool) -> str:
         elif stat.st_mtime_ns != modified:
             alike.append((file, digest))
     for file, digest in _some(alike, MOST_READ):
-        if _digest(file, whole) != digest:
+        now = _digest(file, whole)
+        if now != digest and not (digest and now.startswith(digest)):
             return f"'{file}' was replaced: its bytes are others"
     return ""
 

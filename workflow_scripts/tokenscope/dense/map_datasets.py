@@ -92,6 +92,17 @@ class Maps:
             return table, {"mean": float(totals[0] / totals[1])}
         return table, {"pixels": totals.tolist()}
 
+    def watched(self, table: pd.DataFrame) -> tuple[list[str], list[tuple[str, str]]]:
+        """Paths of the files that list the images, and of images and maps with their checksums."""
+        if self.source["layout"] == "nyu-mat":
+            return [str(self.root), self.source["splits"]], []
+        if self.source["layout"] == "scenes":
+            return [], []
+        halves = ("image", slice(None, 32)), ("target", slice(32, None))
+        rows = table.to_dict("records")
+        return [], [(str(self.root / row[k]), row["sha256"][half]) for row in rows
+                    for k, half in halves]  # fmt: skip
+
     def _facts(self, row: dict) -> dict:
         image, target = self.read(row)
         valid = target > 0 if self.depth else target != IGNORE

@@ -85,6 +85,17 @@ def index(source: dict, threads: int = 4) -> tuple[pd.DataFrame, pd.DataFrame, d
     )
 
 
+def lists_of(source: dict, images: pd.DataFrame) -> list[str]:
+    """Paths of the files that list and annotate the images of a set; none of rendered scenes."""
+    root = Path(source["path"])
+    if source["layout"] == "voc":
+        split = root / "ImageSets" / "Main" / f"{source.get('split', 'trainval')}.txt"
+        names = [Path(path).stem for path in images["path"]]
+        return [str(split), *(str(root / "Annotations" / f"{name}.xml") for name in names)]
+    files = [str(root / source["annotations"])] if "annotations" in source else []
+    return files + [source[key] for key in ("list", "boxes") if key in source]
+
+
 def _sample(listed: list[Listed], source: dict) -> list[Listed]:
     if source["images"] > len(listed):
         raise StudyError(
