@@ -5,6 +5,7 @@
 localrules:
     attach,
     fig_registers,
+    fig_register_maps,
     fig_attached,
 
 
@@ -120,6 +121,23 @@ rule fig_registers:
         "../workflow_scripts/registers/fig_registers.py"
 
 
+# What each register attends to, of any kind, as in Darcet et al., Figure 9.
+rule fig_register_maps:
+    input:
+        maps=PATHS.figure_data("maps", "{dataset}", BACKBONE, "native.nc"),
+        registers=PATHS.table("registers"),
+    output:
+        figure_files(f"{{dataset}}/register_maps/{BACKBONE}"),
+    log:
+        f"{RESULTS}/logs/fig_register_maps/{{dataset}}/{BACKBONE}.log",
+    conda:
+        LIGHT_ENV
+    params:
+        code=code("registers/fig_register_maps.py"),
+    script:
+        "../workflow_scripts/registers/fig_register_maps.py"
+
+
 rule fig_attached:
     input:
         scores=PATHS.figure_data("neurons", "{dataset}", f"{BACKBONE}.csv.gz"),
@@ -151,6 +169,11 @@ rule testtime:
     input:
         PATHS.table("registers"),
         expand(PATHS.figure("{dataset}/registers"), dataset=config["analyse"]),
+        [
+            PATHS.figure(f"{name}/register_maps/{row.key}")
+            for name in config["analyse"]
+            for row in contents.registered(STUDY)
+        ],
         [
             PATHS.figure(f"{config['testtime']['dataset']}/testtime_maps/{row.key}")
             for row in STUDY.testtime_bases

@@ -32,7 +32,7 @@ def test_every_figure_is_there_in_all_formats(study):
     assert kinds >= {
         "fig1_features", "fig2_attention_features", "fig3_cosine", "fig3_ratio", "fig4_norms",
         "fig5_attention_registers", "fig6_qkv", "fig7_blocks", "attention", "features", "cosine",
-        "high_resolution", "qkv", "norms", "norms_by_block", "blocks",
+        "high_resolution", "qkv", "register_maps", "norms", "norms_by_block", "blocks",
         "outliers_by_depth", "outlier_places", "registers",
         "table4_gains", "table5_gains", "testtime_maps", "testtime_neurons", "testtime_norms",
         "testtime_number",

@@ -90,7 +90,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
                 else [],
                 "page": _page(root, section.get("page", "")),
                 "counts": _counts(paths) if section.get("counts") else [],
-                "kinds": _rows(Path(paths.table("by_kind"))) if section.get("kinds") else {},
+                "by_kind": _rows(Path(paths.table("by_kind"))) if section.get("by_kind") else {},
                 "verdicts": template_data.verdict_rows(own, lines, errors),
                 "tables": [
                     template_data.table(shown["name"], shown, read[shown["name"]], published)

@@ -14,6 +14,7 @@ from tokenscope.config_file import strict_yaml
 from tokenscope.errors import StudyError
 from tokenscope.paths import CONFIG
 from tokenscope.report import paper_figures
+from tokenscope.study import register_names
 from tokenscope.study.paths import Paths
 from tokenscope.study.register_names import is_control
 
@@ -193,6 +194,7 @@ def figures(study, figure: dict) -> list[str]:
         "analyse": analysed,
         "families": [{**place, "family": name} for place in analysed for name in study.families],
         "backbones": [{**place, **_names(row)} for place in analysed for row in study.backbones],
+        "registered": [{**place, **_names(row)} for place in analysed for row in registered(study)],
         "trained": analysed if study.trained else [],
         "searched": [{"dataset": searched, **_names(row)} for row in study.testtime_bases],
         "bank": [{"dataset": bank}] if study.probing.rows else [],
@@ -204,6 +206,12 @@ def figures(study, figure: dict) -> list[str]:
         "diagnosed": [{}] if study.diagnosed else [],
     }
     return list(dict.fromkeys(figure["file"].format(**place) for place in places[figure["over"]]))
+
+
+def registered(study) -> list:
+    """The backbones whose registers' maps are drawn: all that have some but for controls."""
+    controls = register_names.ATTACHED_CONTROLS
+    return [row for row in study.backbones if row.register_count and row.kind not in controls]
 
 
 def _dataset(study, section: str) -> str:

@@ -128,6 +128,6 @@ def _sections(study) -> dict[str, str]:
             names += [f"figures/{name}.png" for name in contents.figures(study, entry)]
         names += OF_NOBODY if section.get("accounting") else ()
         names += OF_TRAININGS if section.get("counts") else ()
-        names += [OF_KINDS] if section.get("kinds") else []
+        names += [OF_KINDS] if section.get("by_kind") else []
         shown |= {name: section["id"] for name in names if name not in shown}
     return shown

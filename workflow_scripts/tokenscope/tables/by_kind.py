@@ -2,8 +2,8 @@
 
 Two questions of the main paper that no single backbone answers: whether only large models have
 outliers (its Claim 2), and whether outliers of models trained with iBOT's masked patches lose more
-of position and pixels than those of others (its Claim 4). A backbone counts once, as the mean of
-its data sets; intervals are Student's, over backbones.
+of position and pixels than others' (its Claim 4). A backbone counts once, as the mean of its data
+sets; intervals are Student's, over backbones.
 """
 
 import pandas as pd
@@ -13,17 +13,14 @@ from tokenscope.study.register_names import is_control
 from tokenscope.tables import tidy
 
 LARGE = 300e6  # parameters, as the main paper parts them
-IBOT = (
-    "dinov2",
-    "dinov3",
-    "tipsv2",
-)  # families trained to fill in masked patches (Zhou et al. 2022)
+# Families trained to fill in masked patches (iBOT, Zhou et al. 2022).
+IBOT = ("dinov2", "dinov3", "tipsv2")
 LOCAL = ("position_top1", "position_distance", "pixel_explained", "pixel_l2_squared")
 COLUMNS = ["kind", "quantity", "backbones", "value", "low", "high", "unit", "who"]
 NOTE = (
     "One line a kind of backbone and quantity: how many backbones it is about, the mean over them "
-    "and Student's interval. Outlier minus normal: of the probes of claim 4. Backbones trained "
-    "here and phantoms are left out of the sizes."
+    "and Student's interval. Outlier minus normal: of the probes of claim 4. Sizes: of backbones "
+    "released without registers."
 )
 
 
