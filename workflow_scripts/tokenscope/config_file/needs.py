@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from tokenscope.cards import hub_folder
+from tokenscope.cards import class_list, hub_folder
 from tokenscope.errors import nearest
 from tokenscope.images.location import folder_of
 
@@ -70,6 +70,9 @@ def _images(study, name: str) -> Iterator[str]:
         yield f"datasets: {name}: labels: there is no label file '{labels}'{near}"
     if (synsets := dataset.get("synsets")) and not Path(synsets).is_file():
         yield f"datasets: {name}: synsets: there is no file '{synsets}'"
+    classes = dataset.get("classes", "")
+    if class_list.is_list(classes) and not Path(classes).exists():
+        yield f"datasets: {name}: classes: there is no list '{classes}'"
 
 
 def _files(pattern: str) -> list[str]:

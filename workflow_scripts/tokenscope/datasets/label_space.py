@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tokenscope.errors import StudyError, closest
+from tokenscope.cards import class_list
+from tokenscope.errors import StudyError, closest, some
 
 KNOWN = {"imagenet-1k": "imagenet_synsets.txt"}
 WNID = re.compile(r"n\d{8}")
@@ -71,8 +72,9 @@ def numbered(
 
     Args:
         names: the distinct names of the set: WordNet ids, or their lemmas.
-        space: the data set's ``classes``. Of a known space the numbers are timm's and every class
-            must occur; any other is numbered in the order of its sorted names.
+        space: the data set's ``classes``. Of a known space the numbers are timm's, of a list of
+            classes its own, and every class must occur; any other is numbered in the order of its
+            sorted names.
         subset: whether a known space may lack classes.
         where: named in errors.
 
@@ -80,6 +82,8 @@ def numbered(
         StudyError: a name the space does not have, or a class of the space without an image.
     """
     distinct = sorted(set(names))
+    if class_list.is_list(space):
+        return _by_list(distinct, space, subset, where)
     if space not in KNOWN:
         return {name: (i, name) for i, name in enumerate(distinct)}
     synsets, lemmas = _timm_list(space)
@@ -117,11 +121,33 @@ def numbered(
     return chosen
 
 
+def _by_list(
+    distinct: list[str], space: str, subset: bool, where: str
+) -> dict[str, tuple[int, str]]:
+    """The same, by a list of classes in an order of its own."""
+    listed = class_list.read(space)
+    number = {name: i for i, name in enumerate(listed)}
+    for name in distinct:
+        if name not in number:
+            near = closest(name, list(listed), 2)
+            raise StudyError(f"{where}: '{name}' is no class of '{space}' (nearest: {near})")
+    lacking = [name for name in listed if name not in distinct]
+    if lacking and not subset:
+        raise StudyError(
+            f"{where}: {len(lacking)} of the {len(listed)} classes of '{space}' have no image: "
+            f"{some(lacking, 5)}. Add them, or say subset: true"
+        )
+    return {name: (number[name], name) for name in distinct}
+
+
 def check_numbers(
     labels: Iterable[int], names: Iterable[str], space: str, subset: bool, where: str
 ) -> None:
-    """Raise a StudyError unless listed numbers of a known space belong to their names in timm."""
-    if space not in KNOWN:
+    """Raise a StudyError unless listed numbers of a known space belong to their names in timm.
+
+    Of a list of classes, to the names in the list.
+    """
+    if space not in KNOWN and not class_list.is_list(space):
         return
     pairs = sorted(set(zip(labels, names, strict=True)))
     if all(str(label) == name for label, name in pairs):
@@ -129,6 +155,15 @@ def check_numbers(
             f"{where}: gives class numbers of {space} without names, so that their order cannot "
             "be checked; name a column with WordNet ids or lemmas (datasets, columns, label_name)"
         )
+    if class_list.is_list(space):
+        order = _by_list([name for _, name in pairs], space, subset, where)
+        if wrong := [(n, name) for n, name in pairs if order[name][0] != n]:
+            label, name = wrong[0]
+            raise StudyError(
+                f"{where}: class {label} is called '{name}', which is {order[name][0]} in "
+                f"'{space}': the numbers are in another order, or the names are wrong"
+            )
+        return
     # A lemma that two classes share is fine here: the number says which is meant.
     synsets, lemmas = _timm_list(space)
     for label, name in pairs:

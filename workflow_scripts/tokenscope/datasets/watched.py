@@ -34,6 +34,7 @@ SUFFIX = {"webdataset": ".tar", "parquet": ".parquet"}
 THREADS = 16  # a parallel disk answers many questions at once
 
 Facts = list  # size, time in ns (0: too new to be relied on) and digest of a file
+ASIDE = ("labels", "synsets", "classes")  # keys that may name a file beside the images
 
 
 def of_listing(source: dict) -> dict:
@@ -157,7 +158,7 @@ def changed(record: dict) -> str:
             now, before = set(_files(source)), set(record["files"])
         except StudyError as error:
             return str(error)
-        asides = {file for key in ("labels", "synsets") if (file := source.get(key))}
+        asides = {file for key in ASIDE if (file := source.get(key))}
         for names, what in ((now - before, "was added"), (before - now - asides, "was removed")):
             if names:
                 return f"'{min(names)}' {what}"
@@ -191,9 +192,7 @@ def _files(source: dict) -> list[str]:
     if suffix := SUFFIX.get(source["type"]):
         root, shards = shards_of(source["path"], suffix)
         files = [os.path.join(root, shard) for shard in shards]
-    return files + [
-        file for key in ("labels", "synsets") if (file := source.get(key)) and os.path.isfile(file)
-    ]
+    return files + [file for key in ASIDE if (file := source.get(key)) and os.path.isfile(file)]
 
 
 def _is_here(record: dict) -> bool:

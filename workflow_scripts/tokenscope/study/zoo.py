@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
-from tokenscope.cards import model_folder
+from tokenscope.cards import class_list, model_folder
 from tokenscope.errors import StudyError, nearest, some
 from tokenscope.images.geometry import Geometry
 from tokenscope.study import register_names
@@ -270,7 +270,7 @@ def _backbone(
         )
         arch = arch.remodelled(model, data, count)
         base = rows.get(row.get("base")) or row
-        headless = base["weights"] and not base["classes"] and not base["recipe"]
+        headless = not base["classes"] and not base["recipe"]
         if not model.get("num_classes", 0 if headless else arch.num_classes):
             raise StudyError(
                 f"{key}: {row.get('base') or row['timm_id']} has no head to train: recipe "
@@ -282,6 +282,14 @@ def _backbone(
         raise StudyError(
             f"{key}: {row['timm_id']} has {arch.register_tokens} registers, its row says {count}"
         )
-    elif row["weights"] and not row["classes"]:  # a file whose head does not matter
+    elif not row["classes"]:  # a head that does not matter, whatever its size
         model, arch = {**model, "num_classes": 0}, replace(arch, num_classes=0)
+    elif class_list.is_list(row["classes"]):
+        count = len(class_list.read(row["classes"]))
+        if (card or not row["weights"]) and arch.num_classes != count:
+            raise StudyError(
+                f"{key}: its own head has {arch.num_classes} classes, '{row['classes']}' lists "
+                f"{count}"
+            )
+        model, arch = {**model, "num_classes": count}, replace(arch, num_classes=count)
     return Backbone(**row, model=model, arch=arch)
