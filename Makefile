@@ -15,7 +15,7 @@ STUDY ?= paper
 # What a user gives reaches the recipes through the environment as it was typed, and stands there in
 # quotes: neither make nor a shell takes a $$ or a backtick in a folder's name for a command.
 GIVEN := $(filter-out file,$(origin CONFIG) $(origin STUDY))
-FREE := PYTHON TORCH_INDEX CONFIG HOW STUDY PROFILE GPUS FIG MODEL IMAGES ARCH AGAINST AGAINST_ARCH NAME WEIGHTS SECTION BENCH WATCH FROM REPLACE LOCKED BAD
+FREE := PYTHON TORCH_INDEX CONFIG HOW STUDY PROFILE GPUS FIG MODEL IMAGES ARCH AGAINST AGAINST_ARCH NAME WEIGHTS SECTION BENCH WATCH FROM REPLACE LOCKED BAD OF
 $(foreach name,$(FREE),$(eval override $(name) := $$(value $(name))))
 export $(FREE)
 
@@ -119,6 +119,9 @@ diagnose: $(VENV)/complete  ## does it have artifacts? make diagnose MODEL=<timm
 	@$(BIN)/python workflow_scripts/diagnose.py --model="$$MODEL" --images="$$IMAGES" \
 	  --arch="$$ARCH" --against="$$AGAINST" --against-arch="$$AGAINST_ARCH" --name="$$NAME" \
 	  $${WEIGHTS:+--weights="$$WEIGHTS"} $${BAD:+--bad="$$BAD"}
+
+compare: $(LIGHT)/complete  ## diagnoses in one table: make compare OF="mine another" (names or folders; else all)
+	@PYTHONPATH=workflow_scripts $(DRAWS)/python workflow_scripts/compare.py $$OF
 
 figure: $(LIGHT)/complete  ## draw a figure from small files alone: make figure FIG=fig3 STUDY=paper
 	@test -n "$$FIG" || { echo "make figure FIG=fig3 STUDY=paper: name a figure"; exit 1; }

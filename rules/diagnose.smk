@@ -66,6 +66,7 @@ rule diagnosis_page:
         template=of_project("workflow_scripts/templates/diagnosis.html"),
     output:
         page=PATHS.page(),
+        record=PATHS.page("json"),
         table=PATHS.table("diagnosis"),
     log:
         f"{RESULTS}/logs/diagnosis_page/diagnosis.log",

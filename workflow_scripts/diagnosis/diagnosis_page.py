@@ -1,4 +1,7 @@
-"""The page of a diagnosis: the verdict first, then the numbers and pictures that decided it."""
+"""The page of a diagnosis, and ``diagnosis.json`` beside it.
+
+The verdict first, then the numbers and pictures that decided it.
+"""
 
 from pathlib import Path
 
@@ -7,7 +10,7 @@ import pandas as pd
 from tokenscope.cost.accounting import collect
 from tokenscope.cost.accounting import table as accounting
 from tokenscope.cost.carbon import Site
-from tokenscope.diagnosis import page
+from tokenscope.diagnosis import page, record
 from tokenscope.diagnosis.setup import PROBED_IMAGES
 from tokenscope.diagnosis.verdict import ALIKE, PREDICTED
 from tokenscope.figures.backbone import (
@@ -34,7 +37,7 @@ def main(files, backbones, specs, images_of, study, rules, statistics, folder, s
         images_of: where the images come from: ``path``, ``seed``.
         study: its name. rules, statistics: its sections ``outliers`` and ``statistics``.
         folder: of the results, whose jobs are counted. site: its section ``carbon``, for their CO2.
-        outputs: paths for ``page`` (HTML) and ``table`` (CSV).
+        outputs: paths for ``page`` (HTML), ``record`` (JSON) and ``table`` (CSV).
     """
     tables = {
         name: pd.concat([tidy.read(f) for f in files[name]]) if files[name] else None
@@ -49,6 +52,23 @@ def main(files, backbones, specs, images_of, study, rules, statistics, folder, s
     rests = [page.of_backbone(provenance, who).iloc[0] for who in backbones]
     for backbone in figures:
         log.info("%s: %s", backbone.name, backbone.verdict["sentence"])
+    cards = [read_receipt(card) for card in files["cards"]]
+    searches = [page.search_of(files["neurons"], who) for who in backbones]
+    said = record.record(
+        study,
+        {"dataset": backbones[0]["dataset"], "count": int(rests[0]["images"]), **images_of},
+        statistics["confidence"],
+        [
+            record.backbone(one.name, card, one.verdict, kinds_of(files, who))
+            for one, card, who in zip(figures, cards, backbones, strict=True)
+        ],
+        [one.verdict["evidence"] for one in figures],
+        [
+            (search, page.unseen(tables["registers"], who))
+            for search, who in zip(searches, backbones, strict=True)
+        ],
+    )
+    record.write(said, outputs["record"])
     render(
         files["template"], outputs["page"], style=Path(files["style"]).read_text(), study=study,
         rules=rules, criterion={"place": PREDICTED, "alike": ALIKE,
@@ -63,12 +83,14 @@ def main(files, backbones, specs, images_of, study, rules, statistics, folder, s
              "gallery": picture(gallery(backbone, rules), "maps", "png"),
              "images": backbone.maps.sizes["image"],
              "registers": page.moved(tables["registers"], who, rules),
-             "found": page.neurons(files["neurons"], who),
+             "found": page.neurons(search), "by_kind": one["by_kind"],
+             "follows": [advice["sentence"] for advice in one["follows"].values()],
              "classes": page.classes(tables["probes"], who),
              "remarks": [spec["remark"]] if spec["remark"] else [],
-             "rests": page.facts(read_receipt(card), spec, row)}
-            for backbone, who, card, spec, row in zip(
-                figures, backbones, files["cards"], specs, rests, strict=True)
+             "rests": page.facts(card, spec, row)}
+            for backbone, who, card, spec, row, search, one in zip(
+                figures, backbones, cards, specs, rests, searches, said["backbones"],
+                strict=True)
         ],
         seen=page.seen_images(images_of, rests[0]),
         pairs=page.as_text(pairs), cost=cost(folder, site, provenance, backbones),
@@ -82,6 +104,14 @@ def read_figures(who, place, files, tables):
         name_of(who), files["verdicts"][place], curves, places, files["maps"][place],
         page.of_backbone(tables["norms"], who),
     )  # fmt: skip
+
+
+def kinds_of(files, who):
+    """Rows of the kinds of artifacts of one backbone; None where they were not measured."""
+    if not files.get("kinds"):
+        return None
+    rows = page.of_backbone(pd.concat([tidy.read(file) for file in files["kinds"]]), who)
+    return rows if len(rows) else None
 
 
 def cost(folder, site, provenance, backbones):

@@ -29,7 +29,9 @@ RULES = {
         "fig_training",
     ),
     "kinds": ("measure_kinds",),
-    "testtime": ("neurons", "attach", "compare", "fig_registers", "fig_register_maps", "fig_attached"),
+    "testtime": (
+        "neurons", "attach", "compare", "fig_registers", "fig_register_maps", "fig_attached",
+    ),
     "shared": (
         "render", "index", "sample", "decode", "obtain", "plant", "extract", "features", "gallery",
         "consolidate", "provenance", "decision", "calibrate", "calibration", "fig_calibration",

@@ -153,13 +153,38 @@ def moved(registers: pd.DataFrame | None, who: dict, rules: dict) -> list[tuple]
     return lines
 
 
-def neurons(files: list[str], who: dict) -> str:
-    """What the search for register neurons came to, in a sentence."""
-    searches = {search["name"]: search for search in map(read_receipt, files)}
+def unseen(registers: pd.DataFrame | None, who: dict) -> dict[str, dict]:
+    """What one register does on images that chose nothing.
+
+    Returns:
+        ``before``, ``share``, ``kept``, ``top1``, each ``value``, ``low``, ``high``; without
+        ``top1`` where nobody knows the classes, empty where nothing was attached.
+    """
+    if registers is None:
+        return {}
+    rows = tidy.rows_of(registers, family=who["family"], size=who["size"])
+    rows = rows[[base(name) == who["registers"] for name in rows["registers"]]]
+    found = {}
+    for key, group, metric in (
+        ("before", "before", "unseen_share"), ("share", "testtime", "unseen_share"),
+        ("kept", "testtime", "unseen_kept"), ("top1", "testtime", "unseen_top1_minus_r0"),
+    ):  # fmt: skip
+        row = tidy.rows_of(rows, group=group, metric=metric)
+        if len(row):
+            found[key] = {end: float(row[end].iloc[0]) for end in ("value", "low", "high")}
+    return found
+
+
+def search_of(files: list[str], who: dict) -> dict | None:
+    """The search for register neurons of a backbone; None where there was none."""
     name = "/".join(who[column] for column in BACKBONE_COLUMNS)
-    if name not in searches:
+    return {search["name"]: search for search in map(read_receipt, files)}.get(name)
+
+
+def neurons(search: dict | None) -> str:
+    """What the search for register neurons came to, in a sentence."""
+    if search is None:
         return "Not tried: it has registers already, or the study asks for none."
-    search = searches[name]
     if search["reason"]:
         return f"Nothing is attached: {search['reason']}."
     named = [f"block {block} neuron {neuron}" for block, neuron in search["neurons"]]

@@ -62,9 +62,9 @@ class Paths:
         """A figure by its name in ``config/report.yaml``, which may hold folders."""
         return f"{self.results}/figures/{name}.{ending}"
 
-    def page(self) -> str:
-        """The page of a diagnosis."""
-        return f"{self.results}/diagnosis.html"
+    def page(self, ending: str = "html") -> str:
+        """The page of a diagnosis; with ``json`` what it says, for programs."""
+        return f"{self.results}/diagnosis.{ending}"
 
     def index(self, hierarchy: str) -> str:
         """Consolidated metadata of all groups of a kind: ``tokens``, ``gallery``."""
