@@ -146,6 +146,7 @@ def test_requests_and_forecast_share_one_model():
 SECTIONED = (  # of a recipe, or of a section of the config
     "train", "plant", "neurons", "probe", "sensitivity", "heads", "discover", "dense_head",
     "discovery_maps", "smoothness", "snapshots", "overhead", "calibrate",
+    "measure_kinds",
 )  # fmt: skip
 
 
