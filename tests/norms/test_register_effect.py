@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tokenscope.norms.attention_maps import cosine, entropy, object_share
+from tokenscope.norms.attention_maps import entropy, object_share
 from tokenscope.norms.outlier_rule import Judged
 from tokenscope.norms.register_effect import BackboneTokens, compare, contrast, registers
 from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stats.map_cosine import cosine
 
 BOOTSTRAP = Bootstrap(10, 50)
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
-from tokenscope.norms.attention_maps import cosine
+from tokenscope.stats.map_cosine import cosine
 from tokenscope.tables import tidy
 from tokenscope.tables.tidy import rows_of
 

@@ -169,12 +169,6 @@ def entropy(maps: np.ndarray) -> np.ndarray:
     return -(p * np.log(np.maximum(p, 1e-30))).sum(1) / np.log(maps.shape[1])
 
 
-def cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Cosine similarity of two maps of each image, their means removed: (image,)."""
-    a, b = (maps - maps.mean(1, keepdims=True) for maps in (first, second))
-    return (a * b).sum(1) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-30)
-
-
 def object_share(instance: np.ndarray, patches: int) -> np.ndarray | None:
     """Share of each patch that objects cover.
 

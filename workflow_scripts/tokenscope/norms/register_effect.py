@@ -21,6 +21,7 @@ from tokenscope.norms.outlier_rule import (
 )
 from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.stats.map_cosine import cosine
 from tokenscope.stats.measurement import Measurement, of_difference
 from tokenscope.tables.names import minus
 from tokenscope.tables.tidy import refusal
@@ -203,7 +204,7 @@ def registers(
         entropy = attention_maps.entropy(maps[kind])
         rows.append(Measurement.mean(kind, "map_entropy", entropy, bootstrap, "of the maximum"))
         if kind != "cls" and "cls" in maps:
-            same = attention_maps.cosine(maps[kind], maps["cls"])
+            same = cosine(maps[kind], maps["cls"])
             rows.append(Measurement.mean(kind, "map_cosine_with_cls", same, bootstrap))
         if objects is not None:
             on = (maps[kind] * objects).sum(1) / maps[kind].sum(1)
@@ -212,7 +213,7 @@ def registers(
     names = [kind for kind in backbone.prefix if kind.startswith("reg")]
     if len(names) > 1:
         pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
-        same = np.mean([attention_maps.cosine(maps[a], maps[b]) for a, b in pairs], axis=0)
+        same = np.mean([cosine(maps[a], maps[b]) for a, b in pairs], axis=0)
         rows.append(Measurement.mean("registers", "map_cosine_between", same, bootstrap))
     return rows
 
