@@ -10,6 +10,7 @@ told with the line to change.
 import argparse
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def main(config: str, profile: str, submit: bool, minutes: float) -> int:
         rows.append((WRONG, "jobs", problem.what + only, problem.change + advice))
     if not wrong:
         rows += [(OK, "jobs", _words(request), "") for request in last]
-    rows.append(_controller())
+    rows.append(_controller(have))
     for row in rows:
         _show(*row)
     if submit and not now:
@@ -109,13 +110,23 @@ def _words(request: Request) -> str:
     )
 
 
-def _controller() -> tuple[str, str, str, str]:
-    done = subprocess.run(
-        ["sbatch", "--test-only", CONTROLLER, "config"], capture_output=True, text=True
-    )
-    said = done.stderr.strip().splitlines()[-1:] or [""]
-    if done.returncode:
-        return WRONG, "controller", said[0], f"the lines [site] of {CONTROLLER}"
+def _controller(have: dict[str, partitions.Partition]) -> tuple[str, str, str, str]:
+    """The controller as a job: sbatch takes one that is too long for its partition, too."""
+    asked = dict(re.findall(r"^#SBATCH --([\w-]+)=(\S+)", Path(CONTROLLER).read_text(), re.M))
+    minutes = partitions.minutes_of(asked.get("time", ""))
+    resources = {
+        "slurm_partition": asked.get("partition", ""),
+        "runtime": minutes if minutes < float("inf") else 0,
+    }
+    request = Request(resources, int(asked.get("cpus-per-task", 1)), ["the controller"])
+    found = refusals.of_partitions(request, have, Profile(None))
+    said = found[0].what if found else ""
+    if not said:
+        command = ["sbatch", "--test-only", CONTROLLER, "config"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        said = (done.stderr.strip().splitlines() or ["refused"])[-1] if done.returncode else ""
+    if said:
+        return WRONG, "controller", said, f"the lines [site] of {CONTROLLER}"
     return OK, "controller", "as a job of its own: taken (make controller)", ""
 
 
