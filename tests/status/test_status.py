@@ -20,7 +20,7 @@ from tokenscope.jobs import sacct, squeue
 from tokenscope.status import events, graph, states
 from tokenscope.status.graph import Graph, Planned
 from tokenscope.status.summary import as_json, look
-from tokenscope.status.text import lines, section
+from tokenscope.status.text import headline, lines, section
 
 SITE = Site("here", 0.4, 1.2, 700, 10)
 NOW = time.time()
@@ -243,6 +243,9 @@ def test_a_run_on_this_machine_without_slurm(tmp_path):
     assert status.jobs[names[0]].reason == "was interrupted"  # no controller lives
     assert [a.why for a in status.attempts][0].startswith("died before it could say why")
     assert "the disk is full" in status.attempts[1].hint
+    assert ("hint", status.attempts[1].hint) in headline(status)
+    told(tmp_path, (40, "started", "probe", 1, {}), (50, "finished", "probe", 1, {}))
+    assert "hint" not in dict(headline(look("s", tmp_path, tmp_path)))  # it is done by now
     alive = states.states(graph.load(tmp_path), events.read(tmp_path), {}, None, True, BEGAN + 61)
     assert (alive[names[0]].state, alive[names[0]].elapsed) == ("running", 60)
 

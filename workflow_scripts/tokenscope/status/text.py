@@ -66,7 +66,8 @@ def headline(status: Status) -> list[tuple[str, str]]:
             "left",
             f"{span(expected)} (90 %: {span(low)} to {span(high)}){gpus}, without queueing{when}",
         ))  # fmt: skip
-    hints = [attempt.hint for attempt in status.attempts if attempt.hint]
+    unfinished = {job.name for job in status.jobs.values() if job.state != "done"}
+    hints = [a.hint for a in status.attempts if a.hint and a.job in unfinished]
     for job in status.jobs.values():
         if job.state == "queued":
             hints += of_text(job.reason)
