@@ -55,7 +55,7 @@ def make(folder: Path) -> dict:
     )
     planned = [("scenes", key) for key in KEYS]
     plan = {"claim1": [planned, []], "claim2": [planned[:2], []]}
-    plan["claim4"] = [[("bank", PROBED)], []]
+    plan["claim4"] = [[("bank", PROBED)], [], "bank"]
     plan["controls"] = [[("scenes", "control/tiny/r0-content-10x")], []]
     ours = ROOT / "config"
     named = {"sections": str(ours / "report.yaml"), "verdicts": str(ours / "verdicts.yaml")}
@@ -104,6 +104,10 @@ def _tables(folder, data):
     tables["claim4"] = [probed.frame()]
     for name, frames in tables.items():
         tidy.write(pd.concat(frames), folder / f"{name}.csv")
+    weights = {"weights_sha256": "f" * 64, "config": "demo.yaml sha256:1", "torch": "2.0"}
+    for name, commit in (("backbones", "abc; abd"), ("bank", "bcd")):
+        measured = [{**weights, "host": "node7", "commit": commit}]
+        pd.DataFrame(measured).to_csv(folder / f"{name}.csv", index=False)
 
 
 def _explorer(root, key, values):

@@ -1,6 +1,7 @@
 """The report as a reader opens it: in a browser, from disk, without a network."""
 
 import os
+import platform
 import re
 import shutil
 from types import SimpleNamespace
@@ -181,6 +182,22 @@ def test_table_1_says_that_positions_are_confounded(made):
     assert cells[9] == "confounded: outlier tokens crowd in few places"
     assert 'data-criterion="claim4-position" data-verdict="cannot tell"' in html
     assert "places of its outliers can be guessed without looking" in section
+
+
+def test_tables_and_figures_say_who_measured_and_not_who_draws(made):
+    html = made["page"].read_text()
+    software = "config demo.yaml sha256:1, on node7, with torch 2.0; weights of 1 backbone."
+    said = f"Measured by commit abc and abd, {software}"
+    claim1, claim4 = (
+        html.partition(f'<section id="{name}"')[2].partition("</section>")[0]
+        for name in ("claim1", "claim4")
+    )
+    assert f'<span class="rests">{said}</span>' in claim1 and f"Figures: {said}" in claim1
+    assert f'<span class="rests">Measured by commit bcd, {software}</span>' in claim4
+    all_of_it = html.partition('id="measured">')[2].partition("<")[0]
+    assert all_of_it == f"Measured by commit abc and abd and bcd, {software}"
+    provenance = html.partition('<section id="provenance"')[2].partition("</section>")[0]
+    assert not re.search(rf"matplotlib|{re.escape(platform.node())}", provenance)
 
 
 def test_other_pages_are_linked_where_they_are(made):

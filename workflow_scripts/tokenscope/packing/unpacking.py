@@ -150,7 +150,8 @@ def place(folder: Path, listed: dict, home: Path, replace: bool = False) -> int:
     beside = [name for name in listed["files"] if not name.startswith(inside)]
     new = [name for name in beside if not _same(home / name, listed["files"][name])]
     if (there := [name for name in new if (home / name).exists()]) and not replace:
-        by = f" (git checkout {listed['commit']})" if listed.get("commit") else ""
+        commit = str(listed.get("commit", "")).removesuffix("-dirty")
+        by = f" (git checkout {commit})" if commit else ""
         raise StudyError(
             f"{some(there)}: here of other content than in the pack, by which it would be drawn; "
             f"go to the commit that packed it{by}, or replace them: REPLACE=yes"
