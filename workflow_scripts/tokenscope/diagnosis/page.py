@@ -11,6 +11,7 @@ from tokenscope.stores.receipts import read_receipt
 from tokenscope.study.register_names import base
 from tokenscope.tables import tidy
 from tokenscope.tables.names import minus_r0
+from tokenscope.tables.rests_on import sentence
 from tokenscope.tables.tidy import BACKBONE_COLUMNS
 
 PAIRED = {
@@ -111,6 +112,7 @@ def facts(card: dict, spec: dict, row: pd.Series) -> list[tuple[str, str]]:
         ("images as it saw them", f"{row['geometry']}, colours scaled by {colours}"),
         ("computed on", f"{row['device']}, {row['precision']}; timm {row['timm']}, torch "
          f"{row['torch']}"),
+        ("measured by", sentence(pd.DataFrame([row])).removeprefix("Measured by ")),
     ]  # fmt: skip
 
 
