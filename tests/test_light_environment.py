@@ -47,6 +47,12 @@ def test_what_draws_a_figure_and_the_report_is_light():
         assert found[name] == "LIGHT_ENV"
 
 
+@pytest.mark.parametrize("program", ["fetch", "pack", "publish", "verify"])
+def test_programs_of_the_light_environment_import_nothing_else(program):
+    script = ROOT / "workflow_scripts" / f"{program}.py"
+    assert not {one for file in (script, *modules(script)) for one in imported(file)} & set(HEAVY)
+
+
 OLD = """#!/bin/sh
 if [ "$1" = "-c" ]; then exec {python} -c "import sys; sys.version_info = (3, 9, 2); $2"; fi
 exec {python} "$@"

@@ -13,7 +13,7 @@ import yaml
 TAGS = ["vision-transformers", "registers", "artifacts", "reproducibility", "interpretability"]
 FILL = "10.5281/zenodo.NNNNNNN"
 RESTS_ON = ("dataset", "timm_id", "origin", "images", "geometry", "precision", "device",
-            "torch", "timm", "commit", "hosts")  # fmt: skip
+            "torch", "timm", "host", "commit", "config")  # fmt: skip
 
 
 def card(about: dict, citation: dict, verdicts: pd.DataFrame, said: dict[str, str],
