@@ -193,8 +193,8 @@ zoo: $(VENV)/complete  ## write config/architectures.csv anew from timm
 	     print(*dict.fromkeys(row['timm_id'] for table in tables for row in csv.DictReader(open(table))))") > config/architectures.tmp
 	mv config/architectures.tmp config/architectures.csv
 
-lock:           ## write the locks of envs/ anew: all packages, all platforms, with hashes (needs uv)
-	@command -v uv > /dev/null || { echo "make lock needs uv: pip install uv, in any environment"; exit 1; }
+locks:          ## write the locks of envs/ anew: all packages, all platforms, with hashes (needs uv)
+	@command -v uv > /dev/null || { echo "make locks needs uv: pip install uv, in any environment"; exit 1; }
 	@for pins in envs/requirements-light envs/requirements; do \
 	  uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 --no-header \
 	    --no-annotate --no-emit-index-url --no-emit-find-links $$pins.txt -o $$pins.lock || exit 1; done

@@ -50,7 +50,7 @@ def test_a_lock_holds_every_pin_on_every_machine_and_names_no_address(name):
         here = [r for r, _ in entries if not r.marker or Marker(str(r.marker)).evaluate(machine)]
         versions = {canonicalize_name(r.name): str(r.specifier).removeprefix("==") for r in here}
         assert len(versions) == len(here)  # one version of each
-        assert {n: versions.get(n) for n in pins(name)} == pins(name), machine  # make lock
+        assert {n: versions.get(n) for n in pins(name)} == pins(name), machine  # make locks
     assert not re.search(r"://|--(extra-)?index|--find-links", (ENVS / f"{name}.lock").read_text())
 
 
