@@ -7,8 +7,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from tokenscope.backbones.loading import check_weights, open_backbone, pick_device
+from tokenscope.backbones.loading import check_weights, open_backbone
 from tokenscope.errors import StudyError
+from tokenscope.forward.device import pick_device
 
 SPEC = {
     "name": "my/tiny/r2-scratch",

@@ -18,7 +18,8 @@ from scipy import ndimage
 from bench.harness import interleave
 from bench.shapes import open_random
 from tokenscope.backbones.position_embedding import AnySize
-from tokenscope.discovery.lost import components, expand, settings
+from tokenscope.discovery.lost import components, expand
+from tokenscope.discovery.settings import every_setting as settings
 from tokenscope.discovery.sweep import Discoverer
 from tokenscope.forward.inputs import batch, padded
 

@@ -16,7 +16,7 @@ import timm
 
 from bench.decode import photographs
 from bench.harness import scratch
-from tokenscope.backbones.loading import pick_device
+from tokenscope.forward.device import pick_device
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.location import Place
 from tokenscope.study.recipes import training

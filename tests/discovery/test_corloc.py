@@ -12,8 +12,8 @@ from tokenscope.discovery.corloc import (
     settings_of,
     split,
 )
-from tokenscope.discovery.lost import Setting, settings
-from tokenscope.discovery.sweep import as_published
+from tokenscope.discovery.settings import Setting, as_published
+from tokenscope.discovery.settings import every_setting as settings
 from tokenscope.errors import StudyError
 
 WHO = {"family": "f", "size": "s", "registers": "r0", "kind": "released", "dataset": "voc"}

@@ -7,7 +7,8 @@ from lost_reference import reference
 from scipy import ndimage
 
 from tokenscope.discovery.box_iou import iou, located
-from tokenscope.discovery.lost import components, expand, orders, settings, to_pixels
+from tokenscope.discovery.lost import components, expand, orders, to_pixels
+from tokenscope.discovery.settings import every_setting as settings
 
 
 @pytest.mark.parametrize("grid, candidates", [((7, 9), 100), ((12, 8), 20), ((1, 5), 3)])

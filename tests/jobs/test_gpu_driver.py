@@ -53,20 +53,20 @@ def test_a_gpu_for_which_torch_has_no_code(capability, fits):
 def test_a_paid_gpu_that_torch_cannot_use_ends_the_job(monkeypatch):
     """Rather than computing on the CPU what the GPU is charged for."""
     torch = pytest.importorskip("torch")
-    from tokenscope.backbones import loading
     from tokenscope.errors import StudyError
+    from tokenscope.forward import device
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(loading, "gpu_here", lambda: True)
-    monkeypatch.setattr(loading, "driver", lambda: "470.82")
+    monkeypatch.setattr(device, "gpu_here", lambda: True)
+    monkeypatch.setattr(device, "driver", lambda: "470.82")
     monkeypatch.setattr(torch.version, "cuda", "13.2")
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    assert loading.pick_device("auto") == "cpu"
+    assert device.pick_device("auto") == "cpu"
     with pytest.raises(StudyError, match="device: cuda, but torch .* needs driver 580"):
-        loading.pick_device("cuda")
+        device.pick_device("cuda")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    assert loading.pick_device("auto") == "cpu"  # it asked for none
-    monkeypatch.setattr(loading, "asked_gpus", lambda: 1)
+    assert device.pick_device("auto") == "cpu"  # it asked for none
+    monkeypatch.setattr(device, "asked_gpus", lambda: 1)
     with pytest.raises(StudyError, match="TORCH_INDEX.*device: cpu"):
-        loading.pick_device("auto")
+        device.pick_device("auto")
     assert gpu_driver.NEEDED[13] == 580

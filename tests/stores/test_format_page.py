@@ -13,7 +13,8 @@ from projects import ROOT
 from safetensors import safe_open
 
 from tokenscope.backbones.loading import create
-from tokenscope.discovery import lost, sweep
+from tokenscope.discovery import sweep
+from tokenscope.discovery.settings import every_setting
 from tokenscope.extraction import loop, token_bank
 from tokenscope.stores.receipts import write_receipt
 from tokenscope.stores.zarr_store import StoreWriter, open_store
@@ -73,7 +74,7 @@ def stores(tmp_path_factory):
     keep = {"tokens": True, "qkv": True, "logits": True}
     tokens = loop.variables(model, (2, 2), keep), loop.coordinates(rows, model)
     draw = token_bank.Draw(1.0, 1, 0)
-    settings = lost.settings(2, 1, ["k", "v"], [False], [0.0])
+    settings = every_setting(2, 1, ["k", "v"], [False], [0.0])
     render.main(IMAGES, 0, 32, 0.0, folder / "png", folder / "truth", folder / "labels.csv",
                 folder / "partial-truth")  # fmt: skip
     return {

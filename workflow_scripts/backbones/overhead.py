@@ -9,7 +9,8 @@ import torch
 from timm.models.eva import Eva
 from torch.utils.flop_counter import FlopCounterMode
 
-from tokenscope.backbones.loading import create, pick_device
+from tokenscope.backbones.loading import create
+from tokenscope.forward.device import pick_device
 from tokenscope.forward.precision import autocast
 from tokenscope.jobs.job import job, log
 from tokenscope.tables import tidy

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from scipy import stats
 
-from tokenscope.backbones.loading import pick_device
 from tokenscope.classification.features import read
 from tokenscope.classification.knn import knn_ranks
 from tokenscope.classification.linear import Recipe, ranks, train
 from tokenscope.classification.published_heads import open_head
 from tokenscope.errors import StudyError
+from tokenscope.forward.device import pick_device
 from tokenscope.jobs.job import Progress, StopRequest, job, log
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stats.top_k import TOP, Accuracy, Ranks

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tokenscope.backbones.loading import open_backbone, pick_device
+from tokenscope.backbones.loading import open_backbone
 from tokenscope.dense.crops import FrozenBackbone
 from tokenscope.dense.heads import HEADS
 from tokenscope.dense.linear_eval import (
@@ -20,6 +20,7 @@ from tokenscope.dense.linear_eval import (
 )
 from tokenscope.dense.map_datasets import Maps
 from tokenscope.dense.scores import HeadScores, cropped
+from tokenscope.forward.device import pick_device
 from tokenscope.forward.precision import precision_name
 from tokenscope.images.sample_rows import read_rows
 from tokenscope.jobs.job import Interrupted, Progress, StopRequest, job, log

@@ -1,8 +1,9 @@
 """LOST on a data set with one backbone: one pass, every setting of the sweep."""
 
-from tokenscope.backbones.loading import open_backbone, pick_device
-from tokenscope.discovery import lost
+from tokenscope.backbones.loading import open_backbone
+from tokenscope.discovery.settings import every_setting
 from tokenscope.discovery.sweep import Discoverer, Reader, by_size, coordinates, discover, variables
+from tokenscope.forward.device import pick_device
 from tokenscope.forward.precision import precision_name
 from tokenscope.images.sample_rows import read_rows
 from tokenscope.jobs.job import Progress, StopRequest, job, log
@@ -38,7 +39,7 @@ def main(backbone, images, root, sweep, batch, device, threads, partial, code, o
     device = pick_device(device)
     model = open_backbone(spec, weights_of(card), device=device)
     table = by_size(read_rows(images), model.patch_embed.patch_size[0])
-    settings = lost.settings(
+    settings = every_setting(
         len(model.blocks), sweep["blocks"], sweep["facets"], sweep["normalise"], sweep["biases"]
     )
     log.info("%d images, %d settings", len(table), len(settings))

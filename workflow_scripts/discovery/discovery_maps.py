@@ -4,10 +4,12 @@ import numpy as np
 import torch
 import xarray as xr
 
-from tokenscope.backbones.loading import open_backbone, pick_device
+from tokenscope.backbones.loading import open_backbone
 from tokenscope.discovery.box_datasets import CORNERS
-from tokenscope.discovery.lost import Setting, components, expand, to_pixels
+from tokenscope.discovery.lost import components, expand, to_pixels
+from tokenscope.discovery.settings import Setting
 from tokenscope.discovery.sweep import Discoverer, Reader
+from tokenscope.forward.device import pick_device
 from tokenscope.forward.inputs import batch, padded
 from tokenscope.forward.precision import autocast
 from tokenscope.images.sample_rows import read_rows

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from tokenscope.backbones.loading import open_backbone, pick_device
+from tokenscope.backbones.loading import open_backbone
 from tokenscope.errors import StudyError
+from tokenscope.forward.device import pick_device
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.readers import ImageInputs, StreamedImages
 from tokenscope.jobs.job import job, log

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tokenscope.backbones.loading import pick_device
+from tokenscope.forward.device import pick_device
 from tokenscope.jobs.job import Progress, StopRequest, job, log
 from tokenscope.probes.questions import (
     TASKS,

@@ -8,8 +8,8 @@ from functools import partial as bind
 
 import numpy as np
 
-from tokenscope.backbones.loading import pick_device
 from tokenscope.errors import StudyError
+from tokenscope.forward.device import pick_device
 from tokenscope.jobs.job import StopRequest, job, log
 from tokenscope.probes.logistic_regression import fit_logistic
 from tokenscope.probes.questions import (

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tokenscope.backbones.loading import open_backbone, pick_device
+from tokenscope.backbones.loading import open_backbone
 from tokenscope.backbones.neuron_choice import Trials
 from tokenscope.backbones.neuron_search import (
     Outliers,
@@ -21,6 +21,7 @@ from tokenscope.backbones.neuron_search import (
     trial_table,
 )
 from tokenscope.backbones.registers import why_none_fit
+from tokenscope.forward.device import pick_device
 from tokenscope.forward.inputs import normalise
 from tokenscope.images.readers import ImageInputs
 from tokenscope.jobs.job import Progress, job, log

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from tokenscope.backbones.loading import open_backbone, pick_device
+from tokenscope.backbones.loading import open_backbone
 from tokenscope.errors import StudyError
 from tokenscope.extraction.loop import coordinates, extract, variables
+from tokenscope.forward.device import pick_device
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.readers import StreamedImages
 from tokenscope.images.sample_rows import read_rows

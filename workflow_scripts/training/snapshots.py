@@ -4,10 +4,11 @@ import os
 import shutil
 from pathlib import Path
 
-from tokenscope.backbones.loading import open_backbone, pick_device
+from tokenscope.backbones.loading import open_backbone
 from tokenscope.errors import StudyError
 from tokenscope.extraction.loop import coordinates, extract, variables
 from tokenscope.extraction.run import PassFiles, PassInputs
+from tokenscope.forward.device import pick_device
 from tokenscope.images.readers import ImageInputs
 from tokenscope.jobs.job import StopRequest, job, log
 from tokenscope.stores.receipts import (

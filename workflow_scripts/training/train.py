@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tokenscope.backbones.loading import create, open_backbone, pick_device
+from tokenscope.backbones.loading import create, open_backbone
 from tokenscope.backbones.registers import add_registers, freeze
 from tokenscope.errors import StudyError, Superseded
+from tokenscope.forward.device import pick_device
 from tokenscope.forward.precision import precision_name
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.location import locations

@@ -21,10 +21,6 @@ from tokenscope.backbones.test_time_registers import attach
 from tokenscope.backbones.weights_file import read_weights
 from tokenscope.errors import StudyError, some
 from tokenscope.forward.tokens import refuse_unsupported
-from tokenscope.jobs.energy import gpu_here
-from tokenscope.jobs.gpu_driver import driver, mismatch
-from tokenscope.jobs.job import log
-from tokenscope.jobs.leases import asked_gpus
 from tokenscope.stores.receipts import read_receipt, weights_of
 
 MLPS = {mlp.__name__: mlp for mlp in (Mlp, GluMlp, SwiGLU)} | {"SwiGLUPacked": SwiGLUPacked}
@@ -139,27 +135,3 @@ def _mismatch(spec: dict, weights: str | Path, state: dict, own: dict, error: Ex
         found += [f"{len(extra)} are unknown ({some(extra)})"] if extra else []
         detail = ", ".join(found)
     return f"{spec['name']}: {weights} does not fit {spec['timm_id']}: {detail}"
-
-
-def pick_device(wanted: str) -> str:
-    """``cuda`` or ``cpu`` for a config value of ``auto``, ``cuda`` or ``cpu``.
-
-    Raises:
-        StudyError: ``cuda`` without one that torch can use, or a job of a cluster that was given a
-            GPU which torch cannot use.
-    """
-    available = torch.cuda.is_available()
-    if wanted != "cpu" and not available:
-        why = "torch sees no GPU here"
-        if present := gpu_here():
-            why = mismatch(found := driver(), torch.__version__, torch.version.cuda) or (
-                f"torch {torch.__version__} cannot use the GPU that is here, though driver {found} "
-                "would do: the job was not given it, or it is out of order; compare with nvidia-smi"
-            )
-        if wanted == "cuda":
-            raise StudyError(f"device: cuda, but {why}")
-        if present and asked_gpus() and "SLURM_JOB_ID" in os.environ:  # it is paid for
-            raise StudyError(f"{why}. Without GPUs: device: cpu in the study's config")
-        if present:
-            log.warning("device: auto takes the CPU: %s", why)
-    return "cuda" if wanted != "cpu" and available else "cpu"

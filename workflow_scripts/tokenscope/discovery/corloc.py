@@ -12,8 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from tokenscope.discovery.box_iou import located
-from tokenscope.discovery.lost import Setting
-from tokenscope.discovery.sweep import as_published
+from tokenscope.discovery.settings import Setting, as_published
 from tokenscope.errors import StudyError
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stats.measurement import Measurement

@@ -34,32 +34,6 @@ _CROSS = np.zeros((3, 3, 3), bool)
 _CROSS[1] = ndimage.generate_binary_structure(2, 1)
 
 
-class Setting(NamedTuple):
-    """One way to run LOST; ``block`` is counted from 1."""
-
-    block: int
-    facet: str
-    normalised: bool
-    bias: float
-
-    def __str__(self) -> str:
-        norm = "normalised" if self.normalised else "as they are"
-        return f"block {self.block}, {self.facet} {norm}, bias {self.bias:g}"
-
-
-def settings(
-    depth: int, blocks: int, facets: list[str], normalise: list[bool], biases: list[float]
-) -> list[Setting]:
-    """Every combination, the last block first: ties are decided in favour of what comes first."""
-    return [
-        Setting(block, facet, bool(normalised), float(bias))
-        for block in range(depth, depth - blocks, -1)
-        for facet in facets
-        for normalised in normalise
-        for bias in biases
-    ]
-
-
 class Expansion(NamedTuple):
     """What LOST sees of B images in Z ways (n patches); tensors on the features' device.
 

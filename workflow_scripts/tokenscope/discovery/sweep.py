@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from tokenscope.backbones.position_embedding import AnySize
-from tokenscope.discovery.lost import Setting, components, expand, orders, to_pixels
+from tokenscope.discovery.lost import components, expand, orders, to_pixels
+from tokenscope.discovery.settings import Setting, as_published
 from tokenscope.forward.inputs import batch, padded
 from tokenscope.forward.out_of_memory import halving_batches
 from tokenscope.forward.precision import autocast
@@ -27,15 +28,8 @@ from tokenscope.images.readers import prefetch
 from tokenscope.jobs.job import Interrupted
 from tokenscope.stores.zarr_store import StoreWriter, Variable
 
-FIXED = ("k", "v")  # LOST as published takes k; Darcet et al. take v for DeiT-III and OpenCLIP
 TIE_ORDERS = 10  # drawn at random, the same for all images of one size
 GRAM_ENTRIES = 2**26  # of all images of a batch: 256 MB in float32, three such are alive at once
-
-
-def as_published(settings: list[Setting]) -> list[Setting]:
-    """Those of them that are LOST as published, or that with v: last block, as they are, bias 0."""
-    wanted = [(settings[0].block, facet, False, 0.0) for facet in FIXED]
-    return [setting for setting in settings if setting in wanted]
 
 
 def variables(settings: list[Setting]) -> dict[str, Variable]:
@@ -120,7 +114,7 @@ class Discoverer:
 
     Args:
         model: as open_backbone gives it. mean, std: of its data config.
-        settings: of :func:`tokenscope.discovery.lost.settings`.
+        settings: of :func:`tokenscope.discovery.settings.every_setting`.
         batch: most images at once; fewer where their Gram matrices would not fit.
     """
 

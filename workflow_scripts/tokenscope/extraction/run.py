@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 import pandas as pd
 from torch import nn
 
-from tokenscope.backbones.loading import open_backbone, pick_device
+from tokenscope.backbones.loading import open_backbone
 from tokenscope.errors import StudyError
 from tokenscope.extraction.loop import Reduce, extract
+from tokenscope.forward.device import pick_device
 from tokenscope.forward.precision import precision_name
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.readers import ImageInputs
