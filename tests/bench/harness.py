@@ -5,10 +5,12 @@ a ratio is formed within its round, so that what disturbs a round disturbs both 
 medians over rounds with the lowest and the highest, the machine, and how much of it others used.
 """
 
+import cProfile
 import csv
 import gc
 import os
 import platform
+import pstats
 import resource
 import statistics
 import tempfile
@@ -20,6 +22,9 @@ from pathlib import Path
 import torch
 
 TICKS = os.sysconf("SC_CLK_TCK")
+FEWEST = 2  # rounds that are run whatever time they take
+
+_until = float("inf")  # when the time of this section is over, by time.monotonic
 
 
 @dataclass
@@ -70,9 +75,14 @@ def sync(device: str) -> None:
 def interleave(
     works: dict[str, Callable[[], object]], rounds: int, device: str = "cpu", warm: bool = True
 ) -> dict[str, Timing]:
-    """Seconds of every work in every round; what a work returns is dropped."""
+    """Seconds of every work in every round; what a work returns is dropped.
+
+    Once the time of the section is over, :data:`FEWEST` rounds have to do.
+    """
     times = {name: Timing([], []) for name in works}
     for round_ in range(-1 if warm else 0, rounds):
+        if round_ >= FEWEST and time.monotonic() > _until:
+            break
         for name in list(works)[:: -1 if round_ % 2 else 1]:
             gc.collect()
             sync(device)
@@ -98,18 +108,30 @@ class Report:
     def __init__(self, section: str, title: str, options):
         self.section, self.title = section, title.splitlines()[0]
         self.rounds, self.full = options.rounds, options.full
+        self.minutes, self.profile = options.minutes, None
+        if options.profile:
+            # Processor time: what others do meanwhile is not in it.
+            self.profile = cProfile.Profile(time.process_time)
         self.file = Path(options.out, f"{section}.csv")
         self.rows: list[Row] = []
 
     def __enter__(self) -> "Report":
         print(f"\n{self.section}: {self.title}", flush=True)
         self.began, self.used = time.perf_counter(), (_busy(), cpu_seconds())
+        global _until
+        _until = time.monotonic() + 60 * self.minutes
+        if self.profile:
+            self.profile.enable()
         return self
 
     def __exit__(self, kind, *_) -> None:
-        if kind is not None or not self.rows:
+        if self.profile:
+            self._write_profile()
+        if not self.rows:
             return
-        machine = f"{describe()}; {self.others()}"
+        wall = time.perf_counter() - self.began
+        machine = f"{describe()}; {self.others()}; {wall / 60:.1f} minutes, {time.strftime('%F')}"
+        machine += "; ended by an error" if kind is not None else ""
         for row in self.rows:
             row.machine = machine
         names = [field.name for field in fields(Row)]
@@ -123,6 +145,17 @@ class Report:
                 writer.writerow(f"{v:.6g}" if isinstance(v, float) else v for v in values)
         aside.replace(self.file)
         print(f"{machine}\n{self.file}", flush=True)
+
+    def _write_profile(self) -> None:
+        """Where the processor time of this process went, by function: the first thread's."""
+        self.profile.disable()
+        file = self.file.with_suffix(".profile.txt")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("w") as handle:
+            stats = pstats.Stats(self.profile, stream=handle)
+            stats.sort_stats("tottime").print_stats(30)
+            stats.sort_stats("cumulative").print_stats(40)
+        print(file)
 
     def others(self) -> str:
         """How much of the processors was used by others while this section ran."""
@@ -216,7 +249,8 @@ def describe() -> str:
         model = next(x.split(":")[1].strip() for x in lines if x.startswith("model name"))
     except (OSError, StopIteration):
         model = platform.processor()
-    text = f"{model}, {os.cpu_count()} cores, torch {torch.__version__} on "
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    text = f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB, torch {torch.__version__} on "
     text += f"{torch.get_num_threads()} threads"
     if torch.cuda.is_available():
         text += f", {torch.cuda.get_device_name()}"
