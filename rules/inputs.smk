@@ -74,6 +74,12 @@ def missing_images(jobs):
     return ANSWERS.located("\n".join(needs.missing(STUDY, names)))
 
 
+def read_by(jobs):
+    """The data sets that jobs read, those with boxes and maps among them."""
+    rules_ = ("index", "sample", "decode", "gallery", "index_boxes", "index_targets")
+    return {job.wildcards.dataset for job in jobs if job.rule.name in rules_}
+
+
 def check_images(jobs):
     """Refuse to start jobs on images that are not there; a dry run needs none."""
     if said := missing_images(jobs):
@@ -84,8 +90,10 @@ def check_images(jobs):
 def remark_missing():
     """At the end of a dry run: what a run would not find here."""
     if workflow.dryrun and workflow.dag is not None:
-        if any(True for _ in workflow.dag.needrun_jobs(exclude_finished=False)):
-            lacking = ANSWERS.located("\n".join(needs.missing(STUDY))).splitlines()
+        if jobs := list(workflow.dag.needrun_jobs(exclude_finished=False)):
+            names = None if config["check"] else read_by(jobs)
+            lacking = needs.missing(STUDY, names, weights=True)
+            lacking = ANSWERS.located("\n".join(lacking)).splitlines()
             shown = lacking if len(lacking) <= 4 or config["check"] else lacking[:3]
             for sentence in shown:
                 print(f"not here: {sentence}", flush=True)

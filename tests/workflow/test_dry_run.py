@@ -88,7 +88,10 @@ def test_a_part_of_the_backbones_takes_one_key(project):
     only = ["--profile", "slurm", "-n", "--config", "only=[dino/*/*]", "--"]
     jobs = planned(snakemake(project, *only, "all"))
     assert jobs["obtain"] == 4 and "probe" not in jobs and "overhead" not in jobs
-    fewer = planned(snakemake(project, *only, "claim1", "claim2", "claim3"))
+    said = snakemake(project, *only, "claim1", "claim2", "claim3")
+    lacking = [line for line in said.splitlines() if line.startswith("not here: ")]
+    assert len(lacking) == 1 and "imagenet-val" in lacking[0]  # what these claims read, alone
+    fewer = planned(said)
     assert "smoothness" not in fewer and fewer["extract"] == jobs["extract"]
     said = snakemake(project, *only[:-2], "only=[dyno/*/*]", "--", "all", ok=False)
     assert "only: 'dyno/*/*' is none of this study's backbones" in said

@@ -40,19 +40,20 @@ def obtained(study) -> list[str]:
     return [*(study.paths.card(row.key) for row in rows), *sorted(heads)]
 
 
-def missing(study, names: Collection[str] | None = None) -> list[str]:
+def missing(study, names: Collection[str] | None = None, weights: bool = False) -> list[str]:
     """Sentences on what is not on this machine, each beginning with its key in the config.
 
     Args:
         study: a tokenscope.study.study.Study.
-        names: the data sets that are asked about; all that the study reads, and its weights,
-            without it.
+        names: the data sets that are asked about, sets with boxes and maps among them; all that the
+            study reads without it.
+        weights: whether its weights are asked about as well, as they are without ``names``.
     """
-    asked = study.read_sets if names is None else sorted(names)
+    asked = study.read_sets if names is None else sorted({*names} & {*study.datasets})
     found = [sentence for name in asked for sentence in _images(study, name)]
-    if names is None:
-        found += [*_sets(study, "discovery"), *_sets(study, "dense"), *_weights(study)]
-    return found
+    for section in ("discovery", "dense"):
+        found += _sets(study, section, names)
+    return [*found, *_weights(study)] if weights or names is None else found
 
 
 def _images(study, name: str) -> Iterator[str]:
@@ -84,8 +85,10 @@ def _files(pattern: str) -> list[str]:
     return glob.glob(os.path.join(glob.escape(folder), inside))
 
 
-def _sets(study, section: str) -> Iterator[str]:
+def _sets(study, section: str, names: Collection[str] | None) -> Iterator[str]:
     for name, entry in (study.config.get(section) or {}).get("sets", {}).items():
+        if names is not None and name not in names:
+            continue
         path = entry.get("path")
         if path and not Path(path).exists():
             yield f"{section}: sets: {name}: path: there is no '{path}' on {platform.node()}"
