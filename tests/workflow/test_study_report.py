@@ -68,6 +68,17 @@ def test_report_of_the_study(study):
     assert 100 * above / explorer["tokens"] == pytest.approx(planted["value"], rel=1e-6)
 
 
+def test_every_item_of_the_sources_leads_to_a_file_that_is_there(study):
+    items = table(study, "coverage").fillna("")
+    assert len(items) > 70 and set(items["source"]) >= {"reassessment-2025", "darcet-2024"}
+    for item in items.to_dict("records"):
+        files = item["files"].split()
+        assert all((study / RESULTS / name).exists() for name in files), item
+        assert files or item["note"], item
+    page = (study / RESULTS / "report/index.html").read_text()
+    assert page.count("data-item=") == len(items) and "(not there yet)" not in page
+
+
 def test_report_of_snakemake_itself(study, tmp_path):
     """It has our figures and tables by section, with captions."""
     files = [
