@@ -79,7 +79,7 @@ rule coverage:
     conda:
         LIGHT_ENV
     params:
-        rows=coverage(STUDY, of_project("config/sources.csv")),
+        rows=lambda w: coverage(STUDY, of_project("config/sources.csv")),
         code=code("report/coverage.py"),
     script:
         "../workflow_scripts/report/coverage.py"

@@ -57,9 +57,9 @@ rule register_counts:
     conda:
         LIGHT_ENV
     params:
-        costs=costs_of_trainings(),
+        costs=lambda w: costs_of_trainings(),
         times=config["outliers"]["times_median"],
-        seeds=contents.decided_by(config["report"]["verdicts"])["seeds"],
+        seeds=lambda w: contents.decided_by(config["report"]["verdicts"])["seeds"],
         code=code("training/register_counts.py"),
     script:
         "../workflow_scripts/training/register_counts.py"
