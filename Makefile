@@ -15,7 +15,7 @@ STUDY ?= paper
 # What a user gives reaches the recipes through the environment as it was typed, and stands there in
 # quotes: neither make nor a shell takes a $$ or a backtick in a folder's name for a command.
 GIVEN := $(filter-out file,$(origin CONFIG) $(origin STUDY))
-FREE := PYTHON TORCH_INDEX CONFIG HOW STUDY PROFILE GPUS FIG MODEL IMAGES ARCH AGAINST AGAINST_ARCH NAME WEIGHTS SECTION BENCH WATCH FROM REPLACE LOCKED BAD OF
+FREE := PYTHON TORCH_INDEX CONFIG HOW STUDY PROFILE GPUS FIG MODEL IMAGES ARCH AGAINST AGAINST_ARCH NAME WEIGHTS SECTION BENCH WATCH FROM REPLACE LOCKED BAD CLASSES OF
 $(foreach name,$(FREE),$(eval override $(name) := $$(value $(name))))
 export $(FREE)
 
@@ -115,10 +115,10 @@ study: $(VENV)/complete  ## run a study of your own on this machine: make study 
 	  --configfile "$$named" -- all && $(PAGE)
 
 diagnose: $(VENV)/complete  ## does it have artifacts? make diagnose MODEL=<timm id|file|folder> IMAGES=<folder>
-	@test -n "$$MODEL" -a -n "$$IMAGES" || { echo "make diagnose MODEL=<timm id, weights file (with ARCH=<timm id>) or Hugging Face folder> IMAGES=<folder> [AGAINST=<second backbone>] [BAD=skip]"; exit 1; }
+	@test -n "$$MODEL" -a -n "$$IMAGES" || { echo "make diagnose MODEL=<timm id, weights file (with ARCH=<timm id>) or Hugging Face folder> IMAGES=<folder> [AGAINST=<second backbone>] [BAD=skip] [CLASSES=<list>]"; exit 1; }
 	@$(BIN)/python workflow_scripts/diagnose.py --model="$$MODEL" --images="$$IMAGES" \
 	  --arch="$$ARCH" --against="$$AGAINST" --against-arch="$$AGAINST_ARCH" --name="$$NAME" \
-	  $${WEIGHTS:+--weights="$$WEIGHTS"} $${BAD:+--bad="$$BAD"}
+	  $${WEIGHTS:+--weights="$$WEIGHTS"} $${BAD:+--bad="$$BAD"} $${CLASSES:+--classes="$$CLASSES"}
 
 compare: $(LIGHT)/complete  ## diagnoses in one table: make compare OF="mine another" (names or folders; else all)
 	@PYTHONPATH=workflow_scripts $(DRAWS)/python workflow_scripts/compare.py $$OF

@@ -60,6 +60,14 @@ rule diagnosis_page:
             PATHS.measure("probes", BANK, BACKBONE),
             [row for row in STUDY.diagnosed if row in STUDY.probing.rows],
         ),
+        heads=[
+            PATHS.measure("heads", SEEN, row.key, "native")
+            for row, view in HEADS.jobs
+            if row in STUDY.diagnosed
+            and view == "native"
+            and HEADS.own(row)
+            and HEADS.test == SEEN
+        ],
         backbones=PATHS.table("backbones"),
         cards=probed(PATHS.card(BACKBONE), STUDY.diagnosed),
         style=of_project("workflow_scripts/templates/style.css"),

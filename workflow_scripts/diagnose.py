@@ -36,7 +36,7 @@ def prepare(options) -> str:
         other = setup.Model.of(options.against, options.against_arch or options.arch, CACHE)
         models.append(other)
     facts = setup.facts_of(models, CACHE)
-    rows = setup.rows_of(models, facts)
+    rows = setup.rows_of(models, facts, options.classes)
     setup.check_weights(rows, facts, options.weights, CACHE)
     name = options.name or "-against-".join(model.name for model in models)
     wanted = f"results/diagnose-{re.sub('[^A-Za-z0-9_-]+', '-', name)}"
@@ -100,6 +100,7 @@ def main(arguments=None) -> int:
     parser.add_argument("--name", default="", help="of the result, else that of the model")
     parser.add_argument("--device", default="auto", choices=("auto", "cuda", "cpu"))
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--classes", default="", help="list of the classes of its own head")
     parser.add_argument("--bad", default="fail", choices=("fail", "skip"), help="broken images")
     options = parser.parse_args(arguments)
     try:

@@ -77,7 +77,7 @@ def test_images(bench, attempt, name, how):
 
 
 @pytest.mark.parametrize(
-    "key", ["MODEL", "ARCH", "AGAINST", "AGAINST_ARCH", "NAME", "WEIGHTS", "BAD"]
+    "key", ["MODEL", "ARCH", "AGAINST", "AGAINST_ARCH", "NAME", "WEIGHTS", "BAD", "CLASSES"]
 )
 @pytest.mark.parametrize("name", ["a command", "backticks", "make's own", "quotes", "dollars"])
 def test_what_diagnose_is_given(bench, attempt, name, key):

@@ -130,6 +130,33 @@ def test_broken_images_stop_a_diagnosis_or_are_left_out_when_told(photographs, t
     assert "say BAD=skip to go on" in diagnose._in_own_words("or set on_bad_image: skip to go on")
 
 
+def test_a_head_of_ones_own_is_scored_by_its_list(photographs, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "order.txt").write_text("dog\nowl\ncat\n")
+    file = tmp_path / "tuned.safetensors"
+    file.touch()
+    models = [setup.Model(TINY, str(file)), setup.Model(TINY, str(file))]
+    facts = [Architecture.from_strings(TINY_FACTS)] * 2
+    rows = setup.rows_of(models, facts, str(tmp_path / "order.txt"))
+    setup.write_tables(tmp_path, rows, facts)
+    options = {"device": "cpu", "batch": 8, "weights": None, "threads": 2, "bad": "fail"}
+    images = setup.Images.of(str(photographs))
+    config = setup.config_of(str(tmp_path), rows, facts, images, options)
+    validate(config, "config/schemas/config.schema.yaml")
+    study = Study(config)
+    assert [row.arch.num_classes for row in study.diagnosed] == [3, 0]
+    assert [(row.key, view) for row, view in study.heads.jobs] == [("mine/tuned/r0", "native")]
+    assert study.heads.own(study.diagnosed[0]) and not study.heads.own(study.diagnosed[1])
+    with pytest.raises(StudyError, match="CLASSES=.*order.txt: a head is scored on images that"):
+        loose = setup.Images(str(photographs), 12, 0)
+        setup.config_of(str(tmp_path), rows, facts, loose, options)
+    scored = dict(zip(zoo.COLUMNS[:3], ("mine", "tuned", "r0"), strict=True))
+    scored |= {"group": "own_head", "metric": "top1", "value": 75.0, "low": 55.0, "high": 92.0}
+    heads = pd.DataFrame([scored, {**scored, "metric": "top5", "value": 99.0}])
+    assert page.own_head(heads, scored).startswith("75 %")
+    assert page.own_head(None, scored) == page.own_head(heads, {**scored, "family": "other"}) == ""
+
+
 def test_no_vit(photographs):
     message = run("--model", "resnet18.a1_in1k", "--images", str(photographs))
     assert "resnet18.a1_in1k is a ResNet, which is no Vision Transformer" in message

@@ -41,7 +41,7 @@ def main(files, backbones, specs, images_of, study, rules, statistics, folder, s
     """
     tables = {
         name: pd.concat([tidy.read(f) for f in files[name]]) if files[name] else None
-        for name in ("rows", "norms", "registers", "probes")
+        for name in ("rows", "norms", "registers", "probes", "heads")
     }
     figures = [read_figures(who, place, files, tables) for place, who in enumerate(backbones)]
     images = [tidy.read_table(file) for file in files["images"]]
@@ -86,6 +86,7 @@ def main(files, backbones, specs, images_of, study, rules, statistics, folder, s
              "found": page.neurons(search), "by_kind": one["by_kind"],
              "follows": [advice["sentence"] for advice in one["follows"].values()],
              "classes": page.classes(tables["probes"], who),
+             "own_head": page.own_head(tables["heads"], who),
              "remarks": [spec["remark"]] if spec["remark"] else [],
              "rests": page.facts(card, spec, row)}
             for backbone, who, card, spec, row, search, one in zip(

@@ -193,6 +193,14 @@ def neurons(search: dict | None) -> str:
     return f"The neurons that write the outliers ({len(named)}): {some(named)}."
 
 
+def own_head(heads: pd.DataFrame | None, who: dict) -> str:
+    """Top-1 of a backbone's own head with its interval; empty where it was not scored."""
+    if heads is None:
+        return ""
+    rows = of_backbone(heads, who).query("group == 'own_head' and metric == 'top1'")
+    return interval(rows.iloc[0].to_dict(), " %") if len(rows) else ""
+
+
 def classes(probes: pd.DataFrame | None, who: dict) -> list[tuple]:
     """Class probe of CLS, normal and outlier tokens; empty where none was run."""
     if probes is None:

@@ -233,13 +233,19 @@ def check_weights(
         fit.check([(row.spec, str(Path(row.weights).resolve())) for row in here])
 
 
-def rows_of(models: list[Model], facts: list[Architecture]) -> list[dict[str, str]]:
-    """Rows of a backbone table, one a model; the first is ``mine``, the second ``other``."""
+def rows_of(
+    models: list[Model], facts: list[Architecture], classes: str = ""
+) -> list[dict[str, str]]:
+    """Rows of a backbone table, one a model; the first is ``mine``, the second ``other``.
+
+    ``classes``: list of the classes of the first one's own head; others do not matter.
+    """
     rows = []
     for family, model, arch in zip(FAMILIES, models, facts, strict=False):
         registers = f"r{arch.register_tokens}"
         note = remark(model, arch)
-        cells = (family, model.name, registers, model.timm_id, model.weights, "", "", note)
+        own = classes if family == FAMILIES[0] else ""
+        cells = (family, model.name, registers, model.timm_id, model.weights, "", own, note)
         rows.append(dict(zip(zoo.COLUMNS, cells, strict=True)))
     return rows
 
@@ -301,6 +307,13 @@ def config_of(
         config["testtime"] = {
             "backbones": bases, "dataset": DATASET, "registers": [1], "images": max(2, count),
         }  # fmt: skip
+    if classes := rows[0]["classes"]:
+        if not images.classes:
+            raise StudyError(
+                f"CLASSES={classes}: a head is scored on images that lie in folders by class"
+            )
+        config["datasets"][DATASET] |= {"classes": classes, "subset": True}
+        config["heads"] = {"test": DATASET, "backbones": keys[:1], "views": ["native"]}
     if images.probed:
         config["probes"] = {
             "dataset": DATASET, "cutoffs": DATASET, "backbones": keys, "batch": 256,
