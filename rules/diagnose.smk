@@ -68,6 +68,9 @@ rule diagnosis_page:
             and HEADS.own(row)
             and HEADS.test == SEEN
         ],
+        kinds=probed(
+            PATHS.measure("kinds", SEEN, BACKBONE), STUDY.diagnosed if config.get("kinds") else []
+        ),
         backbones=PATHS.table("backbones"),
         cards=probed(PATHS.card(BACKBONE), STUDY.diagnosed),
         style=of_project("workflow_scripts/templates/style.css"),

@@ -32,15 +32,15 @@ def verdict(artifacts="yes", **changes):
 def kinds():
     """Rows as the measures of kinds have them: a row that answers, one that does not."""
     return pd.DataFrame([
-        {"group": "high-norm", "value": 2.0, "low": 1.9, "high": 2.1, "unit": "percent",
+        {"artifact": "high-norm", "value": 2.0, "low": 1.9, "high": 2.1, "unit": "percent",
          "block": 12, "answer": "yes", "why": "a mode"},
-        {"group": "fixed-pattern", "value": 3.0, "low": 2.5, "high": 3.5, "unit": "percent",
+        {"artifact": "fixed-pattern", "value": 3.0, "low": 2.5, "high": 3.5, "unit": "percent",
          "block": 0, "answer": "yes", "why": "3 % of tokens depend on their place"},
-        {"group": "fixed-pattern", "value": 0.8, "low": 0.7, "high": 0.9, "unit": "",
+        {"artifact": "fixed-pattern", "value": 0.8, "low": 0.7, "high": 0.9, "unit": "",
          "block": 0, "answer": NAN, "why": NAN},
-        {"group": "sink", "value": 0.1, "low": 0.0, "high": 0.2, "unit": "events", "block": 3,
+        {"artifact": "sink", "value": 0.1, "low": 0.0, "high": 0.2, "unit": "events", "block": 3,
          "answer": "no", "why": "no head looks at one token"},
-        {"group": "register-use", "value": NAN, "low": NAN, "high": NAN, "unit": NAN, "block": NAN,
+        {"artifact": "register-use", "value": NAN, "low": NAN, "high": NAN, "unit": NAN, "block": NAN,
          "answer": "does not apply", "why": "it has none"},
     ])  # fmt: skip
 

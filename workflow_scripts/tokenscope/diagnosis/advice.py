@@ -7,6 +7,10 @@ came from had it too. Each has an answer (yes, no, cannot tell, does not apply) 
 from dataclasses import dataclass
 
 YES, NO, UNDECIDED, NOT_ABOUT = "yes", "no", "cannot tell", "does not apply"
+KEPT = {
+    "own head": "what its own head answers",
+    "pooled feature": "the pooled feature (cosine)",
+}
 COSTS = 1.0  # points of top-1; less is a price that few would mind
 
 
@@ -95,7 +99,7 @@ def registers(artifacts: str, search: dict | None, moved: dict[str, dict]) -> Ad
     what = (
         f"one register at test time ({named}) takes outliers from {before['value']:.2g} % to "
         f"{share['value']:.2g} % of the patches and keeps {100 * kept['value']:.3g} % "
-        f"[{100 * kept['low']:.3g}, {100 * kept['high']:.3g}] of the {search['kept_by']}'s answer"
+        f"[{100 * kept['low']:.3g}, {100 * kept['high']:.3g}] of {KEPT[search['kept_by']]}"
     )
     if cost := moved.get("top1"):
         what += f" (top-1 {cost['value']:+.2g} points [{cost['low']:+.2g}, {cost['high']:+.2g}])"

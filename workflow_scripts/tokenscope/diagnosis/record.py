@@ -34,7 +34,8 @@ def kinds_of(verdict: dict, kinds: pd.DataFrame | None) -> dict[str, dict]:
 
     Args:
         verdict: ``artifacts`` and ``evidence``, as the rule ``diagnosis`` writes them.
-        kinds: rows of one backbone of ``measures/kinds``; None where they were not measured.
+        kinds: rows of one backbone, see :func:`tokenscope.kinds.answers.tidy_rows`; None where they
+            were not measured.
     """
     e = verdict["evidence"]
     value, low, high = e["share"]
@@ -46,8 +47,8 @@ def kinds_of(verdict: dict, kinds: pd.DataFrame | None) -> dict[str, dict]:
     if kinds is None:
         return answers
     for row in kinds[kinds["answer"].fillna("") != ""].to_dict("records"):
-        if row["group"] != HIGH_NORM:
-            answers[row["group"]] = _sized(
+        if row["artifact"] != HIGH_NORM:
+            answers[row["artifact"]] = _sized(
                 row["answer"], row["value"], row["low"], row["high"], row["unit"], row["block"],
                 row["why"],
             )  # fmt: skip

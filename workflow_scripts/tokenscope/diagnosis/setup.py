@@ -24,6 +24,7 @@ from tokenscope.study.diagnose import FAMILIES
 
 DATASET = "photographs"
 MOST_IMAGES = 500
+MIN_KINDS, KINDS_IMAGES = 8, 64  # images for the kinds of artifacts beside high norms
 PROBED_IMAGES = 200  # fewer labelled images than this say nothing about classes
 TABLE = of_project("config/backbones.csv")
 
@@ -314,6 +315,8 @@ def config_of(
             )
         config["datasets"][DATASET] |= {"classes": classes, "subset": True}
         config["heads"] = {"test": DATASET, "backbones": keys[:1], "views": ["native"]}
+    if count >= MIN_KINDS:
+        config["kinds"] = {"images": min(KINDS_IMAGES, count), "batch": min(16, options["batch"])}
     if images.probed:
         config["probes"] = {
             "dataset": DATASET, "cutoffs": DATASET, "backbones": keys, "batch": 256,
