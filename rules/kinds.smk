@@ -1,6 +1,11 @@
 # Beyond norms: every kind of artifact of every backbone, phantoms too, each with its own answer. One
 # pass over a few hundred images takes all that can be observed; experiments take a few more.
 
+
+localrules:
+    fig_kinds,
+
+
 KINDS = config.get("kinds") or {}
 
 
@@ -37,6 +42,28 @@ rule measure_kinds:
         "../workflow_scripts/kinds/kinds.py"
 
 
+rule fig_kinds:
+    input:
+        table=PATHS.table("kinds"),
+    output:
+        matrix=figure_files("kinds/matrix"),
+        experiments=figure_files("kinds/experiments"),
+        sinks=figure_files("kinds/sinks"),
+        attention=figure_files("kinds/attention"),
+        channels=figure_files("kinds/channels"),
+        locality=figure_files("kinds/locality"),
+        qkv=figure_files("kinds/qkv"),
+        registers=figure_files("kinds/registers"),
+    log:
+        f"{RESULTS}/logs/fig_kinds/kinds.log",
+    conda:
+        LIGHT_ENV
+    params:
+        code=code("kinds/fig_kinds.py"),
+    script:
+        "../workflow_scripts/kinds/fig_kinds.py"
+
+
 rule kinds:
     input:
-        PATHS.table("kinds") if TABLES["kinds"].who else [],
+        [PATHS.table("kinds"), PATHS.figure("kinds/matrix")] if TABLES["kinds"].who else [],

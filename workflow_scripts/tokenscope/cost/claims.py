@@ -28,7 +28,7 @@ RULES = {
         "train", "snapshots", "emergence", "gather_training", "register_counts", "training_curves",
         "fig_training",
     ),
-    "kinds": ("measure_kinds",),
+    "kinds": ("measure_kinds", "fig_kinds"),
     "testtime": (
         "neurons", "attach", "compare", "fig_registers", "fig_register_maps", "fig_attached",
     ),

@@ -62,18 +62,17 @@ def within_images(own: np.ndarray, others: Across, bootstrap: Bootstrap) -> Esti
 
 
 def look(view: BlockView, outlier: Tensor, expected: Tensor) -> dict[str, Tensor]:
-    """Sums of unit vectors of outliers, and of ordinary tokens at their places.
+    """Sums of unit vectors of outliers, of ordinary tokens at their places, and of all ordinary.
 
     Args:
         outlier: (image, patch) of this batch. expected: (patch,), how often a place holds an
             outlier, by which ordinary tokens are weighted.
     """
     units = normalize(view.patches, dim=-1)
-    out, rest = outlier.float(), (~outlier).float() * expected
-    return {
-        "outlier_sum": torch.einsum("bp,bpd->bd", out, units), "outlier_count": out.sum(1),
-        "rest_sum": torch.einsum("bp,bpd->bd", rest, units), "rest_count": rest.sum(1),
-    }  # fmt: skip
+    out, ordinary = outlier.float(), (~outlier).float()
+    weights = {"outlier": out, "rest": ordinary * expected, "ordinary": ordinary}
+    sums = {f"{n}_sum": torch.einsum("bp,bpd->bd", w, units) for n, w in weights.items()}
+    return sums | {f"{name}_count": weight.sum(1) for name, weight in weights.items()}
 
 
 def universality(seen: dict[str, np.ndarray], block: int, bootstrap: Bootstrap) -> list[Found]:
@@ -85,8 +84,9 @@ def universality(seen: dict[str, np.ndarray], block: int, bootstrap: Bootstrap) 
     if held.sum() < OUTLIERS or (held > 0).sum() < IMAGES:
         why = f"{held.sum():.0f} outliers in {(held > 0).sum()} images, {OUTLIERS} in {IMAGES} "
         return [Found(kind, quantity, block=block, answer="cannot tell", why=why + "are needed")]
-    rest = between_images(seen["rest_sum"], seen["rest_sum"], bootstrap, seen["rest_count"],
-                          seen["rest_count"])  # fmt: skip
+    # Places that always hold an outlier have no ordinary token to compare with.
+    name, where = ("rest", "at the same places") if seen["rest_count"].any() else ("ordinary", "")
+    rest = between_images(*[seen[f"{name}_sum"]] * 2, bootstrap, *[seen[f"{name}_count"]] * 2)
     own = between_images(seen["outlier_sum"], seen["outlier_sum"], bootstrap, held, held)
     less, more = bootstrap.interval(own.resampled - rest.resampled)
     gap = (own.value - rest.value, float(less), float(more))
@@ -94,7 +94,7 @@ def universality(seen: dict[str, np.ndarray], block: int, bootstrap: Bootstrap) 
     why = f"cosine {own.value:.2f} between outliers of different images, {rest.value:.2f} between "
     return [
         Found.of(kind, quantity, (own.value, float(low), float(high)), block, rest.value, "",
-              decide(gap, ALIKE), why + "ordinary tokens at the same places"),
+              decide(gap, ALIKE), why + f"ordinary tokens {where}".strip()),
         Found.of(kind, "minus_ordinary_tokens", gap, block, 0.0),
     ]  # fmt: skip
 

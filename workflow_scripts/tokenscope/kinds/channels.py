@@ -102,7 +102,7 @@ def found(seen: dict[str, np.ndarray], bootstrap: Bootstrap) -> list[Found]:
     held = share_of_images(seen["massive"].sum(1) > 0, bootstrap.confidence)
     rows.append(
         Found.of("channel", "images_with_massive_patches", percent(held), null=0.0,
-              unit="percent of images")
+              unit="percent")
     )  # fmt: skip
     (share, block, top, null) = max(shares, key=lambda one: one[0][0])
     massive, large = decide(held, ONE_IN_TEN), decide(share, HALF)

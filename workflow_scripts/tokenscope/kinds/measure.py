@@ -30,7 +30,7 @@ from tokenscope.norms.outlier_rule import judged_mask
 from tokenscope.stats.bootstrap import Bootstrap
 
 COMPARED = 64  # images whose last tokens are compared with each other, and decomposed: both dear
-PERCENT = "percent of patches"
+PERCENT = "percent"
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,9 @@ class Measure:
         known, bootstrap, depth = self.known, self.bootstrap, len(self.model.blocks)
         patches, cls = self.grid[0] * self.grid[1], "cls" in self.kinds
         of_judged = {
-            name: seen[name][:, 0] for name in seen if name.startswith(("outlier_", "rest_"))
+            name: seen[name][:, 0]
+            for name in seen
+            if name.startswith(("outlier_", "rest_", "ordinary_"))
         }
         of_last = {name: seen[name][:, 0] for name in
                    ("effective_rank", "stable_rank_of_patches", "spread_at_most")}  # fmt: skip

@@ -200,6 +200,6 @@ def register_norms(ratios: np.ndarray, kinds: list[str], bootstrap: Bootstrap) -
     why = f"the largest is {largest:.3g} x the median patch on average, after block {block + 1}"
     headline = Found.of(
         "register-norm", "images_with_a_high_register", percent(share), block + 1,
-        null=0.0, unit="percent of images", answer=decide(share, ONE_IN_TWENTY), why=why,
+        null=0.0, unit="percent", answer=decide(share, ONE_IN_TWENTY), why=why,
     )  # fmt: skip
     return [headline, *rows]

@@ -96,6 +96,7 @@ def found(
     images = int((sums["all"] > 0).sum())
     answer = decide((gap, low, high), 0.0) if images >= FEWEST else "cannot tell"
     why = f"{rows[0].value:.3g} % stay at their place, {rows[1].value:.3g} % move with the content"
+    why += f" ({rows[1].null:.3g} % were they drawn by place)"
     if images < FEWEST:
         why += f"; only {images} images hold outliers, {FEWEST} are needed"
     said = {"yes": "position: ", "no": "content: "}.get(answer, "")

@@ -145,7 +145,7 @@ def found(seen: dict[str, np.ndarray], kinds: list[str], bootstrap: Bootstrap) -
     said = [f"{row.value:.2g} {w} on {p}" for (w, p), row in both.items() if row.value >= 0.05]
     why = f"{total.value:.3g} events per image" + (f": {', '.join(said)}" if said else "")
     return [
-        Found.of("sink", "images_with_sinks", percent(images), null=0.0, unit="percent of images",
+        Found.of("sink", "images_with_sinks", percent(images), null=0.0, unit="percent",
               answer=answer, why=why),
         *rows,
     ]  # fmt: skip

@@ -1,0 +1,164 @@
+"""Kinds of artifacts beside high norms: backbones against kinds, and what the answers rest on."""
+
+import textwrap
+
+import numpy as np
+import pandas as pd
+
+from tokenscope.figures import style
+from tokenscope.jobs.job import job
+from tokenscope.kinds.answers import KINDS, NO, NOT_ABOUT, UNDECIDED, YES, said
+from tokenscope.tables import tidy
+
+COLOURS = {YES: style.VERMILION, NO: style.SKY, UNDECIDED: style.YELLOW, NOT_ABOUT: "#eeeeee"}
+WIDEST = 12  # backbones that a figure of lines tells apart; of more, those that say yes come first
+# Which backbone has a line in a figure of blocks, by the kind; what is drawn: quantity, label.
+BLOCKS = {
+    "sinks": ("sink", [("events_in_block", "sink events per image"), ]),
+    "attention": ("attention-received", [("over_uniform", "attention on outliers / uniform"),
+                                         ("of_cls_over_uniform", "the same of CLS")]),
+    "channels": ("channel", [("top_channel_share", "largest channel, % of energy"),
+                             ("participation_ratio", "participation ratio, channels"),
+                             ("tokens_with_the_same_top_channel", "% of tokens whose it is")]),
+    "locality": ("locality", [("cosine_*_patch", "cosine with CLS or mean patch"),
+                              ("cosine_patch_patch", "cosine of patches")]),
+    "qkv": ("qkv", [(f"rank_correlation_{name}_output", f"rank correlation of {name}")
+                    for name in "qkv"]),
+    "registers": ("register-norm", [("norm_of_reg*", "norm of registers / median patch")]),
+}  # fmt: skip
+
+
+def main(table, outputs):
+    """Draw all figures of kinds.
+
+    Args:
+        table: CSV of all backbones (tables/kinds.csv).
+        outputs: files by figure: ``matrix``, ``experiments``, and the keys of :data:`BLOCKS`.
+    """
+    rows = tidy.read(table)
+    answers = said(rows)
+    matrix(answers, outputs["matrix"])
+    experiments(rows, answers, outputs["experiments"])
+    for name, (kind, quantities) in BLOCKS.items():
+        by_block(rows, answers, kind, quantities, outputs[name])
+
+
+def named(rows):
+    """Rows with the backbone's name, and the data set where there are several."""
+    names = tidy.backbone_names(rows)
+    return names + " on " + rows["dataset"] if rows["dataset"].nunique() > 1 else names
+
+
+def matrix(answers, outputs):
+    """One cell for each backbone and kind: colour of the answer, size and interval."""
+    answers = answers.assign(who=named(answers))
+    who, kinds = list(dict.fromkeys(answers["who"])), list(KINDS)
+    kinds = [kind for kind in kinds if kind in set(answers["artifact"])]
+    figure, axis = style.plt.subplots(figsize=(0.85 * len(kinds) + 2.2, 0.36 * len(who) + 1.5))
+    for row in answers.itertuples():
+        x, y = kinds.index(row.artifact), who.index(row.who)
+        axis.add_patch(style.plt.Rectangle((x - 0.5, y - 0.5), 1, 1, lw=1, ec="white",
+                                           fc=COLOURS[row.answer]))  # fmt: skip
+        if row.answer == NOT_ABOUT:
+            continue
+        text = row.answer if row.answer != UNDECIDED else "cannot\ntell"
+        if row.value == row.value:
+            text = f"{row.answer.replace('cannot tell', '?')} {_number(row.value)}"
+            text += f"\n{_number(row.low)} to {_number(row.high)}" if row.low == row.low else ""
+        axis.text(x, y, text, ha="center", va="center", fontsize=5,
+                  color="white" if row.answer == YES else "black")  # fmt: skip
+    labels = ["\n".join(textwrap.wrap(kind.replace("-", " "), 12)) for kind in kinds]
+    axis.set(xlim=(-0.5, len(kinds) - 0.5), ylim=(len(who) - 0.5, -0.5))
+    axis.set_xticks(range(len(kinds)), labels, fontsize=6)
+    axis.set_yticks(range(len(who)), who, fontsize=6)
+    axis.xaxis.tick_top()
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    handles = [style.plt.Rectangle((0, 0), 1, 1, fc=c) for c in COLOURS.values()]
+    axis.legend(handles, COLOURS, loc="upper left", bbox_to_anchor=(0, -0.01), ncols=4)
+    style.save(figure, outputs)
+
+
+def _number(value):
+    return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def by_block(rows, answers, kind, quantities, outputs):
+    """A panel for each quantity, a line for each backbone, dotted what its null gives."""
+    about = answers[(answers["artifact"] == kind) & ~answers["answer"].isin([NOT_ABOUT])]
+    about = about.sort_values("answer", ascending=False, kind="stable")
+    who = list(dict.fromkeys(named(answers).loc[about.index]))[:WIDEST]
+    rows = rows.assign(who=named(rows))
+    rows = rows[(rows["artifact"] == kind) & (rows["block"] > 0) & rows["who"].isin(who)]
+    if rows.empty:
+        return style.blank(outputs, f"no backbone of this study has what kind {kind} is about")
+    figure, axes = style.panels(len(quantities), columns=3, width=2.6, height=2.0)
+    for axis, (quantity, label) in zip(axes, quantities, strict=True):
+        pattern = quantity.replace("*", r"(cls|mean|\d+)")
+        of_quantity = rows[rows["metric"].str.fullmatch(pattern)]
+        for i, name in enumerate(who):
+            colour, own = style.PALETTE[i % len(style.PALETTE)], of_quantity["who"] == name
+            for _, line in of_quantity[own].groupby("metric"):
+                line = line.sort_values("block")
+                axis.fill_between(line["block"], line["low"], line["high"], color=colour,
+                                  alpha=0.2, lw=0)  # fmt: skip
+                axis.plot(line["block"], line["value"], color=colour, label=name, marker=".",
+                          ls="-" if i < len(style.PALETTE) else "--")  # fmt: skip
+                if line["null"].notna().any():
+                    axis.plot(line["block"], line["null"], color=colour, lw=0.7, ls=":")
+        axis.set(xlabel="block", ylabel=label)
+        if quantity in ("participation_ratio", "over_uniform", "of_cls_over_uniform"):
+            axis.set_yscale("log")
+            style.plain_log(axis.yaxis)
+    handles, labels = axes[0].get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    figure.legend(unique.values(), unique, loc="outside lower center", ncols=2, fontsize=6)
+    style.note(figure, "bands: bootstrap over images; dotted: the same where the kind is absent")
+    style.save(figure, outputs)
+
+
+def experiments(rows, answers, outputs):
+    """What stays, moves and changes in the shift test and when tokens are replaced."""
+    panels = {
+        "shift": ("outliers_with_place", "outliers_with_content", "outliers_neither"),
+        "outlier-use": tuple(f"pooled_change_{way}" for way in ("mean", "shuffled", "control")),
+        "register-use": tuple(f"pooled_change_{way}" for way in ("mean", "shuffled", "zeros")),
+    }
+    labels = {
+        "shift": "% of outliers", "outlier-use": "1 - cosine, outliers replaced",
+        "register-use": "1 - cosine, registers replaced",
+    }  # fmt: skip
+    rows = rows.assign(who=named(rows))
+    done = {kind: rows[(rows["artifact"] == kind) & rows["metric"].isin(quantities)]
+            for kind, quantities in panels.items()}  # fmt: skip
+    done = {kind: found for kind, found in done.items() if len(found)}
+    if not done:
+        return style.blank(outputs, "no backbone has outliers or registers to experiment with")
+    figure, axes = style.panels(
+        len(done), columns=3, width=3.0,
+        height=max(1.6, 0.4 * max(f["who"].nunique() for f in done.values())),
+    )  # fmt: skip
+    for axis, (kind, found) in zip(axes, done.items(), strict=True):
+        who = list(dict.fromkeys(found["who"]))
+        for i, quantity in enumerate(panels[kind]):
+            line = found[found["metric"] == quantity]
+            y = np.array([who.index(w) for w in line["who"]]) + 0.25 * (i - 1)
+            value = line["value"].to_numpy()
+            ends = np.abs(line[["low", "high"]].to_numpy().T - value)
+            name = quantity.rpartition("_")[2]
+            axis.barh(y, value, 0.22, color=style.PALETTE[i], label=name)
+            axis.errorbar(value, y, xerr=ends, fmt="none", ecolor="0.2", lw=0.8)
+            null = pd.to_numeric(line["null"]).to_numpy()
+            axis.plot(null, y, "k|", ms=6)
+        axis.set_yticks(range(len(who)), who, fontsize=6)
+        axis.set(xlabel=labels[kind], title=KINDS[kind] if kind == "shift" else kind)
+        axis.invert_yaxis()
+        axis.legend(fontsize=6)
+    style.note(figure, "ticks: outliers drawn anew by how often each place holds one; bars: "
+               "bootstrap over images")  # fmt: skip
+    style.save(figure, outputs)
+
+
+if "snakemake" in globals():
+    with job(snakemake.log[0], "figures of kinds"):
+        main(table=snakemake.input.table, outputs=dict(snakemake.output.items()))
