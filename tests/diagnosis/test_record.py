@@ -40,7 +40,8 @@ def kinds():
          "block": 0, "answer": NAN, "why": NAN},
         {"artifact": "sink", "value": 0.1, "low": 0.0, "high": 0.2, "unit": "events", "block": 3,
          "answer": "no", "why": "no head looks at one token"},
-        {"artifact": "register-use", "value": NAN, "low": NAN, "high": NAN, "unit": NAN, "block": NAN,
+        {"artifact": "register-use", "value": NAN, "low": NAN, "high": NAN, "unit": NAN,
+         "block": NAN,
          "answer": "does not apply", "why": "it has none"},
     ])  # fmt: skip
 
