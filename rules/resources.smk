@@ -1,6 +1,7 @@
 # What a job asks for, and the code it stands on.
 from tokenscope.code_hash import code_hash
 from tokenscope.cost import memory_model, time_model
+from tokenscope.paths import LIBRARY
 
 
 def code(*scripts):
@@ -8,7 +9,8 @@ def code(*scripts):
 
     A function, so that a job on a node, which parses all rules, reads the code of one of them.
     """
-    files = [Path(SCRIPTS, script) for script in scripts]
+    # The library of an installed package does not lie beside its scripts.
+    files = [Path(LIBRARY.parent if s.startswith("tokenscope/") else SCRIPTS, s) for s in scripts]
     return lambda wildcards: code_hash(*files)
 
 

@@ -1,6 +1,10 @@
 """The workflow from another folder, as a module of another one, and as an installed package."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -74,15 +78,43 @@ def test_an_installed_package_needs_what_the_environment_pins():
 def test_a_package_holds_all_that_rules_and_scripts_read():
     """The library at its top, the rest in tokenscope/workflow, where paths.py looks for it."""
     wheel = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert wheel["force-include"].pop("workflow_scripts/tokenscope") == "tokenscope"
-    assert wheel["exclude"] == ["workflow_scripts/tokenscope"]
     packed = {**wheel["sources"], **wheel["force-include"]}
+    assert packed.pop("workflow_scripts/tokenscope") == "tokenscope"
+    assert wheel["exclude"] == ["workflow_scripts/tokenscope"]
     assert packed == {name: f"tokenscope/workflow/{name}" for name in packed}
     assert set(wheel["only-include"]) == set(wheel["sources"])
     read = re.findall(
         r'of_project\("(\w+)', "".join(f.read_text() for f in ROOT.glob("rules/*.smk"))
     )
     assert {"Snakefile", "rules", "profiles", "envs", *read} <= set(packed)
+
+
+def test_an_installed_package_plans_the_same_study(tmp_path, monkeypatch):
+    """Laid out as the wheel's table says, with nothing of the clone in reach."""
+    wheel = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    site, skip = tmp_path / "site", shutil.ignore_patterns("__pycache__")
+    without = shutil.ignore_patterns("__pycache__", "tokenscope")
+    for source, target in {**wheel["sources"], **wheel["force-include"]}.items():
+        if (ROOT / source).is_dir():
+            ignored = without if source == "workflow_scripts" else skip
+            shutil.copytree(ROOT / source, site / target, ignore=ignored, dirs_exist_ok=True)
+        else:
+            shutil.copy(ROOT / source, site / target)
+    env = {**os.environ, "PYTHONPATH": str(site)}
+    (tmp_path / "mini.yaml").write_text(
+        MINI.read_text().replace("tests/mini/recipes", str(ROOT / "tests/mini/recipes"))
+    )
+    program = "import sys; from tokenscope.command import main; sys.exit(main(['snakefile']))"
+    found = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    snakefile = found.stdout.strip()
+    assert snakefile == str(site / "tokenscope/workflow/Snakefile")
+    said = snakemake(
+        tmp_path, "-s", snakefile, "-n", "--configfile", "mini.yaml", "--", "all", env=env
+    )
+    jobs = planned(said)
+    assert jobs["train"] == 3 and jobs["report"] == 1 and str(ROOT / "config") not in said
 
 
 def test_files_of_the_project_are_named_through_it_in_rules():
