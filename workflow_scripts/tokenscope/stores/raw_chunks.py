@@ -7,6 +7,7 @@ the processor has it at hand. Scattered reads go through a memory map, made once
 compared with its checksum.
 """
 
+import math
 import mmap
 import os
 import secrets
@@ -133,18 +134,16 @@ class RawArray(BackendArray):
 
     def points(self, images: np.ndarray, *index: np.ndarray) -> np.ndarray:
         """The entries ``[images[i], index[0][i], ...]``, as tokens (token, feature)."""
-        images, within = np.asarray(images), (self.chunk, *self.shape[1 : 1 + len(index)])
-        out = np.empty((len(images), *self.shape[len(within) :]), self.dtype)
+        within = (self.chunk, *self.shape[1 : 1 + len(index)])
+        numbers, rows = np.divmod(np.asarray(images), self.chunk)
+        flat = np.ravel_multi_index((rows, *index), within)
+        out = np.empty((len(flat), *self.shape[len(within) :]), self.dtype)
         # An entry as one item of that many bytes: numpy then copies it in one go.
-        entry = np.dtype((np.void, self.chunk_bytes // int(np.prod(within))))
+        entry = np.dtype((np.void, self.chunk_bytes // math.prod(within)))
         entries = out.reshape(-1).view(entry)
-        order = np.argsort(images // self.chunk, kind="stable")
-        done = 0
-        for number, rows in self._by_chunk(images[order]):
-            at = order[done : done + len(rows)]
-            flat = np.ravel_multi_index((rows, *(part[at] for part in index)), within)
-            entries[at] = self._map(number).reshape(-1).view(entry)[flat]
-            done += len(rows)
+        for number in np.flatnonzero(np.bincount(numbers)).tolist():
+            at = np.flatnonzero(numbers == number)
+            entries[at] = self._map(number).reshape(-1).view(entry)[flat[at]]
         return out
 
     def _by_chunk(self, images: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
