@@ -78,6 +78,11 @@ def test_what_cannot_be_read_exactly_is_refused_in_a_sentence(name):
         ("vit_wee_patch16_reg1_gap_256", ["reg0"]),
         ("vit_base_patch16_siglip_224", []),
         ("beit_base_patch16_224", ["cls"]),
+        (
+            "vit_base_patch16_radio_v3",
+            ["cls", "cls2", "cls3", "cls4", "reg0", "reg1", "reg2", "reg3"],
+        ),
+        ("vit_so400m_patch16_radio_v4", ["cls", "cls2", "cls3", *(f"reg{i}" for i in range(7))]),
     ],
 )
 def test_prefix_tokens_have_their_own_names(name, kinds):

@@ -13,7 +13,7 @@ import torch
 from timm.models import get_pretrained_cfg, is_model
 
 from tokenscope.errors import StudyError, closest
-from tokenscope.forward.tokens import refuse_unsupported
+from tokenscope.forward.tokens import refuse_unsupported, token_kinds
 from tokenscope.study.architecture import Architecture
 
 
@@ -38,7 +38,6 @@ def describe(timm_id: str) -> Architecture:
         model = timm.create_model(timm_id)
     refuse_unsupported(model, timm_id)
     block = model.blocks[0]
-    registers = getattr(model, "reg_token", None)
     return Architecture(
         timm_id=timm_id,
         patch=model.patch_embed.patch_size[0],
@@ -46,7 +45,7 @@ def describe(timm_id: str) -> Architecture:
         width=model.embed_dim,
         heads=block.attn.num_heads,
         block_macs=sum(m.weight.numel() for m in block.modules() if isinstance(m, torch.nn.Linear)),
-        register_tokens=0 if registers is None else registers.shape[1],
+        register_tokens=sum(kind.startswith("reg") for kind in token_kinds(model)),
         prefix_tokens=model.num_prefix_tokens,
         has_cls=model.cls_token is not None,
         params=sum(p.numel() for p in model.parameters()),

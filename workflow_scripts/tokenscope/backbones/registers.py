@@ -12,6 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from tokenscope.errors import StudyError
+from tokenscope.forward.tokens import token_kinds
 
 # The models whose way of putting tokens together is known here; subclasses with one of their own
 # (a distillation token, several tokens) would drop registers silently.
@@ -33,7 +34,7 @@ def add_registers(model: nn.Module, count: int, std: float = 0.02) -> nn.Module:
             registers than ``count``.
     """
     registers = getattr(model, "reg_token", None)
-    have = 0 if registers is None else registers.shape[1]
+    have = sum(kind.startswith("reg") for kind in token_kinds(model))
     if count == have:
         return model
     kind = type(model).__name__

@@ -17,6 +17,10 @@ ATTENTIONS = (Attention, AttentionRope, eva.EvaAttention, beit.Attention, RelPos
 # Prefix tokens that have a parameter of their own, in the order in which models put them; what
 # remains are registers.
 NAMED = {"cls": "cls_token", "dist": "dist_token"}
+# C-RADIO has a CLS for each of its teachers; timm keeps all but the first among its registers.
+# v3: four (DFN CLIP, SigLIP 2, DINOv2, SAM) and four registers (github.com/NVlabs/RADIO, issue 80);
+# v4: three (SigLIP 2, DINOv3, SAM 3) and registers up to ten tokens.
+TEACHERS = {"radio_v3": 4, "radio_v4": 3}
 _WHY = {
     "NaFlexVit": "takes lists of patches of any number instead of an image",
     "VisionTransformerSAM": "attends within windows",
@@ -57,8 +61,14 @@ def refuse_unsupported(model: nn.Module, name: str) -> None:
 
 
 def token_kinds(model: nn.Module) -> list[str]:
-    """Names of the prefix tokens in their order: cls, dist (DeiT's for distillation), reg0 ..."""
+    """Names of the prefix tokens in their order: cls, dist (DeiT's for distillation), reg0 ...
+
+    Further CLS tokens, of RADIO's other teachers, are cls2, cls3 ...
+    """
     named = [kind for kind, key in NAMED.items() if getattr(model, key, None) is not None]
+    name = (getattr(model, "pretrained_cfg", None) or {}).get("architecture") or ""
+    teachers = next((count for part, count in TEACHERS.items() if part in name), 1)
+    named += [f"cls{i}" for i in range(2, teachers + 1)]
     return named + [f"reg{i}" for i in range(model.num_prefix_tokens - len(named))]
 
 

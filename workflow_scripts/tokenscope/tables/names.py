@@ -12,6 +12,8 @@
 ========================  =============================================================
 """
 
+import re
+
 NATIVE = "native"  # the view that goes without saying
 BEFORE, AFTER = "before", "after"
 _OVER_SEEDS = ", over seeds"
@@ -50,7 +52,7 @@ def guess_name(group: str, guess: str) -> str:
 
 def is_prefix_token(group: str) -> bool:
     """Whether a group is a prefix token (CLS, distillation, a register), one to an image each."""
-    return group in ("cls", "dist") or group.startswith("reg")
+    return bool(re.fullmatch(r"cls\d*|dist|reg.*", group))
 
 
 def minus(metric: str, base: str) -> str:
