@@ -34,15 +34,14 @@ def kinds():
     return pd.DataFrame([
         {"artifact": "high-norm", "value": 2.0, "low": 1.9, "high": 2.1, "unit": "percent",
          "block": 12, "answer": "yes", "why": "a mode"},
-        {"artifact": "fixed-pattern", "value": 3.0, "low": 2.5, "high": 3.5, "unit": "percent",
-         "block": 0, "answer": "yes", "why": "3 % of tokens depend on their place"},
+        {"artifact": "fixed-pattern", "value": 3.0, "low": 2.5, "high": 3.5,
+         "unit": "percent", "block": 0, "answer": "yes", "why": "3 % of the tokens keep place"},
         {"artifact": "fixed-pattern", "value": 0.8, "low": 0.7, "high": 0.9, "unit": "",
          "block": 0, "answer": NAN, "why": NAN},
         {"artifact": "sink", "value": 0.1, "low": 0.0, "high": 0.2, "unit": "events", "block": 3,
          "answer": "no", "why": "no head looks at one token"},
         {"artifact": "register-use", "value": NAN, "low": NAN, "high": NAN, "unit": NAN,
-         "block": NAN,
-         "answer": "does not apply", "why": "it has none"},
+         "block": NAN, "answer": "does not apply", "why": "it has none"},
     ])  # fmt: skip
 
 
@@ -75,8 +74,7 @@ def test_it_is_what_the_schema_says_and_is_read_back(tmp_path):
     assert record.read(file) == json.loads(file.read_text()) == said
     first, second = said["backbones"]
     assert first["by_kind"] == (
-        "high norm: yes, 2 % of tokens; fixed pattern: yes, 3 % of tokens depend on their place; "
-        "sink: no"
+        "high norm: yes, 2 % of tokens; fixed pattern: yes, 3 % of the tokens keep place; sink: no"
     )
     assert first["kinds"]["fixed-pattern"]["value"] == 3 and len(first["kinds"]) == 4
     assert second["high_norm"]["high"] is None and "NaN" not in file.read_text()
