@@ -30,14 +30,13 @@ def features(evidence: dict, kinds: dict[str, dict]) -> Advice:
         kinds: answers by kind, as :mod:`tokenscope.diagnosis.record` has them.
     """
     last, onset = evidence["blocks"], evidence["onset"]
-    others = [
-        (f"standardise each channel first (batch norm or PCA): {kinds['channel']['why']}")
-        if kind == "channel"
-        else f"subtract from each place its mean over images first: {kinds['fixed-pattern']['why']}"
-        for kind in ("channel", "fixed-pattern")
-        if kinds.get(kind, {}).get("answer") == YES
-    ]
-    also = f"; {'; '.join(others)}" if others else ""
+    others = []
+    if kinds.get("channel", {}).get("answer") == YES:
+        reason = kinds["channel"]["why"].partition(";")[0]
+        others.append(f"standardise each channel first, by batch norm or PCA ({reason})")
+    if kinds.get("fixed-pattern", {}).get("answer") == YES:
+        others.append("subtract from each place its mean over images")
+    also = f"; {', and '.join(others)}" if others else ""
     if evidence["artifacts"] == UNDECIDED:
         return Advice(
             UNDECIDED,

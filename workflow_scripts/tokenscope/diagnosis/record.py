@@ -71,7 +71,7 @@ def by_kind(kinds: dict[str, dict]) -> str:
             continue
         said = f"{kind.replace('-', ' ')}: {one['answer']}"
         if one["answer"] == advice.YES and one["why"] and kind != HIGH_NORM:
-            said += f", {one['why']}"
+            said += f", {one['why'].partition(';')[0]}"
         elif one["answer"] == advice.YES and one["value"] is not None:
             said += f", {one['value']:.2g} {one['unit']}".rstrip()
         words.append(said)
