@@ -11,9 +11,12 @@ from torch.overrides import TorchFunctionMode
 from tokenscope.errors import StudyError
 from tokenscope.forward.hooks import TokenHooks
 from tokenscope.forward.inputs import normalise
+from tokenscope.kinds.answers import Found, answers
+from tokenscope.kinds.measure import Images, Known, Measure
 from tokenscope.phantoms.answers import ANSWERS, constant_patches, corner_patches, high_norms
 from tokenscope.phantoms.checks import verify
 from tokenscope.phantoms.family import MAKERS, make
+from tokenscope.stats.bootstrap import Bootstrap
 
 MEAN = STD = (0.5, 0.5, 0.5)
 BLOCK, DEPTH, GRID = 4, 6, (5, 5)
@@ -238,3 +241,43 @@ def test_corners_stay_as_long_on_another_grid(phantoms, size):
     corners = [0, side - 1, side * (side - 1), side * side - 1]
     assert got[:, corners].min() > 5 and got[:, corners].max() < 20
     assert np.delete(got, corners, axis=1).max() < 20
+
+
+# What must be said of each phantom beside norms; all other kinds are "no" or do not apply.
+BESIDE_NORMS = {
+    "clean": {},
+    # Its patches always lie at the same places here: what observes alone cannot tell.
+    "content-10x": {"high-norm": "yes", "shift": "no", "fixed-pattern": "cannot tell"},
+    "corners": {"high-norm": "yes", "shift": "yes", "fixed-pattern": "yes"},
+    "sink-cls": {"sink": "yes"},
+    "sink-patch": {"sink": "yes"},
+    "fixed-pattern": {"fixed-pattern": "yes"},
+    "channel": {"channel": "yes", "rank": "yes"},
+    "registered": {"register-norm": "yes"},
+}
+PLANTED = ("high-norm", "sink", "fixed-pattern", "channel", "register-norm", "rank")
+
+
+@pytest.mark.parametrize("name", BESIDE_NORMS)
+def test_kinds_say_of_a_phantom_what_was_planted_and_of_a_clean_one_nothing(phantoms, name):
+    model, planted = phantoms[name]
+    wide = np.concatenate([scenes(1), scenes(2), scenes(3)])
+    # The larger images of the shift test: each beside itself, so that patches stay what they are.
+    large = np.tile(wide, (1, 2, 2, 1))[:, : 40 + 24, : 40 + 24]
+    images = Images(len(wide), lambda a, b: wide[a:b], MEAN, STD)
+    yes = ANSWERS[name].high
+    mask = high_norms(name, wide, 8) if yes else np.zeros((len(wide), 25), bool)
+    verdict, block = ("yes", DEPTH) if yes else ("no", 0)
+    row = Found("high-norm", "share", answer=verdict)
+    known = Known(verdict, block, planted.first, 3.0, mask, row)
+    measure = Measure(model, images, known, Bootstrap(len(wide), 100), batch=40)
+    found = [*measure.observed(), *measure.shifted(lambda a, b: large[a:b])]
+    given = {kind: row.answer for kind, row in answers(found).items()}
+    expected = BESIDE_NORMS[name]
+    assert {kind: given[kind] for kind in expected} == expected
+    silent = {k: given[k] for k in PLANTED if k not in expected}
+    assert set(silent.values()) <= {"no", "does not apply"}, silent
+    if name.startswith("sink"):
+        what, where = ("broadcast", "cls") if name == "sink-cls" else ("nop", "patch")
+        by_name = {one.quantity: one.value for one in found if one.kind == "sink"}
+        assert by_name[f"{what}_on_{where}"] > 0.5 * by_name["events"] > 0
