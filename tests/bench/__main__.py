@@ -8,7 +8,8 @@ import sys
 from bench.harness import Report, pick
 
 SECTIONS = (
-    "extraction", "peers", "stores", "decode", "probes", "heads", "lost", "training", "dag"
+    "extraction", "peers", "stores", "decode", "probes", "heads", "lost", "training", "dag",
+    "kinds",
 )  # fmt: skip
 
 

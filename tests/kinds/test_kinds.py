@@ -5,7 +5,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from torch.overrides import TorchFunctionMode
+from plain_sinks import Eager, plain_sinks
 
 from tokenscope.kinds import across_images, channels, qkv, rank, replacement, shift_test, sinks
 from tokenscope.kinds.answers import KINDS, answers, decide, said, tidy_rows
@@ -37,47 +37,6 @@ def shaken(name, side=4):
         for parameter in model.parameters():
             parameter += 0.3 * torch.randn_like(parameter) * parameter.abs().mean().clamp_min(0.1)
     return model, torch.randn(3, 3, side * patch, side * patch)
-
-
-class Eager(TorchFunctionMode):
-    """Computes each attention by hand and keeps its matrix (image, head, query, key)."""
-
-    def __init__(self):
-        super().__init__()
-        self.weights, self.values = [], []
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if func is not F.scaled_dot_product_attention:
-            return func(*args, **kwargs)
-        q, k, v = args[:3]
-        scores = q @ k.mT * (kwargs.get("scale") or q.shape[-1] ** -0.5)
-        if (mask := kwargs.get("attn_mask")) is not None:
-            scores = scores + mask
-        self.weights.append(scores.softmax(-1))
-        self.values.append(v)
-        return self.weights[-1] @ v
-
-
-def plain_sinks(weights, values, attention, gamma):
-    """The definition, token by token: for each image and head the sink, whether it is an event,
-    ratio of value norms and stable rank."""
-    out = {}
-    images, heads, tokens, _ = weights.shape
-    size = values.shape[-1]
-    matrix = attention.proj.weight * gamma[:, None]
-    for image in range(images):
-        for head in range(heads):
-            a = weights[image, head]
-            s = int(a.mean(0).argmax())
-            looking = sum(float(a[q, s]) >= 0.5 for q in range(tokens)) / tokens
-            projected = values[image, head] @ matrix[:, head * size : (head + 1) * size].T
-            norms = [projected[t].norm().item() for t in range(tokens)]
-            others = np.mean([n for t, n in enumerate(norms) if t != s])
-            singular = torch.linalg.svdvals(a @ projected)
-            stable = float((singular**2).sum() / singular[0] ** 2)
-            out[image, head] = (s, looking, norms[s] / others, stable)
-    return out
 
 
 @pytest.mark.parametrize("name", MODELS)
