@@ -86,7 +86,8 @@ def universality(seen: dict[str, np.ndarray], block: int, bootstrap: Bootstrap) 
         return [Found(kind, quantity, block=block, answer="cannot tell", why=why + "are needed")]
     # Places that always hold an outlier have no ordinary token to compare with.
     name, where = ("rest", "at the same places") if seen["rest_count"].any() else ("ordinary", "")
-    rest = between_images(*[seen[f"{name}_sum"]] * 2, bootstrap, *[seen[f"{name}_count"]] * 2)
+    sums, counts = seen[f"{name}_sum"], seen[f"{name}_count"]
+    rest = between_images(sums, sums, bootstrap, counts, counts)
     own = between_images(seen["outlier_sum"], seen["outlier_sum"], bootstrap, held, held)
     less, more = bootstrap.interval(own.resampled - rest.resampled)
     gap = (own.value - rest.value, float(less), float(more))
