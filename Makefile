@@ -74,7 +74,7 @@ $(VENV)-light/complete: envs/requirements-light.txt
 	@touch $@
 
 setup: $(VENV)/complete  ## set up the environment in .venv, once
-	@PYTHONPATH=workflow_scripts $(BIN)/python -c 'from tokenscope.backbones.loading import pick_device; print("Jobs of device: auto compute on:", pick_device("auto"))'
+	@PYTHONPATH=workflow_scripts $(BIN)/python -c 'from tokenscope.forward.device import pick_device; print("Jobs of device: auto compute on:", pick_device("auto"))'
 	@echo "Complete. Now: source $(BIN)/activate"
 
 demo: $(VENV)/complete  ## run the embedded study into results/demo (CPU, minutes, no download)
