@@ -77,8 +77,9 @@ class Watch:
 
 def machine(workflow) -> Machine:
     """What the jobs run on: the caps of the profile."""
-    cap = workflow.global_resources.get("gpu")
-    gpus = float(cap.value) if cap else float("inf")
+    given = workflow.global_resources.get("gpu")
+    cap = given.value if given else None  # of a run without a profile it is there, and None
+    gpus = float("inf") if cap is None else float(cap)
     if workflow.nodes is None:
         return Machine(gpus=gpus, cores=workflow._cores or os.cpu_count() or 1)
     return Machine(gpus=gpus, jobs=workflow.nodes, beside_cores=BESIDE_CORES, latency=LATENCY)
