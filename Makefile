@@ -35,7 +35,7 @@ PAGE = printf "Open %s/report/index.html.\n" "$$(sed -nE 's/^results: *"?([^" ]+
 DRAWING := figure $(shell sed -n 's/^rule \(fig_[a-z_]*\):.*/\1/p' rules/*.smk)
 
 # Tests by file over the cores there are, four at most.
-SPREAD = -n auto --maxprocesses 4 --dist loadgroup
+SPREAD = -n auto --maxprocesses 4 --dist loadscope
 
 .PHONY: $(shell sed -nE 's/^([a-z-]+):.*[#]{2} .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 

@@ -1,6 +1,7 @@
 """Shared fixtures: optional real data, small images to break, a study that is run once."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +13,29 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: a core for 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items):
-    """Marks that follow from what a test asks for: a study of its own, a browser.
-
-    Where tests run in several processes, those of one file stay together, for what they share; and
-    those of the one study, which is run once.
-    """
+    """Marks that follow from what a test asks for: a study of its own, a browser."""
     for item in items:
-        shared = {"project", "study"} & set(item.fixturenames)
-        if shared:
+        if {"project", "study"} & set(item.fixturenames):
             item.add_marker("slow")
-        item.add_marker(pytest.mark.xdist_group("study" if shared else str(item.path)))
         if "browser" in item.fixturenames:
             item.add_marker("browser")
+
+
+STUDIED = re.compile(r"def test_\w+\([^)]*\b(study|project|edited)\b")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """In several processes tests stay together by file, and all of the one study, run once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return "study" if STUDIED.search((ROOT / file).read_text()) else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
