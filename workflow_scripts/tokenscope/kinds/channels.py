@@ -37,10 +37,12 @@ def look(view: BlockView) -> dict[str, Tensor]:
 
 def massive_activations(tokens: Tensor, prefix: int) -> tuple[Tensor, Tensor]:
     """Massive activations of each image (image,): those of the prefix tokens, and of patches."""
+    low, high = tokens.aminmax()
+    if max(-low, high) <= MASSIVE:  # what follows is dear, and seldom asked for
+        none = torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device)
+        return none, none
     size = tokens.abs()
-    held = size > MASSIVE
-    if held.any():  # the median of all is dear, and only then asked for
-        held &= size > TIMES * size.flatten(1).median(1).values[:, None, None]
+    held = (size > MASSIVE) & (size > TIMES * size.flatten(1).median(1).values[:, None, None])
     return held[:, :prefix].sum((1, 2)), held[:, prefix:].sum((1, 2))
 
 

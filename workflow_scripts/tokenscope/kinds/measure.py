@@ -219,8 +219,9 @@ class Measure:
         def look(view: BlockView) -> dict[str, Tensor]:
             outlier = mask[view.images].to(self.device)
             out = channels.look(view) | locality.look(view) | qkv.look(view)
+            gram = sinks.written(view.block, view.call.v.shape[1])
             parts = [
-                sinks.look(view, images, weights) | attention_received.look(view, weights)
+                sinks.look(view, images, weights, gram) | attention_received.look(view, weights)
                 for images, weights in view.call.pieces()
             ]
             out |= {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

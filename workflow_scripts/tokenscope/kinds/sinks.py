@@ -42,8 +42,13 @@ def written(block: nn.Module, heads: int) -> Tensor:
     return by_head.mT @ by_head
 
 
-def look(view: BlockView, images: slice, weights: Tensor) -> dict[str, Tensor]:
+def look(
+    view: BlockView, images: slice, weights: Tensor, gram: Tensor | None = None
+) -> dict[str, Tensor]:
     """What is left of one block's attention matrices (image, head, query, key), each (image, head).
+
+    Args:
+        gram: of :func:`written`, where it is known for all pieces of the block.
 
     Returns:
         ``sink``: number of the candidate. ``looking`` (image, head, threshold): share of queries
@@ -55,7 +60,7 @@ def look(view: BlockView, images: slice, weights: Tensor) -> dict[str, Tensor]:
     given = weights.gather(3, sink[..., None, None].expand(*weights.shape[:3], 1))[..., 0]
     looking = torch.stack([(given >= least).float().mean(-1) for least in ATTENTION], -1)
     value = view.call.v[images].float()
-    gram = written(view.block, value.shape[1])
+    gram = written(view.block, value.shape[1]) if gram is None else gram
     lengths = ((value @ gram) * value).sum(-1).clamp_min(0).sqrt()
     of_sink = lengths.gather(-1, sink[..., None])[..., 0]
     others = (lengths.sum(-1) - of_sink) / (lengths.shape[-1] - 1)
