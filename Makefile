@@ -102,6 +102,9 @@ calibrate: $(VENV)/complete  ## count anew how often the instrument errs (an hou
 	$(BIN)/snakemake --profile profiles/local --configfile config/calibrate.yaml -- calibration
 	cp results/calibrate/tables/calibration.csv config/calibration.csv
 
+calibrate-kinds: $(VENV)/complete  ## count anew how often the answers of the kinds err (minutes), and keep the counts
+	PYTHONPATH=workflow_scripts $(BIN)/python -m tokenscope.calibration.kinds config/kinds_calibration.csv
+
 new: $(VENV)/complete  ## write a study of your own: make new NAME=mine MODEL=<timm id|file|folder> IMAGES=<folder>
 	@test -n "$$NAME" -a -n "$$MODEL" -a -n "$$IMAGES" || { echo "make new NAME=<of the study> MODEL=<timm id, weights file (with ARCH=<timm id>) or Hugging Face folder> IMAGES=<folder> [WEIGHTS=<folder of local weights>]"; exit 1; }
 	@$(BIN)/python workflow_scripts/new.py --name="$$NAME" --model="$$MODEL" --images="$$IMAGES" \

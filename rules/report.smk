@@ -115,6 +115,7 @@ rule report:
             ]
         ),
         published=of_project("config/published.csv"),
+        kinds_counts=of_project("config/kinds_calibration.csv"),
         sections=config["report"]["sections"],
         verdicts=config["report"]["verdicts"],
         templates=expand(
@@ -145,6 +146,7 @@ rule report:
         figures=PAGES,
         facts=facts(STUDY),
         decides=code("calibration/calibrate.py"),
+        kinds_decide=code("tokenscope/calibration/kinds.py"),
         figures_mb=config["report"]["figures_mb"],
         code=code("report/report.py"),
     script:

@@ -58,7 +58,7 @@ def one_shape(report, device, name, model, size, images):
 
 @torch.inference_mode()
 def plain(model, x):
-    """The kinds that one pass observes, from what all blocks leave on the host."""
+    """The kinds that one pass observes, from what all blocks leave on the host; no intervals."""
     outputs = []
     hooks = [
         block.register_forward_hook(lambda _m, _i, out: outputs.append(out.float().cpu()))
@@ -69,23 +69,47 @@ def plain(model, x):
     for hook in hooks:
         hook.remove()
     prefix, norm = model.num_prefix_tokens, model.norm
-    for block, weights, values, tokens in zip(
-        model.blocks, eager.weights, eager.values, outputs, strict=True
+    for block, weights, *facets, tokens in zip(
+        model.blocks, eager.weights, eager.queries, eager.keys, eager.values, outputs, strict=True
     ):
         gamma = getattr(block.ls1, "gamma", torch.ones(model.embed_dim))
-        weights, values = weights.float().cpu(), values.float().cpu()
+        weights, (*_, values) = weights.float().cpu(), [f.float().cpu() for f in facets]
         plain_sinks(weights, values, block.attn.cpu(), gamma.cpu())
         block.attn.to(x.device)
-        normed = norm(tokens.to(x.device)).float().cpu()[:, prefix:]
+        normed = norm(tokens.to(x.device)).float().cpu()
         for image in range(len(x)):
             weights[image].mean((0, 1)), weights[image].mean(0)[0]
             patches = tokens[image, prefix:].numpy()
-            (patches**2).sum(0), np.median(np.abs(patches))
+            _of_channels(patches, normed[image, prefix:].numpy(), tokens[image].numpy())
             unit = normed[image].numpy() / np.linalg.norm(normed[image], axis=1, keepdims=True)
-            (unit @ unit.T).mean()
-            lengths = np.linalg.norm(patches, axis=1)
-            of_values = values[image][:, prefix:].norm(dim=(0, 2)).numpy()
-            for _ in "qkv":
-                stats.spearmanr(of_values, lengths)
-    for image in normed:
+            (unit[prefix:] @ unit[prefix:].T).mean(), (unit[prefix:] @ unit[0]).argmax()
+            _of_qkv([f[image].float().cpu()[:, prefix:].numpy() for f in facets], patches)
+    final = normed[:, prefix:]
+    for image in final:
         torch.linalg.svdvals(image)
+    units = (final / final.norm(dim=-1, keepdim=True)).numpy()
+    for a in range(len(units)):  # at the same place, and at all others
+        for b in range(len(units)):
+            if a != b:
+                cosine = units[a] @ units[b].T
+                np.diag(cosine), cosine.max(1)
+
+
+def _of_channels(patches, normed, tokens):
+    for values in (patches, normed):
+        energy = (values**2).sum(0)
+        energy.sum() ** 2 / (energy**2).sum()
+    np.bincount((patches**2).argmax(1), minlength=patches.shape[1])
+    size = np.abs(tokens)
+    (size > 1000 * np.median(size)).sum()
+
+
+def _of_qkv(facets, patches):
+    lengths = np.linalg.norm(patches, axis=1)
+    norms = [np.sqrt((facet**2).sum((0, 2))) for facet in facets]
+    count = round(0.02 * len(lengths))
+    for norm in norms:
+        stats.spearmanr(norm, lengths)
+    q, k, v = norms
+    for low, high in ((q, k), (q, lengths), (v, k), (v, lengths), (-k, lengths)):
+        len(set(np.argsort(low)[:count]) & set(np.argsort(-high)[:count]))

@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from calibration import calibrate, calibration
+from projects import ROOT
 
-from tokenscope.calibration import counting
+from tokenscope.calibration import counting, kinds
 from tokenscope.calibration.families import MODES, NULLS, plant
 from tokenscope.calibration.summary import headline, read, seen_with, summaries
+from tokenscope.calibration.summary import kinds as of_kinds
 
 SETTINGS = {
     "form": "short", "draws": 4, "seed": 1, "images": [160], "patches": [196], "spreads": [0.1],
@@ -79,3 +81,26 @@ def test_a_short_form_from_counts_to_page(tmp_path):
     assert seen_with(counts, 20) == "Of 20 images nothing was counted."
     calibration.main([], tmp_path / "none.csv", "now", csv, text)
     assert not len(read(csv)) and "make calibrate" in text.read_text()
+
+
+@pytest.mark.parametrize("case", kinds.CASES, ids=lambda case: case.kind)
+def test_without_its_effect_a_kind_is_not_said_to_be_there(case):
+    none, bound, twice = kinds.count(case, 50, 6)
+    assert none["yes"] == 0 and twice["no"] == 0  # at most 5 %: none of six
+    assert none["yes"] + none["cannot_tell"] + none["no"] == 6
+    # And it does answer; but that none of 50 images hold what one in twenty may, nobody can say.
+    assert case.kind in ("shift", "register-norm") or none["no"] + twice["yes"] >= 3
+    assert [row["effect"] for row in (none, bound, twice)] == ["none", "bound", "twice"]
+
+
+def test_kept_counts_of_the_kinds_hold_what_is_promised():
+    table = read(ROOT / "config" / "kinds_calibration.csv")
+    assert list(table.columns) == [*kinds.COLUMNS, "code"]
+    assert set(table["kind"]) == {case.kind for case in kinds.CASES}
+    assert (table[["yes", "cannot_tell", "no"]].sum(axis=1) == table["draws"]).all()
+    for effect, answer in (("none", "yes"), ("twice", "no")):
+        wrong = table[table["effect"] == effect]
+        assert (wrong[answer] <= 0.05 * wrong["draws"]).all()
+    shown = of_kinds(table)
+    assert len(shown.rows) == len(kinds.CASES) * len(kinds.IMAGES)
+    assert shown.rows[0][:3] == ["sink", "50", "0 [0, 1.83]"]

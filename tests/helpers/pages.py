@@ -73,6 +73,7 @@ def make(folder: Path) -> dict:
     report.main(
         str(root), config, plan, facts, 0.05, ours / "published.csv", files, explorers,
         [root / "scenes.json"], ROOT / "workflow_scripts/templates", output, tables, "0d", "0a",
+        ours / "kinds_calibration.csv", "0d",
     )  # fmt: skip
     return {"page": output, "norms": data, "root": root}
 

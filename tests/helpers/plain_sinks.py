@@ -7,11 +7,11 @@ from torch.overrides import TorchFunctionMode
 
 
 class Eager(TorchFunctionMode):
-    """Computes each attention by hand and keeps its matrix (image, head, query, key)."""
+    """Computes each attention by hand; keeps q, k, v and its matrix (image, head, query, key)."""
 
     def __init__(self):
         super().__init__()
-        self.weights, self.values = [], []
+        self.weights, self.queries, self.keys, self.values = [], [], [], []
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -22,7 +22,8 @@ class Eager(TorchFunctionMode):
         if (mask := kwargs.get("attn_mask")) is not None:
             scores = scores + mask
         self.weights.append(scores.softmax(-1))
-        self.values.append(v)
+        for kept, tensor in ((self.queries, q), (self.keys, k), (self.values, v)):
+            kept.append(tensor)
         return self.weights[-1] @ v
 
 

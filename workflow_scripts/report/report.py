@@ -7,6 +7,7 @@ import jinja2
 import pandas as pd
 import yaml
 
+from tokenscope.calibration import summary as errors_in_words
 from tokenscope.calibration.summary import headline, seen_with, summaries
 from tokenscope.calibration.summary import read as read_counts
 from tokenscope.errors import StudyError
@@ -36,7 +37,7 @@ SUMS = ["gpu_hours", "core_hours", "kwh", "co2_kg", "units"]
 
 
 def main(results, config, plan, facts, figures_mb, published, files, explorers, samples, templates,
-         output, tables, decides, code):  # fmt: skip
+         output, tables, decides, code, kinds_counts, kinds_decide):  # fmt: skip
     """Render the report of a study, complete or not.
 
     One parameter for each input and param of the rule, but that ``results`` and ``templates`` stand
@@ -59,6 +60,8 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         decides: hash of the code that decides about artifacts: counts of its errors made by
             another are marked.
         code: the hash of the code, printed on the page.
+        kinds_counts: ``config/kinds_calibration.csv``, how often the answers of the kinds err.
+        kinds_decide: hash of the code that was counted there, as it is now.
     """
     root, paths, published = Path(results), Paths(results), Published(published)
     read, rests = {}, _rests_on(paths, plan)
@@ -91,6 +94,9 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
                 "page": _page(root, section.get("page", "")),
                 "counts": _counts(paths) if section.get("counts") else [],
                 "by_kind": _rows(Path(paths.table("by_kind"))) if section.get("by_kind") else {},
+                "errors": _errors_of_kinds(kinds_counts, kinds_decide)
+                if section.get("errors") and "kinds" in read and len(read["kinds"].rows)
+                else {},
                 "verdicts": template_data.verdict_rows(own, lines, errors),
                 "tables": [
                     template_data.table(shown["name"], shown, read[shown["name"]], published)
@@ -223,6 +229,12 @@ def _calibration(paths, read, decides):
     ]  # fmt: skip
 
 
+def _errors_of_kinds(counts, decides):
+    """How often the answers of the kinds err, and whether other code than ours was counted."""
+    table = read_counts(counts)
+    return {"table": errors_in_words.kinds(table), "stale": bool((table["code"] != decides).any())}
+
+
 def _accounting(paths):
     """Sums over jobs, by claim and by rule, and how attempts ended."""
     path = Path(paths.table("accounting"))
@@ -278,4 +290,5 @@ if "snakemake" in globals():
             figures_mb=p.figures_mb, published=i.published, files=p.figures,
             explorers=i.explorer, samples=i.samples, templates=Path(i.templates[0]).parent,
             output=out, tables=dict(o.items()), decides=p.decides, code=p.code,
+            kinds_counts=i.kinds_counts, kinds_decide=p.kinds_decide,
         )  # fmt: skip

@@ -252,3 +252,37 @@ def _seen(table: pd.DataFrame) -> Summary:
         "share the smallest ratio tried.",
         ["images x patches", "spread", "smallest modes found"], rows,
     )  # fmt: skip
+
+
+KINDS_HEADER = [
+    "kind", "images", "wrong yes, without it (%)", "yes / no, about at the bound (%)",
+    "wrong no, with twice the bound (%)", "found, with twice the bound (%)",
+]  # fmt: skip
+KINDS_TITLE = "How often these answers are wrong"
+KINDS_NOTE = (
+    "Counted on draws whose answer is known, with exact 95 % bounds (make calibrate-kinds; of "
+    "high norms see the counts at the end of the report). At most 5 % of wrong answers are "
+    "promised; about at the bound the right answer is cannot tell. Of the shift test, without it: "
+    "outliers are drawn anew in each window; at the bound half of the images keep them in place, "
+    "with twice the bound two of three. Of point in box: the patch lies in a box one and a half "
+    "times as often as by chance, then as often, then half as often."
+)
+
+
+def kinds(table: pd.DataFrame) -> Summary:
+    """Error rates of the kinds' answers, from their counts
+    (:data:`tokenscope.calibration.kinds.COLUMNS`, then ``code``)."""
+    rows = []
+    for (kind, images), part in _each(table, ["kind", "images"]):
+        by_effect = part.set_index("effect")
+
+        def rate(effect: str, answer: str, counts=by_effect) -> str:
+            return percent(counts.at[effect, answer], counts.at[effect, "draws"])
+
+        either = (f"{100 * by_effect.at['bound', a] / by_effect.at['bound', 'draws']:.3g}"
+                  for a in ("yes", "no"))  # fmt: skip
+        rows.append([
+            kind, f"{images:,}", rate("none", "yes"), " / ".join(either), rate("twice", "no"),
+            rate("twice", "yes"),
+        ])  # fmt: skip
+    return Summary(KINDS_TITLE, KINDS_NOTE, KINDS_HEADER, rows)
