@@ -150,6 +150,25 @@ def test_themes_and_phone(opened):
     assert not opened.locator("nav").is_visible()
 
 
+def test_on_paper_it_is_light_and_every_chart_and_column_keeps_its_own_place(opened):
+    opened.evaluate("document.documentElement.dataset.theme = 'dark'")
+    opened.emulate_media(media="print")
+    opened.set_viewport_size({"width": 700, "height": 1000})  # the charts were drawn for 1200
+    assert (
+        opened.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    )
+    within = opened.locator("#explorer .chart").evaluate_all(
+        "charts => charts.map(c => c.querySelector('svg').getBoundingClientRect().right"
+        " - c.getBoundingClientRect().right)"
+    )
+    assert len(within) == 2 and max(within) <= 0.5
+    # The name of a column is text of its cell: buttons are not drawn in repeated heads.
+    heads = opened.locator("table[data-table=claim1] th").evaluate_all(
+        "heads => heads.map(h => [h.innerText, getComputedStyle(h, '::before').content])"
+    )
+    assert heads[3] == ["", '"quantity"'] and all(content != '""' for _, content in heads)
+
+
 def test_partial_results_are_called_partial(made):
     html = made["page"].read_text()
     text = re.sub(r"\s+", " ", html)

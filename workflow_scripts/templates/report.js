@@ -25,6 +25,7 @@
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = head.textContent;
+      head.dataset.label = head.textContent;
       head.replaceChildren(button);
       button.addEventListener("click", () => {
         const sign = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
@@ -65,6 +66,6 @@
   }
 
   addEventListener("beforeprint", () => {
-    for (const details of document.querySelectorAll("details.criterion")) details.open = true;
+    for (const details of document.querySelectorAll("details.criterion, details.fine")) details.open = true;
   });
 })();
