@@ -44,6 +44,7 @@ from tokenscope.report.facts import facts
 from tokenscope.status import watch
 from tokenscope.study import flops, heads
 from tokenscope.study.study import Study
+from tokenscope.tables import paper_tables
 
 ANSWERS = Answers(workflow.configfiles)
 try:

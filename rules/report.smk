@@ -114,6 +114,7 @@ rule report:
                 )
             ]
         ),
+        latex=HAVE([PATHS.table(name, "tex") for name in paper_tables.TABLES]),
         published=of_project("config/published.csv"),
         kinds_counts=of_project("config/kinds_calibration.csv"),
         sections=config["report"]["sections"],

@@ -6,6 +6,7 @@ localrules:
     gather,
     gather_controls,
     by_kind,
+    paper_tables,
     provenance,
     norm_curves,
     cosine_curves,
@@ -75,6 +76,27 @@ rule by_kind:
         code=code("tables/by_kind.py"),
     script:
         "../workflow_scripts/tables/by_kind.py"
+
+
+# Tables 1 to 5 of the main paper as LaTeX, published beside ours.
+rule paper_tables:
+    input:
+        claims=[
+            PATHS.table(name)
+            for name in ("claim4", "claim5")
+            if name == "claim5" or STUDY.probing.rows
+        ],
+        published=of_project("config/published.csv"),
+    output:
+        **{name: PATHS.table(name, "tex") for name in paper_tables.TABLES},
+    log:
+        f"{RESULTS}/logs/paper_tables/paper_tables.log",
+    conda:
+        LIGHT_ENV
+    params:
+        code=code("tables/paper_tables.py"),
+    script:
+        "../workflow_scripts/tables/paper_tables.py"
 
 
 # What every table rests on: weights, data config, images used and images skipped.

@@ -194,9 +194,10 @@ def test_table_1_says_that_positions_are_confounded(made):
     assert "<h3>Table 1: position</h3>" in section and "<h3>Table 2" not in section
     cells = re.findall(r"<td>([^<]*)</td>", section[section.index("Table 1: position") :])
     assert cells[:5] == [
-        pages.PROBED, "top-1 / %", "40 (39 to 41)", "20 (19 to 21)", "-20 (-21 to -19)",
+        pages.PROBED, "top-1 / %", "40.00 [39.00, 41.00]", "20.00 [19.00, 21.00]",
+        "-20.00 [-21.00, -19.00]",
     ]  # fmt: skip
-    assert cells[6] == "commonest place: outlier 19"
+    assert cells[6] == "commonest place: outlier 19.00"
     assert cells[8].startswith("45.48 (reassessment-2025") and " / 7.6 (reassess" in cells[8]
     assert cells[9] == "confounded: outlier tokens crowd in few places"
     assert 'data-criterion="claim4-position" data-verdict="cannot tell"' in html

@@ -17,7 +17,7 @@ from tokenscope.report.contents import PlannedTable
 from tokenscope.status import summary, text
 from tokenscope.stores.receipts import read_receipt, write_text
 from tokenscope.study.paths import Paths
-from tokenscope.tables import beside, probe_tables
+from tokenscope.tables import beside, paper_tables, probe_tables
 from tokenscope.tables.published import Published
 from tokenscope.tables.rests_on import sentence
 from tokenscope.training import register_counts
@@ -91,6 +91,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
                 "answers": probe_tables.tables(read["claim4"].rows, published.citations)
                 if section.get("answers") and "claim4" in read
                 else [],
+                "latex": _latex(root, section["id"]),
                 "page": _page(root, section.get("page", "")),
                 "counts": _counts(paths) if section.get("counts") else [],
                 "by_kind": _rows(Path(paths.table("by_kind"))) if section.get("by_kind") else {},
@@ -145,6 +146,12 @@ def render(templates, **what):
         loader.get_source(environment, name)[0]
     )
     return environment.get_template("report.html").render(**what)
+
+
+def _latex(root, section):
+    """Addresses of the LaTeX tables of a section's claim that are there."""
+    files = (f"tables/{name}.tex" for name, t in paper_tables.TABLES.items() if t.claim == section)
+    return [name for name in files if (root / name).exists()]
 
 
 def _page(root, name):

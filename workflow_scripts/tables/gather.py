@@ -61,7 +61,7 @@ def page(table, claim, provenance, published):
         lines += ["| group | quantity | value | interval | published | n |", "|-|-|-|-|-|-|"]
         for row in PAGES[claim].shown(group).itertuples():
             cited = published.citations((*who, row.group, row.metric), dataset)
-            value = f"{as_text(row.value, row.unit)} | {interval_text(row.low, row.high)}"
+            value = f"{as_text(row.value, row.unit)} | {interval_text(row.low, row.high, row.unit)}"
             lines.append(f"| {row.group} | {row.metric} | {value} | {cited} | {row.n} |")
         lines.append("")
     if not len(table):
@@ -100,7 +100,7 @@ def verdicts(table, published):
         who = (gain.family, gain.size, gain.registers)
         cited = published.citations((*who, gain.group, gain.metric))
         base = names.base_of_gain(gain.metric)
-        value = f"{gain.value:+.2f} | {gain.low:+.2f} to {gain.high:+.2f} | {cited}"
+        value = f"{gain.value:+.2f} | [{gain.low:+.2f}, {gain.high:+.2f}] | {cited}"
         verdict = as_text(sign_of_interval(gain.low, gain.high), "verdict")
         lines.append(
             f"| {'/'.join(who)} | {gain.dataset} | {gain.group} | {base} | {value} | {verdict} |"
@@ -150,7 +150,7 @@ def matrix(table, published):
 def _cell(row):
     if pd.isna(row.value):
         return row.answer
-    number = f"{as_text(row.value, row.unit)} {interval_text(row.low, row.high)}".strip()
+    number = f"{as_text(row.value, row.unit)} {interval_text(row.low, row.high, row.unit)}".strip()
     return f"**{row.answer}** {number}"
 
 
@@ -187,7 +187,7 @@ def differences(table, published):
         who = (row.family, row.size, row.registers)
         cited = published.citations((*who, row.group, row.metric), row.dataset)
         cells = ["/".join(who), row.dataset, row.group, names.without_minus_r0(row.metric)]
-        cells += [f"{row.value:+.4g} {row.unit}", f"{row.low:+.4g} to {row.high:+.4g}", cited]
+        cells += [f"{row.value:+.4g} {row.unit}", f"[{row.low:+.4g}, {row.high:+.4g}]", cited]
         cells.append(as_text(paired.helps(row.metric, row.low, row.high), "verdict"))
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]

@@ -37,7 +37,7 @@ RULES = {
         "consolidate", "provenance", "decision", "calibrate", "calibration", "fig_calibration",
         "control", "gather_controls", "overhead", "gather_overhead",
         "diagnosis", "diagnosis_page", "fig_diagnosis", "explorer", "verdict_errors", "deviations",
-        "coverage", "by_kind",
+        "coverage", "by_kind", "paper_tables",
         "report",
         "accounting", "fig_energy",
     ),

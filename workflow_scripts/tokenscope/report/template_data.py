@@ -87,7 +87,7 @@ def _row(row: dict, published: Published) -> dict:
     return {
         "who": who + " (control)" * control, "dataset": row["dataset"], "group": row["group"],
         "metric": row["metric"], "text": as_text(value, row["unit"]), "value": _raw(value),
-        "interval": interval_text(row["low"], row["high"]), "low": _raw(row["low"]),
+        "interval": interval_text(row["low"], row["high"], row["unit"]), "low": _raw(row["low"]),
         "high": _raw(row["high"]), "published": published.citations(key, row["dataset"]),
         "difference": "; ".join(f"{gap:+.4g}" for gap in gaps), "differs": "; ".join(differs),
         "gap": _raw(gaps[0]) if gaps else "",

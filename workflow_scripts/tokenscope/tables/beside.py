@@ -3,6 +3,7 @@
 import pandas as pd
 
 from tokenscope.tables import tidy
+from tokenscope.tables.formatting import interval_text, number_text
 from tokenscope.tables.published import ALIASES, same_images
 from tokenscope.tables.register_gains import as_ours
 
@@ -91,9 +92,8 @@ def page(table: pd.DataFrame) -> str:
             mark = " (secondary)" * (row["evidence"] == "secondary")
             here, difference, interval = "", "", ""
             if row["here"] == row["here"]:
-                here = f"{row['here']:.4g}"
-                if row["low"] == row["low"]:
-                    interval = f"{row['low']:.4g} to {row['high']:.4g}"
+                here = number_text(row["here"], row["unit"])
+                interval = interval_text(row["low"], row["high"], row["unit"])
             if row["difference"] == row["difference"]:
                 difference = f"{row['difference']:+.4g}"
             cells = [who, row["dataset"], row["group"], row["metric"],

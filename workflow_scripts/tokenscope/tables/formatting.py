@@ -2,6 +2,8 @@
 
 from tokenscope.tables import tidy
 
+TWO_DECIMALS = ("percent", "points", "patches", "squared L2 per patch")
+
 
 def as_text(value: float, unit: str) -> str:
     """A number as a reader wants it: verdicts in words, percent as a sign."""
@@ -11,12 +13,23 @@ def as_text(value: float, unit: str) -> str:
         return unit
     if value != value:
         return "undefined"
-    return f"{value:.4g}" + _unit_text(unit)
+    return number_text(value, unit) + _unit_text(unit)
 
 
-def interval_text(low: float, high: float) -> str:
-    """An interval; empty where there is none."""
-    return f"{low:.4g} to {high:.4g}" if low == low else ""
+def number_text(value: float, unit: str = "") -> str:
+    """A number alone, with the same digits wherever it is printed: page, Markdown and LaTeX.
+
+    Scores have the two decimals of the papers' tables, and below 0.1 two digits that are not zero;
+    everything else has four digits.
+    """
+    if unit not in TWO_DECIMALS:
+        return f"{value:.4g}"
+    return f"{value:.2f}" if value == 0 or abs(value) >= 0.1 else f"{value:.2g}"
+
+
+def interval_text(low: float, high: float, unit: str = "") -> str:
+    """An interval in brackets; empty where there is none, and where nothing varied."""
+    return f"[{number_text(low, unit)}, {number_text(high, unit)}]" if low < high else ""
 
 
 def measured_text(row) -> str:

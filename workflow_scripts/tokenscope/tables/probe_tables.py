@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from tokenscope.tables import names, tidy
+from tokenscope.tables.formatting import interval_text, number_text
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,9 @@ def _line(key, rows, measure: Measure, cite) -> tuple[str, ...]:
     whole = [g for g, m in rows.index if m == metric and names.is_prefix_token(g)]
     guesses = {g: row(names.guess_name(g, guess)) for g in ("normal", "outlier")}
     guesses[""] = row(guess)
-    guesses = [f"{g} {r.value:.4g}".strip() for g, r in guesses.items() if r is not None]
+    guesses = [
+        f"{g} {number_text(r.value, r.unit)}".strip() for g, r in guesses.items() if r is not None
+    ]
     counts = {part: row("each group", f"{question}_tokens_{part}") for part in COUNTS}
     theirs = [cite((*key[:3], g, metric), key[3]) for g in ("normal", "outlier", "cls")]
     name = "/".join(key[:3])
@@ -109,4 +112,5 @@ def _number(row) -> str:
         return ""
     if tidy.is_refused(row.unit):
         return f"{row.unit} ({row.n})"
-    return f"{row.value:.4g} ({row.low:.4g} to {row.high:.4g})"
+    number = number_text(row.value, row.unit)
+    return f"{number} {interval_text(row.low, row.high, row.unit)}".strip()

@@ -123,7 +123,7 @@ def number(judged: Judged) -> str:
         return ""
     text = as_text(judged.value, judged.unit)
     if judged.low < judged.high:
-        text += f" [{interval_text(judged.low, judged.high)}]"
+        text += f" {interval_text(judged.low, judged.high, judged.unit)}"
     return text
 
 

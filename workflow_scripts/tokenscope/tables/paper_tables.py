@@ -1,0 +1,233 @@
+"""Tables 1 to 5 of the main paper as LaTeX (booktabs): a line a model, published beside ours.
+
+Main paper: "On the Reproducibility of Vision Transformers Need Registers". Numbers are made by
+:func:`tokenscope.tables.formatting.number_text`, as those of the report are.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from tokenscope.study.register_names import is_control, kind
+from tokenscope.tables import tidy
+from tokenscope.tables.formatting import number_text
+from tokenscope.tables.probe_tables import COUNTS
+
+PAPER = "reassessment-2025"
+NONE = "--"
+HEAD, BOTH, ALL = "published_head", "cls+patch_mean", "cls+patch_mean+registers"
+WITHOUT, WITH = "without registers", "with registers"
+_FAMILIES = {"dinov2": "DINOv2", "dino": "DINO", "deit3": "DeiT3", "openclip": "OpenCLIP"}
+_SIZES = {"small": "S", "base": "B", "medium": "M", "large": "L", "huge": "H", "giant": "G"}
+_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_SPECIAL |= {mark: "\\" + mark for mark in "&%$#_{}"}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A block of columns: a score in words, and where more is better (1) or less (-1)."""
+
+    metric: str
+    words: str
+    better: int
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """A table of the paper.
+
+    ``columns`` are groups of the tidy rows and their words in the head; ``claim`` is whose rows.
+    ``question``: what a probe was asked, for the counts of tokens.
+    """
+
+    caption: str
+    claim: str
+    measures: tuple[Measure, ...]
+    columns: dict[str, str]
+    question: str = ""
+
+
+# What must be known of a model's numbers: a row of it by group, metric and value, and the words.
+REMARKS = (
+    ("tokens", "judged", 0, r"No artifacts found, so outliers are the 2\,\% of largest norm"),
+    ("outlier", "position_confounded", 1,
+     "Places of outliers can be guessed without looking at the token"),
+)  # fmt: skip
+TOP1 = Measure("top1", "top-1 (%)", 1)
+TABLES = {
+    "table1": PaperTable(
+        "Position of a patch from its own token (linear probes).", "claim4",
+        (Measure("position_top1", "top-1 (%)", 1),
+         Measure("position_distance", "distance (patches)", -1)),
+        {"normal": "normal", "outlier": "outlier"}, "position",
+    ),
+    "table2": PaperTable(
+        "Pixels of a patch from its own token (linear probes).", "claim4",
+        (Measure("pixel_l2_squared", "squared L2 error", -1),),
+        {"normal": "normal", "outlier": "outlier"}, "pixels",
+    ),
+    "table3": PaperTable(
+        "Class of the image from a single token (linear probes).", "claim4",
+        (Measure("class_top1", "top-1 (%)", 1),),
+        {"cls": "CLS", "normal": "normal", "outlier": "outlier"}, "class",
+    ),
+    "table4": PaperTable(
+        "Classification by the released linear heads, without and with registers.", "claim5",
+        (TOP1,), {WITHOUT: WITHOUT, WITH: WITH},
+    ),
+    "table5": PaperTable(
+        "Classification by retrained linear heads on several sets of tokens.", "claim5",
+        (TOP1,),
+        {HEAD: "released", BOTH: "CLS + patches", ALL: "CLS + patches + registers",
+         "patch_mean+registers": "patches + registers"},
+    ),
+}  # fmt: skip
+
+
+def latex(name: str, ours: pd.DataFrame, published: pd.DataFrame) -> str:
+    """One of :data:`TABLES` as a LaTeX table environment.
+
+    Models of the paper come first, in its order, whether they are in the study or not; then the
+    study's own. Controls are left out. A dash stands where nothing was published or measured.
+
+    Args:
+        ours: tidy rows of the table's claim, or none.
+        published: ``config/published.csv``.
+    """
+    table = TABLES[name]
+    theirs = published[(published["source"] == PAPER) & (published["item"] == name)]
+    control = [
+        is_control(kind) or family == "control"
+        for kind, family in zip(ours["kind"], ours["family"], strict=True)
+    ]
+    ours = ours[~pd.Series(control, index=ours.index, dtype=bool)]
+    printed = _cells(name, theirs.assign(low=float("nan"), high=float("nan")))
+    measured: dict[tuple, dict] = {}
+    for dataset, rows in ours.groupby("dataset", sort=False):
+        for who, cells in _cells(name, rows).items():
+            measured[(*who, dataset)] = cells
+    lines, several = [], len({key[-1] for key in measured}) > 1
+    for who in dict.fromkeys([*printed, *(key[:-1] for key in measured)]):
+        for key in [key for key in measured if key[:-1] == who] or [(*who, "")]:
+            label = _model(who) + f" ({key[-1]})" * (several and bool(key[-1]))
+            lines.append(
+                [_escaped(label), *_line(table, printed.get(who, {}), measured.get(key, {}))]
+            )
+    return _page(name, table, lines, _footnote(table, ours, list(measured)))
+
+
+def _cells(name: str, rows: pd.DataFrame) -> dict[tuple, dict]:
+    """By model the rows of its columns, by measure and column; models without any are left out."""
+    table, found = TABLES[name], {}
+    metrics = {measure.metric for measure in table.measures}
+    for row in rows[rows["metric"].isin(metrics)].to_dict("records"):
+        who, column = tuple(row[c] for c in tidy.BACKBONE_COLUMNS), row["group"]
+        if name == "table4":
+            pair = {"none": WITHOUT, "trained": WITH}
+            column = pair.get(kind(who[2]), "") if row["group"] == HEAD else ""
+            who = (*who[:2], "")
+        if column in table.columns:
+            found.setdefault(who, {}).setdefault((row["metric"], column), row)
+    if name == "table5":  # its models are those whose heads were retrained
+        retrained = {(TOP1.metric, column) for column in table.columns} - {(TOP1.metric, HEAD)}
+        found = {who: cells for who, cells in found.items() if retrained & set(cells)}
+    return found
+
+
+def _line(table: PaperTable, printed: dict, measured: dict) -> list[str]:
+    """Numbers of a model, published and ours in turn, the best of each in bold."""
+    line = []
+    for measure in table.measures:
+        keys = [(measure.metric, column) for column in table.columns]
+        texts = [_bold_best([cells.get(key) for key in keys], measure.better)
+                 for cells in (printed, measured)]  # fmt: skip
+        line += [text for pair in zip(*texts, strict=True) for text in pair]
+    return line
+
+
+def _bold_best(rows: list[dict | None], better: int) -> list[str]:
+    """Texts of numbers; of two or more the best is bold, and every one that is printed alike."""
+    texts = [
+        NONE
+        if row is None or row["value"] != row["value"]
+        else number_text(row["value"], row["unit"])
+        for row in rows
+    ]
+    numbers = [float(text) for text in texts if text != NONE]
+    best = max(numbers, key=lambda x: better * x) if len(numbers) > 1 else None
+    shown = []
+    for row, text in zip(rows, texts, strict=True):
+        cell = text.replace("-", "$-$") if text != NONE else text
+        if text != NONE and float(text) == best:
+            cell = rf"\textbf{{{cell}}}"
+        if text != NONE and row["low"] < row["high"]:
+            ends = (
+                number_text(row[end], row["unit"]).replace("-", "$-$") for end in ("low", "high")
+            )
+            cell += rf" {{\scriptsize[{', '.join(ends)}]}}"
+        shown.append(cell)
+    return shown
+
+
+def _model(who: tuple) -> str:
+    """``DINOv2-S, 4 registers`` of (dinov2, small, r4)."""
+    family, size, registers = who
+    text = f"{_FAMILIES.get(family, family)}-{_SIZES.get(size, size)}"
+    number, _, made = registers.removeprefix("r").partition("-")
+    count = f"{number} register{'s' * (number != '1')}" if number not in ("", "0") else ""
+    return ", ".join(filter(None, (text, count, made)))
+
+
+def _footnote(table: PaperTable, ours: pd.DataFrame, measured: list[tuple]) -> str:
+    said = ["Paper: as published, on ImageNet-1k.", f"{NONE}: not published, or not measured here."]
+    datasets = list(dict.fromkeys(key[-1] for key in measured))
+    if datasets:
+        said.append(f"Here: {_escaped(', '.join(datasets))}; brackets: intervals.")
+    counts = []
+    for part in COUNTS if table.question and measured else ():
+        metric = f"{table.question}_tokens_{part}"
+        values = ours[(ours["group"] == "each group") & (ours["metric"] == metric)][
+            "value"
+        ].dropna()
+        if len(values):
+            low, high = f"{values.min():,.0f}", f"{values.max():,.0f}"
+            counts.append(f"{low if low == high else f'{low} to {high}'} for {part}")
+    if counts:
+        said.append(f"Tokens per group here: {', '.join(counts)}.")
+    for group, metric, value, words in REMARKS if table.question else ():
+        if metric == "position_confounded" and table.question != "position":
+            continue
+        rows = tidy.rows_of(ours, group=group, metric=metric, value=value)
+        who = dict.fromkeys(rows[tidy.BACKBONE_COLUMNS].itertuples(index=False, name=None))
+        if who:
+            said.append(f"{words}: {_escaped('; '.join(map(_model, who)))}.")
+    said.append("Bold: best estimate of a line, which its interval may not set apart.")
+    return " ".join(said)
+
+
+def _page(name: str, table: PaperTable, lines: list[list[str]], footnote: str) -> str:
+    wide = 2 * len(table.columns)
+    head, rules, groups, last = [""], [], [""], ["Model"]
+    for i, measure in enumerate(table.measures):
+        arrow = r"$\uparrow$" if measure.better > 0 else r"$\downarrow$"
+        head.append(rf"\multicolumn{{{wide}}}{{c}}{{{_escaped(measure.words)} {arrow}}}")
+        rules.append(rf"\cmidrule(lr){{{2 + i * wide}-{1 + (i + 1) * wide}}}")
+        groups += [rf"\multicolumn{{2}}{{c}}{{{words}}}" for words in table.columns.values()]
+        last += ["paper", "here"] * len(table.columns)
+    number = name.removeprefix("table")
+    text = [
+        f"% Table {number} of the main paper. Needs \\usepackage{{booktabs}}.",
+        r"\begin{table}[t]", r"\centering\footnotesize",
+        rf"\caption{{{table.caption} As Table {number} of the main paper.}}",
+        rf"\label{{tab:{name}}}",
+        rf"\begin{{tabular}}{{l*{{{wide * len(table.measures)}}}{{r}}}}", r"\toprule",
+        " & ".join(head) + r" \\", "".join(rules), " & ".join(groups) + r" \\",
+        " & ".join(last) + r" \\", r"\midrule", *(" & ".join(line) + r" \\" for line in lines),
+        r"\bottomrule", r"\end{tabular}",
+        rf"\par\smallskip\parbox{{\linewidth}}{{\scriptsize {footnote}}}", r"\end{table}", "",
+    ]  # fmt: skip
+    return "\n".join(text)
+
+
+def _escaped(text: str) -> str:
+    return "".join(_SPECIAL.get(mark, mark) for mark in text)
