@@ -115,6 +115,7 @@ rule report:
             ]
         ),
         latex=HAVE([PATHS.table(name, "tex") for name in paper_tables.TABLES]),
+        labels=of_project("config/labels.csv"),
         published=of_project("config/published.csv"),
         kinds_counts=of_project("config/kinds_calibration.csv"),
         sections=config["report"]["sections"],

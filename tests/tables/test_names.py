@@ -6,6 +6,7 @@ from tables import gather
 from tokenscope.study import heads
 from tokenscope.tables import names
 from tokenscope.tables.captions import NOTES, TITLES
+from tokenscope.tables.formatting import words
 from tokenscope.tables.register_gains import OFFICIAL, RESIZED
 
 
@@ -24,3 +25,15 @@ def test_views_and_tables_are_those_of_the_study():
     assert {RESIZED, OFFICIAL, names.NATIVE} == set(heads.VIEWS)
     assert set(gather.PAGES) <= set(TITLES) & set(NOTES)
     assert names.claim_of("controls") in gather.PAGES and names.claim_of("claim1") == "claim1"
+
+
+@pytest.mark.parametrize("name, said", [
+    ("share_norm_over_3x_median_minus_r0", "tokens over 3 x median minus that without registers"),
+    ("neighbour_cosine_share_over_0.85", "pairs of neighbours with a cosine over 0.85"),
+    ("cls+patch_mean+registers", "CLS + patch mean + registers"),
+    ("before: own_head", "before: own head"), ("block07", "block 7"),
+    ("outlier-normal_same_places", "outlier minus normal of the same places"),
+    ("a_new_name", "a new name"),
+])  # fmt: skip
+def test_readers_see_words(name, said):
+    assert words(name) == said

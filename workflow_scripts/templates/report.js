@@ -42,7 +42,8 @@
     input.addEventListener("input", () => {
       const words = input.value.toLowerCase().split(/\s+/);
       for (const row of rows) {
-        const content = row.textContent.toLowerCase();
+        const names = [...row.cells].map((cell) => cell.title).join(" ");  // as in the CSV
+        const content = `${row.textContent} ${names}`.toLowerCase();
         row.hidden = !words.every((word) => content.includes(word));
       }
     });

@@ -124,7 +124,14 @@ def _false(table: pd.DataFrame) -> Summary:
     return Summary(
         "Says yes where there is no second mode",
         "In percent of draws, with exact 95 % bounds; at most 5 % are promised.",
-        ["norms drawn from", "", "draws", "yes", "worst cell", "surely over 5 % anywhere"],
+        [
+            "norms drawn from",
+            "",
+            "draws",
+            "yes",
+            "worst cell",
+            "over 5 % anywhere, with 95 % confidence",
+        ],
         rows,
     )
 

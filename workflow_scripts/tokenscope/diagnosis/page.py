@@ -62,9 +62,9 @@ def decided(backbone: BackboneFigures, rules: dict) -> list[tuple]:
     if e["tokens"]:
         lines += [
             ("uncertainty about who is an outlier that the place alone removes", text("place"),
-             f"position: surely {PREDICTED:g} or more; content: surely less"),
+             f"position: interval from {PREDICTED:g} on; content: below it"),
             ("an outlier's neighbours more alike than a normal token's (AUC)", text("contrast"),
-             f"surely over {ALIKE:g}: place and content cannot be told apart, so no position"),
+             f"interval over {ALIKE:g}: place and content cannot be told apart, so no position"),
             ("the same among equal places of different images", text("same_place"),
              "0.5: no difference; over: redundant patches (claim 3)"),
             ("where they are", e["where"], f"{e['tokens']} tokens, at least {MIN_TOKENS}"),

@@ -11,7 +11,7 @@ from tokenscope.report.partial_tables import Read
 from tokenscope.study.register_names import is_control
 from tokenscope.tables import tidy
 from tokenscope.tables.captions import NOTES
-from tokenscope.tables.formatting import as_text, interval_text
+from tokenscope.tables.formatting import as_text, interval_text, words
 from tokenscope.tables.names import claim_of
 from tokenscope.tables.published import Published
 from tokenscope.verdicts.answers import AS_PUBLISHED, NOT_RUN, SAME_MODEL, Line
@@ -52,7 +52,7 @@ def _line(line: Line) -> dict:
         "where": line.where, "supporting": line.supporting, "asked": line.asked, "spread": spread,
         "counts": {name: n for name, n in line.counts.items() if n},
         "judged": [
-            {"one": one, "number": number(one)}
+            {"one": one, "number": number(one), "group": words(one.group)}
             for one in line.judged
             if one.answer != NOT_RUN or len(line.judged) <= NOT_RUN_SHOWN
         ],
@@ -86,7 +86,9 @@ def _row(row: dict, published: Published) -> dict:
     control = is_control(row["kind"]) and row["family"] != "control"
     return {
         "who": who + " (control)" * control, "dataset": row["dataset"], "group": row["group"],
-        "metric": row["metric"], "text": as_text(value, row["unit"]), "value": _raw(value),
+        "metric": row["metric"], "group_words": words(row["group"]),
+        "metric_words": words(row["metric"]), "text": as_text(value, row["unit"]),
+        "value": _raw(value),
         "interval": interval_text(row["low"], row["high"], row["unit"]), "low": _raw(row["low"]),
         "high": _raw(row["high"]), "published": published.citations(key, row["dataset"]),
         "difference": "; ".join(f"{gap:+.4g}" for gap in gaps), "differs": "; ".join(differs),

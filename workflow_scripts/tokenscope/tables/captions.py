@@ -25,7 +25,7 @@ NOTES = {
     "no: there is no sign of one, and from smallest_ratio x median on one would have been "
     "seen. Nearer to the bulk nobody can tell. position_entropy is 1 "
     "when outliers sit anywhere and 0 when they sit in one place, free of the bias of counting few "
-    "(Chao and Jost 2015), with a jackknife over images. attention_norm_auc: how surely a patch of "
+    "(Chao and Jost 2015), with a jackknife over images. attention_norm_auc: how often a patch of "
     "the top 2 % by norm gets more attention of CLS than another patch of its image, 0.5 if not at "
     "all; attention_norm_overlap: how many of them are the top 2 % by attention; both in about "
     "1,000 images. chance: what attention permuted within images gives; other image: what the "
@@ -34,7 +34,7 @@ NOTES = {
     "row of it; received: the attention that patches get from all tokens, mean over queries and "
     "heads; pooling: of the latent query that pools; neither compares with cls.",
     "kinds": "Each kind has its own definition, null and answer, on a few hundred images. It "
-    "is yes (or no) where its number is surely at its bound or above (below), with the whole "
+    "is yes (or no) where its number is at its bound or above (below) with the whole "
     "interval over images, and does not apply where a backbone cannot have it. null: the same "
     "where the kind is absent. Rows of single blocks, and why each answer is what it is, stand in "
     "tables/kinds.csv. sink: heads of which nine queries of ten give one token half of their "
@@ -53,7 +53,7 @@ NOTES = {
     "ordinary tokens, and where position_entropy is low, place and content are confounded. "
     "outlier_judged: by the decision of claim 1, in the block it names. matched: what the same "
     "images and the same places make of tokens that are no outliers (two-way fixed effects; "
-    "free_of_place_and_image: how much of who is an outlier these leave open). auc: how surely an "
+    "free_of_place_and_image: how much of who is an outlier these leave open). auc: how often an "
     "outlier is more like its neighbours than a normal token, as they are, or matched: less what "
     "image and place do; it does not saturate where all patches are alike. "
     "The published ratio of 2.5 has no definition; ours is the ratio of the shares of pairs above "
@@ -139,7 +139,7 @@ NOTES = {
     "no if below.",
     "diagnosis": "judged_block: the last one, or the one with most outliers where the last is not "
     "clear. predicted_by_place: how much of the uncertainty about who is an outlier its place "
-    "alone removes (deviance). contrast_auc: how surely the neighbours of an outlier are more "
+    "alone removes (deviance). contrast_auc: how often the neighbours of an outlier are more "
     "alike than those of a normal token, 0.5 if not at all; same_place: among equal places of "
     "different images. first, second: two backbones on the same images, share_... their tokens "
     "over the cutoff.",

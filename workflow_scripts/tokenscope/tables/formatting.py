@@ -1,7 +1,17 @@
-"""Numbers as a reader wants them."""
+"""Numbers and names as a reader wants them."""
 
+import csv
+import re
+from functools import cache
+
+from tokenscope.paths import of_project
 from tokenscope.tables import tidy
 
+# What joins the parts of a composed name (tokenscope.tables.names), and how it is read.
+_COMPOSED = {
+    "_minus_": " minus ", "_gain_over_": " gained over ", ", ": ", ", ": ": ": ", "@": " at ",
+    "+": " + ", "/": " over ", "-": ", ",
+}  # fmt: skip
 TWO_DECIMALS = ("percent", "points", "patches", "squared L2 per patch")
 
 
@@ -39,6 +49,44 @@ def measured_text(row) -> str:
     ends = f" [{row['low']:.3g}, {row['high']:.3g}]" if row["high"] > row["low"] else ""
     number = f"{row['value']:,.0f}" if row["value"] >= 1e5 else f"{row['value']:.3g}"
     return number + _unit_text(row["unit"]) + ends
+
+
+def words(name: str) -> str:
+    """A metric or group as a reader wants it, by ``config/labels.csv``; composed ones by part.
+
+    A number in a name stands for ``{n}`` in the file. What is not there keeps its own words.
+    """
+    if label := _label(name):
+        return label
+    for mark, between in _COMPOSED.items():
+        if mark in name:
+            head, _, rest = name.partition(mark)
+            return f"{words(head)}{between}{words(rest)}"
+    return name.replace("_", " ").strip()
+
+
+def _label(name: str) -> str:
+    exact, patterns = _labels()
+    if name in exact:
+        return exact[name]
+    for pattern, text in patterns:
+        if match := pattern.fullmatch(name):
+            return text.replace("{n}", re.sub(r"^0+(?=[0-9])", "", match[1]))
+    return ""
+
+
+@cache
+def _labels() -> tuple[dict[str, str], list[tuple[re.Pattern, str]]]:
+    """Words of ``config/labels.csv`` by name, and by pattern where a number is left open."""
+    with open(of_project("config/labels.csv"), newline="") as handle:
+        rows = [(row["name"], row["words"]) for row in csv.DictReader(handle)]
+    number = r"(\d+(?:\.\d+)?)"
+    patterns = [
+        (re.compile(re.escape(name).replace(r"\{n\}", number)), text)
+        for name, text in rows
+        if "{n}" in name
+    ]
+    return dict(row for row in rows if "{n}" not in row[0]), patterns
 
 
 def _unit_text(unit: str) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tokenscope.study.register_names import is_control, kind
 from tokenscope.tables import tidy
-from tokenscope.tables.formatting import number_text
+from tokenscope.tables.formatting import interval_text, number_text
 from tokenscope.tables.probe_tables import COUNTS
 
 PAPER = "reassessment-2025"
@@ -118,7 +118,7 @@ def latex(name: str, ours: pd.DataFrame, published: pd.DataFrame) -> str:
 
 def _cells(name: str, rows: pd.DataFrame) -> dict[tuple, dict]:
     """By model the rows of its columns, by measure and column; models without any are left out."""
-    table, found = TABLES[name], {}
+    table, found = TABLES[name], dict[tuple, dict]()
     metrics = {measure.metric for measure in table.measures}
     for row in rows[rows["metric"].isin(metrics)].to_dict("records"):
         who, column = tuple(row[c] for c in tidy.BACKBONE_COLUMNS), row["group"]
@@ -157,14 +157,14 @@ def _bold_best(rows: list[dict | None], better: int) -> list[str]:
     best = max(numbers, key=lambda x: better * x) if len(numbers) > 1 else None
     shown = []
     for row, text in zip(rows, texts, strict=True):
-        cell = text.replace("-", "$-$") if text != NONE else text
-        if text != NONE and float(text) == best:
+        if row is None or text == NONE:
+            shown.append(NONE)
+            continue
+        cell = text.replace("-", "$-$")
+        if float(text) == best:
             cell = rf"\textbf{{{cell}}}"
-        if text != NONE and row["low"] < row["high"]:
-            ends = (
-                number_text(row[end], row["unit"]).replace("-", "$-$") for end in ("low", "high")
-            )
-            cell += rf" {{\scriptsize[{', '.join(ends)}]}}"
+        if interval := interval_text(row["low"], row["high"], row["unit"]):
+            cell += rf" {{\scriptsize{interval.replace('-', '$-$')}}}"
         shown.append(cell)
     return shown
 

@@ -9,7 +9,7 @@ import textwrap
 
 import pandas as pd
 
-from tokenscope.tables.formatting import as_text, interval_text
+from tokenscope.tables.formatting import as_text, interval_text, words
 from tokenscope.verdicts.answers import Judged, Line
 from tokenscope.verdicts.criteria import (
     BOUNDS,
@@ -93,9 +93,9 @@ def _cell(text: str) -> str:
 def supported_if(criterion: Criterion) -> str:
     """What would support a statement, as the end of a sentence that begins "Supported if"."""
     test = criterion.test
-    what = f"{criterion.metric} ({', '.join(criterion.groups)})"
+    what = f"{words(criterion.metric)} ({'; '.join(map(words, criterion.groups))})"
     if criterion.minus:
-        what += f" less that of “{criterion.minus}”"
+        what += f" less that of “{words(criterion.minus)}”"
     if criterion.share_of_depth:
         what += " as a share of all blocks"
     if test.kind == "answer":
@@ -106,7 +106,7 @@ def supported_if(criterion: Criterion) -> str:
 
 
 def _bound(test: Comparison) -> str:
-    bound = f"surely {_SIDES[test.kind]} {test.bound:g}"
+    bound = f"{_SIDES[test.kind]} {test.bound:g} with its whole interval"
     if test.kind in BOUNDS or test.effect is None:
         return bound
     size = f"{test.effect.size:g} {test.effect.unit}".strip()
