@@ -11,6 +11,7 @@ from tokenscope.tables.tidy import backbone_names
 WORK = {"new": style.BLUE, "reused": style.SKY, "spent": style.YELLOW}
 PARTS = {"gpu_kwh": ("GPU", style.VERMILION), "cpu_kwh": ("CPU", style.SKY)}
 MOST = 40  # backbones with bars; the rest is one bar
+SECONDS = 60  # of extractions: below, start-up is most of what they took
 
 
 def main(jobs, site, energy, forecast, images):
@@ -141,6 +142,9 @@ def forecasts(rows, outputs):
 def by_backbone(rows, site, outputs):
     """CO2 of a thousand images through each backbone: all attempts of its extractions."""
     extractions = rows[(rows["rule"] == "extract") & (rows["work"] != "spent")]
+    took = extractions.groupby("backbone")["seconds"].sum()
+    short = set(took[took < SECONDS].index)
+    extractions = extractions[~extractions["backbone"].isin(short)]
     sums = extractions.groupby(["family", "backbone"], sort=False)[["co2_kg", "images"]].sum()
     sums = sums[sums["images"] > 0]
     grams = (1e6 * sums["co2_kg"] / sums["images"]).sort_values(ascending=False)
@@ -154,7 +158,11 @@ def by_backbone(rows, site, outputs):
     axis.set_yticks(range(len(grams)), names, fontsize=6.5)
     axis.set_ylim(-0.6, max(len(grams), 1) - 0.4)
     axis.set(xlabel="g CO2 per 1,000 images", xlim=(0, 1.15 * grams.max() if len(grams) else 1))
-    text = f"extraction, start-up included; {site['intensity']:g} kg/kWh, PUE {site['pue']:g}; "
+    if not len(grams):
+        axis.text(0.5, 0.5, f"no extraction took {SECONDS} s: start-up is most of it",
+                  ha="center", transform=axis.transAxes)  # fmt: skip
+    text = f"{len(short)} backbones below {SECONDS} s left out; " * bool(short)
+    text += f"extraction, start-up included; {site['intensity']:g} kg/kWh, PUE {site['pue']:g}; "
     style.note(figure, text + (how(extractions) if len(extractions) else "no extraction yet"))
     style.save(figure, outputs)
 

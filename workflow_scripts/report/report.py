@@ -14,6 +14,7 @@ from tokenscope.errors import StudyError
 from tokenscope.jobs.job import job, log
 from tokenscope.report import contents, partial_tables, template_data
 from tokenscope.report.contents import PlannedTable
+from tokenscope.report.studied import studied
 from tokenscope.status import summary, text
 from tokenscope.stores.receipts import read_receipt, write_text
 from tokenscope.study.paths import Paths
@@ -114,7 +115,9 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         )
     page = render(
         Path(templates),
-        study=config["study"], sections=pages, answer=probe_tables.HEADER,
+        study=config["study"], sections=pages,
+        studied=studied({name: table.rows for name, table in read.items()}, Facts(**facts)),
+        answer=probe_tables.HEADER,
         count=register_counts.HEADER,
         trusted=_trusted(lines), criteria=config["report"]["verdicts"], error=criteria.error,
         confidence=config["statistics"]["confidence"],

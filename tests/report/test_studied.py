@@ -1,0 +1,39 @@
+"""The head of the report says what was measured, and when nothing of it was published."""
+
+import pages
+import pandas as pd
+
+from tokenscope.report.studied import NOTHING_PUBLISHED, studied
+from tokenscope.tables import tidy
+from tokenscope.verdicts.conditions import Facts
+
+FACTS = Facts(rendered=("scenes",), images_seen={"embedded/tiny/r4-scratch": 1e4})
+
+
+def measured(*subjects, n=400):
+    frames = []
+    for key, dataset in subjects:
+        rows = tidy.TidyRows(pages.who(key, dataset), n, 0)
+        rows.add("claim1", "last_block", "norm_median", 1.0)
+        frames.append(rows.frame())
+    return {"claim1": pd.concat(frames), "claim2": pd.DataFrame(columns=tidy.COLUMNS)}
+
+
+def test_a_study_of_rendered_scenes_says_so():
+    tables = measured(
+        ("embedded/tiny/r4-scratch", "scenes"), ("control/tiny/r0-clean", "scenes"),
+        ("dinov2/small/r0", "scenes"),
+    )  # fmt: skip
+    assert studied(tables, FACTS) == [
+        "Measured: 2 backbones: embedded/tiny/r4-scratch, dinov2/small/r0; "
+        "1 phantom with a known answer.",
+        "Images: scenes (400, rendered scenes).", NOTHING_PUBLISHED,
+    ]  # fmt: skip
+
+
+def test_one_released_backbone_on_photographs_is_about_something_published():
+    said = studied(measured(("dinov2/small/r0", "imagenet-val"), n=5000), FACTS)
+    assert said == ["Measured: 1 backbone: dinov2/small/r0.", "Images: imagenet-val (5,000)."]
+    trained_here = studied(measured(("embedded/tiny/r4-scratch", "imagenet-val")), FACTS)
+    assert trained_here[-1] == NOTHING_PUBLISHED
+    assert studied({"claim1": pd.DataFrame(columns=tidy.COLUMNS)}, FACTS) == []
