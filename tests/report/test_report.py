@@ -13,6 +13,7 @@ import pytest
 from report import report
 
 from tokenscope.norms.exceedance import STEPS, multiple, tail
+from tokenscope.report import template_data
 from tokenscope.tables.formatting import as_text
 from tokenscope.verdicts.answers import INSTRUMENT
 
@@ -137,6 +138,29 @@ def test_pictures_say_what_they_are(opened):
     assert all("of" in label for label in drawings.evaluate_all("x => x.map(n => n.ariaLabel)"))
     opened.locator("figure .open").first.click()
     assert opened.locator("#zoom[open] img").get_attribute("alt")
+
+
+def test_none_of_the_tokens_is_said_with_its_images(opened):
+    share = opened.locator("#ex-panel-right .share").inner_text()
+    assert share == "0 of 640 tokens, 0 of 40 images (< 7.2 % of images)"  # 1 - 0.05 ** (1 / 40)
+    row = opened.locator("table[data-table=claim1] tbody tr", has_text="embedded/tiny/r4-scratch")
+    assert "in 0 of 40 images" in row.first.inner_text()
+
+
+def test_tables_are_named_and_pictures_tell_what_was_found(opened, made):
+    unnamed = "tables => tables.filter(t => !t.caption || !t.caption.textContent.trim()).length"
+    assert opened.locator("table").count() > 5
+    assert opened.locator("table").evaluate_all(unnamed) == 0
+    alts = opened.locator("figure img").evaluate_all("images => images.map(i => i.alt)")
+    assert alts and all(alt.startswith("Norms. File scenes/fig4_norms.") for alt in alts)
+    verdict = {"said": "Outliers vanish.", "main": {"answer": "supported", "why": "3 of 4"}}
+    other = {"said": "Not asked.", "main": {"answer": "not run", "why": "no measurement yet"}}
+    said = template_data.found([verdict, other])
+    assert said == "Found here: Outliers vanish: supported (3 of 4)."
+    shown = template_data.figure(
+        "scenes/fig4_norms", "Norms.", made["root"] / "figures", True, said
+    )
+    assert shown["alt"] == f"Norms. File scenes/fig4_norms. {said}"
 
 
 def test_themes_and_phone(opened):

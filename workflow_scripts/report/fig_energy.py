@@ -163,7 +163,10 @@ def by_backbone(rows, site, outputs):
                   ha="center", transform=axis.transAxes)  # fmt: skip
     text = f"{len(short)} backbones below {SECONDS} s left out; " * bool(short)
     text += f"extraction, start-up included; {site['intensity']:g} kg/kWh, PUE {site['pue']:g}; "
-    style.note(figure, text + (how(extractions) if len(extractions) else "no extraction yet"))
+    style.note(
+        figure,
+        text + (how(extractions) if len(extractions) else "" if short else "no extraction yet"),
+    )
     style.save(figure, outputs)
 
 

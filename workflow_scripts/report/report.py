@@ -84,6 +84,8 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
     embedded, pages = template_data.embedded(names, root / "figures", figures_mb), []
     for section in sections:
         own = criteria.by_section.get(section["id"], [])
+        verdicts = template_data.verdict_rows(own, lines, errors)
+        result = template_data.found(verdicts)
         pages.append(
             dict.fromkeys(("explorer", "accounting", "calibration"), False)
             | {"disagreements": []}
@@ -99,7 +101,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
                 "errors": _errors_of_kinds(kinds_counts, kinds_decide)
                 if section.get("errors") and "kinds" in read and len(read["kinds"].rows)
                 else {},
-                "verdicts": template_data.verdict_rows(own, lines, errors),
+                "verdicts": verdicts,
                 "tables": [
                     template_data.table(shown["name"], shown, read[shown["name"]], published)
                     | {"rests": rests.get(shown["name"], "")}
@@ -107,7 +109,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
                     if shown["name"] in read
                 ],
                 "figures": [
-                    template_data.figure(name, caption, root / "figures", name in embedded)
+                    template_data.figure(name, caption, root / "figures", name in embedded, result)
                     for name, caption in files[section["id"]]
                 ],
                 "rests": _of_figures(section, rests),

@@ -90,11 +90,15 @@
 
     async mark(rung) {
       const { one, block } = this;
-      const [, columns] = one.grid;
+      const [rows, columns] = one.grid;
       const here = one.blocks[block - 1];
       const tokens = above(one, block, rung);
       const share = 100 * tokens / one.tokens;
-      this.share.textContent = `${digits(share)} % of tokens above`;
+      // Of none, the number of images says how sure that is: 95 % confidence (Clopper and Pearson).
+      const images = one.tokens / (rows * columns);
+      const most = 100 * (1 - 0.05 ** (1 / images));
+      this.share.textContent = tokens ? `${digits(share)} % of tokens above`
+        : `0 of ${one.tokens.toLocaleString("en")} tokens, 0 of ${images.toLocaleString("en")} images (< ${Number(most.toPrecision(2))} % of images)`;
       this.share.dataset.share = share;
       this.facts.textContent = `${tokens.toLocaleString("en")} of ${one.tokens.toLocaleString("en")} patch tokens; ` +
         `threshold ${digits(multiple(one, rung) * here.median)}, median ${digits(here.median)}`;

@@ -14,7 +14,15 @@ from tokenscope.tables.captions import NOTES
 from tokenscope.tables.formatting import as_text, interval_text, words
 from tokenscope.tables.names import claim_of
 from tokenscope.tables.published import Published
-from tokenscope.verdicts.answers import AS_PUBLISHED, NOT_RUN, SAME_MODEL, Line
+from tokenscope.verdicts.answers import (
+    AS_PUBLISHED,
+    CONTRADICTED,
+    NOT_RUN,
+    SAME_MODEL,
+    SUPPORTED,
+    UNDECIDED,
+    Line,
+)
 from tokenscope.verdicts.criteria import Criterion
 from tokenscope.verdicts.table import cited, number, supported_if
 
@@ -89,12 +97,21 @@ def _row(row: dict, published: Published) -> dict:
         "metric": row["metric"], "group_words": words(row["group"]),
         "metric_words": words(row["metric"]), "text": as_text(value, row["unit"]),
         "value": _raw(value),
-        "interval": interval_text(row["low"], row["high"], row["unit"]), "low": _raw(row["low"]),
+        "interval": _interval(row), "low": _raw(row["low"]),
         "high": _raw(row["high"]), "published": published.citations(key, row["dataset"]),
         "difference": "; ".join(f"{gap:+.4g}" for gap in gaps), "differs": "; ".join(differs),
         "gap": _raw(gaps[0]) if gaps else "",
         "n": "" if pd.isna(row["n"]) else f"{row['n']:g}",
     }  # fmt: skip
+
+
+def _interval(row: dict) -> str:
+    """The interval of a row; where no token of any image counts, also of how many images."""
+    text = interval_text(row["low"], row["high"], row["unit"])
+    share = row["metric"].startswith("share") or row["metric"] in ("image_share", "judged_share")
+    if share and row["unit"] == "percent" and row["value"] == 0 and row["n"] > 0:
+        text = f"{text} in 0 of {row['n']:,.0f} images".strip()
+    return text
 
 
 def _raw(value) -> str:
@@ -113,9 +130,25 @@ def embedded(names: list[str], folder: Path, limit_mb: float) -> set[str]:
     return chosen
 
 
-def figure(name: str, caption: str, folder: Path, embed: bool) -> dict:
-    """A figure as a data address, or linked; neither where it is not drawn yet."""
-    shown = {"name": name, "caption": caption, "alt": f"{caption} {name}", "src": "", "link": ""}
+def found(verdicts: list[dict]) -> str:
+    """What a section finds, in a sentence, for those who cannot see its figures."""
+    lines = [(v["said"].rstrip("."), v["main"]) for v in verdicts]
+    said = [
+        f"{text}: {main['answer']}" + f" ({main['why']})" * bool(main["why"])
+        for text, main in lines
+        if main["answer"] in (SUPPORTED, CONTRADICTED, UNDECIDED)
+    ]
+    return f"Found here: {'; '.join(said)}." if said else ""
+
+
+def figure(name: str, caption: str, folder: Path, embed: bool, result: str = "") -> dict:
+    """A figure as a data address, or linked; neither where it is not drawn yet.
+
+    Args:
+        result: what its section finds (:func:`found`), for the text in the place of the picture.
+    """
+    alt = " ".join(filter(None, (caption, f"File {name}.", result)))
+    shown = {"name": name, "caption": caption, "alt": alt, "src": "", "link": ""}
     file = _file(folder, name)
     if embed:
         data = base64.b64encode(file.read_bytes()).decode()
