@@ -21,6 +21,8 @@ from projects import (
     value,
 )
 
+from tokenscope.tables.formatting import as_text
+
 
 def test_every_figure_is_there_in_all_formats(study):
     figures = study / RESULTS / "figures" / "scenes"
@@ -60,7 +62,12 @@ def test_report_of_the_study(study):
         table(study, "claim1").query("registers == 'r0-content-10x'"),
         group="last_block", metric="share_norm_over_3x_median",
     )  # fmt: skip
-    assert f'data-value="{planted["value"]:.7g}">{planted["value"]:.4g} %</td>' in page
+    shown = as_text(planted["value"], "percent")
+    assert f'data-value="{planted["value"]:.7g}">{shown}</td>' in page
+    for number, section in zip(range(1, 6), (*["claim4"] * 3, *["claim5"] * 2), strict=True):
+        tex = f"tables/table{number}.tex"
+        assert (study / RESULTS / tex).read_text().count(r"\midrule") == 1
+        assert f'href="../{tex}"' in page[page.index(f'<section id="{section}"') :]
     data = study / RESULTS / f"figures/data/explorer/scenes/{PLANTED}.json"
     explorer = json.loads(data.read_text())
     block = explorer["blocks"][-1]

@@ -74,13 +74,17 @@ def main(files, backbones, specs, images_of, study, rules, statistics, folder, s
         rules=rules, criterion={"place": PREDICTED, "alike": ALIKE,
                                 "probed": PROBED_IMAGES},
         confidence=statistics["confidence"],
-        overview=picture(overview(figures, rules), "maps and norms at a glance", "png", 150),
+        overview=picture(
+            overview(figures, rules),
+            " ".join(f"{one.name}: {one.verdict.sentence}" for one in figures), "png", 150,
+        ),
         shares=picture(share_by_block(figures, rules), "share of outlier tokens by block"),
         norms=picture(last_block(figures, rules), "norms after the last block"),
         backbones=[
             {"name": backbone.name, "verdict": backbone.verdict,
              "decided": page.decided(backbone, rules), "rules": page.by_rule(backbone),
-             "gallery": picture(gallery(backbone, rules), "maps", "png"),
+             "gallery": picture(
+                 gallery(backbone, rules), f"Attention and norms of {backbone.name}", "png"),
              "images": backbone.maps.sizes["image"],
              "registers": page.moved(tables["registers"], who, rules),
              "found": page.neurons(search), "by_kind": one["by_kind"],
