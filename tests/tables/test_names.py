@@ -6,7 +6,7 @@ from tables import gather
 from tokenscope.study import heads
 from tokenscope.tables import names
 from tokenscope.tables.captions import NOTES, TITLES
-from tokenscope.tables.formatting import words
+from tokenscope.tables.formatting import in_words, words
 from tokenscope.tables.register_gains import OFFICIAL, RESIZED
 
 
@@ -33,7 +33,16 @@ def test_views_and_tables_are_those_of_the_study():
     ("cls+patch_mean+registers", "CLS + patch mean + registers"),
     ("before: own_head", "before: own head"), ("block07", "block 7"),
     ("outlier-normal_same_places", "outlier minus normal of the same places"),
-    ("a_new_name", "a new name"),
+    ("a_new_name", "a new name"), ("share_norm_over_*x_median", "tokens over n x median"),
 ])  # fmt: skip
 def test_readers_see_words(name, said):
     assert words(name) == said
+
+
+def test_definitions_use_the_words_of_their_tables():
+    note = "free_of_place_and_image: how much. ..._minus_r0: the difference; norm_p98."
+    assert in_words(note) == (
+        "left open by place and image: how much. ... minus that without registers: the difference; "
+        "98th percentile of norms."
+    )
+    assert all("_" not in in_words(note) for note in NOTES.values())

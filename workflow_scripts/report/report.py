@@ -19,6 +19,7 @@ from tokenscope.status import summary, text
 from tokenscope.stores.receipts import read_receipt, write_text
 from tokenscope.study.paths import Paths
 from tokenscope.tables import beside, paper_tables, probe_tables
+from tokenscope.tables.formatting import words
 from tokenscope.tables.published import Published
 from tokenscope.tables.rests_on import sentence
 from tokenscope.training import register_counts
@@ -125,7 +126,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         confidence=config["statistics"]["confidence"],
         coverage=_coverage(read), calibration=_calibration(paths, read, decides),
         explorer=_explorer(explorers),
-        accounting=_accounting(paths), carbon=_rows(Path(paths.table("carbon_paper"))),
+        accounting=_accounting(paths), carbon=_carbon(paths),
         compared=_rows(Path(tables["published"])),
         deviations=_rows(Path(paths.table("deviations"))),
         status=text.section(summary.look(config["study"], root)),
@@ -201,6 +202,12 @@ def _rows(path):
         return {"head": [], "rows": []}
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     return {"head": table.columns.tolist(), "rows": table.values.tolist()}
+
+
+def _carbon(paths):
+    """The paper's own sum on carbon, its quantities in words."""
+    table = _rows(Path(paths.table("carbon_paper")))
+    return table | {"rows": [[words(name), *cells] for name, *cells in table["rows"]]}
 
 
 def _counts(paths):

@@ -11,7 +11,7 @@ from tokenscope.report.partial_tables import Read
 from tokenscope.study.register_names import is_control
 from tokenscope.tables import tidy
 from tokenscope.tables.captions import NOTES
-from tokenscope.tables.formatting import as_text, interval_text, words
+from tokenscope.tables.formatting import as_text, in_words, interval_text, words
 from tokenscope.tables.names import claim_of
 from tokenscope.tables.published import Published
 from tokenscope.verdicts.answers import (
@@ -76,7 +76,8 @@ def table(name: str, shown: dict, read: Read, published: Published) -> dict:
             rows = rows[np.array(named, bool)]  # of no rows, no rows, and not no columns
     shown_rows = [_row(row, published) for row in rows.to_dict("records")]
     return {
-        "name": name, "title": shown.get("title", ""), "note": NOTES.get(claim_of(name), ""),
+        "name": name, "title": shown.get("title", ""),
+        "note": in_words(NOTES.get(claim_of(name), "")),
         "rows": shown_rows, "published": any(row["published"] for row in shown_rows),
         "more": len(read.rows) - len(rows), "complete": read.complete,
         "planned": len(read.planned), "there": len(read.planned) - len(read.missing),

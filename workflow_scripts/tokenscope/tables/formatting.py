@@ -65,13 +65,19 @@ def words(name: str) -> str:
     return name.replace("_", " ").strip()
 
 
+def in_words(text: str) -> str:
+    """A text with names of metrics and groups in it, as tables beside it show them."""
+    said = re.sub(r"[a-z0-9]+(?:_[a-z0-9]+)+", lambda name: words(name[0]), text)
+    return said.replace("_", " ")
+
+
 def _label(name: str) -> str:
     exact, patterns = _labels()
     if name in exact:
         return exact[name]
     for pattern, text in patterns:
         if match := pattern.fullmatch(name):
-            return text.replace("{n}", re.sub(r"^0+(?=[0-9])", "", match[1]))
+            return text.replace("{n}", re.sub(r"^0+(?=[0-9])", "", match[1].replace("*", "n")))
     return ""
 
 
@@ -80,7 +86,7 @@ def _labels() -> tuple[dict[str, str], list[tuple[re.Pattern, str]]]:
     """Words of ``config/labels.csv`` by name, and by pattern where a number is left open."""
     with open(of_project("config/labels.csv"), newline="") as handle:
         rows = [(row["name"], row["words"]) for row in csv.DictReader(handle)]
-    number = r"(\d+(?:\.\d+)?)"
+    number = r"(\d+(?:\.\d+)?|\*)"  # or any, in a pattern of names
     patterns = [
         (re.compile(re.escape(name).replace(r"\{n\}", number)), text)
         for name, text in rows

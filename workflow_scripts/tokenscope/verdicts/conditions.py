@@ -48,8 +48,8 @@ def stands_for_papers(who: str, dataset: str, criteria: Criteria, facts: Facts) 
     seen = facts.images_seen.get(who)
     if seen is not None and seen < criteria.images_seen:
         return (
-            f"trained here on {seen:,.0f} images: below {criteria.images_seen:,.0f} "
-            "(decide: images_seen) a backbone says nothing about the papers"
+            f"trained here on {seen:,.0f} images; with fewer than "
+            f"{criteria.images_seen:,.0f} a backbone says nothing about the papers"
         )
     if dataset in facts.rendered:
         return f"{dataset} holds rendered scenes: nothing about photographs follows from them"
