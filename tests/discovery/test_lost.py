@@ -1,13 +1,16 @@
 """LOST against its definition, its boxes against an established implementation, its data sets."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
 from lost_reference import reference
 from scipy import ndimage
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tokenscope.discovery.box_iou import iou, located
-from tokenscope.discovery.lost import components, expand, orders, to_pixels
+from tokenscope.discovery.lost import _at_once, _in_turn, components, expand, orders, to_pixels
 from tokenscope.discovery.settings import every_setting as settings
 
 
@@ -34,6 +37,55 @@ def test_lost_equals_its_definition(grid, candidates, monkeypatch):
             assert sorted(similar) == out.similar[i, z].nonzero().flatten().tolist()
             assert box[i].tolist() == expected
             assert component[i].any() == (expected != [0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("count", [1, 4, 11])
+def test_degrees_of_all_biases_at_once_are_those_counted_in_turn(count):
+    """What a GPU counts in one pass, a CPU one bias after the other: the same whole numbers."""
+    torch.manual_seed(0)
+    features = torch.randn(3, 40, 4).round()  # many similarities lie on a limit exactly
+    gram, limits = features @ features.transpose(1, 2), torch.randn(3, count).round()
+    expected = [[(image > z).sum(1) for z in own] for image, own in zip(gram, limits, strict=True)]
+    expected = torch.stack([torch.stack(rows) for rows in expected])
+    assert torch.equal(_in_turn(gram, limits, torch.empty_like(gram)), expected)
+    assert torch.equal(_at_once(gram, limits), expected)
+    assert (gram[:, None] == limits[:, :, None, None]).any()
+
+
+def test_orders_of_ties_share_degrees_and_no_number_is_copied_twice():
+    """Ten orders cost one count; biases go to the device once, where each copy would wait for it.
+
+    A second batch makes no tensor of Python numbers, and counts a batch of limits in two launches.
+    """
+    features, ties = torch.randn(2, 30, 8), orders(30, 10)
+    with _Counted() as calls:
+        expand(features, [(False, 0.0)] * 10, ties=ties)
+    assert calls["aten::gt"] == 1 + 4  # of the matrix; of a patch with itself, three of few rows
+    ways = [(False, 0.0123), (False, -0.1), (True, 0.0)]
+    copied = []
+    for _ in range(2):
+        with _Counted() as calls:
+            expand(features, ways)
+        copied.append(calls["aten::lift_fresh"])
+    assert copied[0] > copied[1] == 0
+    with _Counted() as calls:
+        _at_once(torch.randn(2, 9, 9), torch.zeros(2, 8))
+    assert calls["aten::gt"] == calls["aten::sum"] == 1
+
+
+class _Counted(TorchDispatchMode):
+    """How often each operation is called."""
+
+    def __enter__(self):
+        self.calls = Counter()
+        return super().__enter__()
+
+    def __getitem__(self, name):
+        return self.calls[name]
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.calls[function._schema.name] += 1
+        return function(*args, **(kwargs or {}))
 
 
 def test_ties_go_to_the_patch_that_an_order_puts_first():

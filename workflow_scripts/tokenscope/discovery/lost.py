@@ -19,6 +19,7 @@ row by row, is taken; other implementations take another of the same degree. How
 is measured with orders of patches drawn at random in its place (:func:`orders`).
 """
 
+from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ from torch import Tensor
 
 CANDIDATES = 100  # of the published method
 CACHED_ENTRIES = 2**20  # of a Gram matrix: 4 MB
+AT_ONCE = 8  # biases that a GPU counts for at once, in memory of two matrices
 # Neighbours within an image of a stack, none between images: one call labels them all.
 _CROSS = np.zeros((3, 3, 3), bool)
 _CROSS[1] = ndimage.generate_binary_structure(2, 1)
@@ -71,7 +73,7 @@ def expand(
     count = features.shape[1]
     # On a CPU a few images at a time, so that their similarities stay in its cache.
     few = len(features) if features.is_cuda else max(1, CACHED_ENTRIES // count**2)
-    ranks = torch.arange(count) if ties is None else ties
+    ranks = torch.arange(count, device=features.device) if ties is None else ties
     ranks = ranks.to(features.device).expand(len(ways), -1)
     parts = [_expand(part.float(), ways, candidates, ranks) for part in features.split(few)]
     return Expansion(*(torch.cat(values) for values in zip(*parts, strict=True)))
@@ -81,7 +83,7 @@ def _expand(
     features: Tensor, ways: list[tuple[bool, float]], candidates: int, ranks: Tensor
 ) -> Expansion:
     gram = features @ features.transpose(1, 2)
-    above, parts = torch.empty_like(gram), []
+    above, parts = None if gram.is_cuda else torch.empty_like(gram), []
     for normalised, group in groupby(ways, key=lambda way: way[0]):
         alike = gram
         if normalised:
@@ -94,18 +96,20 @@ def _expand(
 
 
 def _biased(
-    gram: Tensor, biases: list[float], candidates: int, ranks: Tensor, above: Tensor
+    gram: Tensor, biases: list[float], candidates: int, ranks: Tensor, above: Tensor | None
 ) -> Expansion:
-    """LOST on similarities (B, n, n) under every bias; ``above`` is overwritten."""
+    """LOST on similarities (B, n, n) under every bias; ``above``, of a CPU, is overwritten."""
     n = gram.shape[1]
     own = gram.diagonal(dim1=1, dim2=2)
-    shift = own.quantile(0.5, dim=1)[:, None] * torch.tensor(biases, device=gram.device)
-    degree = []
-    for z in range(len(biases)):
-        limit = -shift[:, z, None]
-        torch.gt(gram, limit[:, :, None], out=above)  # as floats: summed faster than booleans
-        degree.append(above.sum(-1) - (own > limit).float())
-    degree = torch.stack(degree, 1).long()
+    median = own.quantile(0.5, dim=1)[:, None]
+    different = tuple(dict.fromkeys(biases))  # orders of ties share a bias, and so its degrees
+    limits = -(median * _on_device(different, gram.device))
+    degree = _at_once(gram, limits) if above is None else _in_turn(gram, limits, above)
+    degree -= (own[:, None, :] > limits[:, :, None]).long()
+    shift = median * _on_device(tuple(biases), gram.device)
+    if len(different) < len(biases):
+        place = tuple(different.index(bias) for bias in biases)
+        degree = degree.index_select(1, _on_device(place, gram.device, torch.long))
     order = degree * n + ranks  # unique: a stable sort without one
     low = order.topk(min(candidates, n), largest=False, sorted=True).indices
     seed = low[:, :, 0]
@@ -113,6 +117,33 @@ def _biased(
     similar = torch.zeros_like(row).scatter_(2, low, (row.gather(2, low) > 0).float())
     summed = similar @ gram + shift[:, :, None] * similar.sum(2, keepdim=True)
     return Expansion(seed, degree, similar > 0, summed > 0)
+
+
+def _in_turn(gram: Tensor, limits: Tensor, above: Tensor) -> Tensor:
+    """How many entries of each row are above each limit (B, Z): whole numbers (B, Z, n).
+
+    One limit after the other, while a CPU's cache holds the matrix; ``above`` is overwritten.
+    """
+    counts = []
+    for limit in limits.unbind(1):
+        torch.gt(gram, limit[:, None, None], out=above)  # as floats: summed faster than booleans
+        counts.append(above.sum(-1))
+    return torch.stack(counts, 1).long()
+
+
+def _at_once(gram: Tensor, limits: Tensor) -> Tensor:
+    """The same for a GPU, which holds no matrix in its cache: two launches for up to AT_ONCE limits
+    read it from memory once, and write and read a byte for each limit in place of a float.
+    """
+    parts = limits[:, :, None, None].split(AT_ONCE, 1)
+    return torch.cat([(gram[:, None] > part).sum(-1) for part in parts], 1)
+
+
+@lru_cache(64)
+def _on_device(values: tuple, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Numbers as a tensor, made once: each copy from the host would wait for the device."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device, dtype=dtype)
 
 
 def components(mask: np.ndarray, seed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

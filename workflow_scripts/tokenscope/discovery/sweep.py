@@ -7,6 +7,7 @@ leave it, and a thread turns them into boxes while the device works on the next 
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from tokenscope.jobs.job import Interrupted
 from tokenscope.stores.zarr_store import StoreWriter, Variable
 
 TIE_ORDERS = 10  # drawn at random, the same for all images of one size
-GRAM_ENTRIES = 2**26  # of all images of a batch: 256 MB in float32, three such are alive at once
+GRAM_ENTRIES = 2**26  # of all images of a batch: 256 MB in float32, four such are alive at once
 
 
 def variables(settings: list[Setting]) -> dict[str, Variable]:
@@ -109,6 +110,13 @@ class Reader:
         self.pool.shutdown(cancel_futures=True)
 
 
+@lru_cache(4)
+def _ties(count: int, device: str) -> Tensor:
+    """The orders of ties of all images of so many patches: images come sorted by size."""
+    with torch.inference_mode(False):
+        return orders(count, TIE_ORDERS).to(device)
+
+
 class Discoverer:
     """LOST under all settings on batches of images of one padded size.
 
@@ -157,17 +165,21 @@ class Discoverer:
         x = batch(images, size, self.mean, self.std)
         with autocast(self.device):
             facets = self.facets(x)
-        mask, seed, degree, tied = [], [], [], []
-        ties = orders(size[0] * size[1] // self.patch**2, TIE_ORDERS)
-        redrawn = [((s.block, s.facet), [(False, 0.0)] * TIE_ORDERS, ties) for s in self.published]
-        for key, ways, ranks in [*((*group, None) for group in self.groups), *redrawn]:
+        ties = _ties(size[0] * size[1] // self.patch**2, self.device)
+        published, parts, redrawn = {(s.block, s.facet) for s in self.published}, [], []
+        for key, ways in self.groups:  # one Gram matrix serves the orders of ties as well
+            ranks, drawn = None, 0
+            if key in published:
+                ways, drawn = [*ways, *[(False, 0.0)] * TIE_ORDERS], TIE_ORDERS
+                first = torch.arange(ties.shape[1], device=ties.device)
+                ranks = torch.cat([first.expand(len(ways) - drawn, -1), ties])
             out = expand(facets[key], ways, self.candidates, ranks)
             lowest = out.degree.gather(2, out.seed[:, :, None])
-            mask.append(out.mask)
-            seed.append(out.seed)
-            degree.append(lowest[:, :, 0])
-            tied.append((out.degree == lowest).sum(2))
-        return [self._to_host(torch.cat(parts, 1)) for parts in (mask, seed, degree, tied)]
+            tied = (out.degree == lowest).sum(2)
+            values = (out.mask, out.seed, lowest[:, :, 0], tied)
+            parts.append([v[:, : len(ways) - drawn] for v in values])
+            redrawn.append([v[:, len(ways) - drawn :] for v in values])
+        return [self._to_host(torch.cat(v, 1)) for v in zip(*parts, *redrawn, strict=True)]
 
     def _to_host(self, value: Tensor) -> Tensor:
         if not self.cuda:
@@ -199,7 +211,7 @@ class Discoverer:
         values = self.masks(images, size)
         copied = None
         if self.cuda:
-            copied = torch.cuda.Event()
+            copied = torch.cuda.Event(blocking=True)  # a thread that waits must not take a core
             copied.record()
         native = np.array([image.shape[1::-1] for image in images])
         return pool.submit(self.boxes, values, copied, size, native)
