@@ -16,6 +16,7 @@ from tokenscope.classification.linear import Recipe, _Training, rank_of, ranks, 
 from tokenscope.datasets.overlap import check_classes, shared
 from tokenscope.errors import StudyError
 from tokenscope.jobs.job import Interrupted
+from tokenscope.probes.tasks import Classes
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stats.top_k import Accuracy, Ranks, compare
 from tokenscope.tables.published import Published
@@ -254,3 +255,15 @@ def test_shared_images_and_other_classes_are_refused():
         check_classes(train_, table("e", [2], "z"), "a", "b")
     with pytest.raises(StudyError, match="'b' has no labels"):
         check_classes(train_, table("e", [-1], "-"), "a", "b")
+
+
+def test_a_momentum_takes_a_gradient_in_the_product_that_makes_it(monkeypatch):
+    """``kept`` of what is there and the gradient, also where a CPU takes a batch in parts."""
+    torch.manual_seed(0)
+    x, w, target = torch.randn(2, 80, 7), torch.randn(2, 7, 10), torch.randint(5, (2, 80))
+    alone, momentum = torch.full_like(w, torch.nan), torch.randn_like(w)
+    Classes(5).gradient(x, w, target, 2, alone)
+    expected = 0.9 * momentum + alone
+    monkeypatch.setattr("tokenscope.probes.tasks.CACHE", 1)
+    Classes(5).gradient(x, w, target, 2, momentum, kept=0.9)
+    torch.testing.assert_close(momentum, expected)

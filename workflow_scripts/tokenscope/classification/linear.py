@@ -106,7 +106,6 @@ class _Training:
         self.targets = features.labels.to(device)
         self.weights = {name: self._begin(name) for name in self.sets}
         self.momenta = {name: torch.zeros_like(w) for name, w in self.weights.items()}
-        self.gradients = {name: torch.zeros_like(w) for name, w in self.weights.items()}
         self.epoch = 0
 
     def _begin(self, name: str) -> Tensor:
@@ -139,9 +138,8 @@ class _Training:
         index, target = batch.to(stored_on), self.targets[batch.to(self.device)]
         for name, weights in self.weights.items():
             x = self.features.rows(name, index, self.device)
-            gradient = self.gradients[name]
-            self.task.gradient(x, weights, target, self.rates, gradient)
-            momentum = self.momenta[name].mul_(self.recipe.momentum).add_(gradient)
+            momentum, kept = self.momenta[name], self.recipe.momentum
+            self.task.gradient(x, weights, target, self.rates, momentum, kept)
             weights.addcmul_(momentum, self.scaled_rates, value=-factor)
 
     def result(self, name: str) -> Trained:

@@ -25,8 +25,14 @@ class Classes:
     def __init__(self, classes: int):
         self.outputs = classes
 
-    def gradient(self, x: Tensor, w: Tensor, target: Tensor, rates: int, out: Tensor) -> None:
-        """Write the gradient (K, D, L * C) of the mean loss to ``out``; ``target`` is (K, B)."""
+    def gradient(
+        self, x: Tensor, w: Tensor, target: Tensor, rates: int, out: Tensor, kept: float = 0.0
+    ) -> None:
+        """Write the gradient (K, D, L * C) of the mean loss to ``out``; ``target`` is (K, B).
+
+        ``kept`` is the share of what ``out`` holds that stays in it: a momentum takes the gradient
+        of its step without another pass over either.
+        """
         batch = x.shape[1]
         size = batch if x.is_cuda else max(32, CACHE // (x.shape[0] * w.shape[2]))
         for first in range(0, batch, size):
@@ -37,7 +43,8 @@ class Classes:
             at = true[:, :, None, None].expand(*slope.shape[:3], 1)
             slope.scatter_add_(3, at, torch.full_like(at, -1, dtype=slope.dtype))
             turned = part.transpose(1, 2)
-            out.baddbmm_(turned, slope.flatten(2), beta=float(first > 0), alpha=1 / batch)
+            beta = 1.0 if first else kept
+            out.baddbmm_(turned, slope.flatten(2), beta=beta, alpha=1 / batch)
 
     def _slope(self, p: Tensor, target: Tensor) -> Tensor:
         """d loss / d z from the probabilities, but for the 1 at the true class; may reuse p."""

@@ -207,7 +207,7 @@ class Heads:
         if trained := self.retrained(row, view):
             images += self.study.planned_images(self.train)
         held = min(images * flops.feature_bytes(row.arch, 0, 0) / 1e9, self.settings["memory_gb"])
-        weights = 0 if gpu or not trained else 4 * flops.SINGLE * self._weights(row) / 1e9
+        weights = 0 if gpu or not trained else 3 * flops.SINGLE * self._weights(row) / 1e9
         return int(flops.torch_mb(gpu) + 1000 * (1.5 * held + weights))
 
     def seconds(self, row: Backbone, view: str, speed: float) -> float:
