@@ -1,5 +1,7 @@
 """Dense tasks: metrics against scikit-learn, layouts, windows, and features of any block."""
 
+from types import SimpleNamespace
+
 import h5py
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from dense import fig_dense
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from sklearn import metrics
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tokenscope.backbones.position_embedding import AnySize
 from tokenscope.dense.crops import FrozenBackbone, windows
@@ -19,7 +22,7 @@ from tokenscope.dense.map_datasets import IGNORE, Maps
 from tokenscope.dense.metrics import areas, depth_errors, eigen_crop
 from tokenscope.dense.smoothness import roughness
 from tokenscope.errors import StudyError
-from tokenscope.forward.inputs import batch
+from tokenscope.forward.inputs import batch, on_host
 from tokenscope.forward.qkv_hooks import QkvHooks
 from tokenscope.jobs.job import Interrupted
 from tokenscope.stats.iou import class_iou
@@ -70,6 +73,21 @@ def test_depth_head_and_loss_have_known_values():
     target = torch.tensor([[1.0, 2.0, 0.0]])
     scaled = scale_invariant(target * 2 + 0.001, target)  # a common factor costs its mean only
     assert scaled.item() == pytest.approx(0.15**0.5 * np.log(2), abs=2e-3)
+    torch.manual_seed(0)
+    depth, target = (torch.rand(2, 5, 7) * 9 for _ in range(2))
+    target[:, :2], target[1, 3] = 0, torch.nan  # no number is no depth either
+    depth.requires_grad_()
+    for warm_up in (False, True):
+        valid = target > 0
+        g = torch.log(depth[valid] + 1e-3) - torch.log(target[valid] + 1e-3)
+        plain = torch.sqrt(g.var() * (not warm_up) + 0.15 * g.mean() ** 2 + 1e-12)
+        ours = scale_invariant(depth, target, warm_up)
+        torch.testing.assert_close(ours, plain)
+        expected, slope = (torch.autograd.grad(v, depth)[0] for v in (plain, ours))
+        torch.testing.assert_close(slope, expected)
+    for few in (0, 1):  # say nothing
+        nothing = scale_invariant(depth, torch.arange(70.0).view(2, 5, 7) - 69 + few)
+        assert nothing == 0 and not torch.autograd.grad(nothing, depth)[0].any()
     head = DepthHead(6, {"nearest": 0.1, "farthest": 4, "upsample": 4, "bins": 8})
     assert head(torch.randn(2, 6, 3, 5)).shape == (2, 1, 12, 20)
 
@@ -144,6 +162,36 @@ def test_sizes_come_from_the_trained_position_embedding():
     assert torch.equal(direct.pos_embed, wandered.pos_embed)
 
 
+def test_nothing_waits_for_copies_to_a_device(monkeypatch):
+    """Pixels, masks and stored tokens go to a device from pinned memory while the host goes on."""
+    asked = []
+
+    class Copies(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function is torch.ops.aten._to_copy.default and "device" in (kwargs or {}):
+                asked.append(kwargs.get("non_blocking", False))
+            return function(*args, **(kwargs or {}))
+
+    meta = torch.zeros(3, device="meta")
+    with Copies():
+        batch([np.zeros((5, 6, 3), np.uint8)], (8, 8), meta, meta)
+        source = object.__new__(Cached)
+        source.task = SimpleNamespace(device="meta", batch=4, lay=lambda tokens, cls: tokens)
+        source.tokens, source.cls = RNG.normal(size=(9, 3, 2)).astype(np.float16), None
+        source.targets = np.arange(9, dtype=np.uint8)[:, None]
+        drawn = source.draw(np.random.default_rng(0))
+        source.features(drawn)
+    assert asked == [True] * 4
+    pick = np.sort(np.random.default_rng(0).integers(9, size=4))
+    assert np.array_equal(drawn[0], source.tokens[pick]) and drawn[1] is None
+    assert np.array_equal(drawn[2], source.targets[pick])
+    pinned = []
+    monkeypatch.setattr(torch, "empty", lambda *_, pin_memory, **__: pinned.append(pin_memory))
+    for device in ("cpu", "cuda", "cuda:1"):
+        on_host((2,), torch.uint8, device)
+    assert pinned == [False, True, True]
+
+
 def test_padding_is_the_mean_colour():
     image = RNG.integers(0, 256, (5, 6, 3)).astype(np.uint8)
     x = batch([image], (8, 8), torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.2, 0.1]))
@@ -202,7 +250,12 @@ def test_a_head_learns_what_is_there(pairs, tmp_path):
     with pytest.raises(StudyError, match="tokens.npy: the tokens of unfinished work are damaged"):
         Cached(frozen, None, rows[:6], 1, tmp_path / "cache", "name", quiet)
     pair = maps.read(rows[7])
-    predicted = predict(head.eval(), frozen, pair)
+    heads, others = [head.eval(), resumed.eval()], [maps.read(row) for row in rows[5:8]]
+    ((predicted, again),) = predict(heads, frozen, [pair])
+    assert np.array_equal(predicted, again)
+    by_image = predict(heads, frozen, others)  # windows of several images in one batch
+    for row, image in zip(others, by_image, strict=True):
+        assert (image[0] == predict(heads[:1], frozen, [row])[0][0]).mean() > 0.999
     assert predicted.shape == (40, 56) and (predicted == pair[1]).mean() > 0.9
 
 

@@ -1,6 +1,7 @@
 """Train a linear head on a frozen backbone's patch tokens and test it, beside a constant guess."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from tokenscope.dense.map_datasets import Maps
 from tokenscope.dense.scores import HeadScores, cropped
 from tokenscope.forward.device import pick_device
 from tokenscope.forward.precision import precision_name
+from tokenscope.images.readers import prefetch
 from tokenscope.images.sample_rows import read_rows
 from tokenscope.jobs.job import Interrupted, Progress, StopRequest, job, log
 from tokenscope.stores.checkpoint import Checkpoint
@@ -95,7 +97,7 @@ def main(
             np.mean(losses[:20]), np.mean(losses[-20:]),
         )  # fmt: skip
     guess = constant(maps, facts["constant"])
-    scores, examples = _test(heads, task, maps, test_rows, guess, shown, stop)
+    scores, examples = _test(heads, task, maps, test_rows, guess, shown, stop, threads)
     rows, classes = scores.rows(who, statistics)
     rows.add("dense", "linear", "steps", settings["steps"], unit="steps")
     rows.add("dense", "linear", "features_cached", settings["features"] == "cached", unit="verdict")
@@ -116,24 +118,37 @@ def main(
     )  # fmt: skip
 
 
-def _test(heads, task, maps, rows, guess, shown, stop):
+def _test(heads, task, maps, rows, guess, shown, stop, threads):
     """Scores of all test images, and at most ``shown`` of them: id, image, true map, prediction.
 
     Drawn is what the first head predicts.
     """
     scores, examples, progress = HeadScores(maps), [], Progress()
     drawn = set(np.linspace(0, len(rows) - 1, min(shown, len(rows))).round().astype(int))
-    for i, row in enumerate(rows):
-        pair = maps.read(row)
-        target = cropped(pair[1], maps, row["image_id"])
-        predicted = [predict(head, task, pair) for head in heads]
-        scores.add("linear", predicted, target)
-        scores.add("constant", [np.full_like(predicted[0], guess)], target)
-        if i in drawn:
-            examples.append((row["image_id"], *pair, predicted[0]))
-        progress(i + 1, len(rows))
-        if reason := stop():
-            raise Interrupted(f"{reason}: {i + 1} of {len(rows)} images tested, head kept")
+
+    def count(first, pairs, by_image):
+        for i, (pair, predicted) in enumerate(zip(pairs, by_image, strict=True), first):
+            target = cropped(pair[1], maps, rows[i]["image_id"])
+            scores.add("linear", predicted, target)
+            scores.add("constant", [np.full_like(predicted[0], guess)], target)
+            if i in drawn:
+                examples.append((rows[i]["image_id"], *pair, predicted[0]))
+
+    # A GPU takes as many images at once as it takes windows; a CPU gains nothing by more than one.
+    # One thread counts what was predicted and others read ahead while the next are predicted.
+    together = task.batch if task.device.startswith("cuda") else 1
+    ranges = [(i, min(i + together, len(rows))) for i in range(0, len(rows), together)]
+    with ThreadPoolExecutor(threads) as readers, ThreadPoolExecutor(1) as counter:
+        counted = counter.submit(lambda: None)
+        read = lambda a, b: list(readers.map(maps.read, rows[a:b]))  # noqa: E731
+        for first, last, pairs in prefetch(read, ranges):
+            by_image = predict(heads, task, pairs)
+            counted.result()
+            counted = counter.submit(count, first, pairs, by_image)
+            progress(last, len(rows))
+            if reason := stop():
+                raise Interrupted(f"{reason}: {last} of {len(rows)} images tested, head kept")
+        counted.result()
     return scores, examples
 
 

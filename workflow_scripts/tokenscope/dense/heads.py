@@ -73,12 +73,14 @@ def expected_depth(weight: Tensor, bins: Tensor) -> Tensor:
 
 def scale_invariant(depth: Tensor, target: Tensor, warm_up: bool = False) -> Tensor:
     """sqrt(var(g) + 0.15 mean(g)^2) of g = log depth - log target, where there is a target > 0."""
+    # Others count nothing, rather than being picked out: a GPU would have to say how many are left.
     valid = target > 0
-    g = torch.log(depth[valid] + 1e-3) - torch.log(target[valid] + 1e-3)
-    if g.numel() < 2:
-        return depth.sum() * 0
-    spread = 0 if warm_up else g.var()
-    return torch.sqrt(spread + 0.15 * g.mean() ** 2 + 1e-12)
+    count = valid.sum()
+    depth, target = (torch.where(valid, v, torch.ones_like(v)) + 1e-3 for v in (depth, target))
+    g = torch.log(depth) - torch.log(target)
+    mean = g.sum() / count.clamp_min(1)
+    spread = 0 if warm_up else ((g - mean).square() * valid).sum() / (count - 1).clamp_min(1)
+    return torch.sqrt(spread + 0.15 * mean**2 + 1e-12) * (count > 1)
 
 
 HEADS = {"segmentation": SegmentationHead, "depth": DepthHead}

@@ -10,6 +10,7 @@ overlap. Tokens are those after the final norm.
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from tokenscope.dense.crops import FrozenBackbone, Pair, windows
 from tokenscope.dense.map_datasets import Maps
 from tokenscope.errors import StudyError
+from tokenscope.forward.inputs import on_host
 from tokenscope.images.readers import prefetch
 from tokenscope.jobs.job import Interrupted, log
 from tokenscope.stores import checksums
@@ -100,14 +102,19 @@ class Cached:
     def draw(self, rng: np.random.Generator) -> tuple:
         """Tokens, CLS and maps of one step, on the host."""
         pick = np.sort(rng.integers(len(self.tokens), size=self.task.batch))
-        cls = None if self.cls is None else self.cls[pick]
-        return self.tokens[pick], cls, self.targets[pick]
+        parts = (self.tokens, self.cls, self.targets)
+        return tuple(None if part is None else self._picked(part, pick) for part in parts)
+
+    def _picked(self, part: np.ndarray, pick: np.ndarray) -> Tensor:
+        dtype = torch.from_numpy(np.empty(0, part.dtype)).dtype
+        rows = on_host((len(pick), *part.shape[1:]), dtype, self.task.device)
+        np.take(part, pick, 0, out=rows.numpy(), mode="clip")  # "raise" would copy them twice
+        return rows
 
     def features(self, drawn: tuple) -> tuple[Tensor, Tensor]:
         """What :meth:`draw` gave, as a map of tokens and targets on the device."""
         tokens, cls, target = (
-            None if v is None else torch.from_numpy(np.ascontiguousarray(v)).to(self.task.device)
-            for v in drawn
+            None if v is None else v.to(self.task.device, non_blocking=True) for v in drawn
         )
         return self.task.lay(tokens, cls), target
 
@@ -230,23 +237,44 @@ def train(head: nn.Module, source: Cached | Augmented, settings: dict, seed: int
 
 
 @torch.inference_mode()
-def predict(head: nn.Module, task: FrozenBackbone, pair: Pair) -> np.ndarray:
-    """The map of one image at the size of its own map: classes, or depth in metres."""
-    image = task.fit(pair)[0]
+def predict(
+    heads: list[nn.Module], task: FrozenBackbone, pairs: list[Pair]
+) -> list[list[np.ndarray]]:
+    """Maps of images at the sizes of their own maps, by image and head: classes, or metres.
+
+    Windows of all images go through the backbone in batches, once for all heads, and nothing waits
+    for the device before all of it is under way.
+    """
+    images = [task.fit(pair)[0] for pair in pairs]
     height, width = task.crop
-    places = windows(*image.shape[:2], task.crop, task.stride)
-    total, count = None, torch.zeros(image.shape[:2], device=task.device)
-    for start in range(0, len(places), task.batch):
-        part = places[start : start + task.batch]
-        crops = [image[t : t + height, left : left + width] for t, left in part]
-        scores = task.upsampled(head(task.lay(*task.tokens(crops))))
-        if total is None:
-            total = scores.new_zeros(scores.shape[1], *image.shape[:2])
-        for (t, left), crop in zip(part, scores, strict=True):
-            total[:, t : t + height, left : left + width] += crop
-            count[t : t + height, left : left + width] += 1
-    full = F.interpolate((total / count)[None], pair[1].shape, mode="bilinear", align_corners=False)
-    return head.finish(full)[0].cpu().numpy()
+    places = [
+        (i, slice(top, top + height), slice(left, left + width))
+        for i, image in enumerate(images)
+        for top, left in windows(*image.shape[:2], task.crop, task.stride)
+    ]
+    parts = [places[start : start + task.batch] for start in range(0, len(places), task.batch)]
+    tokens = [task.lay(*task.tokens([images[i][y, x] for i, y, x in part])) for part in parts]
+    by_head = []
+    for head in heads:
+        scored = chain.from_iterable(task.upsampled(head(batch)) for batch in tokens)
+        found = []
+        for i, own in groupby(zip(places, scored, strict=True), key=lambda window: window[0][0]):
+            full = _averaged([(y, x, crop) for (_, y, x), crop in own], images[i].shape[:2])
+            size = pairs[i][1].shape
+            full = F.interpolate(full[None], size, mode="bilinear", align_corners=False)
+            found.append(head.finish(full)[0])
+        by_head.append(found)
+    return [[found.cpu().numpy() for found in image] for image in zip(*by_head, strict=True)]
+
+
+def _averaged(crops: list[tuple[slice, slice, Tensor]], size: tuple[int, int]) -> Tensor:
+    """Scores (channel, row, column) of an image: the mean of the windows that see a pixel."""
+    first = crops[0][2]
+    total, count = first.new_zeros(len(first), *size), first.new_zeros(size)
+    for y, x, crop in crops:
+        total[:, y, x] += crop
+        count[y, x] += 1
+    return total / count
 
 
 def constant(maps: Maps, facts: dict) -> float:

@@ -25,11 +25,18 @@ def batch(images: list[np.ndarray], size: tuple[int, int], mean: Tensor, std: Te
     Returns:
         (image, 3, row, column) float32 on the device of ``mean``.
     """
-    pixels = np.zeros((len(images), *size, 3), np.uint8)
-    inside = np.zeros((len(images), 1, *size), bool)
+    pixels = on_host((len(images), *size, 3), torch.uint8, mean.device).zero_()
+    inside = on_host((len(images), 1, *size), torch.bool, mean.device).zero_()
     for i, image in enumerate(images):
         height, width = image.shape[:2]
-        pixels[i, :height, :width] = image
+        pixels.numpy()[i, :height, :width] = image
         inside[i, :, :height, :width] = True
-    x = normalise(torch.from_numpy(pixels).to(mean.device), mean, std)
-    return x * torch.from_numpy(inside).to(mean.device)
+    x = normalise(pixels.to(mean.device, non_blocking=True), mean, std)
+    return x * inside.to(mean.device, non_blocking=True)
+
+
+def on_host(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device | str) -> Tensor:
+    """Memory of the host from which ``device`` copies while the host goes on: a GPU needs pinned
+    pages for that. Not filled.
+    """
+    return torch.empty(shape, dtype=dtype, pin_memory=torch.device(device).type == "cuda")
