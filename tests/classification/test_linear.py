@@ -146,7 +146,10 @@ def test_backbones_without_registers_or_cls_use_what_they_have():
     features = clouds(100, registers=False)
     wanted = ("cls", "registers", "cls+patch_mean+registers", "cls+patch_mean")
     assert features.sets(wanted) == ["cls", "cls+patch_mean"]
-    assert len(features.without({"0-0003", "0-0004"})) == 98
+    first = features.parts["cls"][:3].clone()
+    kept = features.without({"0-0003", "0-0004"})
+    assert len(kept) == 98 and torch.equal(kept.parts["cls"][:3], first)
+    assert set(kept.parts) == {"cls", "patch_mean"} and not features.parts  # none is held twice
 
 
 def test_ranks_survive_their_file(tmp_path):

@@ -212,6 +212,18 @@ def test_what_cannot_be_answered_is_said(world, tmp_path):
     assert not answer.groups and refused["normal"] == ("too few tokens", 1)
 
 
+def test_a_window_is_read_once_for_all_seeds():
+    """A turn reads each window to train and to judge; a logistic regression judges all at once."""
+    data = Plain(classes, 3, seeds=2)
+    calls = []
+    data.windows = lambda: calls.append(None) or iter([data.window])
+    fitted = fit(data, Classes(3), Recipe((0.1,), epochs=4, patience=4, batch=20))
+    assert len(calls) == 2 * 4 and fitted.validation.shape == (2, 2, 1)
+    calls.clear()
+    fit_logistic(data, Classes(3), None, [1.0, 2.0])
+    assert len(calls) == 2 * 2 * 2 + 1  # groups, seeds, penalties
+
+
 class Plain:
     """Random rows in memory."""
 

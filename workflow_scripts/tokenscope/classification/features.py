@@ -37,10 +37,15 @@ class Features:
         return torch.cat([*parts, bias], -1)
 
     def without(self, ids: set[str]) -> "Features":
-        """The same but for some images."""
+        """The same but for some images; it takes the place of these, which have no parts then.
+
+        Part by part: the memory of a GPU holds no more than one of them twice.
+        """
         keep = ~np.isin(self.ids, list(ids))
-        at = torch.from_numpy(keep)
-        parts = {name: part[at.to(part.device)] for name, part in self.parts.items()}
+        at, parts = torch.from_numpy(keep), {}
+        for name in list(self.parts):
+            part = self.parts.pop(name)
+            parts[name] = part[at.to(part.device)]
         return Features(parts, self.labels[at], self.ids[keep])
 
 

@@ -186,7 +186,9 @@ def train(head: nn.Module, source: Cached | Augmented, settings: dict, seed: int
     """AdamW with linear warm-up and linear decay; returns the loss of every step.
 
     What a step sees depends on its number alone, so a training that goes on from ``checkpoint``
-    ends with the head of one that was never interrupted.
+    ends with the head of one that was never interrupted: to the bit on a CPU. A GPU adds the slopes
+    of interpolated pixels in no fixed order, so that two trainings differ in their last digits,
+    interrupted or not.
 
     Raises:
         StudyError: the loss is no longer finite.

@@ -46,14 +46,12 @@ def fit_logistic(
                 w.copy_(_minimise(data, group, data.train[seed], task.outputs, penalty))
                 done += 1
                 progress(done, total)
-            for window in data.windows():
-                of_group = Window(
-                    window.tokens[group : group + 1], window.target[group : group + 1], window.start
-                )
-                stack = weights[group, seed].transpose(0, 1)[None]
-                for part in evaluate(of_group, data.validation[seed], stack, task):
-                    score[group, seed] += part[task.criterion].sum(1)[0].cpu()
-            score[group, seed] /= data.validation[seed].sum()
+    for window in data.windows():  # each is read once
+        for seed, mask in enumerate(data.validation):
+            stack = weights[:, seed].transpose(1, 2)
+            for part in evaluate(window, mask, stack, task):
+                score[:, seed] += part[task.criterion].sum(1).cpu()
+    score /= data.validation.sum(1)[None, :, None]
     return Fit(weights, score, torch.zeros_like(score), score.mean(1).argmax(1))
 
 

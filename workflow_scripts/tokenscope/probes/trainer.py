@@ -196,9 +196,8 @@ class _Training:
         sums = torch.zeros(self.groups, self.seeds, self.rates, device=self.data.device)
         shape = (self.groups, self.seeds, -1, self.rates, self.task.outputs)
         weights = self.weights.view(shape)
-        for seed in range(self.seeds):
-            masks = self.data.validation[seed]
-            for window in self.data.windows():
+        for window in self.data.windows():  # each is read once
+            for seed, masks in enumerate(self.data.validation):
                 for part in evaluate(window, masks, weights[:, seed], self.task):
                     sums[:, seed] += part[self.task.criterion].sum(1)
         count = self.data.validation.sum(1)[None, :, None]
