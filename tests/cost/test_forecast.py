@@ -143,6 +143,21 @@ def test_requests_and_forecast_share_one_model():
     assert time_model.Job(study(), "fig_maps", wildcards).seconds() is None
 
 
+def test_speed_follows_shape():
+    """Images a second of one H100, as reckoned: small ones wait for memory, small images for
+    launches, unless there are more of them in a batch."""
+
+    def images(size, side, batch=64):
+        arch = study().rows[f"dinov2/{size}/r0"].arch
+        patch = {224: 16}.get(side, arch.patch)
+        arch = replace(arch, patch=patch)
+        return flops.gpu_speed(arch, side, batch) / flops.forward_flops(arch, side)
+
+    assert images("small", 518) == pytest.approx(2500, rel=0.1)
+    assert images("giant", 518) == pytest.approx(110, rel=0.1)
+    assert 7000 < images("small", 224) < 8000 and images("small", 224, 256) > 15_000
+
+
 SECTIONED = (  # of a recipe, or of a section of the config
     "train", "plant", "neurons", "probe", "sensitivity", "heads", "discover", "dense_head",
     "discovery_maps", "smoothness", "snapshots", "overhead", "calibrate",

@@ -15,13 +15,14 @@ from tokenscope.images.geometry import Geometry
 from tokenscope.study import heads
 from tokenscope.study.flops import (
     HALF,
-    HEAD_FLOPS,
+    PROBE_FLOPS,
     SINGLE,
     decode_seconds,
     decoded_gb,
     extract_seconds,
     feature_bytes,
     forward_flops,
+    gpu_speed,
     norms_seconds,
     redundancy_seconds,
     start_seconds,
@@ -30,12 +31,9 @@ from tokenscope.study.flops import (
 )
 from tokenscope.study.study import Study
 
-# Sustained FLOP/s: bf16 on one H100 at a quarter of its peak, which small models do not exceed;
-# float32 on one core.
-SPEED = {"cuda": 2.5e14, "cpu": 2e10}
+CORE = 2e10  # FLOP/s in float32 that one core sustains
 REQUEST = 2  # time asked for, in expectations
-# Rules that read a whole data set through a backbone.
-PASSES = ("extract", "features")
+PASSES = ("extract", "features")  # rules that read a whole data set through a backbone
 
 
 class Job:
@@ -43,11 +41,7 @@ class Job:
 
     def __init__(self, study: Study, rule: str, wildcards: dict, threads: int = 1, images=None):
         self.study, self.rule, self.wildcards, self.threads = study, rule, wildcards, threads
-        self.gpu = study.gpu
-        self.speed = SPEED["cuda"] if self.gpu else SPEED["cpu"] * threads
-        # Wide matrix products of linear heads, in TF32 or float32.
-        self.head_speed = HEAD_FLOPS["cuda" if self.gpu else "cpu"]
-        self._images = images
+        self.gpu, self._images = study.gpu, images
 
     @property
     def row(self):
@@ -82,6 +76,12 @@ class Job:
     @property
     def size(self) -> int:
         return self.view.size
+
+    @property
+    def speed(self) -> float:
+        """FLOP/s of forward passes of the backbone, at the size of the job's images."""
+        batch = self.study.config["extract"]["batch"]
+        return gpu_speed(self.arch, self.size, batch) if self.gpu else CORE * self.threads
 
     @property
     def tokens(self) -> float:
@@ -167,7 +167,7 @@ def _train(job: Job) -> float:
 def _plant(job: Job) -> float:
     # Some ten passes over 64 images that set lengths, and three over 256.
     flops = 1400 * forward_flops(job.arch, job.arch.input_size)
-    return start_seconds(False) + flops / SPEED["cpu"]
+    return start_seconds(False) + flops / CORE
 
 
 def _neurons(job: Job) -> float:
@@ -198,8 +198,8 @@ def _weights(job: Job) -> float:
 
 def _tokens(job: Job) -> float:
     stored = token_bytes(job.arch, job.size) * job.images
-    keeps_tokens = job.study.config["extract"]["tokens"]
-    return stored if keeps_tokens else stored - HALF * job.tokens * job.arch.width
+    kept = job.study.config["extract"]["tokens"]
+    return stored if kept else stored - HALF * job.tokens * job.arch.width
 
 
 def _features(job: Job) -> float:
@@ -210,10 +210,10 @@ def _features(job: Job) -> float:
 
 def _probe(job: Job) -> float:
     """Position, pixels and class, the last with one token of each kind an image."""
-    probes = job.study.config["probes"]
+    asked = job.study.config["probes"]["tokens_per_image"]
     patches = (job.arch.input_size // job.arch.patch) ** 2
     # Two of a hundred patches are over the 98th percentile, whatever is asked for.
-    tokens = 3 * min(probes["tokens_per_image"], max(1.0, 0.02 * patches))
+    tokens = 3 * min(asked, max(1.0, 0.02 * patches))
     outputs = tokens * (patches + 3 * job.arch.patch**2)
     outputs += (3 + job.arch.prefix_tokens) * _classes(job)
     return start_seconds(job.gpu) + _probing(job, outputs)
@@ -229,8 +229,9 @@ def _sensitivity(job: Job) -> float:
 def _probing(job: Job, outputs: float) -> float:
     """Seconds of probes that give so many outputs for each training image; half stop early."""
     probes = job.study.config["probes"]
+    speed = PROBE_FLOPS["cuda" if job.gpu else "cpu"]
     runs = probes["seeds"] * len(probes["learning_rates"]) * probes["epochs"] / 2
-    return 6 * runs * probes["split"][0] * job.images * job.arch.width * outputs / job.head_speed
+    return 6 * runs * probes["split"][0] * job.images * job.arch.width * outputs / speed
 
 
 def _classes(job: Job) -> int:
@@ -238,8 +239,7 @@ def _classes(job: Job) -> int:
 
 
 def _heads(job: Job) -> float:
-    seconds = job.study.heads.seconds(job.row, job.wildcards["view"], job.head_speed)
-    return start_seconds(job.gpu) + seconds
+    return start_seconds(job.gpu) + job.study.heads.seconds(job.row, job.wildcards["view"])
 
 
 def _discover(job: Job) -> float:

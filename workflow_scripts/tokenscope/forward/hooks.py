@@ -3,7 +3,8 @@
 They reduce each block's output to norms on the device, so that no block's tokens are kept but the
 last one's. The fused attention stays on: of the last block only the rows of the prefix tokens
 (CLS, registers) are recomputed, from the very arguments that the attention was given, and of the
-others the row of CLS, where it is asked for.
+others the row of CLS, where it is asked for. Where q and k have a norm of their own, a GPU gives
+them in float32 and rounds them to bfloat16 inside: the rows are then off by its 2^-9.
 """
 
 import torch

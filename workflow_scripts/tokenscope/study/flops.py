@@ -9,7 +9,18 @@ from tokenscope.study.architecture import Architecture
 
 HALF, SINGLE = 2, 4  # bytes
 LIGHT_MB = 800  # a job without torch: Python, xarray, and Snakemake twice
-HEAD_FLOPS = {"cuda": 4e13, "cpu": 2e10}  # sustained by wide matrix products in TF32 or float32
+# FLOP/s of wide matrix products in TF32 or float32: of probes, whose groups and seeds are many
+# small ones, and of heads on whole data sets. A step of 2e12 FLOPs of the heads of DINOv2-L with
+# four registers takes 9.5 ms, as reckoned from its products (5.2) and its passes over the weights.
+PROBE_FLOPS = {"cuda": 4e13, "cpu": 2e10}
+HEAD_FLOPS = {"cuda": 2e14, "cpu": 2e10}
+HEAD_STEP = 1e-3  # seconds of launches for a step of heads, however small they are
+# Of one H100 in bf16, reckoned and not measured: 40 % of the products and 78 % of the bandwidth on
+# its data sheet (989 TFLOP/s, 3.35 TB/s). Bytes are those that a block of timm reads and writes for
+# each feature of a token (a float32 residual stream, norms, qkv, four times the width in the MLP).
+# The host needs 8 to 9 ms for a batch of a ViT with 12 blocks, in launches of 5 us and in draws.
+GPU_FLOPS, GPU_BANDWIDTH = 4e14, 2.6e12
+BLOCK_BYTES, BLOCK_LAUNCHES = 160, 7e-4
 
 
 def tokens_per_image(arch: Architecture, size: int) -> int:
@@ -24,6 +35,18 @@ def forward_flops(arch: Architecture, size: int) -> float:
     embed = patches * 3 * arch.patch**2 * arch.width
     blocks = arch.depth * (tokens * arch.block_macs + 2 * tokens**2 * arch.width)
     return 2.0 * (embed + blocks)
+
+
+def gpu_speed(arch: Architecture, size: int, batch: int) -> float:
+    """FLOP/s that one GPU sustains in forward passes.
+
+    The slowest of three decides: products, memory (for narrow models) or the launches of a batch
+    (for small images).
+    """
+    flops = forward_flops(arch, size)
+    features = tokens_per_image(arch, size) * arch.width * arch.depth
+    launches = BLOCK_LAUNCHES * arch.depth / batch
+    return flops / max(flops / GPU_FLOPS, BLOCK_BYTES * features / GPU_BANDWIDTH, launches)
 
 
 def flops_by_registers(arch: Architecture, counts: list[int], size: int) -> dict[str, float]:

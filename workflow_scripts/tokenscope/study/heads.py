@@ -210,12 +210,14 @@ class Heads:
         weights = 0 if gpu or not trained else 3 * flops.SINGLE * self._weights(row) / 1e9
         return int(flops.torch_mb(gpu) + 1000 * (1.5 * held + weights))
 
-    def seconds(self, row: Backbone, view: str, speed: float) -> float:
-        """Expected seconds of one job's training and tests at ``speed`` FLOP/s, start-up apart."""
+    def seconds(self, row: Backbone, view: str) -> float:
+        """Expected seconds of one job's training and tests, start-up apart."""
         if not self.retrained(row, view):
             return 10.0
         images = self.settings["epochs"] * self.study.planned_images(self.train)
-        return 10.0 + 6.0 * images * self._weights(row) / speed
+        speed = flops.HEAD_FLOPS["cuda" if self.study.gpu else "cpu"]
+        products = 6.0 * images * self._weights(row) / speed
+        return 10.0 + images / self.settings["batch"] * flops.HEAD_STEP + products
 
     def _weights(self, row: Backbone) -> int:
         """Weights of all heads that are trained together."""
