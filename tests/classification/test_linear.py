@@ -9,6 +9,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from tables.gather import verdicts
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tokenscope.classification.features import Features
 from tokenscope.classification.knn import knn_ranks
@@ -270,3 +271,21 @@ def test_a_momentum_takes_a_gradient_in_the_product_that_makes_it(monkeypatch):
     monkeypatch.setattr("tokenscope.probes.tasks.CACHE", 1)
     Classes(5).gradient(x, w, target, 2, momentum, kept=0.9)
     torch.testing.assert_close(momentum, expected)
+
+
+def test_a_step_passes_over_the_weights_twice():
+    """Of operations on tensors of the weights' size a step has one product, which is the momentum's
+    update too, and one update of the weights; a GPU pays for each by reading all of them."""
+    training = _Training(clouds(150), 5, RECIPE, "cpu")
+    sizes, wide = {w.shape for w in training.weights.values()}, []
+
+    class Wide(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            out = function(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor) and out.shape in sizes:
+                wide.append(function._schema.name)
+            return out
+
+    with torch.no_grad(), Wide():
+        training._step(torch.stack([training.order(seed, 0)[:32] for seed in range(2)]), 1.0)
+    assert wide == ["aten::baddbmm_", "aten::addcmul_"] * len(training.weights)
