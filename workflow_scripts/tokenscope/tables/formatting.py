@@ -12,6 +12,7 @@ _COMPOSED = {
     "_minus_": " minus ", "_gain_over_": " gained over ", ", ": ", ", ": ": ": ", "@": " at ",
     "+": " + ", "/": " over ", "-": ", ",
 }  # fmt: skip
+BLOCK = "block, from 1"  # the unit of a block's number
 TWO_DECIMALS = ("percent", "points", "patches", "squared L2 per patch")
 
 
@@ -23,6 +24,8 @@ def as_text(value: float, unit: str) -> str:
         return unit
     if value != value:
         return "undefined"
+    if unit == BLOCK:
+        return f"block {value:.4g}"
     return number_text(value, unit) + _unit_text(unit)
 
 
