@@ -49,7 +49,8 @@ class PaperTable:
 
 # What must be known of a model's numbers: a row of it by group, metric and value, and the words.
 REMARKS = (
-    ("tokens", "judged", 0, r"No artifacts found, so outliers are the 2\,\% of largest norm"),
+    ("tokens", "judged", 0,
+     r"Artifacts not found, or undecided; outliers are the 2\,\% of largest norm"),
     ("outlier", "position_confounded", 1,
      "Places of outliers can be guessed without looking at the token"),
 )  # fmt: skip
