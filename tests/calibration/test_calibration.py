@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from calibration import calibrate, calibration
 from projects import ROOT
+from report import report
 
 from tokenscope.calibration import counting, kinds
 from tokenscope.calibration.families import MODES, NULLS, plant
@@ -94,7 +95,10 @@ def test_without_its_effect_a_kind_is_not_said_to_be_there(case):
 
 
 def test_kept_counts_of_the_kinds_hold_what_is_promised():
-    table = read(ROOT / "config" / "kinds_calibration.csv")
+    kept = ROOT / "config" / "kinds_calibration.csv"
+    table = read(kept)
+    (code,) = set(table["code"])
+    assert [report._errors_of_kinds(kept, now)["stale"] for now in (code, "0d")] == [False, True]
     assert list(table.columns) == [*kinds.COLUMNS, "code"]
     assert set(table["kind"]) == {case.kind for case in kinds.CASES}
     assert (table[["yes", "cannot_tell", "no"]].sum(axis=1) == table["draws"]).all()
