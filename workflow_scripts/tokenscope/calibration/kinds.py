@@ -30,9 +30,9 @@ from tokenscope.kinds import (
     shift_test,
     sinks,
 )
+from tokenscope.kinds.across_images import COMPARED
 from tokenscope.kinds.answers import ONE_IN_TEN, ONE_IN_TWENTY, Found
 from tokenscope.kinds.block_pass import BlockView
-from tokenscope.kinds.measure import COMPARED
 from tokenscope.stats.bootstrap import Bootstrap
 
 COLUMNS = ["kind", "effect", "drawn", "images", "draws", "yes", "cannot_tell", "no"]

@@ -16,6 +16,7 @@ from tokenscope.kinds.answers import Estimate, Found, decide, does_not_apply, me
 from tokenscope.kinds.block_pass import BlockView
 from tokenscope.stats.bootstrap import Bootstrap
 
+COMPARED = 64  # images whose last tokens are compared with each other, and decomposed: both dear
 OTHERS = 8  # images that each is compared with
 NULL = 0.999  # quantile of the null that tau is
 GAIN = (

@@ -23,13 +23,13 @@ from tokenscope.kinds import (
     shift_test,
     sinks,
 )
+from tokenscope.kinds.across_images import COMPARED
 from tokenscope.kinds.answers import NOT_ABOUT, UNDECIDED, Found, does_not_apply
 from tokenscope.kinds.block_pass import BlockPass, BlockView
 from tokenscope.norms.artifacts import Judgement
 from tokenscope.norms.outlier_rule import judged_mask
 from tokenscope.stats.bootstrap import Bootstrap
 
-COMPARED = 64  # images whose last tokens are compared with each other, and decomposed: both dear
 PERCENT = "percent"
 
 
