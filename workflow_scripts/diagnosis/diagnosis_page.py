@@ -76,7 +76,7 @@ def main(files, backbones, specs, images_of, study, rules, statistics, folder, s
         confidence=statistics["confidence"],
         overview=picture(
             overview(figures, rules),
-            " ".join(f"{one.name}: {one.verdict.sentence}" for one in figures), "png", 150,
+            " ".join(f"{one.name}: {one.verdict['sentence']}" for one in figures), "png", 150,
         ),
         shares=picture(share_by_block(figures, rules), "share of outlier tokens by block"),
         norms=picture(last_block(figures, rules), "norms after the last block"),
