@@ -45,9 +45,12 @@ def main(files, images, outputs, times):
                     cmap=style.cmap(),
                 )  # fmt: skip
         for axis, label in zip(axes[top, left:], FACETS.values(), strict=False):
-            axis.set_title(label, fontsize=7)
+            axis.set_title(f"\n{label}", fontsize=7)  # above it a line for the name
         named = style.short(data.attrs["backbone"]).replace("\n", " ")
-        axes[top, left].set_title(f"{named}\n ", fontsize=7, loc="left")
+        axes[top, left].annotate(  # it spans columns and must not widen its own
+            named, (0, 1), (0, 13), xycoords="axes fraction", textcoords="offset points",
+            fontsize=7, in_layout=False,
+        )  # fmt: skip
     style.norm_bar(figure, shown, axes, times)
     style.save(figure, outputs)
 
