@@ -117,6 +117,10 @@ def by_block(rows, answers, kind, quantities, outputs):
     style.save(figure, outputs)
 
 
+TITLES = {"shift": "outliers of a moved image", "outlier-use": "use of outliers",
+          "register-use": "use of registers"}  # fmt: skip
+
+
 def experiments(rows, answers, outputs):
     """What stays, moves and changes in the shift test and when tokens are replaced."""
     panels = {
@@ -125,8 +129,8 @@ def experiments(rows, answers, outputs):
         "register-use": tuple(f"pooled_change_{way}" for way in ("mean", "shuffled", "zeros")),
     }
     labels = {
-        "shift": "% of outliers", "outlier-use": "1 - cosine, outliers replaced",
-        "register-use": "1 - cosine, registers replaced",
+        "shift": "% of outliers", "outlier-use": "1 - cosine",
+        "register-use": "1 - cosine",
     }  # fmt: skip
     rows = rows.assign(who=named(rows))
     done = {kind: rows[(rows["artifact"] == kind) & rows["metric"].isin(quantities)]
@@ -151,9 +155,15 @@ def experiments(rows, answers, outputs):
             null = pd.to_numeric(line["null"]).to_numpy()
             axis.plot(null, y, "k|", ms=6)
         axis.set_yticks(range(len(who)), who, fontsize=6)
-        axis.set(xlabel=labels[kind], title=KINDS[kind] if kind == "shift" else kind)
+        axis.set(xlabel=labels[kind], title=TITLES[kind])
+        axis.locator_params(axis="x", nbins=3)
+        axis.ticklabel_format(axis="x", scilimits=(-2, 3))
         axis.invert_yaxis()
-        axis.legend(fontsize=6)
+        axis.legend(
+            fontsize=6, loc="upper right", bbox_to_anchor=(1.0, -0.3), ncols=3, handlelength=1,
+            columnspacing=1, title="replaced by" if kind != "shift" else "moved with",
+            title_fontsize=6,
+        )  # fmt: skip
     style.note(figure, "ticks: outliers drawn anew by how often each place holds one; bars: "
                "bootstrap over images")  # fmt: skip
     style.save(figure, outputs)
