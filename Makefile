@@ -34,7 +34,9 @@ PAGE = printf "Open %s/report/index.html.\n" "$$(sed -nE 's/^results: *"?([^" ]+
 # Rules that take tables and figures' data alone: with them Snakemake can start no other job.
 DRAWING := figure $(shell sed -n 's/^rule \(fig_[a-z_]*\):.*/\1/p' rules/*.smk)
 
-# Tests by file over the cores there are, four at most.
+# Tests compute on a core for each process: threads of OpenBLAS that wait for one cost many times more
+# than they bring. By file over the cores there are, four at most.
+PYTEST = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
 SPREAD = -n auto --maxprocesses 4 --dist loadscope
 
 .PHONY: $(shell sed -nE 's/^([a-z-]+):.*[#]{2} .*/\1/p' $(firstword $(MAKEFILE_LIST)))
@@ -90,13 +92,13 @@ phantoms: $(VENV)/complete  ## judge every backbone whose answer is known (CPU, 
 	@echo "Done. Read results/phantoms/tables/controls.md."
 
 test: $(VENV)/complete  ## pass the tests
-	$(BIN)/python -m pytest tests $(SPREAD)
+	$(PYTEST) tests $(SPREAD)
 
 test-quick: $(VENV)/complete  ## pass the tests that take seconds (under two minutes in all)
-	$(BIN)/python -m pytest tests -m "not slow and not browser and not slurm and not attack"
+	$(PYTEST) tests -m "not slow and not browser and not slurm and not attack"
 
 attack: $(VENV)/complete  ## try bad input of every kind (minutes) and print what became of it
-	$(BIN)/python -m pytest tests/attack $(SPREAD)
+	$(PYTEST) tests/attack $(SPREAD)
 
 calibrate: $(VENV)/complete  ## count anew how often the instrument errs (an hour or more), and keep the counts
 	$(BIN)/snakemake --profile profiles/local --configfile config/calibrate.yaml -- calibration

@@ -9,9 +9,6 @@ import pytest
 from PIL import Image
 from projects import MINI, ROOT, copy_project, snakemake
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: a core for each process
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 
 def pytest_collection_modifyitems(items):
     """Marks that follow from what a test asks for: a study of its own, a browser."""

@@ -7,7 +7,10 @@ import warnings
 from functools import partial
 from pathlib import Path
 
+from tokenscope import eager
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # compute jobs never ask the network for weights
+eager.stand_in()  # before timm
 
 import timm
 import torch
