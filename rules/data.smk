@@ -17,6 +17,7 @@ rule render:
         f"{RESULTS}/benchmarks/render/{{dataset}}.tsv"
     conda:
         LIGHT_ENV
+    priority: 1  # the longest chain starts with it
     threads: config["threads"]["render"]
     resources:
         mem_mb=megabytes("render"),
@@ -98,6 +99,7 @@ rule decode:
         f"{RESULTS}/benchmarks/decode/{{dataset}}/{{geometry}}.tsv"
     conda:
         ENV
+    priority: 1  # the longest chain starts with it
     threads: config["threads"]["decode"]
     resources:
         mem_mb=megabytes("decode"),

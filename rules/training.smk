@@ -25,6 +25,7 @@ rule train:
         registers=r"r\d+-(scratch|finetuned)",
     conda:
         ENV
+    priority: 1
     # Of each GPU: every process decodes for its own.
     threads: lambda w: config["threads"]["train"] * (STUDY.compute(row_of(w))["gpus"] if gpu() else 1)
     resources:

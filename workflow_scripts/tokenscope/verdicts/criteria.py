@@ -16,6 +16,7 @@ A criterion compares one number of each backbone with what a statement says of i
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cache
 from math import inf
 from typing import Any
 
@@ -135,6 +136,7 @@ class Criteria:
         return (criterion for section in self.by_section.values() for criterion in section)
 
 
+@cache
 def matches(name: str, patterns: tuple[str, ...]) -> bool:
     """Whether one of the globs fits."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
