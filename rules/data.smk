@@ -15,9 +15,9 @@ rule render:
         f"{RESULTS}/logs/render/{{dataset}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/render/{{dataset}}.tsv"
+    priority: 1  # the longest chain starts with it
     conda:
         LIGHT_ENV
-    priority: 1  # the longest chain starts with it
     threads: config["threads"]["render"]
     resources:
         mem_mb=megabytes("render"),
@@ -97,9 +97,9 @@ rule decode:
         f"{RESULTS}/logs/decode/{{dataset}}/{{geometry}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/decode/{{dataset}}/{{geometry}}.tsv"
+    priority: 1  # the longest chain starts with it
     conda:
         ENV
-    priority: 1  # the longest chain starts with it
     threads: config["threads"]["decode"]
     resources:
         mem_mb=megabytes("decode"),

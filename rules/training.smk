@@ -23,9 +23,9 @@ rule train:
         f"{RESULTS}/benchmarks/train/{BACKBONE}.tsv"
     wildcard_constraints:
         registers=r"r\d+-(scratch|finetuned)",
+    priority: 1
     conda:
         ENV
-    priority: 1
     # Of each GPU: every process decodes for its own.
     threads: lambda w: config["threads"]["train"] * (STUDY.compute(row_of(w))["gpus"] if gpu() else 1)
     resources:
