@@ -48,6 +48,7 @@ rule gather_overhead:
     conda:
         LIGHT_ENV
     params:
+        records=[f"{PATHS.accounting()}/jobs/overhead/{row.key}.jsonl" for row in STUDY.overhead],
         code=code("backbones/gather_overhead.py"),
     script:
         "../workflow_scripts/backbones/gather_overhead.py"

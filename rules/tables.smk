@@ -63,6 +63,11 @@ rule by_kind:
     input:
         claim1=PATHS.table("claim1"),
         claim4=[PATHS.table("claim4")] if STUDY.probing.rows else [],
+        provenance=[
+            provenance_of(name)
+            for name in ("claim1", "claim4")
+            if name == "claim1" or STUDY.probing.rows
+        ],
     output:
         csv=table_file("by_kind"),
         text=PATHS.table("by_kind", "md"),

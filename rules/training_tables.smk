@@ -49,6 +49,7 @@ rule register_counts:
     input:
         training=rules.gather_training.output.csv,
         costs=sorted(set(costs_of_trainings().values())),
+        cards=expand(PATHS.card("{key}"), key=[row.key for row in TRAINED]),
     output:
         csv=table_file("register_counts"),
         text=PATHS.table("register_counts", "md"),

@@ -5,6 +5,7 @@ import pandas as pd
 from tokenscope.jobs.job import job
 from tokenscope.tables import tidy
 from tokenscope.tables.formatting import measured_text
+from tokenscope.tables.rests_on import of_records, page_end, sentence
 
 NOTE = (
     "counted: by torch's counter of operations; modelled: by tokenscope.study.flops. Speeds are "
@@ -16,11 +17,12 @@ NOTE = (
 )
 
 
-def main(rows, published, csv, text):
+def main(rows, records, published, csv, text):
     """Write the tidy rows of all backbones, and a page with a line a register count.
 
     Args:
         rows: CSV files of tidy rows, one per backbone.
+        records: of the jobs that measured them, for the accounting.
         published: CSV file of the figures of the papers.
         csv: file of all rows. text: page in Markdown.
     """
@@ -43,8 +45,9 @@ def main(rows, published, csv, text):
             lines.append("| " + " | ".join([registers, *cells, cited]) + " |")
     if not len(table):
         lines += ["", "Not measured: the config key overhead names no backbone."]
+    lines += ["", *page_end(sentence(of_records(records)))]
     with open(text, "w") as handle:
-        handle.write("\n".join([*lines, ""]))
+        handle.write("\n".join(lines))
 
 
 if "snakemake" in globals():
@@ -52,6 +55,7 @@ if "snakemake" in globals():
         out = snakemake.output
         main(
             rows=snakemake.input.rows,
+            records=snakemake.params.records,
             published=snakemake.input.published,
             csv=out.csv,
             text=out.text,

@@ -7,6 +7,7 @@ import pandas as pd
 from tokenscope.calibration.counting import COLUMNS
 from tokenscope.calibration.summary import headline, read, summaries
 from tokenscope.jobs.job import job, log
+from tokenscope.tables.rests_on import made, page_end
 
 
 def main(parts, stored, code, csv, text):
@@ -42,7 +43,7 @@ def main(parts, stored, code, csv, text):
             lines += ["| " + " | ".join(summary.header) + " |", "|" + "-|" * len(summary.header)]
             lines += ["| " + " | ".join(row) + " |" for row in summary.rows]
             lines.append("")
-    Path(text).write_text("\n".join(lines))
+    Path(text).write_text("\n".join([*lines, *page_end(made())]))
 
 
 def _kept(stored):

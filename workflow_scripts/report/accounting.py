@@ -12,6 +12,7 @@ from tokenscope.cost.carbon import Site, paper_rows
 from tokenscope.jobs.job import job, log
 from tokenscope.jobs.records import RUN
 from tokenscope.stores.receipts import write_text
+from tokenscope.tables.rests_on import made, page_end, sentence
 from tokenscope.tables.tidy import backbone_names
 
 NOTE = (
@@ -51,7 +52,10 @@ def main(folder, site, published, outputs, run):
     paper.to_csv(outputs["paper"], index=False, float_format="%.7g")
     lines = ["# The paper's carbon footprint", "", *textwrap.wrap(PAPER_NOTE, 100), ""]
     cells = [(r.quantity, f"{r.value:.4g} {r.unit}".strip(), r.note) for r in paper.itertuples()]
-    write_text(outputs["paper_text"], "\n".join([*lines, *grid(paper.columns[[0, 1, 3]], cells)]))
+    write_text(
+        outputs["paper_text"],
+        "\n".join([*lines, *grid(paper.columns[[0, 1, 3]], cells), "", *page_end(made())]),
+    )
     log.info("%d attempts, %.3g kWh, %.3g kg CO2", len(rows), rows.kwh.sum(), rows.co2_kg.sum())
 
 
@@ -82,8 +86,8 @@ def page(rows, site, problem):
         for method, group in rows[rows[f"{part}_method"] != ""].groupby(f"{part}_method")
     ]
     cells = [(k["part"].upper(), k["method"], k["attempts"], f"{k['kwh']:.3g}") for k in known]
-    lines += grid(["part", "method", "attempts", "kWh"], cells)
-    return "\n".join([*lines, ""])
+    lines += [*grid(["part", "method", "attempts", "kWh"], cells), ""]
+    return "\n".join([*lines, *page_end(sentence(rows))])
 
 
 def sums(rows, keys):

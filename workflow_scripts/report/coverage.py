@@ -5,6 +5,7 @@ import csv
 from tokenscope.jobs.job import job
 from tokenscope.report.coverage import NEEDS, OUT
 from tokenscope.stores.receipts import write_text
+from tokenscope.tables.rests_on import made, page_end
 
 FIRST = 2  # files named of one item; how many more there are is said
 
@@ -20,7 +21,7 @@ def main(rows, table, text):
         writer = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    write_text(text, page(rows))
+    write_text(text, "\n".join([page(rows), *page_end(made())]))
 
 
 def page(rows):

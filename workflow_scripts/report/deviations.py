@@ -5,6 +5,7 @@ import csv
 from tokenscope.jobs.job import job
 from tokenscope.report.deviations import COLUMNS, DEVIATES
 from tokenscope.stores.receipts import write_text
+from tokenscope.tables.rests_on import made, page_end
 
 
 def main(rows, table, text):
@@ -18,7 +19,7 @@ def main(rows, table, text):
         writer = csv.DictWriter(handle, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    write_text(text, page(rows))
+    write_text(text, "\n".join([page(rows), *page_end(made())]))
 
 
 def page(rows):

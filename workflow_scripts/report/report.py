@@ -21,7 +21,7 @@ from tokenscope.study.paths import Paths
 from tokenscope.tables import beside, paper_tables, probe_tables
 from tokenscope.tables.formatting import words
 from tokenscope.tables.published import Published
-from tokenscope.tables.rests_on import sentence
+from tokenscope.tables.rests_on import made, page_end, sentence
 from tokenscope.training import register_counts
 from tokenscope.verdicts import simulation
 from tokenscope.verdicts import table as verdict_table
@@ -75,11 +75,12 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
     if unknown := set(criteria.by_section) - {section["id"] for section in sections}:
         raise StudyError(f"{config['report']['verdicts']}: no section is named {sorted(unknown)}")
     lines = judge_all(criteria, read, Facts(**facts), config["statistics"])
-    write_text(tables["text"], verdict_table.page(lines, criteria))
+    behind = page_end(rests[""] or made())
+    write_text(tables["text"], "\n".join([verdict_table.page(lines, criteria), *behind]))
     verdict_table.frame(lines, criteria).to_csv(tables["csv"], index=False, float_format="%.7g")
     errors = _errors(paths)
     compared = beside.beside(published.rows, {name: table.rows for name, table in read.items()})
-    write_text(tables["published_text"], beside.page(compared))
+    write_text(tables["published_text"], "\n".join([beside.page(compared), *behind]))
     compared.to_csv(tables["published"], index=False, float_format="%.7g")
     names = [name for page in files.values() for name, _ in page]
     embedded, pages = template_data.embedded(names, root / "figures", figures_mb), []

@@ -9,6 +9,7 @@ from tokenscope.calibration import summary
 from tokenscope.jobs.job import job, log
 from tokenscope.stores.receipts import write_text
 from tokenscope.tables import tidy
+from tokenscope.tables.rests_on import made, page_end
 from tokenscope.verdicts import criteria, simulation
 
 
@@ -24,7 +25,7 @@ def main(content, counts, csv, text):
     decisions = simulation.of_decisions(of, summary.wrong(summary.read(counts)))
     rates = pd.concat([simulation.table(of), decisions], ignore_index=True)
     tidy.write(rates, csv)
-    write_text(text, simulation.page(rates))
+    write_text(text, "\n".join([simulation.page(rates), *page_end(made())]))
     failing = rates[rates["holds"] == "no"]
     for row in failing.drop_duplicates(["comparison", "effect", "design"]).itertuples():
         log.info(

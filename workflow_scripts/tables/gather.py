@@ -17,7 +17,7 @@ from tokenscope.tables.formatting import as_text, interval_text
 from tokenscope.tables.probe_tables import HEADER, tables
 from tokenscope.tables.published import Published
 from tokenscope.tables.register_gains import BASE, WITH_REGISTERS
-from tokenscope.tables.rests_on import sentence
+from tokenscope.tables.rests_on import page_end, sentence
 
 NOTHING = "No backbone of this study has a measurement for this table."
 WHY_EMPTY = {
@@ -67,8 +67,7 @@ def page(table, claim, provenance, published):
     if not len(table):
         lines += [*textwrap.wrap(WHY_EMPTY.get(claim, NOTHING), 100), ""]
     lines += PAGES[claim].addendum(published)
-    lines += ["## What this rests on", ""]
-    lines += [*textwrap.wrap(sentence(provenance), 100), ""]
+    lines += page_end(sentence(provenance))
     columns = ["timm_id", "origin", "geometry", "precision", "images", "images_skipped"]
     header = ["backbone", "dataset", *columns, "weights"]
     lines += ["| " + " | ".join(header) + " |", "|" + "-|" * len(header)]

@@ -5,6 +5,7 @@ import pandas as pd
 from tokenscope.jobs.job import job
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.tables import tidy
+from tokenscope.tables.rests_on import of_receipts, page_end, sentence
 from tokenscope.tables.tidy import BACKBONE_COLUMNS
 from tokenscope.training.emergence import outliers_from
 from tokenscope.training.page import page
@@ -43,7 +44,8 @@ def main(backbones, measures, emergence, published, outliers, confidence, output
     table = training_table(trainings, tables, confidence)
     tidy.write(table, outputs["csv"])
     with open(outputs["text"], "w") as handle:
-        handle.write(page(table, pd.read_csv(published)))
+        rests = sentence(of_receipts(b["card"] for b in backbones))
+        handle.write("\n".join([page(table, pd.read_csv(published)), *page_end(rests)]))
     curves = [
         training["history"].assign(**tidy.columns_of(training["key"])) for training in trainings
     ]

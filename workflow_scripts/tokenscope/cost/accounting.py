@@ -25,7 +25,7 @@ COLUMNS = [
     "run", "source", "host", "slurm_job_id", "started", "seconds", "queue_seconds", "gpus", "cores",
     "gpu_hours", "core_hours", "images", "gpu_kwh", "gpu_method", "cpu_kwh", "cpu_method", "kwh",
     "co2_kg", "units", "forecast_seconds", "forecast_low", "forecast_high", "forecast_basis",
-    "asked_minutes", "asked_mb", "peak_mb",
+    "asked_minutes", "asked_mb", "peak_mb", "commit", "config",
 ]  # fmt: skip
 DONE = {"finished", "COMPLETED"}
 
@@ -92,6 +92,7 @@ def _from_record(name: str, record: dict) -> dict:
         "asked_minutes": record.get("asked", {}).get("runtime"),
         "asked_mb": record.get("asked", {}).get("mem_mb"), "peak_mb": record.get("peak_mb"),
         "reason": record.get("reason", ""),
+        **{name: record.get("code", {}).get(name, "") for name in ("commit", "config")},
     }  # fmt: skip
 
 
