@@ -62,6 +62,8 @@ def _describe(node: ast.AST, file: Path, text: list[str], imports: list[Import])
     text.append(type(node).__name__)
     for name in node._fields:
         value = getattr(node, name)
+        if name == "type_params" and not value:
+            continue  # a field since Python 3.12: every version gives the same hash
         for item in value if type(value) is list else (value,):
             if isinstance(item, ast.AST):
                 _describe(item, file, text, imports)
