@@ -9,13 +9,18 @@ it is there afterwards, or nothing.
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from tokenscope.errors import StudyError
 from tokenscope.jobs.software import this_code
 from tokenscope.packing import source, unpacking
+
+ASIDE = ".fetch-"  # folders in which it is unpacked before it is placed
+DAY = 86400
 
 
 def fetch(named: str, study: str = "", replace: bool = False, home: Path = Path()) -> dict:
@@ -32,11 +37,15 @@ def fetch(named: str, study: str = "", replace: bool = False, home: Path = Path(
             of that name is there.
     """
     code = this_code()
-    aside = Path(tempfile.mkdtemp(prefix=".fetch-", dir=home))
+    _forget_killed(home)
+    try:
+        aside = Path(tempfile.mkdtemp(prefix=ASIDE, dir=home))
+    except OSError as error:
+        raise StudyError(f"nothing can be written in {home.resolve()} ({error})") from None
     try:
         archive = source.obtain(named, study or "study", aside)
         (aside / "unpacked").mkdir()
-        listed = unpacking.unpack(archive, aside / "unpacked", code["version"])
+        listed = unpacking.unpack(archive, aside / "unpacked", code["version"], f"FROM={named}")
         if study and listed["study"] != study:
             raise StudyError(
                 f"FROM={named}: holds the study '{listed['study']}', not '{study}': "
@@ -48,17 +57,34 @@ def fetch(named: str, study: str = "", replace: bool = False, home: Path = Path(
     return listed
 
 
+def _forget_killed(home: Path) -> None:
+    """Remove what a fetch left that was killed, once it is a day old: another may be at work."""
+    for folder in home.glob(f"{ASIDE}*"):
+        if time.time() - folder.stat().st_mtime > DAY:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stop(*_) -> None:
+    raise KeyboardInterrupt
+
+
 def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description="Fetch a packed study")
     parser.add_argument("named", metavar="FROM", help="file, address or DOI")
     parser.add_argument("--study", default="", help="the name it must have")
     parser.add_argument("--replace", action="store_true", help="replace configs of other content")
     options = parser.parse_args(arguments)
+    before = signal.signal(signal.SIGTERM, _stop)
     try:
         listed = fetch(options.named, options.study, options.replace)
     except StudyError as error:
         print(f"fetch: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("fetch: stopped; nothing was unpacked: begin again", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
     size = sum(entry["bytes"] for entry in listed["files"].values()) / 1e6
     name, packed, here = listed["study"], listed.get("commit", ""), this_code()["commit"]
     print(

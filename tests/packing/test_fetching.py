@@ -1,10 +1,16 @@
 """A packed study comes back whole from a file, an address or a DOI, or not at all."""
 
 import gzip
+import hashlib
 import http.server
 import io
 import json
+import os
+import random
 import shutil
+import signal
+import subprocess
+import sys
 import tarfile
 import threading
 from pathlib import Path
@@ -15,7 +21,7 @@ import pytest
 from small_pack import FILES, STUDY
 
 from tokenscope.errors import StudyError
-from tokenscope.packing import archive, source
+from tokenscope.packing import archive, source, unpacking
 
 
 @pytest.fixture
@@ -36,7 +42,12 @@ def web(tmp_path):
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(body)
+            if isinstance(body, Slow):
+                self.wfile.write(body[: len(body) // 2])
+                body.begun.set()
+                body.end.wait(60)
+            else:
+                self.wfile.write(body)
 
         def log_message(self, *args):
             pass
@@ -178,6 +189,23 @@ def named_anew(name):
     return change
 
 
+def listed_too(name, link=tarfile.REGTYPE):
+    """A member more that the list names as well."""
+
+    def change(members):
+        (first, content), *rest = members
+        listed, sha256 = json.loads(content), hashlib.sha256(b"x").hexdigest()
+        listed["files"][name] = {"bytes": 1 if link == tarfile.REGTYPE else 0, "sha256": sha256}
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = link, "../../outside"
+        body = b"x" if link == tarfile.REGTYPE else b""
+        return [(first, json.dumps(listed).encode()), *rest, (member, body)]
+
+    return change
+
+
+OUTSIDE = ["../above.csv", "/tmp/absolute.csv", "C:/drive.csv", "a\\b.csv", ".git/config.yaml",
+           "workflow_scripts/code.py", "sitecustomize.py"]  # fmt: skip
 CHANGES = {
     "a flipped byte of a file": (
         lambda m: [(i, c.replace(b"1,2", b"1,3", 1)) for i, c in m],
@@ -191,6 +219,16 @@ CHANGES = {
     "a damaged list": (lambda m: [(m[0][0], b"{"), *m[1:]], ["pack.json, is damaged"]),
     "another format": (in_list(format=2, version="3.1"), ["format 2", "version 3.1", "format 1"]),
     "another version": (in_list(version="7.0", commit="abc"), ["version 7.0, commit abc"]),
+    **{f"listed too: {name}": (listed_too(name), ["is none of"]) for name in OUTSIDE},
+    "a link": (listed_too("results/mine/link", tarfile.SYMTYPE), ["link is none of"]),
+    "a hard link": (listed_too("results/mine/link", tarfile.LNKTYPE), ["link is none of"]),
+    "more than the disk has": (
+        lambda m: in_list(
+            files={**json.loads(m[0][1])["files"], "a.csv": {"bytes": 10**18, "sha256": "0"}}
+        )(m),
+        ["1,000,000,000,00", "MB are free here: make room"],
+    ),
+    "results in git": (in_list(results=".git/x"), ["pack.json, is damaged"]),
     "results above": (in_list(results="../x"), ["pack.json, is damaged"]),
 }
 
@@ -213,6 +251,114 @@ def test_another_study_another_config_or_no_pack_at_all(packed, laptop):
     refused(laptop, laptop / "text.tar.gz", "is damaged")
     refused(laptop, laptop, "is a folder")
     refused(laptop, "absent.tar.gz", "no such file")
+
+
+def test_an_answer_that_is_cut_in_pieces_and_other_statuses(packed, laptop, web):
+    address, _, answers = web
+    chunk = b"5\r\nhello\r\n5\r\nwor"  # the second is not whole, and no last one follows
+    answers["/chunks"] = 200, {"Transfer-Encoding": "chunked"}, chunk
+    refused(laptop, f"{address}/chunks", "the download broke off")
+    for status in (401, 403, 404, 429, 500, 503):
+        answers["/status"] = status, {}, b""
+        refused(laptop, f"{address}/status", f"answers {status}")
+    answers["/page"] = 200, {}, b"<html>log in</html>"
+    refused(laptop, f"{address}/page", f"FROM={address}/page", "is no .tar.gz at all")
+    refused(laptop, "http://127.0.0.1:1/x.tar.gz", "127.0.0.1:1/x.tar.gz: cannot be reached")
+
+
+def test_from_the_page_of_a_record(packed, laptop, web):
+    address, folder, answers = web
+    (folder / "mine.tar.gz").write_bytes(packed.read_bytes())
+    files = [{"key": "mine.tar.gz", "links": {"content": f"{address}/mine.tar.gz"}}]
+    answers["/api/records/77"] = 200, {}, json.dumps({"files": files}).encode()
+    fetch.fetch(f"{address}/records/77", "mine")
+    assert (laptop / "mine.yaml").read_text() == STUDY
+
+
+def test_what_a_dry_run_expects_of_a_study_is_no_study(packed, laptop):
+    forecast = laptop / "results/mine/accounting/forecast/by_rule.csv"
+    forecast.parent.mkdir(parents=True)
+    forecast.write_text("rule\n")
+    fetch.fetch(str(packed), "mine")
+    assert (laptop / "results/mine/tables/claim1.csv").is_file() and not forecast.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid(), reason="only root mounts a disk")
+@pytest.mark.parametrize("free", [8, 64])  # kB: for no download, for no unpacking
+def test_a_disk_that_is_full(packed, laptop, web, monkeypatch, free):
+    """A real one: of a few kB. Its room is asked beforehand, and may be gone all the same."""
+    address, folder, _ = web
+    archive = noisy(packed, folder / "mine.tar.gz")
+    small = laptop / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={free}k", "none", small]).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        monkeypatch.chdir(small)
+        if free == 64:  # as another job would take the room that was there
+            monkeypatch.setattr(unpacking, "_check_room", lambda *_: None)
+            refused(small, archive, "cannot be written", "No space left on device")
+            monkeypatch.undo()
+            monkeypatch.chdir(small)
+            refused(small, archive, "MB are free here: make room")
+        else:
+            refused(small, f"{address}/mine.tar.gz", "cannot be kept in", "No space left")
+    finally:
+        monkeypatch.chdir(laptop)
+        subprocess.run(["umount", small], check=True)
+
+
+def noisy(packed, file):
+    """The pack with a table that does not shrink: 40 kB in the archive, 80 kB out of it."""
+    text = random.Random(0).randbytes(40_000).hex().encode()
+
+    def change(members):
+        (first, content), *rest = members
+        listed = json.loads(content)
+        entry = {"bytes": len(text), "sha256": hashlib.sha256(text).hexdigest()}
+        listed["files"]["results/mine/tables/claim1.csv"] = entry
+        rest = [(m, text if m.name.endswith("claim1.csv") else c) for m, c in rest]
+        return [(first, json.dumps(listed).encode()), *rest]
+
+    return remade(packed, file.parent, change).rename(file)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_and_begun_again(packed, laptop, web, how):
+    address, folder, answers = web
+    answers["/slow.tar.gz"] = 200, {"Content-Length": "9999999"}, Slow(packed.read_bytes())
+    words = [sys.executable, fetch.__file__, f"{address}/slow.tar.gz", "--study", "mine"]
+    env = {**os.environ, "PYTHONPATH": str(Path(fetch.__file__).parent)}
+    job = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=env)
+    assert answers["/slow.tar.gz"][2].begun.wait(60)
+    job.send_signal(how)
+    said = job.communicate(timeout=60)[1]
+    answers["/slow.tar.gz"][2].end.set()
+    assert job.returncode == 130 and said.startswith("fetch: stopped") and "Trace" not in said
+    assert not below(laptop) and not list(laptop.iterdir())
+    (laptop / ".fetch-killed").mkdir()  # what a killed one left, and one at work
+    os.utime(laptop / ".fetch-killed", (0, 0))
+    (laptop / ".fetch-working").mkdir()
+    fetch.fetch(str(packed), "mine")
+    assert [f.name for f in laptop.glob(".fetch-*")] == [".fetch-working"]
+
+
+class Slow(bytes):
+    """A body of which half is sent, and the rest not before the end."""
+
+    def __init__(self, *_):
+        self.begun, self.end = threading.Event(), threading.Event()
+
+
+def test_configs_are_as_before_when_results_cannot_be_placed(packed, laptop, monkeypatch):
+    (laptop / "mine.yaml").write_text("study: mine  # of one's own\n")
+
+    def full(source, target):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("os.rename", full)
+    refused(laptop, packed, "results/mine: cannot be written", replace=True)
+    assert (laptop / "mine.yaml").read_text() == "study: mine  # of one's own\n"
 
 
 def test_nothing_stays_when_the_disk_does_not_take_it(packed, laptop, monkeypatch):

@@ -4,7 +4,9 @@ A DOI leads to a record of a data repository; those that run InvenioRDM (Zenodo 
 universities) list the files of a record below ``/api/records/``.
 """
 
+import errno
 import hashlib
+import http.client
 import json
 import os
 import re
@@ -18,8 +20,10 @@ from tokenscope.errors import StudyError, some
 
 RESOLVER = "https://doi.org/"  # before a DOI
 DOI = re.compile(r"(?:doi:|https?://(?:dx\.)?doi\.org/)?(10\.\d{4,9}/\S+)", re.I)
+RECORD = re.compile(r"(https?://[^/]+)(?:/.*)?/records?/([\w-]+)/?")
 ENDING = ".tar.gz"
 SECONDS = 60  # without a byte
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _AGENT = {"User-Agent": "tokenscope"}
 
 
@@ -33,40 +37,43 @@ def obtain(named: str, study: str, folder: Path) -> Path:
     Raises:
         StudyError: it is not there, cannot be reached, or did not come whole.
     """
-    if (path := Path(named)).is_file():
+    if (path := Path(named).expanduser()).is_file():
         return path
     if path.is_dir():
         raise StudyError(f"FROM={named}: is a folder; name the archive in it (<study>{ENDING})")
     if found := DOI.fullmatch(named):
-        return _of_record(found[1], study, folder)
+        doi = f"the DOI {found[1]}"
+        with _open(f"{RESOLVER}{found[1]}", doi) as answer:
+            page = answer.url
+        return _of_record(page, doi, study, folder)
+    if RECORD.fullmatch(named):
+        return _of_record(named, named, study, folder)
     if not re.match(r"https?://", named):
         raise StudyError(f"FROM={named}: there is no such file, and it is no address and no DOI")
     return _download(named, folder / f"{study}{ENDING}")
 
 
-def _of_record(doi: str, study: str, folder: Path) -> Path:
+def _of_record(page: str, what: str, study: str, folder: Path) -> Path:
     """The archive of a study among the files of a data repository's record."""
-    with _open(f"{RESOLVER}{doi}", f"the DOI {doi}") as answer:
-        page = answer.url
-    record = re.match(r"(https?://[^/]+)(?:/.*)?/records?/([\w-]+)", page)
+    record = RECORD.match(page)
     if not record:
         raise StudyError(
-            f"the DOI {doi} leads to {page}, whose files cannot be listed: open it, and give the "
+            f"{what} leads to {page}, whose files cannot be listed: open it, and give the "
             f"address of the archive itself, FROM=https://.../<study>{ENDING}"
         )
     api = f"{record[1]}/api/records/{record[2]}"
-    with _open(api, f"the DOI {doi}") as answer:
+    with _open(api, what) as answer:
         try:
             files = {entry["key"]: entry for entry in json.load(answer)["files"]}
-        except (ValueError, KeyError, TypeError):
-            raise StudyError(f"{api}: does not list the files of {doi} as expected") from None
+        except (ValueError, KeyError, TypeError, OSError, http.client.HTTPException):
+            raise StudyError(f"{api}: does not list the files of {what} as expected") from None
     archives = [name for name in files if name.endswith(ENDING)]
     wanted = f"{study}{ENDING}" if f"{study}{ENDING}" in files else ""
     if not wanted and len(archives) == 1:
         wanted = archives[0]
     if not wanted:
         raise StudyError(
-            f"the DOI {doi} holds no {study}{ENDING}: it has {some(sorted(files)) or 'no files'}"
+            f"{what} holds no {study}{ENDING}: it has {some(sorted(files)) or 'no files'}"
         )
     links = files[wanted].get("links", {})
     archive = _download(
@@ -79,7 +86,7 @@ def _of_record(doi: str, study: str, folder: Path) -> Path:
             taken = hashlib.file_digest(handle, kind).hexdigest()
         if taken != expected:
             raise StudyError(
-                f"{wanted} of {doi} did not come as it was deposited ({kind} {taken}, deposited "
+                f"{wanted} of {what} did not come as it was deposited ({kind} {taken}, deposited "
                 f"{expected}): fetch it again"
             )
     return archive
@@ -90,7 +97,11 @@ def _download(address: str, file: Path) -> Path:
     with _open(address, address) as answer, file.open("wb") as handle:
         try:
             shutil.copyfileobj(answer, handle)
-        except OSError as error:
+            handle.flush()
+        except (OSError, http.client.HTTPException) as error:
+            if getattr(error, "errno", None) in NO_ROOM:
+                why = f"cannot be kept in {file.parent.parent.resolve()} ({error.strerror})"
+                raise StudyError(f"{address}: {why}: make room, or work on another disk") from None
             raise StudyError(f"{address}: the download broke off ({error}); try again") from None
         expected, size = answer.headers.get("Content-Length"), handle.tell()
     if expected is not None and int(expected) != size:
@@ -109,7 +120,7 @@ def _open(address: str, what: str):
         raise StudyError(
             f"{what}: {urlsplit(address).netloc} answers {error.code} ({error.reason})"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         why = getattr(error, "reason", error)
         proxy = " (a proxy is set)" if os.environ.get("https_proxy") else ""
         raise StudyError(f"{what}: cannot be reached{proxy}: {why}") from None

@@ -7,9 +7,12 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 import tarfile
 import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from tokenscope.errors import StudyError, some
@@ -21,24 +24,27 @@ _PIECE = 1 << 20
 _BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError, OSError)
 
 
-def unpack(archive: Path, folder: Path, version: str) -> dict:
+def unpack(archive: Path, folder: Path, version: str, called: str = "") -> dict:
     """Unpack into an empty folder of its own, comparing all; returns the pack's list.
 
     Args:
         version: of this project; packs of another (but for the last of its numbers) are refused.
+        called: what a reader knows the archive by; its path without it.
 
     Raises:
-        StudyError: it is no pack, one of another version, damaged or cut off.
+        StudyError: it is no pack, one of another version, damaged or cut off, or the disk is full.
     """
+    called = called or str(archive)
     try:
         # Not "r|gz": tarfile itself does not compare the checksum at the end of the stream.
         with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
             first = tar.next()
-            listed = _list(tar, first, archive)
-            _check_version(listed, archive, version)
+            listed = _list(tar, first, called)
+            _check_version(listed, called, version)
+            _check_room(listed, called, folder)
             seen = set()
             while member := tar.next():
-                _write(tar, member, folder, listed["files"], archive)
+                _write(tar, member, folder, listed, called)
                 seen.add(member.name)
             while stream.read(_PIECE):
                 pass
@@ -46,22 +52,20 @@ def unpack(archive: Path, folder: Path, version: str) -> dict:
         raise
     except _BROKEN as error:
         raise StudyError(
-            f"{archive}: is damaged, was cut off, or is no .tar.gz at all ({error}); fetch it again"
+            f"{called}: is damaged, was cut off, or is no .tar.gz at all ({error}); fetch it again"
         ) from None
     if missing := sorted(listed["files"].keys() - seen):
-        raise StudyError(f"{archive}: {len(missing)} files are missing: {some(missing, 3)}")
+        raise StudyError(f"{called}: {len(missing)} files are missing: {some(missing, 3)}")
     text = json.dumps(listed, indent=1) + "\n"
-    place = folder / listed["results"] / LIST
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(text)
+    _keep(folder / listed["results"] / LIST, [text.encode()])
     return listed
 
 
-def _list(tar: tarfile.TarFile, member: tarfile.TarInfo | None, archive: Path) -> dict:
+def _list(tar: tarfile.TarFile, member: tarfile.TarInfo | None, called: str) -> dict:
     """The list of a pack, its first member."""
     if member is None or PurePosixPath(member.name).name != LIST or not member.isfile():
         raise StudyError(
-            f"{archive}: holds no list of its files ({LIST}) at its beginning, so that nothing can "
+            f"{called}: holds no list of its files ({LIST}) at its beginning, so that nothing can "
             "be compared: it is no packed study, or one packed before there were lists; pack it "
             "again (make pack)"
         )
@@ -76,57 +80,98 @@ def _list(tar: tarfile.TarFile, member: tarfile.TarInfo | None, archive: Path) -
         ):
             raise ValueError("is none of ours")
     except (ValueError, KeyError, AttributeError, TypeError):
-        raise StudyError(f"{archive}: its list of files, {member.name}, is damaged") from None
+        raise StudyError(f"{called}: its list of files, {member.name}, is damaged") from None
     return listed
 
 
 def _inside(name: str) -> bool:
-    """Whether a path stays in the folder it is relative to."""
+    """Whether a path stays in the folder it is relative to, on Windows as well."""
     plain = PurePosixPath(name)
-    return bool(plain.parts) and not plain.is_absolute() and ".." not in plain.parts
+    return bool(plain.parts) and not plain.is_absolute() and not {"..", ".git"} & set(
+        plain.parts
+    ) and not re.search(r"[:\\\0]", name)  # fmt: skip
 
 
-def _check_version(listed: dict, archive: Path, version: str) -> None:
+def _belongs(name: str, listed: dict) -> bool:
+    """Whether a pack may hold it: what lies below its results, and configs beside them."""
+    return _inside(name) and (
+        name.startswith(f"{listed['results']}/") or name.endswith((".yaml", ".yml", ".csv"))
+    )
+
+
+def _check_version(listed: dict, called: str, version: str) -> None:
     theirs = str(listed.get("version", ""))
     by = f"version {theirs or 'unknown'}"
     by += f", commit {listed['commit']}" if listed.get("commit") else ""
     if listed["format"] != FORMAT:
         raise StudyError(
-            f"{archive}: is a pack of format {listed['format']} (made by {by}), this project reads "
+            f"{called}: is a pack of format {listed['format']} (made by {by}), this project reads "
             f"format {FORMAT}: take the project in that version, or pack the study anew with this"
         )
     if theirs.split(".")[:2] != version.split(".")[:2]:
         raise StudyError(
-            f"{archive}: was packed by {by} of this project, which is {version} here: its tables "
+            f"{called}: was packed by {by} of this project, which is {version} here: its tables "
             "may mean something else; check that version out, or pack the study anew with this"
         )
 
 
-def _write(
-    tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, files: dict, archive: Path
-) -> None:
+def _check_room(listed: dict, called: str, folder: Path) -> None:
+    needed = sum(entry["bytes"] for entry in listed["files"].values())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise StudyError(
+            f"{called}: unpacked it has {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free "
+            "here: make room, or work on another disk"
+        )
+
+
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, listed: dict,
+           called: str) -> None:  # fmt: skip
     """One member, compared with the list."""
-    expected = files.get(member.name)
-    if not expected or not member.isfile() or not _inside(member.name):
-        raise StudyError(f"{archive}: {member.name} is none of the files that it lists")
+    expected = listed["files"].get(member.name)
+    if not expected or not member.isfile() or not _belongs(member.name, listed):
+        raise StudyError(f"{called}: {member.name} is none of the files that it lists")
     if member.size != expected["bytes"]:
         raise StudyError(
-            f"{archive}: {member.name} has {member.size:,} bytes, {expected['bytes']:,} were packed"
+            f"{called}: {member.name} has {member.size:,} bytes, {expected['bytes']:,} were packed"
         )
-    place = folder / member.name
-    place.parent.mkdir(parents=True, exist_ok=True)
     content, summed = tar.extractfile(member), hashlib.sha256()
     assert content is not None
-    with place.open("wb") as handle:
+
+    def pieces() -> Iterator[bytes]:
         while piece := content.read(_PIECE):
             summed.update(piece)
-            handle.write(piece)
+            yield piece
+
+    _keep(folder / member.name, pieces())
     if summed.hexdigest() != expected["sha256"]:
         raise StudyError(
-            f"{archive}: {member.name} is damaged: its checksum is not the one that was packed; "
+            f"{called}: {member.name} is damaged: its checksum is not the one that was packed; "
             "fetch it again"
         )
-    os.utime(place, (member.mtime, member.mtime))
+    os.utime(folder / member.name, (member.mtime, member.mtime))
+
+
+def _keep(place: Path, pieces: Iterable[bytes]) -> None:
+    """Write a file; that the disk does not take it is told from an archive that cannot be read."""
+    with _writing(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle = place.open("wb")
+    try:
+        for piece in pieces:
+            with _writing(place):
+                handle.write(piece)
+    finally:
+        with _writing(place):
+            handle.close()
+
+
+@contextmanager
+def _writing(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StudyError(f"{place}: cannot be written ({error.strerror or error})") from None
 
 
 def place(folder: Path, listed: dict, home: Path, replace: bool = False) -> int:
@@ -141,7 +186,7 @@ def place(folder: Path, listed: dict, home: Path, replace: bool = False) -> int:
         StudyError: results of that study are there already, or configs of other content.
     """
     results = home / listed["results"]
-    if results.exists() and any(path.is_file() for path in results.rglob("*")):
+    if results.exists() and any(map(_counts, (p for p in results.rglob("*") if p.is_file()))):
         raise StudyError(
             f"{listed['results']} is there already and stays as it is: move it away to fetch "
             "another in its place"
@@ -156,22 +201,32 @@ def place(folder: Path, listed: dict, home: Path, replace: bool = False) -> int:
             f"{some(there)}: here of other content than in the pack, by which it would be drawn; "
             f"go to the commit that packed it{by}, or replace them: REPLACE=yes"
         )
-    made: list[Path] = []
+    before = folder / ".before"
+    placed: list[str] = []
     try:
         for name in new:
             (home / name).parent.mkdir(parents=True, exist_ok=True)
-            if not (home / name).exists():
-                made.append(home / name)
+            if (home / name).exists():
+                (before / name).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(home / name, before / name)
+            placed.append(name)
             os.replace(folder / name, home / name)
         results.parent.mkdir(parents=True, exist_ok=True)
         if results.exists():
-            shutil.rmtree(results)  # empty folders
+            shutil.rmtree(results)
         os.rename(folder / listed["results"], results)
     except OSError as error:
-        for path in made:
-            path.unlink(missing_ok=True)
+        for name in placed:
+            (home / name).unlink(missing_ok=True)
+            if (before / name).exists():
+                os.replace(before / name, home / name)
         raise StudyError(f"{listed['results']}: cannot be written ({error})") from None
     return len(listed["files"])
+
+
+def _counts(file: Path) -> bool:
+    """Whether a file is of a study: what a dry run expects it to cost is none of its results."""
+    return file.parent.name != "forecast" or file.parent.parent.name != "accounting"
 
 
 def _same(file: Path, expected: dict) -> bool:
