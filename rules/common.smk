@@ -25,6 +25,7 @@ except StudyError as error:
 # Snakemake puts a script's own folder on its path; the library lies one above it.
 if SCRIPTS not in (paths := os.environ.get("PYTHONPATH", "").split(os.pathsep)):
     os.environ.update(PYTHONPATH=os.pathsep.join([SCRIPTS, *filter(None, paths)]))
+os.environ.setdefault("PYTHONUTF8", "1")  # jobs read and write UTF-8 on Windows too
 from tokenscope.cluster import at_end, before_start, slurm_plugin
 from tokenscope.config_file import needs, project_files
 from tokenscope.config_file.answers import Answers

@@ -95,6 +95,19 @@ def test_a_change_in_a_package_reaches_the_script(small):
     assert [m.name for m in code_hash.modules(small / "script.py")] == ["deep.py", "top.py"]
 
 
+def test_every_python_gives_the_same_hash(small):
+    """One that was written down: a clone drawn on another Python knows the counts of its code."""
+    (small / "tokenscope/top.py").write_text(
+        "from dataclasses import dataclass\n\n@dataclass\nclass A:\n    b: int = 1\n\n"
+        "    async def c(self, *d, e: str | None = None, **f) -> list[int]:\n"
+        '        """Words."""\n'
+        "        match d:\n            case [1, *g] if f'{e!r:>{self.b}}' 'x':\n"
+        "                return [h async for h in g if (i := h)]\n"
+        "        return (lambda j, /: -j)(1e9)\n"
+    )
+    assert fresh(small / "script.py") == "56e5bd2e528d"
+
+
 def test_a_module_that_is_moved_or_renamed_changes_no_hash(small):
     before = fresh(small / "script.py"), fresh(small / "tokenscope/top.py")
     (small / "tokenscope/inner/deep.py").rename(small / "tokenscope/flat.py")

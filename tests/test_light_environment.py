@@ -47,10 +47,65 @@ def test_what_draws_a_figure_and_the_report_is_light():
         assert found[name] == "LIGHT_ENV"
 
 
-@pytest.mark.parametrize("program", ["fetch", "pack", "publish", "verify"])
+PROGRAMS = ["fetch", "pack", "publish", "verify", "status", "compare"]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_programs_of_the_light_environment_import_nothing_else(program):
     script = ROOT / "workflow_scripts" / f"{program}.py"
     assert not {one for file in (script, *modules(script)) for one in imported(file)} & set(HEAVY)
+
+
+WINDOWS = """import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("fcntl", "resource", "pwd", "grp", "termios", "pty", "syslog"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+for name in ("fcntl", "resource", "pwd", "grp"):
+    sys.modules.pop(name, None)
+"""
+DRAW = """import os, runpy, signal, sys
+import jinja2, jsonschema, matplotlib.pyplot, numpy, pandas, scipy.stats, xarray, yaml, zarr
+def symlink(*words, **options):
+    raise OSError("a required privilege is not held by the client")
+if "windows" in "{here}":  # the libraries know their system, what is ours must not ask
+    os.symlink = symlink
+    for name in ("getuid", "geteuid", "getgid", "getpgid", "setsid", "killpg", "uname",
+                 "getloadavg", "sched_getaffinity", "statvfs", "fchmod", "chown", "mkfifo"):
+        delattr(os, name)
+    for name in ("SIGKILL", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXFSZ", "SIGALRM"):
+        delattr(signal, name)
+for script in sys.argv[1:]:
+    runpy.run_path(script)
+from tokenscope.jobs.job import job
+draw = runpy.run_path("workflow_scripts/calibration/fig_calibration.py")["main"]
+with job("{here}/logs/figure.log", "figure"):
+    draw(table="config/calibration.csv", outputs=["{here}/a.png", "{here}/a.svg", "{here}/a.pdf"])
+"""
+
+
+def drawn(folder, before=""):
+    """Files of a figure of a table of the project; where modules are missing, all else that is light is
+    imported before."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(before)
+    scripts = {str(script) for _, environment, script in rules() if environment == "LIGHT_ENV"}
+    scripts |= {str(ROOT / "workflow_scripts" / f"{name}.py") for name in PROGRAMS}
+    env = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT / 'workflow_scripts'}"}
+    env |= {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"} if before else {}
+    done = subprocess.run(
+        [sys.executable, "-c", DRAW.format(here=folder.as_posix()), *(sorted(scripts) if before else [])],
+        cwd=ROOT, env=env, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {file.name: file.read_bytes() for file in folder.glob("a.*")}
+
+
+def test_drawing_needs_nothing_that_windows_lacks(tmp_path):
+    """Nor text files that are UTF-8 unless one says so; and draws the same."""
+    here = drawn(tmp_path / "windows", WINDOWS)
+    assert len(here) == 3 and here == drawn(tmp_path / "linux")
 
 
 OLD = """#!/bin/sh
