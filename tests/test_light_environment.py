@@ -86,16 +86,18 @@ with job("{here}/logs/figure.log", "figure"):
 
 
 def drawn(folder, before=""):
-    """Files of a figure of a table of the project; where modules are missing, all else that is light is
-    imported before."""
+    """A figure of a table of the project: its files. ``before``: run by Python as it starts; then
+    all else that is light is imported as well."""
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(before)
     scripts = {str(script) for _, environment, script in rules() if environment == "LIGHT_ENV"}
     scripts |= {str(ROOT / "workflow_scripts" / f"{name}.py") for name in PROGRAMS}
+    if not before:
+        scripts.clear()
     env = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT / 'workflow_scripts'}"}
     env |= {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"} if before else {}
     done = subprocess.run(
-        [sys.executable, "-c", DRAW.format(here=folder.as_posix()), *(sorted(scripts) if before else [])],
+        [sys.executable, "-c", DRAW.format(here=folder.as_posix()), *sorted(scripts)],
         cwd=ROOT, env=env, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
