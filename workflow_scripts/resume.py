@@ -74,7 +74,7 @@ def main() -> None:
     left = [job for job in queued if not job.controller]
     for job in left:
         print(job.id, job.state, job.reason, job.comment)
-    print(f"{len(left)} jobs of earlier runs in {folder}")
+    print(f"{len(left)} jobs of earlier runs in {folder}", flush=True)  # a controller's log says it
     if left and args.cancel:
         subprocess.run(["scancel", *(job.id for job in left)], check=True, timeout=60)
     deadline = time.monotonic() + 60 * args.minutes

@@ -117,7 +117,17 @@ def test_what_the_partitions_do_not_have(rule, asked, threads, said, line):
         ("allocation failure: Invalid generic resource (gres) specification", "'h100'",
          "set-resources: extract: gpu_model"),
         ("Invalid feature specification", "feature", "default-resources: constraint"),
-        ("please choose a project with sbatch -A", "choose a project", "set-resources"),
+        ("please choose a project with sbatch -A", r"\(account 'nobody'\)", "slurm_account"),
+        ("User's group not permitted to use this partition", r"\(partition 'gpu'\)",
+         "set-resources: extract: slurm_partition"),
+        ("QOSMaxWallDurationPerJobLimit; allocation failure: Job violates accounting/QOS policy "
+         "(job submit limit, user's size and/or time limits)", r"\(runtime '30'\)",
+         "set-resources: extract: runtime"),
+        ("QOSMaxSubmitJobPerUserLimit; allocation failure: Job violates accounting/QOS policy (job "
+         "submit limit, user's size and/or time limits)", "the jobs of extract", ": jobs"),
+        ("allocation failure: Job violates accounting/QOS policy (job submit limit, user's size "
+         "and/or time limits)", r"\(qos 'long'\)", "slurm-qos"),
+        ("lua: not on a Friday", "not on a Friday", "set-resources"),
         ("Socket timed out on send/recv operation", "does not answer", "wait, try again"),
     ],
 )  # fmt: skip

@@ -83,7 +83,7 @@ SAID = {
     "sbatch: error: CPU count per node can not be satisfied": "set-threads",
     "Batch job submission failed: More processors requested than permitted": "set-threads",
     "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation":
-        "max-jobs-per-second",
+        "max-jobs-per-timespan",
     "squeue: error: Unable to contact slurm controller (connect failure)": "did not answer",
     "The NVIDIA driver on your system is too old (found version 11080)": "TORCH_INDEX",
     "RuntimeError: CUDA error: no kernel image is available for execution": "TORCH_INDEX",
@@ -97,6 +97,88 @@ SAID = {
     "requests.exceptions.HTTPError: 429 Client Error: Too Many Requests": "HF_TOKEN",
     "AssocGrpCPUMinutesLimit": "used up",
     "PartitionTimeLimit": "lower runtime",
+    # Other versions and programs of Slurm, and what sites' own plugins say.
+    "srun: error: Unable to allocate resources: Requested node configuration is not available":
+        "gpu_model",
+    "salloc: error: Job submit/allocate failed: Invalid account or account/partition combination "
+    "specified": "slurm_account",
+    "sbatch: error: You must specify an account (--account=<project>)": "slurm_account",
+    "srun: error: Unable to allocate resources: No partition specified or system default partition":
+        "slurm_partition",
+    "Batch job submission failed: User's group not permitted to use this partition":
+        "scontrol show partition",
+    "Batch job submission failed: Required partition not available (inactive or drain)":
+        "scontrol show partition",
+    "Batch job submission failed: Time limit specification required, but not provided":
+        "lower runtime",
+    "sbatch: error: QOSMaxWallDurationPerJobLimit": "lower runtime",
+    "sbatch: error: QOSMaxGRESPerUser": "maxtrespu",
+    "sbatch: error: QOSMaxCpuPerUserLimit": "maxtrespu",
+    "Requested account has breached requested QOS usage threshold": "used up",
+    "Batch job submission failed: Invalid feature specification": "constraint",
+    "Batch job submission failed: Access denied to requested reservation": "slurm-reservation",
+    "srun: error: Unable to create step for job 7: Memory required by task is not available":
+        "mem_mb",
+    "Batch job submission failed: CPU count specification invalid": "set-threads",
+    "sbatch: error: Batch job submission failed: Transport timed out on send/recv operation":
+        "did not answer",
+    "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying":
+        "did not answer",
+    "Batch job submission failed: Slurm backup controller in standby mode": "did not answer",
+    "Batch job submission failed: I/O error writing script/environment to file": "did not answer",
+    "sacct: error: Problem talking to the database: Connection refused": "did not answer",
+    # What a node says at the end of a job.
+    "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-01-01T00:00:00 DUE TO TIME LIMIT ***":
+        "ran out of time",
+    "slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-01-01T00:00:00 DUE TO PREEMPTION ***":
+        "Preemptible partitions",
+    "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-01-01T00:00:00 DUE TO NODE FAILURE, SEE "
+    "SLURMCTLD LOG FOR DETAILS ***": "another",
+    "slurmstepd: error: Detected 1 oom_kill event in StepId=7.batch. Some of the step tasks have "
+    "been OOM Killed.": "mem_mb",
+    "slurmstepd: error: Step 7.0 exceeded memory limit (9 > 8), being killed": "mem_mb",
+    "slurmstepd: error: StepId=7.batch exceeded memory limit (9 > 8), being killed": "mem_mb",
+    "srun: error: n1: task 0: Out Of Memory": "mem_mb",
+    "Some of your processes may have been killed by the cgroup out-of-memory handler.": "mem_mb",
+    "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 3.20 GiB for an array": "mem_mb",
+    "RuntimeError: [enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: "
+    "you tried to allocate 4096 bytes": "mem_mb",
+    "OSError: [Errno 12] Cannot allocate memory": "mem_mb",
+    "RuntimeError: DataLoader worker (pid 7) is killed by signal: Killed.": "mem_mb",
+    # GPUs and their driver.
+    "RuntimeError: CUDA error: out of memory": "lower batch",
+    "torch.OutOfMemoryError: HIP out of memory. Tried to allocate 2 GiB": "lower batch",
+    "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)":
+        "lower batch",
+    "NVIDIA B200 with CUDA capability sm_100 is not compatible with the current PyTorch "
+    "installation.": "TORCH_INDEX",
+    "CUDA driver version is insufficient for CUDA runtime version": "TORCH_INDEX",
+    "RuntimeError: No CUDA GPUs are available": "given no GPU",
+    "RuntimeError: CUDA error: CUDA-capable device(s) is/are busy or unavailable": "given no GPU",
+    "RuntimeError: Found no NVIDIA driver on your system.": "given no GPU",
+    "CUDA error: uncorrectable ECC error encountered": "broken",
+    # Disks.
+    "cp: error writing 'a': Disk quota exceeded": "results:",
+    "OSError: [Errno 116] Stale file handle: 'results/paper/a'": "the shared file system",
+    "OSError: [Errno 5] Input/output error": "the shared file system",
+    "OSError: [Errno 107] Transport endpoint is not connected": "the shared file system",
+    # The hub of weights, by the clients of HTTP that its library had.
+    "httpx.HTTPStatusError: Client error '429 Too Many Requests' for url 'https://hub/a'":
+        "HF_TOKEN",
+    "HfHubHTTPError: 401 Client Error. (Request ID: x)": "terms",
+    "httpx.HTTPStatusError: Client error '401 Unauthorized' for url 'https://hub/a'": "terms",
+    "GatedRepoError: Cannot access gated repo for url https://hub/a": "terms",
+    "requests.exceptions.HTTPError: 403 Client Error: Forbidden for url: https://hub/a": "denies",
+    "urllib.error.HTTPError: HTTP Error 403: Forbidden": "denies",
+    "HfHubHTTPError: 404 Client Error. Entry Not Found for url: https://hub/a": "no such file",
+    "urllib.error.HTTPError: HTTP Error 404: Not Found": "no such file",
+    "socket.gaierror: [Errno -3] Temporary failure in name resolution": "make weights",
+    "urllib3.exceptions.NewConnectionError: [Errno 101] Network is unreachable": "make weights",
+    # Why a job waits, as squeue tells it.
+    "reason: JobHeldAdmin": "scontrol release",
+    "reason: ReqNodeNotAvail, UnavailableNodes:n[1-3]": "sinfo -R",
+    "reason: BadConstraints": "gpu_model",
+    "reason: PartitionDown": "scontrol show partition",
 }  # fmt: skip
 
 

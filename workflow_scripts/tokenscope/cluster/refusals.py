@@ -21,9 +21,25 @@ from tokenscope.errors import closest, some
 SECONDS = 20.0  # for one answer of sbatch
 # What sbatch says, and the resource that is meant.
 MEANT = (
-    (r"partition specified|Invalid partition", "slurm_partition"),
-    (r"[Ii]nvalid account|account (\S+ )?appears to be invalid", "slurm_account"),
-    (r"[Ii]nvalid qos|QOS specification", "qos"),
+    (
+        r"partition specified|Invalid partition|partition not available|use this partition|"
+        r"Partition in DOWN",
+        "slurm_partition",
+    ),
+    (
+        r"[Ii]nvalid account|account (\S+ )?appears to be invalid|"
+        r"(specify|provide|set|choose|use) .{0,30}([Aa]ccount|[Pp]roject)\b",
+        "slurm_account",
+    ),
+    (r"(Assoc|QOS)\w*Wall\w*Limit", "runtime"),
+    (r"(Assoc|QOS)\w*(Submit|Jobs)\w*Limit", "jobs"),
+    (r"(Assoc|QOS)(Grp|Max|Min)\w*Mem", "mem_mb"),
+    (r"(Assoc|QOS)(Grp|Max|Min)\w*C[Pp][Uu]", "threads"),
+    (
+        r"[Ii]nvalid (qos|QOS)|QOS specification|(Assoc|QOS)\w*G(res|RES)|"
+        r"violates accounting/QOS|breached .*QOS",
+        "qos",
+    ),
     (r"[Tt]ime limit|PartitionTimeLimit", "runtime"),
     (r"[Mm]emory", "mem_mb"),
     (r"CPU count|[Mm]ore processors|cpu count", "threads"),
@@ -32,11 +48,16 @@ MEANT = (
     (r"[Rr]eservation", "slurm-reservation"),
     (r"node configuration is not available", "slurm_partition"),
 )
-SILENT = r"Socket timed out|Unable to contact|Connection refused|[Uu]nable to establish|standby"
+SILENT = (
+    r"(Socket|Transport) timed out|Zero Bytes|temporarily unable|Unable to contact|"
+    r"Connection refused|[Uu]nable to establish|standby"
+)
 ADVICE = {
     "slurm_account": "`sacctmgr show associations user=$USER` lists yours; or export "
     "SBATCH_ACCOUNT, where the profile names none",
     "qos": "`sacctmgr show associations user=$USER format=account,qos` lists yours",
+    "jobs": "`sacctmgr show qos format=name,maxsubmitpu` lists limits; or wait until other jobs of "
+    "yours have ended",
     "slurm_partition": "`sinfo` lists partitions",
     "gpu_model": "`sinfo -o '%P %G'` lists GPUs: the model stands between gpu: and the count",
 }
@@ -167,7 +188,7 @@ def _told(requests: list[Request], said: str, profile: Profile, settings) -> Pro
             request.threads,
             f"threads in the study's config, or {profile.option('set-threads')}",
         )
-    elif meant.startswith("slurm-") or not meant:
+    elif meant.startswith("slurm-") or meant in ("", "jobs"):
         place = profile.option(meant or "set-resources")
     of = f" ({meant.removeprefix('slurm_')} '{value}')" if value else ""
     what = f"Slurm refuses{of} the jobs of {some(rules, 3)}: {said}"

@@ -12,39 +12,50 @@ FULL = (
 ROOM = 10_000_000  # bytes; with less left not even a job's log can say what was wrong
 HINTS = [
     (
-        r"invalid partition specified: (\S+)|Invalid partition name specified",
+        r"invalid partition specified: (\S+)|Invalid partition name specified|"
+        r"No partition specified or system default partition",
         f"this cluster has no such partition ('{{0}}'): `sinfo` lists them; set slurm_partition in "
         f"{PROFILE} (default-resources: jobs without a GPU; set-resources: with one)",
     ),
     (
-        r"Requested node configuration is not available",
+        r"group not permitted to use this partition|Required partition not available|"
+        r"Partition in DOWN state|reason: Partition(Inactive|Down)",
+        "the partition is not open to you, or takes no jobs now: `scontrol show partition` tells "
+        f"which, and who may use it; set another slurm_partition in {PROFILE}",
+    ),
+    (
+        r"Requested node configuration is not available|reason: BadConstraints",
         "no node has what a job asks for: compare `sinfo -o '%P %G %c %m'` with set-resources: "
         f"gpu_model in {PROFILE} and with threads in the study's config",
     ),
     (
-        r"Invalid account|account (\S+) appears to be invalid",
-        "Slurm refuses the account: `sacctmgr show associations user=$USER` lists yours; "
-        "export SBATCH_ACCOUNT before you start",
+        r"[Ii]nvalid account|account (\S+) appears to be invalid|reason: InvalidAccount|"
+        r"(?:must|[Pp]lease|need to) (?:specify|provide|set|choose|use) [^\n]{0,30}"
+        r"(?:[Aa]ccount|[Pp]roject)\b",
+        "Slurm refuses the account: `sacctmgr show associations user=$USER` lists yours; set "
+        f"slurm_account in {PROFILE}, or export SBATCH_ACCOUNT before you start",
     ),
     (
-        r"Invalid qos|Invalid QOS|QOS specification",
+        r"[Ii]nvalid (qos|QOS)|QOS specification|reason: InvalidQOS|QOSNotAllowed",
         "Slurm refuses the QOS: `sacctmgr show associations user=$USER format=account,qos` lists "
         f"yours; set slurm-qos, or qos in set-resources, in {PROFILE}",
     ),
     (
-        r"Assoc\w*MinutesLimit|QOS\w*MinutesLimit|Assoc\w*BillingLimit",
+        r"(Assoc|QOS)\w*Minutes\w*Limit|(Assoc|QOS)\w*BillingLimit|breached requested QOS usage",
         "the hours of the account are used up: `sshare -l` or the site's own command tells; ask "
         "for more, or export SBATCH_ACCOUNT with another account",
     ),
     (
-        r"QOSMaxSubmitJobPerUserLimit|AssocMaxSubmitJobLimit|MaxSubmitJobs|"
+        r"(Assoc|QOS)\w*(MaxSubmit|MaxJobs|GrpSubmit|GrpJobs)\w*Limit|MaxSubmitJobs|"
+        r"(Assoc|QOS)(Grp|Max|Min)(?!\w*Minutes)(C[Pp][Uu]|GRES|Gres|Mem|Node)\w*|"
         r"[Jj]ob violates accounting/QOS policy",
         "more jobs were submitted than the site allows one user (or one asks for more than its QOS "
         f"or account may have): lower jobs in {PROFILE} below the limit that `sacctmgr show qos "
         "format=name,maxsubmitpu,maxtrespu` or `sacctmgr show associations user=$USER` tells",
     ),
     (
-        r"Requested time limit is invalid|[Ii]nvalid time limit|PartitionTimeLimit",
+        r"Requested time limit is invalid|[Ii]nvalid time limit|PartitionTimeLimit|"
+        r"Time limit specification required|(Assoc|QOS)\w*Wall\w*Limit",
         "a job asks for more time than its partition grants: `sinfo -o '%P %l'` lists the limits; "
         f"take a partition with a longer one (slurm_partition in {PROFILE}), or lower runtime",
     ),
@@ -61,55 +72,120 @@ HINTS = [
     ),
     (
         r"CPU count per node can ?not be satisfied|More processors requested than permitted|"
-        r"[Cc]pu count specification invalid|Requested.*CPUs.*exceed",
+        r"C(?:PU|pu) count specification invalid|Requested.*CPUs.*exceed",
         "no node has as many cores as a job asks for: `sinfo -o '%P %c'` lists them; lower threads "
         f"in the study's config, or set-threads in {PROFILE}",
     ),
     (
-        r"Socket timed out on send/recv|Unable to contact slurm controller|"
-        r"slurm backup controller in standby|submission failed: Resource temporarily unavailable",
+        r"Invalid feature specification|Invalid preferred feature",
+        "no node has the feature that a job asks for: `sinfo -o '%P %f'` lists features; change "
+        f"constraint in {PROFILE}",
+    ),
+    (
+        r"Access denied to requested reservation|Requested reservation (is invalid|not usable)|"
+        r"reason: Reservation(Deleted)?\b",
+        "the reservation is over, or not yours: `scontrol show reservation` lists them; change "
+        f"slurm-reservation in {PROFILE}, or delete the line",
+    ),
+    (
+        r"reason: (JobHeld\w+|ReqNodeNotAvail|launch failed requeued held)|"
+        r"Nodes required for job are",
+        "the job is held, or the nodes that it needs are down or reserved: `scontrol show job` and "
+        "`sinfo -R` say why; a held job goes on after `scontrol release`",
+    ),
+    (
+        r"(?:Socket|Transport) timed out|Unable to contact slurm controller|"
+        r"[Bb]ackup controller in standby|submission failed: Resource temporarily unavailable|"
+        r"temporarily unable to accept job|Zero Bytes were transmitted|"
+        r"I/O error writing script/environment|Unexpected message received|"
+        r"[Pp]roblem talking to the database|slurm_persist_conn_open|Unable to connect to database",
         "Slurm's controller did not answer: a site's Slurm is restarted or overloaded; what was "
-        f"refused is tried again. If it goes on, lower jobs and max-jobs-per-second in {PROFILE}",
+        f"refused is tried again. If it goes on, lower jobs and max-jobs-per-timespan in {PROFILE}",
     ),
     (
         r"NVIDIA driver on your system is too old|driver too old|no kernel image is available|"
-        r"CUDA driver version is insufficient",
+        r"CUDA driver version is insufficient|device kernel image is invalid|"
+        r"not compatible with the current PyTorch installation",
         "the GPU's driver does not fit this build of torch: `nvidia-smi` names the driver; see "
         "profiles/README.md, Software on the nodes, for another build (make setup TORCH_INDEX=...)",
     ),
     (
-        r"CUDA out of memory|OutOfMemoryError",
+        r"(?:CUDA|HIP) (?:error: )?out of memory|OutOfMemoryError|"
+        r"C(?:UBLAS|UDNN|USOLVER)_STATUS_ALLOC_FAILED",
         "a GPU's memory was too small: lower batch in the study's config, or take a GPU with more",
     ),
     (
-        r"No space left on device|Disk quota exceeded",
+        r"No CUDA GPUs are available|Found no NVIDIA driver|CUDA unknown error|"
+        r"CUDA-capable device\S* \S+ busy or unavailable|no CUDA-capable device",
+        "a job was given no GPU that works: set gpu_model and slurm_partition of its rule in "
+        f"{PROFILE} to a partition with GPUs; make doctor looks at a node of it",
+    ),
+    (
+        r"uncorrectable (?:NVLink|ECC) error|GPU is lost|fallen off the bus",
+        "a GPU is broken, and its site should hear of it: name the node (make status) to them; "
+        f"slurm_extra: \"'--exclude=<node>'\" in {PROFILE} keeps away from it",
+    ),
+    (
+        r"No space left on device|[Qq]uota exceeded",
         FULL,
+    ),
+    (
+        r"Stale (?:NFS )?file handle|Transport endpoint is not connected|\bInput/output error|"
+        r"Cannot send after transport endpoint shutdown|Remote I/O error",
+        "the shared file system failed under a job (a server was restarted, a folder moved): the "
+        "next attempt goes on from its last whole chunk; if it comes again, tell the site, and "
+        "look that results: in the study's config is on a disk which all nodes see",
     ),
     (
         r"Read-only file system|Permission denied: '([^']+)'",
         "a folder cannot be written: check results: and weights: cache: in the study's config",
     ),
     (
-        r"429 Client Error|HTTP Error 429|Too Many Requests",
+        r"429 Client [Ee]rror|HTTP Error 429|Too Many Requests",
         "the hub of weights refuses because too much was asked: wait an hour, or export HF_TOKEN",
     ),
     (
-        r"SLURM status is: ?'TIMEOUT'",
+        r"401 Client Error|HTTP Error 401|401 Unauthorized|GatedRepoError|access gated repo",
+        "the hub of weights wants a token, or the terms of a model have not been accepted on its "
+        "page: do that there, and export HF_TOKEN of that account",
+    ),
+    (
+        r"403 Client Error|HTTP Error 403|403 Forbidden|Permanently disabled.{0,40}repo",
+        "the hub of weights denies a file to this token: unset HF_TOKEN, or export one that may "
+        "read it",
+    ),
+    (
+        r"404 Client Error|HTTP Error 404|404 Not Found|(?:Repository|Entry|Revision)NotFoundError",
+        "the hub of weights has no such file: check timm_id, weights or the revision of the "
+        "backbone in config/backbones.csv or the study's config",
+    ),
+    (
+        r"Temporary failure in name resolution|Name or service not known|Network is unreachable|"
+        r"Max retries exceeded with url|nodename nor servname|cannot find the requested files|"
+        r"LocalEntryNotFoundError|couldn't connect to 'https://huggingface",
+        "there is no way to the network from there: make weights STUDY=<name> where there is one; "
+        "then no job needs it",
+    ),
+    (
+        r"SLURM status is: ?'TIMEOUT'|DUE TO TIME LIMIT",
         "a job ran out of time: its next attempt asks for more and goes on after the last whole "
         "chunk; raise retries on the command line if that was the last attempt",
     ),
     (
-        r"SLURM status is: ?'OUT_OF_MEMORY'|oom[-_]kill|Exceeded job memory limit",
+        r"SLURM status is: ?'OUT_OF_MEMORY'|oom[-_]kill|[Ee]xceeded (?:\w+ )?memory limit|"
+        r"task \d+: Out Of Memory|OOM Killed|cgroup out-of-memory|\bMemoryError\b|"
+        r"Cannot allocate memory|can't allocate memory|Unable to allocate [\d.]+ [KMGT]iB|"
+        r"killed by signal: (?:Killed|Bus error)",
         "a job used more memory than it asked for: its next attempt asks for more; if that was the "
         f"last, set mem_mb for the rule in set-resources: {PROFILE}",
     ),
     (
-        r"SLURM status is: ?'PREEMPTED'",
+        r"SLURM status is: ?'PREEMPTED'|DUE TO PREEMPTION",
         "a job had to make room for one of higher priority: it goes on from its last whole chunk; "
         "profiles/README.md, Preemptible partitions, says how such partitions are used well",
     ),
     (
-        r"SLURM status is: ?'NODE_FAIL'",
+        r"SLURM status is: ?'(?:NODE_FAIL|BOOT_FAIL)'|DUE TO NODE FAILURE",
         "a node failed under a job: its next attempt goes to another; slurm-exclude-failed-nodes "
         f"in {PROFILE} names nodes to keep away from",
     ),

@@ -70,7 +70,7 @@ def headline(status: Status) -> list[tuple[str, str]]:
     hints = [a.hint for a in status.attempts if a.hint and a.job in unfinished]
     for job in status.jobs.values():
         if job.state == "queued":
-            hints += of_text(job.reason)
+            hints += of_text(f"reason: {job.reason}")
     found += [("hint", hint) for hint in dict.fromkeys(hints)]
     return found
 
