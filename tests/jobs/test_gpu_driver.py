@@ -50,7 +50,7 @@ def test_a_gpu_for_which_torch_has_no_code(capability, fits):
     assert bool(missing_kernels(capability, built)) != fits
 
 
-def test_a_paid_gpu_that_torch_cannot_use_ends_the_job(monkeypatch):
+def test_a_paid_gpu_that_torch_cannot_use_ends_the_job(monkeypatch, caplog):
     """Rather than computing on the CPU what the GPU is charged for."""
     torch = pytest.importorskip("torch")
     from tokenscope.errors import StudyError
@@ -62,6 +62,7 @@ def test_a_paid_gpu_that_torch_cannot_use_ends_the_job(monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", "13.2")
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     assert device.pick_device("auto") == "cpu"
+    assert "takes the CPU: torch" in caplog.text and "needs driver 580" in caplog.text  # make setup
     with pytest.raises(StudyError, match="device: cuda, but torch .* needs driver 580"):
         device.pick_device("cuda")
     monkeypatch.setenv("SLURM_JOB_ID", "7")

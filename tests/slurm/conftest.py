@@ -3,9 +3,11 @@
 import contextlib
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from runs import (
+    KEPT,
     cluster_in,
     copy,
     processes,
@@ -22,9 +24,12 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def local(tmp_path_factory):
-    """The study done on this machine, without Slurm."""
-    project = copy(tmp_path_factory.mktemp("local"), os.environ.copy())
-    project.run("all", profile="profiles/local", seconds=1800)
+    """The study done on this machine, without Slurm; in a folder that is kept, only what is new."""
+    kept = os.environ.get(KEPT)
+    folder = Path(kept).resolve() if kept else tmp_path_factory.mktemp("local")
+    folder.mkdir(parents=True, exist_ok=True)
+    project = copy(folder, os.environ.copy())
+    project.run("all", profile="profiles/local", seconds=3600)
     return project
 
 

@@ -20,6 +20,7 @@ from tokenscope.jobs.records import read_records
 
 ROOT = Path(__file__).parents[2]
 SWITCH = "TOKENSCOPE_SLURM_TESTS"
+KEPT = "TOKENSCOPE_SLURM_LOCAL"  # names a folder that keeps the undisturbed run between sessions
 # The mini study with chunks of one image, so that an extraction lasts long enough to be hit.
 STUDY = {"extract": {"batch": 1, "chunk_mb": 0.001}}
 # What is left out where an extraction is all that matters.
@@ -91,7 +92,7 @@ class Project:
 
     def finish(self, process, succeeds=True):
         """Wait for Snakemake to end as expected, and return what it printed."""
-        process.wait(1800)
+        process.wait(3600)
         text = self.log.read_text()
         assert (process.returncode == 0) == succeeds, text[-6000:]
         return text
@@ -216,7 +217,8 @@ def copy(folder, env, whole=False):
         if os.path.lexists(ROOT / name):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
-    (folder / ".venv").symlink_to(ROOT / ".venv")
+    if not (folder / ".venv").is_symlink():
+        (folder / ".venv").symlink_to(ROOT / ".venv")
     project = Project(folder, env, whole)
     project.write_study()
     project.profile()
