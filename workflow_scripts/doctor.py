@@ -37,7 +37,7 @@ CHANGE = {
     "network": "nothing: make weights STUDY=<name> on a login node, before the run",
     "results": "results: in the study's config, to a faster disk",
     "scratch": "TMPDIR on the nodes",
-    "time limit": "nothing: an extraction goes on from its last whole chunk all the same",
+    "time limit": "nothing: an extraction still goes on from its last whole chunk",
 }
 
 

@@ -47,6 +47,16 @@ def adapted(name):
     return profile
 
 
+def test_the_profile_knows_all_rules_with_a_gpu():
+    """One that is missing would ask the partition for CPUs for a GPU."""
+    text = "\n".join(file.read_text() for file in sorted(ROOT.glob("rules/*.smk")))
+    rules = re.split(r"^\s*rule (\w+):", text, flags=re.M)
+    asking = {
+        n for n, body in zip(rules[1::2], rules[2::2], strict=True) if "\n        gpu=" in body
+    }
+    assert asking == GPU_RULES and "extract" in asking
+
+
 def test_every_block_of_the_page_is_tried():
     section = PAGE.partition("## Sites")[2].partition("\n## ")[0]
     assert section.count("```yaml") == len(RECIPES)

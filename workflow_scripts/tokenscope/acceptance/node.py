@@ -97,5 +97,5 @@ def time_limit() -> Said:
     """Whether a job knows when its time is over: it ends after a whole chunk then."""
     end = os.environ.get("SLURM_JOB_END_TIME", "")
     if not end.isdigit():
-        return Said(False, "SLURM_JOB_END_TIME is not set: jobs hear of their end by SIGTERM alone")
+        return Said(None, "not told by this Slurm: jobs hear of their end by its SIGTERM alone")
     return Said(True, f"ends in {(int(end) - time.time()) / 60:.1f} minutes, and knows it")
