@@ -11,7 +11,7 @@ import yaml
 from projects import ROOT
 
 from tokenscope.cluster import at_end
-from tokenscope.cluster.requests import grouped
+from tokenscope.cluster.requests import Request, grouped
 
 PAGE = (ROOT / "profiles" / "README.md").read_text()
 PROFILE = yaml.safe_load((ROOT / "profiles" / "slurm" / "profile.v9+.yaml").read_text())
@@ -47,6 +47,13 @@ def adapted(name):
     return profile
 
 
+def asks_as_wanted(request, words, never):
+    """Whether sbatch is told these options, and nothing of what it must not be told."""
+    text = " ".join(request.command())
+    assert all(word in text for word in re.findall(r"-[pAC] \S+|--\S+", words)), text
+    assert never not in text
+
+
 def test_the_profile_knows_all_rules_with_a_gpu():
     """One that is missing would ask the partition for CPUs for a GPU."""
     text = "\n".join(file.read_text() for file in sorted(ROOT.glob("rules/*.smk")))
@@ -73,46 +80,37 @@ def test_a_recipe_asks_as_the_site_wants_it(name):
         resources |= {"slurm_extra": extra} if extra else {}
         threads = profile.get("set-threads", {}).get(rule, 2)
         (request,) = grouped([(rule, resources, threads)])
-        command = request.command()
-        text = " ".join(command)
-        assert all(word in text for word in re.findall(r"-[pAC] \S+|--\S+", words)), text
-        assert never not in text
+        asks_as_wanted(request, words, never)
         assert request.gpus == (rule == "extract")
 
 
 @pytest.mark.slow
-def test_snakemake_reads_a_profile_of_all_of_it(tmp_path):
-    """One dry run with the keys that the recipes use, down to the calls of sbatch."""
-    profile = adapted("QOS, constraint, reservation")
-    leonardo = adapted("Leonardo")
-    profile["set-resources"] |= {rule: leonardo["set-resources"]["extract"] for rule in ("heads",)}
-    profile["set-threads"] = leonardo["set-threads"]
-    profile["resources"] = leonardo["resources"]
-    profile["default-resources"]["slurm_account"] = "my_project"
-    folder = tmp_path / "site"
+@pytest.mark.parametrize("name", RECIPES)
+def test_snakemake_reads_a_recipe(tmp_path, name):
+    """A dry run with the recipe in the profile, down to the calls of sbatch."""
+    folder, note = tmp_path / "site", tmp_path / "requests.json"
     folder.mkdir()
+    profile = adapted(name)
     (folder / "profile.v9+.yaml").write_text(yaml.safe_dump(profile))
-    note = tmp_path / "requests.json"
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--profile", folder, "-n", "-p", "--nolock",
          "--configfile", "tests/mini/mini.yaml", "--config", f"results={tmp_path}/results",
-         "small_jobs=cluster", "device=cuda", "--", "claim1", "claim2", "claim5"],
+         "forecast=none", "small_jobs=cluster", "device=cuda", "--", "claim1"],
         cwd=ROOT, capture_output=True, text=True,
         env=os.environ | {"TOKENSCOPE_REQUESTS": str(note)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     noted = json.loads(note.read_text())
-    by_rule = {rule: one for one in noted["last"] for rule in one["rules"]}
-    extract, heads = by_rule["extract"]["resources"], by_rule["heads"]
-    assert extract["constraint"] == "80gb&nvlink" and extract["qos"] == "gpu_long"
-    assert extract["slurm_extra"] == "--mail-type=NONE --exclude=n13" and extract["gpu"] == 1
-    assert heads["resources"]["gres"] == "gpu:1" and heads["threads"] == 8
-    assert heads["resources"].get("gpu", 0) == 0
-    assert by_rule["norms"]["resources"]["slurm_account"] == "my_project"
+    by_rule = {rule: Request(**one) for one in noted["last"] for rule in one["rules"]}
+    of_gpu, of_cpu, never = RECIPES[name]
+    asks_as_wanted(by_rule["extract"], of_gpu, never)
+    asks_as_wanted(by_rule["norms"], of_cpu, never)
+    assert by_rule["extract"].gpus == 1 and by_rule["norms"].gpus == 0
     # Rules of seconds go to the cluster too, when they shall.
-    assert "fig_norms" in by_rule and "localrule" not in done.stdout
+    assert "fig_blocks" in by_rule and "localrule" not in done.stdout
     first = {rule: one for one in noted["first"] for rule in one["rules"]}
-    assert extract["runtime"] == 3 * first["extract"]["resources"]["runtime"]
+    asked = first["extract"]["resources"]["runtime"]
+    assert by_rule["extract"].get("runtime") == 3 * asked
 
 
 def test_a_word_at_the_end(tmp_path, monkeypatch, capfd):

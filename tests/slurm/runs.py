@@ -81,7 +81,7 @@ class Project:
                       or lines[i].startswith(f"{'  ' * depth}{key}: "))  # fmt: skip
         return at + 1
 
-    def start(self, *targets, profile="slurm", seconds=420):
+    def start(self, *targets, profile="slurm", seconds=1500):
         """Start Snakemake in a session of its own."""
         command = ["timeout", "-s", "INT", "-k", "60", str(seconds), sys.executable, "-m"]
         command += ["snakemake", *targets, "--profile", profile, "--configfile", "study.yaml"]

@@ -46,8 +46,8 @@ def test_whole_study(cluster, tmp_path, capsys):
     here.mkdir()
     there.mkdir()
     local, project = copy(here, os.environ.copy(), whole=True), copy(there, cluster.env, whole=True)
-    local.run("all", profile="profiles/local", seconds=1200)
-    project.run("all", seconds=1800)
+    local.run("all", profile="profiles/local", seconds=3600)
+    project.run("all", seconds=3600)
     project.agrees_with(local)
     with (project.results / "tables" / "accounting.csv").open(newline="") as file:
         jobs = [r for r in csv.DictReader(file) if r["slurm_job_id"] and r["state"] == "finished"]
