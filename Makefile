@@ -165,7 +165,8 @@ doctor: $(VENV)/complete  ## does this site's Slurm run a study? make doctor STU
 	@$(NAMED); $(BIN)/python workflow_scripts/doctor.py "$$named" $${PROFILE:+--profile="$$PROFILE"}
 
 controller: $(VENV)/complete  ## submit the controller itself to Slurm: make controller STUDY=paper (or CONFIG=)
-	@$(NAMED); sbatch profiles/slurm/controller.sh "$$named"
+	@$(NAMED); $(BIN)/python workflow_scripts/doctor.py --controller && \
+	  sbatch profiles/slurm/controller.sh "$$named"
 
 status: $(LIGHT)/complete  ## hours done and to do, what runs, what failed and why: make status STUDY=paper [WATCH=60]
 	@$(NAMED); PYTHONPATH=workflow_scripts $(DRAWS)/python workflow_scripts/status.py "$$named" \

@@ -130,6 +130,17 @@ def _controller(have: dict[str, partitions.Partition]) -> tuple[str, str, str, s
     return OK, "controller", "as a job of its own: taken (make controller)", ""
 
 
+def controller_alone() -> None:
+    """Before it is submitted: would it ever start?
+
+    Raises:
+        StudyError: it would not, with what to change.
+    """
+    answer, _, found, change = _controller(partitions.ask())
+    if answer == WRONG:
+        raise StudyError(f"{found}: no controller was submitted. Change {change}")
+
+
 def _show(answer: str, name: str, found: str, change: str) -> None:
     print(
         f"{answer:6} {name}: {found}" + (f"\n       change: {change}" if change else ""), flush=True
@@ -231,6 +242,7 @@ if __name__ == "__main__":
     parser.add_argument("config", nargs="?", default="config/config.yaml")
     parser.add_argument("--profile", default="slurm")
     parser.add_argument("--no-job", action="store_true", help="ask Slurm alone, submit nothing")
+    parser.add_argument("--controller", action="store_true", help="look at its script alone")
     parser.add_argument("--minutes", type=float, default=15, help="longest wait for the job")
     parser.add_argument("--here", default="", help=argparse.SUPPRESS)
     parser.add_argument("--results", default="", help=argparse.SUPPRESS)
@@ -239,6 +251,8 @@ if __name__ == "__main__":
     try:
         if given.here:
             sys.exit(here(given.here, given.results, given.gpus))
+        if given.controller:
+            sys.exit(controller_alone())
         sys.exit(1 if main(given.config, given.profile, not given.no_job, given.minutes) else 0)
     except StudyError as error:
         sys.exit(f"error: {error}")

@@ -114,9 +114,13 @@ def test_a_controller_as_a_job(cluster, local, project, how):
     """`make controller`: back in the queue it leaves its job alone, waits for it, and goes on."""
     before = len(project.attempts())
     command = ["make", "-o", ".venv/complete", "controller", "CONFIG=study.yaml"]
-    said = subprocess.run(
-        command, cwd=project.dir, env=project.env, check=True, capture_output=True, text=True
-    ).stdout
+    settings = {"cwd": project.dir, "env": project.env, "capture_output": True, "text": True}
+    refused = subprocess.run(command, **settings)
+    assert refused.returncode and "cpu grants 60 minutes" in refused.stderr  # it asks for a day
+    assert cluster.squeue("%Z").count([str(project.dir)]) == 0
+    script = project.dir / "profiles" / "slurm" / "controller.sh"
+    script.write_text(script.read_text().replace("--time=1-00:00:00 ", "--time=1:00:00 "))
+    said = subprocess.run(command, check=True, **settings).stdout
     number = re.search(r"Submitted batch job (\d+)", said)[1]
     log = project.dir / f"controller-{number}.log"
 
@@ -128,8 +132,8 @@ def test_a_controller_as_a_job(cluster, local, project, how):
     first = project.status()["controller"]
     assert first["alive"] and first["slurm_job_id"] == number
     resume = [sys.executable, RESUME, "--directory", project.dir, "--wait"]
-    refused = subprocess.run(resume, env=project.env, capture_output=True, text=True)
-    assert refused.returncode == 1 and f"Slurm job {number}" in refused.stderr
+    second = subprocess.run(resume, env=project.env, capture_output=True, text=True)
+    assert second.returncode == 1 and f"Slurm job {number}" in second.stderr
     if how == "requeued":
         cluster.scontrol("requeue", number)
     else:  # Slurm's own signal, two minutes before the end
