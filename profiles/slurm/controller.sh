@@ -21,13 +21,16 @@ job=${SLURM_JOB_ID:?this is a job of Slurm: submit it with sbatch}
 run() { "$@" & child=$!; wait "$child"; }
 # Killed, not told to end: then it would cancel its jobs. They live on, and the next start of this
 # job waits for them before it goes on.
+leave() { test -z "$child" || kill -KILL "$child"; }
 again() {
   echo "The time of this job is nearly over: it goes on when Slurm starts it again."
-  kill -KILL "$child"
+  leave
   scontrol requeue "$job"
   exit
 }
+child=
 trap again USR1
+trap 'leave; exit 143' TERM           # put back into the queue: nothing of it may outlive it
 
 run .venv/bin/python workflow_scripts/resume.py --wait || exit
 .venv/bin/snakemake --unlock --configfile "$config"

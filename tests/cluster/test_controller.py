@@ -1,9 +1,11 @@
 """The batch script of a controller: waits for jobs left behind, runs, returns to the queue."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from projects import ROOT
@@ -38,6 +40,26 @@ def start(tmp_path):
     return begin
 
 
+def until(condition):
+    """The first true value of a condition, within half a minute."""
+    end = time.monotonic() + 30
+    while not (value := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return value
+
+
+def children(pid, name):
+    """Processes of a name whose parent is a process."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            head, _, rest = stat.read_text().rpartition(")")
+            if head.partition("(")[2] == name and int(rest.split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return found
+
+
 def test_a_run_begins_when_the_jobs_of_an_earlier_one_have_ended(start):
     process, said = start("study.yaml", "claim1", "claim2")
     assert process.wait(30) == 0
@@ -50,9 +72,17 @@ def test_a_run_begins_when_the_jobs_of_an_earlier_one_have_ended(start):
 def test_shortly_before_its_time_is_over_it_goes_back_into_the_queue(start):
     """Snakemake is killed: told to end, it would cancel the jobs that are to live on."""
     process, said = start("study.yaml", LASTS="600")
-    end = time.monotonic() + 30
-    while "-- all" not in (said.read_text() if said.exists() else "") and time.monotonic() < end:
-        time.sleep(0.05)
+    until(lambda: said.exists() and "-- all" in said.read_text())
     process.send_signal(signal.SIGUSR1)
     assert process.wait(30) == 0
     assert said.read_text().splitlines()[-1] == "scontrol requeue 7"
+
+
+def test_taken_from_its_node_it_leaves_no_snakemake_behind(start):
+    """Else the same job, started again, would be refused by its own first life."""
+    process, said = start("study.yaml", LASTS="600")
+    mine = until(lambda: children(process.pid, "sleep"))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 143
+    until(lambda: not Path(f"/proc/{mine[0]}").exists())
+    assert "requeue" not in said.read_text()  # Slurm does that itself

@@ -216,6 +216,8 @@ def copy(folder, env, whole=False):
     for name in filter(None, files):
         if os.path.lexists(ROOT / name):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            if (folder / name).is_symlink():
+                (folder / name).unlink()
             shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
     if not (folder / ".venv").is_symlink():
         (folder / ".venv").symlink_to(ROOT / ".venv")
