@@ -145,7 +145,7 @@ def test_a_controller_as_a_job(cluster, local, project, how):
     until(lambda: f"1 jobs of earlier runs in {project.dir}" in log.read_text(), 300, "its wait")
     assert newest(cluster, project, "RUNNING")[0] == job  # it was not cancelled
     os.kill(pid, signal.SIGCONT)
-    until(lambda: state() not in ("PENDING", "RUNNING", "COMPLETING"), 400, "its end")
+    until(lambda: state() not in ("PENDING", "RUNNING", "COMPLETING"), 1500, "its end")
     assert state() == "COMPLETED", log.read_text()[-6000:]
     last = project.status()["controller"]
     assert (last["slurm_job_id"], last["outcome"]) == (number, "finished")
