@@ -29,7 +29,7 @@ os.environ.setdefault("PYTHONUTF8", "1")  # jobs read and write UTF-8 on Windows
 from tokenscope.cluster import at_end, before_start, slurm_plugin
 from tokenscope.config_file import needs, project_files
 from tokenscope.config_file.answers import Answers
-from tokenscope.cards import hub_folder
+from tokenscope.cards import hub_folder, weights_files
 from tokenscope.cost import forecast
 from tokenscope.cost.carbon import Site
 from tokenscope.datasets import watched

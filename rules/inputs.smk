@@ -41,9 +41,10 @@ def probed(pattern, rows=None):
 
 
 def local_weights(wildcards):
-    """A file named in the backbone's row, watched once it exists; not one fetched from the hub."""
+    """A row's weights file (or shards), watched once it exists; not one fetched from the hub."""
     file, cache = row_of(wildcards).weights, config["weights"]["cache"]
-    return [file] if file and not hub_folder.repo_of(file, cache) and Path(file).exists() else []
+    here = file and not hub_folder.repo_of(file, cache) and Path(file).exists()
+    return weights_files.here(file) if here else []
 
 
 def training_images(row):

@@ -4,16 +4,12 @@ Needs the library transformers, which the study itself does not; without it thes
 and tests/backbones/test_huggingface.py compares names alone.
 """
 
-from pathlib import Path
-
 import pytest
 import torch
+from model_folders import apart, blocks_of, row_of, shaken
 
-from tokenscope.backbones.architecture_table import describe
 from tokenscope.backbones.loading import open_backbone
-from tokenscope.diagnosis import setup
 from tokenscope.forward.hooks import TokenHooks
-from tokenscope.study import architecture, zoo
 
 transformers = pytest.importorskip("transformers", reason="the library transformers is not here")
 
@@ -39,6 +35,9 @@ SAVED = {
                 {**SHAPE, **MLP, "patch_size": PATCH, "num_patches": (SIDE // PATCH) ** 2}),
     "dinov2": ("Dinov2Model", "Dinov2Config", {**SQUARE, "mlp_ratio": 3}),
     "dinov2-head": ("Dinov2ForImageClassification", "Dinov2Config", {**SQUARE, "num_labels": 7}),
+    "dinov2-registers-head": ("Dinov2WithRegistersForImageClassification",
+                              "Dinov2WithRegistersConfig",
+                              {**SQUARE, "num_register_tokens": 3, "num_labels": 7}),
     "dinov2-gated": ("Dinov2Model", "Dinov2Config", {**SQUARE, "use_swiglu_ffn": True}),
     "dinov2-registers": ("Dinov2WithRegistersModel", "Dinov2WithRegistersConfig",
                          {**SQUARE, "num_register_tokens": 3}),
@@ -47,33 +46,19 @@ SAVED = {
     "dinov3-gated": ("DINOv3ViTModel", "DINOv3ViTConfig",
                      {**SQUARE, **MLP, "use_gated_mlp": True, "hidden_act": "silu",
                       "query_bias": False, "value_bias": False}),
+    "dinov3-key-bias": ("DINOv3ViTModel", "DINOv3ViTConfig",
+                        {**SQUARE, **MLP, "num_register_tokens": 2, "key_bias": True}),
 }  # fmt: skip
 
 
-def saved(folder, kind):
+def saved(folder, kind, shard="1GB"):
     model_class, config_class, arguments = SAVED[kind]
     config = getattr(transformers, config_class)(**arguments)
     config._attn_implementation = "eager"
     torch.manual_seed(0)
-    model = getattr(transformers, model_class)(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    model.save_pretrained(folder)
+    model = shaken(getattr(transformers, model_class)(config))
+    model.save_pretrained(folder, max_shard_size=shard)
     return model
-
-
-def row_of(folder, tmp_path, monkeypatch, classes=""):
-    """The backbone as `make diagnose MODEL=<folder>` has it, read back from its tables."""
-    monkeypatch.chdir(Path(__file__).parents[2])
-    monkeypatch.setattr(architecture, "_ask_timm", lambda ids: [describe(i) for i in ids])
-    model = setup.Model.of(str(folder))
-    facts = setup.facts_of([model], str(tmp_path / "cache"))
-    rows = setup.rows_of([model], facts)
-    rows[0]["classes"] = classes
-    setup.write_tables(tmp_path, rows, facts)
-    (backbone,) = zoo.load([str(tmp_path / "backbones.csv")], ["*"], {}, str(tmp_path)).values()
-    return backbone
 
 
 def as_transformers(model, kind, x):
@@ -92,11 +77,6 @@ def as_transformers(model, kind, x):
     return out, torch.stack(out.hidden_states[1:], 1), out.attentions[-1]
 
 
-def apart(seen, own):
-    assert seen.shape == own.shape
-    return ((seen - own).abs().max() / own.abs().max()).item()
-
-
 @pytest.mark.parametrize("kind", SAVED)
 def test_every_block_and_attention_row_is_that_of_transformers(kind, tmp_path, monkeypatch):
     model = saved(tmp_path / "net", kind)
@@ -109,11 +89,7 @@ def test_every_block_and_attention_row_is_that_of_transformers(kind, tmp_path, m
         seen = observe(x)
     prefix = opened.num_prefix_tokens
     assert apart(seen["norms"], states.norm(dim=-1)) < 1e-5
-    blocks = opened.forward_intermediates(
-        x, norm=False, return_prefix_tokens=bool(prefix), output_fmt="NLC", intermediates_only=True
-    )
-    tokens = torch.stack([torch.cat((b[1], b[0]), 1) if prefix else b for b in blocks], 1)
-    assert apart(tokens, states) < 1e-5
+    assert apart(blocks_of(opened, x), states) < 1e-5
     rows = attention.mean(1)
     if prefix:
         assert apart(seen["attention"], rows[:, :prefix, prefix:]) < 1e-5
@@ -121,8 +97,11 @@ def test_every_block_and_attention_row_is_that_of_transformers(kind, tmp_path, m
         assert apart(seen["attention_received"], rows.mean(1)) < 1e-5
 
 
-@pytest.mark.parametrize("kind", ["vit-head", "deit-heads", "siglip-head"])
-def test_a_classifier_that_timm_has_as_well_says_the_same(kind, tmp_path, monkeypatch):
+HEADS = ["vit-head", "deit-heads", "siglip-head", "dinov2-head", "dinov2-registers-head"]
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_classifier_says_the_same(kind, tmp_path, monkeypatch):
     model = saved(tmp_path / "net", kind)
     backbone = row_of(tmp_path / "net", tmp_path, monkeypatch, classes="mine")
     assert backbone.arch.num_classes == 7
@@ -131,3 +110,16 @@ def test_a_classifier_that_timm_has_as_well_says_the_same(kind, tmp_path, monkey
     opened = open_backbone(backbone.spec, backbone.weights, size=SIDE)
     with torch.no_grad(), TokenHooks(opened, logits=True) as observe:
         assert apart(observe(x)["logits"], own.logits) < 1e-5
+        one = torch.cat([observe(image[None])["logits"] for image in x])
+    assert apart(one, own.logits) < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["dinov2-registers-head", "clip"])
+def test_shards_are_read_as_one_file_is(kind, tmp_path, monkeypatch):
+    model = saved(tmp_path / "net", kind, shard="60KB")
+    assert len(list((tmp_path / "net").glob("model-*.safetensors"))) > 2
+    backbone = row_of(tmp_path / "net", tmp_path, monkeypatch)
+    assert backbone.weights.endswith("model.safetensors.index.json") and backbone.size == "net"
+    x = torch.randn(2, 3, SIDE, SIDE)
+    _, states, _ = as_transformers(model, kind, x)
+    assert apart(blocks_of(open_backbone(backbone.spec, backbone.weights), x), states) < 1e-5

@@ -7,11 +7,11 @@ the cache, the hub. Nothing but this job uses the network.
 from pathlib import Path
 
 from tokenscope.backbones import hub
-from tokenscope.cards import hub_folder
+from tokenscope.cards import hub_folder, weights_files
 from tokenscope.config_file.needs import find_weights
 from tokenscope.errors import StudyError
 from tokenscope.jobs.job import job, log
-from tokenscope.stores.receipts import sha256_file, write_receipt
+from tokenscope.stores.receipts import sha256_weights, write_receipt
 
 
 def main(spec, weights, folder, download, cache, card):
@@ -36,13 +36,15 @@ def main(spec, weights, folder, download, cache, card):
     # After the download: this import puts the hub client offline for good.
     from tokenscope.backbones.loading import check_weights
 
-    checksum = sha256_file(file)
+    weights_files.check(file)
+    checksum = sha256_weights(file)
     known = hub.noted(file, checksum)
     check_weights(spec, file)
     log.info("%s from %s (%s)", spec["timm_id"], file, origin)
     write_receipt(
         card, name=spec["name"], timm_id=spec["timm_id"], weights=str(file), origin=origin,
-        sha256=checksum, bytes=Path(file).stat().st_size, **known,
+        sha256=checksum, bytes=sum(part.stat().st_size for part in weights_files.files_of(file)),
+        **known,
     )  # fmt: skip
 
 
@@ -65,7 +67,7 @@ def fetch(spec, weights, folder, cache):
     """
     if own := hub_folder.repo_of(weights, cache):
         try:
-            return hub.fetch(own, Path(weights).parent)
+            return hub.fetch(own, Path(weights).parent, Path(weights).name)
         except StudyError as reason:
             raise StudyError(f"{spec['name']}: no weights of {own}: {reason}") from None
     from timm.models import get_pretrained_cfg

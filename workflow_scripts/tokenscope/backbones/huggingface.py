@@ -1,16 +1,18 @@
-"""Weights in the layout of Hugging Face's transformers, under timm's names.
+"""Weights in the layouts of Hugging Face's transformers and of open_clip, under timm's names.
 
 What transformers saves differs from timm's in names, in that q, k and v are separate, and in a few
 shapes. Layouts: ``Dinov2Model``, ``Dinov2WithRegistersModel``, ``DINOv3ViTModel``, ``ViTModel``,
 ``DeiTModel``, ``CLIPVisionModel``, ``SiglipVisionModel`` and ``Siglip2VisionModel``, alone, with a
-classifier, or beside a text tower. Of classifiers those are kept that timm has as well (on CLS, on
-CLS and the distillation token, on the mean patch); other heads and text towers are left out. What
-a folder says of itself: tokenscope.cards.transformers_folder.
+classifier, or beside a text tower. Classifiers are kept (on CLS, on CLS and the distillation token,
+on the mean patch, on CLS and the mean patch); other heads and text towers are left out. Of
+open_clip: the tower of images, its own or one of timm's. What a folder says of itself:
+tokenscope.cards.transformers_folder and open_clip_folder.
 """
 
 import re
 
-from torch import Tensor
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
 
 from tokenscope.backbones.weights_file import put
 from tokenscope.errors import StudyError, some
@@ -36,6 +38,7 @@ _DINOV2 = [
     (_LAYER + r"mlp\.weights_in\.(\w+)", r"blocks.\1.mlp.fc1.\2"),
     (_LAYER + r"mlp\.weights_out\.(\w+)", r"blocks.\1.mlp.fc2.\2"),
     (_LAYER + r"(norm\d|mlp\.fc\d)\.(\w+)", r"blocks.\1.\2.\3"),
+    *_HEADS,
 ]
 _VIT = [
     *_TOKENS,
@@ -81,6 +84,22 @@ _SIGLIP = [
     (r"head\.mlp\.fc(\d)\.(\w+)", r"attn_pool.mlp.fc\1.\2"),
     *_HEADS,
 ]
+_OPEN_CLIP_LAYER = r"visual\.transformer\.resblocks\.(\d+)\."
+_OPEN_CLIP = [
+    (r"visual\.class_embedding", "cls_token"),
+    (r"visual\.positional_embedding", "pos_embed"),
+    (r"visual\.conv1\.(\w+)", r"patch_embed.proj.\1"),
+    (r"visual\.ln_pre\.(\w+)", r"norm_pre.\1"),
+    (r"visual\.ln_post\.(\w+)", r"norm.\1"),
+    (r"visual\.proj", "head.weight"),
+    (_OPEN_CLIP_LAYER + r"ln_(\d)\.(\w+)", r"blocks.\1.norm\2.\3"),
+    (_OPEN_CLIP_LAYER + r"ls_(\d)\.(\w+)", r"blocks.\1.ls\2.\3"),
+    (_OPEN_CLIP_LAYER + r"attn\.in_proj_(\w+)", r"blocks.\1.attn.qkv.\2"),
+    (_OPEN_CLIP_LAYER + r"attn\.out_proj\.(\w+)", r"blocks.\1.attn.proj.\2"),
+    (_OPEN_CLIP_LAYER + r"mlp\.c_fc\.(\w+)", r"blocks.\1.mlp.fc1.\2"),
+    (_OPEN_CLIP_LAYER + r"mlp\.c_proj\.(\w+)", r"blocks.\1.mlp.fc2.\2"),
+]
+_TRUNK = "visual.trunk."
 # What is no part of a backbone: heads, text towers, buffers.
 _LEFT_OUT = re.compile(
     r"classifier\..*|pooler\..*|decoder\..*|text_model\..*|(text|visual)_projection\..*"
@@ -89,19 +108,28 @@ _LEFT_OUT = re.compile(
 _PREFIX = re.compile(r"(dinov2_with_registers|dinov2|dinov3_vit|vit|deit|vision_model)\.")
 
 
-def official(state: dict, name: str) -> dict:
-    """A state dict with timm's names, where it has those of transformers; else as it is.
+def official(state: dict, name: str, model: nn.Module) -> dict:
+    """A state dict with timm's names, where it has those of transformers or open_clip; else as is.
+
+    Args:
+        name: of the backbone, for messages. model: what the weights are for.
 
     Raises:
         StudyError: keys that nothing here knows; the message lists them.
     """
+    if any(key.startswith("visual.") for key in state):
+        return _tower_of_images(state, name, model)
     bare: dict = {}
     for key, value in state.items():
         put(bare, _PREFIX.sub("", key, count=1), value, name)
     if (names := _layout(bare)) is None:
         return state
+    return _shaped(_joined(_renamed(bare, names, name), name))
+
+
+def _renamed(state: dict, names: list[tuple[str, str]], name: str) -> dict:
     out, unknown = {}, []
-    for key, value in bare.items():
+    for key, value in state.items():
         rule = next((r for r in names if re.fullmatch(r[0], key)), None)
         if rule:
             put(out, re.sub(*rule, key), value, name)
@@ -109,7 +137,30 @@ def official(state: dict, name: str) -> dict:
             unknown.append(key)
     if unknown:
         raise StudyError(f"{name}: these keys of its weights cannot be converted: {some(unknown)}")
-    return _shaped(_joined(out, name))
+    return out
+
+
+def _tower_of_images(state: dict, name: str, model: nn.Module) -> dict:
+    """open_clip's tower of images; towers that timm's own filter knows (PE's) stay as they are."""
+    import torch
+
+    trunk = {k.removeprefix(_TRUNK): v for k, v in state.items() if k.startswith(_TRUNK)}
+    if trunk:
+        if model.num_classes and (head := state.get("visual.head.proj.weight")) is not None:
+            trunk |= {"head.weight": head, "head.bias": torch.zeros(len(head))}
+        return trunk
+    if "visual.class_embedding" not in state or not isinstance(model, VisionTransformer):
+        return state
+    tower = {key: value for key, value in state.items() if key.startswith("visual.")}
+    out, own = _shaped(_renamed(tower, _OPEN_CLIP, name)), model.state_dict()
+    if (head := out.pop("head.weight", None)) is not None and model.num_classes:
+        out |= {"head.weight": head.T.contiguous(), "head.bias": torch.zeros(head.shape[1])}
+    if "norm_pre.weight" not in own and "patch_embed.proj.bias" in own:
+        # Its patches are embedded without bias; timm's have none where a norm follows.
+        out.setdefault("patch_embed.proj.bias", torch.zeros(model.embed_dim))
+    if "fc_norm.weight" in own:  # the final norm, after pooling
+        out = {re.sub(r"^norm\.", "fc_norm.", key): value for key, value in out.items()}
+    return out
 
 
 def _layout(bare: dict) -> list[tuple[str, str]] | None:
@@ -150,7 +201,13 @@ def _shaped(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
     timm keeps no position of CLS beside registers; it is added to the token, which changes no sum.
     """
+    import torch
+
     state.pop("mask_token", None)  # of training alone
+    for key in [key for key in state if key.endswith(".attn.k_bias")]:  # of a DINOv3 with all three
+        block = key.removesuffix("k_bias")
+        if all(f"{block}{part}_bias" in state for part in "qkv"):
+            state[f"{block}qkv.bias"] = torch.cat([state.pop(f"{block}{p}_bias") for p in "qkv"])
     out = {key: value for key, value in state.items() if value.numel()}  # none: no registers
     for key in ("cls_token", "pos_embed"):
         if key in out and out[key].dim() < 3:

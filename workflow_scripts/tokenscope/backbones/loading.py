@@ -6,6 +6,7 @@ import re
 import warnings
 from functools import partial
 from pathlib import Path
+from types import MethodType
 
 from tokenscope import eager
 
@@ -22,6 +23,7 @@ from tokenscope.backbones.position_embedding import resample_as_dinov2
 from tokenscope.backbones.registers import add_registers
 from tokenscope.backbones.test_time_registers import attach
 from tokenscope.backbones.weights_file import read_weights
+from tokenscope.cards.weights_files import is_index
 from tokenscope.errors import StudyError, some
 from tokenscope.forward.tokens import refuse_unsupported
 from tokenscope.stores.receipts import read_receipt, weights_of
@@ -36,13 +38,33 @@ HEAD = re.compile(r"(module\.)?(head|head_dist|fc|classifier|visual\.proj|visual
 
 def create(spec: dict, register_std: float = 0.02) -> nn.Module:
     """The architecture with fresh weights, at its own size, with the registers of its row."""
-    model = timm.create_model(spec["timm_id"], **_arguments(spec))
+    model = _pooled(timm.create_model(spec["timm_id"], **_arguments(spec)), spec)
     return add_registers(model, spec["registers"], register_std)
+
+
+def _pooled(model: nn.Module, spec: dict) -> nn.Module:
+    """The model with the pooling that its card names apart from the norms (``pool``).
+
+    timm moves the final norm with the pooling; open_clip does not. ``cls+mean``: the classifiers of
+    DINOv2 take CLS and the mean patch, side by side, which timm has not.
+    """
+    pool = spec["model"].get("pool")
+    if pool == "cls+mean":
+        if model.num_classes:
+            model.head = nn.Linear(2 * model.embed_dim, model.num_classes)
+            model.pool = MethodType(_cls_and_mean, model)
+    elif pool:
+        model.reset_classifier(model.num_classes, pool)
+    return model
+
+
+def _cls_and_mean(model: nn.Module, features: torch.Tensor) -> torch.Tensor:
+    return torch.cat([features[:, 0], features[:, model.num_prefix_tokens :].mean(1)], -1)
 
 
 def _arguments(spec: dict) -> dict:
     """Of the architecture; what a file can only name (MLP, epsilon of norms) as the class it is."""
-    arguments = dict(spec["model"])
+    arguments = {key: value for key, value in spec["model"].items() if key != "pool"}
     if isinstance(name := arguments.get("mlp_layer"), str):
         if name not in MLPS:
             raise StudyError(f"{spec['name']}: mlp_layer is '{name}', none of {', '.join(MLPS)}")
@@ -59,8 +81,9 @@ def open_backbone(
 
     Weights may be a timm state dict or anything that timm's own filter for that architecture
     converts (official DINOv2, DINO, DeiT-III and OpenCLIP files among them), the same models as
-    transformers saves them (see tokenscope.backbones.huggingface), or a JSON file that names such
-    weights and the neurons of registers added at test time (see
+    transformers and open_clip save them (see tokenscope.backbones.huggingface), whole or in shards
+    with an index, or a JSON file that names such weights and the neurons of registers added at test
+    time (see
     tokenscope.backbones.test_time_registers). Away from the native size the position embedding is
     resampled as timm does it, or with ``position: official`` in the spec as DINOv2's own code does
     it.
@@ -69,7 +92,7 @@ def open_backbone(
         StudyError: the file is missing or unreadable, or does not fit; the message lists the keys.
     """
     added = None
-    if Path(weights).suffix == ".json":
+    if Path(weights).suffix == ".json" and not is_index(weights):
         added = read_receipt(weights)
         if lacking := {"neurons", "registers", "leaves"} - set(added):
             raise StudyError(f"{weights}: lacks {', '.join(sorted(lacking))}; delete it, run again")
@@ -93,9 +116,9 @@ def check_weights(spec: dict, weights: str | Path) -> None:
 
 
 def _load(spec: dict, weights: str | Path) -> nn.Module:
-    state = official(read_weights(spec["name"], weights), spec["name"])
+    state = read_weights(spec["name"], weights)
     model = create(spec)
-    own = model.state_dict()
+    state, own = official(state, spec["name"], model), model.state_dict()
     if not model.num_classes:  # whatever was trained on top does not matter
         state = {key: value for key, value in state.items() if not HEAD.match(key)}
     if {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in own.items()}:
@@ -113,6 +136,7 @@ def _load(spec: dict, weights: str | Path) -> nn.Module:
                 spec["timm_id"], pretrained=True, pretrained_cfg_overlay=cfg, **_arguments(spec)
             )
         opened.pretrained_cfg.pop("state_dict", None)  # else it lives as long as the model
+        opened = _pooled(opened, spec)
         # timm knows no registers but the released ones; added ones must come from the file.
         if opened.num_prefix_tokens == model.num_prefix_tokens:
             return opened

@@ -11,6 +11,7 @@ from timm.models import load_state_dict
 from timm.models._helpers import _torch_load
 from torch import Tensor
 
+from tokenscope.cards import weights_files
 from tokenscope.errors import StudyError, some
 from tokenscope.jobs.job import log
 
@@ -32,11 +33,12 @@ def read_weights(name: str, file: str | Path) -> dict[str, Tensor]:
     """Tensors by name, of one network, without the wrappers of training code.
 
     Args:
-        name: of the backbone, for messages.
+        name: of the backbone, for messages. file: one of weights, or the index of shards.
 
     Raises:
-        StudyError: no such file, none that can be read safely, two networks that are both meant
-            or two weights of one name, numbers that are not finite or no floating point.
+        StudyError: no such file, a shard that is missing or lacks weights, none that can be read
+            safely, two networks that are both meant or two weights of one name, numbers that are
+            not finite or no floating point.
     """
     path = Path(file)
     if not path.is_file():
@@ -45,24 +47,46 @@ def read_weights(name: str, file: str | Path) -> dict[str, Tensor]:
             "or delete the backbone's card.json and run again to obtain it anew"
         )
     try:
-        content = _content(path)
-    except Exception as error:
-        # torch refuses anything but tensors here (weights_only), by an error of its own
-        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise StudyError(
-            f"{name}: {file} cannot be read as weights ({first}). Accepted are "
-            "safetensors files and PyTorch state dicts; pickled objects are refused as unsafe"
-        ) from None
+        weights_files.check(path)
+        shards = weights_files.shards(path) if weights_files.is_index(path) else None
+    except StudyError as error:
+        raise StudyError(f"{name}: {error}") from None
+    content = _content(path, name) if shards is None else _joined(path, shards, name)
     state = _part(_unwrapped(_one_of(content, name, file), name, file), name, file)
     state = {key: value for key, value in state.items() if isinstance(value, Tensor)}
     check_numbers(state, name, file)
     return state
 
 
-def _content(path: Path) -> object:
-    if path.suffix == ".safetensors":
-        return load_state_dict(str(path))
-    return _torch_load(str(path))  # timm's: tensors alone, and the settings of its own trainings
+def _content(path: Path, name: str) -> object:
+    try:
+        if path.suffix == ".safetensors":
+            return load_state_dict(str(path))
+        return _torch_load(str(path))  # timm's: tensors alone, and settings of its own trainings
+    except Exception as error:
+        # torch refuses anything but tensors here (weights_only), by an error of its own
+        first = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise StudyError(
+            f"{name}: {path} cannot be read as weights ({first}). Accepted are "
+            "safetensors files and PyTorch state dicts; pickled objects are refused as unsafe"
+        ) from None
+
+
+def _joined(index: Path, shards: dict[str, list[str]], name: str) -> dict:
+    """The weights of all shards, each of which must hold what its index says."""
+    whole: dict = {}
+    for shard, named in shards.items():
+        path = index.with_name(shard)
+        content = _content(path, name)
+        lacking = [key for key in named if not isinstance(content, dict) or key not in content]
+        if lacking:
+            raise StudyError(
+                f"{name}: {path} lacks {len(lacking)} weights that {index.name} says are in it "
+                f"({some(lacking, 3)}): the shards are of different weights"
+            )
+        for key in content:
+            put(whole, key, content[key], f"{name}: {index}")
+    return whole
 
 
 def _one_of(content: object, name: str, file: str | Path) -> dict:

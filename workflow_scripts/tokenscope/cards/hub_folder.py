@@ -12,11 +12,13 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from tokenscope.cards import model_folder, weights_files
 from tokenscope.cards.model_folder import WEIGHTS
 from tokenscope.errors import StudyError
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-CONFIGS = ("config.json", "preprocessor_config.json")
+IMAGES = "preprocessor_config.json"
+NOTE = "weights"  # beside configs that were fetched: name of the weights that are wanted
 PATIENCE = 5  # seconds until the hub counts as not to be reached
 
 
@@ -37,32 +39,39 @@ def weights_of(repo: str, cache: str | Path) -> str:
             a licence, or holds no config or no weights that could be read.
     """
     found = kept(repo)
-    if found and Path(found).with_name(CONFIGS[0]).is_file():
+    if found and Path(found).with_name(model_folder.config_of(found)).is_file():
         return found
     folder = Path(cache, "hub", repo)
-    if (folder / CONFIGS[0]).is_file():
-        names = [name for name in WEIGHTS if (folder / name).is_file()]
-        noted = folder / "weights"
-        name = names[0] if names else noted.read_text() if noted.is_file() else WEIGHTS[0]
-        return str(folder / name)
+    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    config, weights = model_folder.chosen(names)
+    if config:
+        noted = folder / NOTE
+        return str(folder / (weights or (noted.read_text() if NOTE in names else WEIGHTS[0])))
     held = _listed(repo)
-    if CONFIGS[0] not in held:
+    config, weights = model_folder.chosen(held)
+    if not config:
         raise StudyError(
-            f"'{repo}' on the hub has no config.json: fetch its weights, say their ARCH"
+            f"'{repo}' on the hub has no {' or '.join(model_folder.CONFIGS)}: fetch its weights, "
+            "say their ARCH"
         )
-    names = [name for name in WEIGHTS if name in held]
-    if not names:
-        raise StudyError(f"'{repo}' on the hub has no single weights file {' or '.join(WEIGHTS)}")
-    for name in reversed(CONFIGS):  # the one that says the folder is whole comes last
+    if not weights:
+        raise StudyError(f"'{repo}' on the hub has no weights file {', '.join(WEIGHTS)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / NOTE).write_text(weights)
+    for name in (IMAGES, config):  # the one that says the folder is whole comes last
         if name in held:
             _fetch(repo, name, folder / name)
-    (folder / "weights").write_text(names[0])
-    return str(folder / names[0])
+    return str(folder / weights)
 
 
 def kept(repo: str) -> str:
     """Weights file in the cache of the hub's own client; empty where there is none."""
-    return next(filter(None, (_cached(repo, name) for name in WEIGHTS)), "")
+    return next((file for name in WEIGHTS if _whole(file := _cached(repo, name))), "")
+
+
+def _whole(weights: str) -> bool:
+    """Whether a file is there, and of an index all its shards."""
+    return bool(weights) and all(file.is_file() for file in weights_files.files_of(weights))
 
 
 def _cached(repo: str, name: str) -> str:

@@ -76,7 +76,7 @@ def read(folder: str | Path) -> Card | None:
     given = {key: data[key] for key in DATA if data.get(key) is not None}
     for key in ("mean", "std"):
         if key in given:
-            given[key] = _triple(file, key, given[key])
+            given[key] = triple(file, key, given[key])
     for key in ("interpolation", "crop_mode"):
         if not isinstance(given.get(key, ""), str):
             raise StudyError(f"'{file}': {key} is {given[key]!r}, no word")
@@ -100,7 +100,7 @@ def _whole(file: Path, key: str, value: object) -> int:
     return value
 
 
-def _triple(file: Path, key: str, value: object) -> tuple[float, ...]:
+def triple(file: Path, key: str, value: object) -> tuple[float, ...]:
     numbers = value if isinstance(value, list) else []
     good = len(numbers) == 3 and all(isinstance(x, int | float) for x in numbers)
     if not good or (key == "std" and min(numbers) <= 0):

@@ -123,6 +123,8 @@ def read(folder: str | Path) -> Card:
         arguments["mlp_ratio"] = (facts["intermediate_size"] + 0.5) / facts["hidden_size"]
     if kind == "siglip" and labels:  # its classifier takes the mean patch
         arguments |= {"global_pool": "avg", "fc_norm": False}
+    elif kind.startswith("dinov2") and labels:
+        arguments["pool"] = "cls+mean"
     data = {"input_size": arguments["img_size"], **geometry(folder), **colours(folder)}
     return Card(str(file), _twin(kind, facts), arguments, data)
 
@@ -148,12 +150,12 @@ def _twin(kind: str, facts: dict) -> str:
     return name.format("reg4_" if facts.get("num_register_tokens") else "")
 
 
-# Kinds whose classifier timm has as well: on CLS, on CLS and the distillation token, on the mean.
-_OWN_HEAD = ("vit", "deit", "siglip")
+# Kinds with a classifier: on CLS, on CLS and the distillation token, on the mean patch, on both.
+_OWN_HEAD = ("vit", "deit", "siglip", "dinov2", "dinov2_with_registers")
 
 
 def _labels(config: dict) -> int:
-    """How many classes a folder's own classifier has; 0 without one that timm has as well."""
+    """How many classes a folder's own classifier has; 0 without one."""
     architecture = str((config.get("architectures") or [""])[0])
     single = architecture.endswith("ForImageClassification") and not architecture.startswith("DeiT")
     if not (single or architecture == "DeiTForImageClassificationWithTeacher"):
@@ -186,15 +188,18 @@ def _dinov2(file: Path, facts: dict) -> dict:
 
 def _dinov3(file: Path, facts: dict) -> dict:
     gated = facts["use_gated_mlp"]
-    asked: dict[str, object] = {"key_bias": False, "proj_bias": True, "mlp_bias": True}
+    asked: dict[str, object] = {"proj_bias": True, "mlp_bias": True}
     asked |= {"value_bias": facts["query_bias"], "hidden_act": "silu" if gated else "gelu"}
+    if facts["key_bias"]:  # timm has all three biases or that of q and v
+        asked |= {"query_bias": True, "value_bias": True}
     for key, value in asked.items():
         if facts[key] != value:
             raise StudyError(
                 f"'{file}': {key} is {facts[key]!r}; of such models only those with {value!r} can "
                 "be converted, as all released ones have it"
             )
-    return {"qkv_bias": facts["query_bias"], "init_values": 1e-5, "global_pool": "token",
+    biased = {"attn_type": "rope"} if facts["key_bias"] else {}  # timm's other one, with all three
+    return {"qkv_bias": facts["query_bias"], "init_values": 1e-5, "global_pool": "token", **biased,
             "num_reg_tokens": facts["num_register_tokens"], "swiglu_mlp": gated,
             "swiglu_align_to": 1, "rope_temperature": facts["rope_theta"]}  # fmt: skip
 

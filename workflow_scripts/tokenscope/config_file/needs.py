@@ -7,8 +7,8 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from tokenscope.cards import class_list, hub_folder
-from tokenscope.errors import nearest
+from tokenscope.cards import class_list, hub_folder, weights_files
+from tokenscope.errors import StudyError, nearest
 from tokenscope.images.location import folder_of
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
@@ -114,6 +114,10 @@ def _weights(study) -> Iterator[str]:
             repo = hub_folder.repo_of(row.weights, weights["cache"])
             if not Path(row.weights).is_file() and not (repo and weights["download"]):
                 yield f"backbone_tables: {row.key}: there is no weights file '{row.weights}'"
+            try:
+                weights_files.check(row.weights)
+            except StudyError as error:
+                yield f"backbone_tables: {row.key}: {error}"
         elif not weights["download"] and not find_weights(row.timm_id, folder, weights["cache"])[0]:
             places = " or ".join(f"{p}/{row.timm_id}" for p in (folder, weights["cache"]) if p)
             yield (

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import yaml
 
 from tokenscope.backbones import fit
-from tokenscope.cards import hub_folder, model_folder, preprocessor_config
+from tokenscope.cards import hub_folder, model_folder, preprocessor_config, weights_files
 from tokenscope.config_file.needs import find_weights
 from tokenscope.errors import StudyError
 from tokenscope.paths import of_project
@@ -45,18 +45,8 @@ class Model:
             model, arch: as the user says. cache: folder of downloaded weights.
         """
         path = Path(model)
-        if path.is_dir():
-            if arch:
-                return cls(arch, model_folder.weights_file(path))
-            card = model_folder.read(path)
-            return cls(card.architecture, model_folder.weights_file(path))
-        if path.is_file():
-            if not arch:
-                raise StudyError(
-                    f"'{model}' is a weights file: say which architecture, e.g. "
-                    "ARCH=vit_base_patch14_dinov2.lvd142m (a timm id)"
-                )
-            return cls(arch, model)
+        if path.is_dir() or path.is_file():
+            return cls._of_files(path, arch)
         repo = re.sub(r"^hf[-_]hub:", "", model)
         file = path.suffix in (".pth", ".pt", ".safetensors", ".bin")
         if repo.startswith("timm/"):
@@ -71,6 +61,21 @@ class Model:
                 f"{_tags(model.removeprefix('timm/'))}"
             )
         return cls(model.removeprefix("timm/"))
+
+    @classmethod
+    def _of_files(cls, path: Path, arch: str) -> "Model":
+        folder = path.is_dir()
+        if not folder:
+            weights_files.check(path)
+            if not arch:
+                raise StudyError(
+                    f"'{path}' is a weights file: say which architecture, e.g. "
+                    "ARCH=vit_base_patch14_dinov2.lvd142m (a timm id)"
+                )
+        arch = arch or model_folder.read(path).architecture
+        weights = model_folder.weights_file(path) if folder else str(path)
+        weights_files.check(weights)
+        return cls(arch, weights)
 
     @classmethod
     def _of_hub(cls, repo: str, cache: str) -> "Model":
@@ -89,8 +94,9 @@ class Model:
         if self.called:
             return self.called
         path = Path(self.weights)
-        common = ("model", "pytorch_model", "checkpoint")
-        stem = path.parent.name if path.stem in common else path.stem
+        stem = re.sub(r"\.(safetensors|bin)\.index$", "", path.stem)
+        if re.fullmatch(r"(open_clip_)?(pytorch_)?model|checkpoint", stem):
+            stem = path.parent.name
         return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem if self.weights else self.timm_id)
 
 
@@ -195,11 +201,12 @@ def facts_of(models: list[Model], cache: str) -> list[Architecture]:
     """
     known, facts = look_up([m.timm_id for m in models], [TABLE], cache), []
     for model in models:
-        colours = preprocessor_config.colours(Path(model.weights).parent) if model.weights else {}
-        card = model_folder.beside(model.weights, model.timm_id)
         own = known[model.timm_id]
-        own = own.of_card(card) if card else own
-        facts.append(replace(own, **colours))
+        if card := model_folder.beside(model.weights, model.timm_id):
+            own = own.of_card(card)
+        elif model.weights:
+            own = replace(own, **preprocessor_config.colours(Path(model.weights).parent))
+        facts.append(own)
     if len(models) > 1 and models[0].timm_id == models[1].timm_id and facts[0] != facts[1]:
         raise StudyError(
             f"both are a {models[0].timm_id}, but their folders (preprocessor_config.json, "

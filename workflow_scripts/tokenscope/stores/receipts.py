@@ -11,6 +11,7 @@ import platform
 import time
 from pathlib import Path
 
+from tokenscope.cards.weights_files import files_of
 from tokenscope.errors import StudyError
 from tokenscope.jobs import software
 
@@ -30,6 +31,17 @@ def sha256_file(path: str | Path) -> str:
     """Hex SHA-256 of a file, read in pieces."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sha256_weights(path: str | Path) -> str:
+    """Hex SHA-256 of weights: of their file, or of the checksums of their index and its shards."""
+    return sha256_files(files_of(path))
+
+
+def sha256_files(files: list[Path]) -> str:
+    """Hex SHA-256 of one file, or of the checksums of several, a line each."""
+    sums = [sha256_file(file) for file in files]
+    return sums[0] if len(sums) == 1 else hashlib.sha256("\n".join(sums).encode()).hexdigest()
 
 
 def fingerprint(**parts) -> str:
@@ -65,9 +77,11 @@ def weights_of(card: dict) -> str:
     if lacking := {"name", "weights", "sha256"} - set(card):
         raise StudyError(f"a card of a backbone lacks {', '.join(sorted(lacking))}: {remedy}")
     path = card["weights"]
-    if not Path(path).is_file():
-        raise StudyError(f"{card['name']}: the weights {path} are gone; put them back, or {remedy}")
-    if sha256_file(path) != card["sha256"]:
+    if gone := [file for file in files_of(path) if not file.is_file()]:
+        raise StudyError(
+            f"{card['name']}: the weights {gone[0]} are gone; put them back, or {remedy}"
+        )
+    if sha256_weights(path) != card["sha256"]:
         raise StudyError(f"{card['name']}: the weights {path} have changed; {remedy}")
     return path
 
