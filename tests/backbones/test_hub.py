@@ -16,6 +16,7 @@ from projects import ROOT
 from tokenscope.backbones import hub
 from tokenscope.errors import StudyError
 from tokenscope.jobs.network import why
+from tokenscope.stores.receipts import sha256_weights
 
 REPO, FILE, REVISION = "timm/vit", "model.safetensors", "0123456789abcdef" * 2 + "01234567"
 CONTENT = bytes(range(256)) * 4000  # a megabyte
@@ -35,12 +36,17 @@ class Hub(BaseHTTPRequestHandler):
         elif self.path.startswith("/api/models/"):
             lfs = {"sha256": server.published, "size": len(CONTENT), "pointerSize": 1}
             one = {"rfilename": server.file, "size": len(CONTENT), "blobId": "b", "lfs": lfs}
+            more = [
+                {"rfilename": name, "size": len(content), "blobId": name}
+                for name, content in server.more.items()
+            ]
             card = {"license": "dinov3-license"}
-            answer = {"id": REPO, "sha": REVISION, "siblings": [one], "cardData": card}
+            answer = {"id": REPO, "sha": REVISION, "siblings": [one, *more], "cardData": card}
             self.answer(200, json.dumps(answer).encode(), {})
         else:
             start = int(self.headers.get("Range", "bytes=0-")[6:].rstrip("-"))
-            self.answer(206 if start else 200, CONTENT[start:], {})
+            content = server.more.get(self.path.rpartition("/")[2], CONTENT)
+            self.answer(206 if start else 200, content[start:], {})
 
     def answer(self, status, body, headers):
         self.send_response(status)
@@ -59,7 +65,7 @@ def server(monkeypatch):
     import huggingface_hub.constants as constants
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.status, server.asked = 200, []
+    server.status, server.asked, server.more = 200, [], {}
     server.file, server.published = FILE, sha256(CONTENT).hexdigest()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
@@ -96,6 +102,23 @@ def test_a_download_goes_on_from_what_is_there(server, tmp_path):
     with pytest.raises(StudyError, match="arrived damaged: run again"):
         hub.fetch(REPO, tmp_path)
     assert hub.fetch(REPO, tmp_path).read_bytes() == CONTENT
+
+
+def test_shards_arrive_with_their_index_which_comes_last(server, tmp_path, monkeypatch):
+    index = "model.safetensors.index.json"
+    names = {"a": "model-1-of-2.safetensors", "b": FILE, "c": "model-1-of-2.safetensors"}
+    server.more = {index: json.dumps({"weight_map": names}).encode()}
+    with pytest.raises(StudyError, match=f"{REPO} lacks model-1-of-2.safetensors, which its .*ind"):
+        hub.fetch(REPO, tmp_path, index)
+    assert not (tmp_path / index).exists()
+    server.more["model-1-of-2.safetensors"] = b"one"
+    assert hub.fetch(REPO, tmp_path, index) == tmp_path / index
+    assert (tmp_path / FILE).read_bytes() == CONTENT
+    checksum = sha256_weights(tmp_path / index)
+    assert hub.noted(tmp_path / index, checksum)["repository"] == REPO
+    (tmp_path / "model-1-of-2.safetensors").write_bytes(b"two")
+    with pytest.raises(StudyError, match="has changed since it was downloaded"):
+        hub.noted(tmp_path / index, sha256_weights(tmp_path / index))
 
 
 REFUSALS = {

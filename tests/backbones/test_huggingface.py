@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from tokenscope.backbones.huggingface import official
 from tokenscope.backbones.loading import check_weights, open_backbone
@@ -184,9 +185,10 @@ def test_what_cannot_be_converted_is_named(tmp_path):
     saved = as_dinov2(shaken(name, img_size=28))
     lora = "encoder.layer.0.attention.attention.query.lora_A.weight"
     with pytest.raises(StudyError, match=f"cannot be converted: {lora}"):
-        official({**saved, lora: torch.zeros(1)}, "mine")
+        official({**saved, lora: torch.zeros(1)}, "mine", nn.Identity())
+    without = {k: v for k, v in saved.items() if not k.endswith("key.bias")}
     with pytest.raises(StudyError, match="blocks.0.attn.qkv.bias lacks k"):
-        official({k: v for k, v in saved.items() if not k.endswith("key.bias")}, "mine")
+        official(without, "mine", nn.Identity())
     saved.pop("encoder.layer.0.norm1.weight")
     save_file(saved, tmp_path / "model.safetensors")
     with pytest.raises(StudyError, match="1 keys are missing from it .blocks.0.norm1.weight."):
@@ -260,7 +262,11 @@ def test_folders_that_are_refused(tmp_path):
         ({"model_type": "swin"}, "'swin' cannot be converted"),
         ({"model_type": "dinov2", "hidden_size": 100}, "hidden_size 100 cannot be shared"),
         ({"model_type": "dinov2", "hidden_act": "mish"}, "hidden_act is 'mish', none of gelu"),
-        ({"model_type": "dinov3_vit", "key_bias": True}, "key_bias is True; .* only those with F"),
+        ({"model_type": "dinov3_vit", "mlp_bias": False}, "mlp_bias is False; .* only those with"),
+        (
+            {"model_type": "dinov3_vit", "key_bias": True, "value_bias": False},
+            "value_bias is False",
+        ),
         ({"model_type": "siglip2", "num_patches": 200}, "num_patches is 200, no square"),
         ({"model_type": "vit", "patch_size": [16, 8]}, "patch_size is .16, 8."),
     ):

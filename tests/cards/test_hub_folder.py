@@ -68,6 +68,27 @@ def test_what_the_hubs_client_keeps_is_taken_without_network(tmp_path, monkeypat
     assert model.timm_id == "vit_base_patch16_224"
 
 
+def test_shards_that_the_client_keeps_count_when_all_are_there(tmp_path):
+    snapshot = tmp_path / "kept" / "models--someone--my-vit" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("abc")
+    index = snapshot / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}))
+    (snapshot / "1.safetensors").touch()
+    assert hub_folder.kept(REPO) == ""
+    (snapshot / "2.safetensors").touch()
+    assert hub_folder.kept(REPO) == str(index)
+
+
+def test_a_model_of_open_clip_is_fetched_with_its_own_config(tmp_path, monkeypatch):
+    config = "open_clip_config.json"
+    asked = fake_hub(tmp_path, monkeypatch, config, "open_clip_pytorch_model.bin")
+    assert hub_folder.weights_of(REPO, tmp_path / "cache").endswith("open_clip_pytorch_model.bin")
+    assert asked == [config]
+    assert hub_folder.weights_of(REPO, tmp_path / "cache").endswith("open_clip_pytorch_model.bin")
+
+
 def test_configs_come_at_once_and_weights_when_they_are_wanted(tmp_path, monkeypatch):
     asked = fake_hub(tmp_path, monkeypatch, "config.json", "README.md", "pytorch_model.bin")
     cache = str(tmp_path / "cache")
@@ -77,9 +98,11 @@ def test_configs_come_at_once_and_weights_when_they_are_wanted(tmp_path, monkeyp
     assert hub_folder.repo_of(model.weights, cache) == REPO
     assert setup.Model.of(REPO, cache=cache) == model and asked == ["config.json"]
     assert obtain.find(SPEC, model.weights, None, cache) == (None, "")
-    monkeypatch.setattr(obtain.hub, "fetch", lambda repo, folder: folder / f"of {repo}")
+    monkeypatch.setattr(
+        obtain.hub, "fetch", lambda repo, folder, name: folder / f"{name} of {repo}"
+    )
     fetched = obtain.fetch(SPEC, model.weights, None, cache)
-    assert fetched == Path(model.weights).parent / f"of {REPO}"
+    assert fetched == Path(model.weights).parent / f"pytorch_model.bin of {REPO}"
     Path(model.weights).touch()
     assert obtain.find(SPEC, model.weights, None, cache) == (Path(model.weights), "cache")
 
@@ -88,7 +111,7 @@ def test_configs_come_at_once_and_weights_when_they_are_wanted(tmp_path, monkeyp
     ("names", "refusal", "said"),
     [
         (("pytorch_model.bin",), None, "has no config.json"),
-        (("config.json", "open_clip.bin"), None, "has no single weights file model.safetensors or"),
+        (("config.json", "open_clip.bin"), None, "has no weights file model.safetensors, "),
         (("config.json", "model.safetensors"), GatedRepoError, "accept a licence.*HF_TOKEN"),
         ((), RepositoryNotFoundError, "the hub has no 'someone/my-vit', or not for you"),
         (("config.json", "model.safetensors"), ConnectionError, "gives no answer .Connection"),

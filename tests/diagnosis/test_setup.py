@@ -56,7 +56,7 @@ def test_models(tmp_path):
     file = tmp_path / "my net.pth"
     with pytest.raises(StudyError, match="there is no file or folder"):
         setup.Model.of(str(file))
-    file.touch()
+    file.write_bytes(b"weights")
     with pytest.raises(StudyError, match="say which architecture"):
         setup.Model.of(str(file))
     assert setup.Model.of(str(file), TINY).name == "my-net"
@@ -186,7 +186,7 @@ def test_a_model_without_its_tag_is_answered_with_the_tags():
 def test_weights_whose_card_says_other_colours_are_remarked_on(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     file = tmp_path / "model.safetensors"
-    file.touch()
+    file.write_bytes(b"weights")
     (tmp_path / "config.json").write_text('{"pretrained_cfg": {"mean": [0.5, 0.5, 0.5]}}')
     notes = {}
     for arch in ("deit3_small_patch16_224.fb_in1k", TINY):
@@ -201,7 +201,7 @@ def test_weights_whose_card_says_other_colours_are_remarked_on(tmp_path, monkeyp
 def test_an_architecture_without_its_tag_is_remarked_on(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     file = tmp_path / "net.safetensors"
-    file.touch()
+    file.write_bytes(b"weights")
     model = setup.Model.of(str(file), "vit_tiny_patch16_224")
     (row,) = setup.rows_of([model], setup.facts_of([model], str(tmp_path)))
     assert "has no tag" in row["note"]

@@ -74,6 +74,15 @@ def beside(weights: str, timm_id: str) -> Card | None:
     return card if same else None
 
 
+def architecture_of(weights: str) -> str:
+    """Which architecture the folder of a weights file says that it is; empty where it does not."""
+    folder, config = Path(weights).parent, config_of(weights)
+    try:
+        return _read(folder, config).architecture if (folder / config).is_file() else ""
+    except StudyError:
+        return ""
+
+
 def weights_file(folder: str | Path) -> str:
     """The file of weights in a folder, or the index of its shards.
 

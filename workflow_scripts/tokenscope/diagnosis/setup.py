@@ -159,6 +159,8 @@ def remark(model: Model, arch: Architecture) -> str:
     folder = Path(model.weights).parent
     if model_folder.beside(model.weights, model.timm_id):
         return ""  # it is the card that is followed
+    if theirs := model_folder.architecture_of(model.weights):
+        return f"ARCH={model.timm_id} is followed, though the weights' own config says {theirs}"
     said = _card(folder / "config.json")
     for key in ("mean", "std"):
         theirs = said.get(key)
