@@ -70,6 +70,12 @@ def test_what_does_not_fit_is_refused_with_its_keys(weights, tmp_path):
     save_file(lacking, tmp_path / "lacking.safetensors")
     with pytest.raises(StudyError, match="1 keys are missing from it .norm.weight"):
         open_backbone(SPEC, tmp_path / "lacking.safetensors")
+    coarser = {**SPEC, "model": {**SPEC["model"], "patch_size": 16}}
+    with pytest.raises(StudyError, match="its patches have 8 x 8 pixels, not 16 x 16"):
+        check_weights(coarser, weights)
+    torch.save({"state_dict": {"model": state()}}, tmp_path / "other.pth")
+    with pytest.raises(StudyError, match="no weights of a backbone by name; save its state"):
+        check_weights(SPEC, tmp_path / "other.pth")
 
 
 def test_unreadable_and_unsafe_files_are_refused(tmp_path):

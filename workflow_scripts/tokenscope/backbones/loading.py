@@ -127,7 +127,11 @@ def _load(spec: dict, weights: str | Path) -> nn.Module:
             model.load_state_dict(state)
         return model
     if not state:
-        raise StudyError(f"{spec['name']}: {weights} holds no weights of a backbone")
+        raise StudyError(
+            f"{spec['name']}: {weights} holds no weights of a backbone by name; save its state "
+            "dict alone"
+        )
+    _check_patch(spec, weights, state, model)
     cfg = {"state_dict": state, "custom_load": False, "num_classes": model.num_classes}
     try:
         with warnings.catch_warnings():
@@ -144,6 +148,17 @@ def _load(spec: dict, weights: str | Path) -> nn.Module:
     except (RuntimeError, KeyError, ValueError, AttributeError, TypeError) as refusal:
         error = refusal
     raise StudyError(_mismatch(spec, weights, state, own, error))
+
+
+def _check_patch(spec: dict, weights: str | Path, state: dict, model: nn.Module) -> None:
+    """Refuse patches of another size, which timm would resample: that is another network."""
+    theirs, ours = state.get("patch_embed.proj.weight"), model.patch_embed.proj.weight
+    if theirs is not None and theirs.dim() == 4 and theirs.shape[2:] != ours.shape[2:]:
+        raise StudyError(
+            f"{spec['name']}: {weights} does not fit {spec['timm_id']}: its patches have "
+            f"{' x '.join(map(str, theirs.shape[2:]))} pixels, not "
+            f"{' x '.join(map(str, ours.shape[2:]))}"
+        )
 
 
 def _mismatch(spec: dict, weights: str | Path, state: dict, own: dict, error: Exception) -> str:
