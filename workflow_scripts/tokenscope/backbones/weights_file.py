@@ -77,8 +77,9 @@ def _joined(index: Path, shards: dict[str, list[str]], name: str) -> dict:
     whole: dict = {}
     for shard, named in shards.items():
         path = index.with_name(shard)
-        content = _content(path, name)
-        lacking = [key for key in named if not isinstance(content, dict) or key not in content]
+        held = _content(path, name)
+        content = held if isinstance(held, dict) else {}
+        lacking = [key for key in named if key not in content]
         if lacking:
             raise StudyError(
                 f"{name}: {path} lacks {len(lacking)} weights that {index.name} says are in it "

@@ -40,7 +40,8 @@ def read(folder: str | Path) -> Card:
     file = Path(folder, CONFIG)
     said = settings(file)
     model = said.get("model_cfg")
-    vision = model.get("vision_cfg") if isinstance(model, dict) else None
+    model = model if isinstance(model, dict) else {}
+    vision = model.get("vision_cfg")
     if not isinstance(vision, dict):
         raise StudyError(f"'{file}' has no model_cfg with a vision_cfg: no tower of images")
     other = set(vision) - _KNOWN - _NO_MATTER
