@@ -23,9 +23,7 @@ def main(arguments=None) -> int:
     parser.add_argument("--syntax", action="store_true", help="look at the file alone")
     options = parser.parse_args(arguments)
     try:
-        source = Source(options.config)
-        if not isinstance(source.content(), dict):
-            raise StudyError(f"{options.config}: holds no keys; make new writes one")
+        Source(options.config).content()  # first: it says more of what is no YAML
         strict_yaml.load(options.config)
     except StudyError as error:
         print(error, file=sys.stderr)

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import check
 import pytest
 import yaml
 
@@ -134,6 +135,53 @@ TYPOS = [
      "result: is no key of a study; nearest: results"),
     ("labels: folders", "labels: folders\n    clases: imagenet-1k", 14,
      "datasets: tinyval: clases: is no key of .*; nearest: classes"),
+    # A stranger's, tried later.
+    ("threads: {decode: 2}", "heads: {test: tinyval, released: {tabel: x.csv}}", 20,
+     "heads: released: tabel: is no key of heads: released; nearest: table"),
+    ("images: 500", "images: [500]", 14,
+     r"datasets: tinyval: images: is the list \[500\]; it must be all or a whole .*"),
+    ("images: 500", "images: 5,000", 14, "datasets: .*; it must be all or .* or more: write 5000"),
+    ("weights:\n  download: false", "weights: none", 7,
+     "weights: is the text 'none'; it must be a section"),
+    ("download: false", "download: 'False'", 8,
+     "weights: download: is the text 'False'; it must be true or false: leave out the .*"),
+    ("threads: {decode: 2}", "threads: [decode, 2]", 20,
+     r"threads: is the list \[decode, 2\]; it must be a section"),
+    ("threads: {decode: 2}", "outliers: {min_share: 0.1%}", 20,
+     "outliers: min_share: is the text '0.1%'; it must be a number from 0 to 100: write 0.1"),
+    ("analyse: [tinyval]", "analyse: {tinyval: true}", 6,
+     "analyse: is a section of keys; it must be a list, each text"),
+    ("analyse: [tinyval]", "analyse: [tinyval, tinyval]", 6, "analyse: names something twice: .*"),
+    ("analyse: [tinyval]", "analyse: [tinyval]\nmore: {type: imagefolder, path: images}", 7,
+     "more: is no key of a study but fits one of datasets: is the indentation right\\?"),
+    ("[augreg/tiny/r0]\nanalyse", "[augreg/tinny/r0]\nanalyse", 5,
+     "backbones: 'augreg/tinny/r0' matches no row of .* Sizes of augreg: .*; nearest: tiny"),
+    ("backbones: [augreg/tiny/r0]\nanalyse", "backbones: []\nanalyse", 5,
+     "backbones: is empty; it must be a list, each family/size/registers, .*"),
+    ("study: mine", "study: 2024", 1,
+     'study: is 2024; it must be a word .* digits, _ and -: write "2024", in quotation marks'),
+    ("device: auto", "Device: auto", 3, "Device: is no key of a study; nearest: device"),
+    ("seed: 0", "seed: 2024-01-01", 15, "datasets: tinyval: seed: is 2024-01-01; it must be .*"),
+    ("labels: folders", "labels: false", 13,
+     "datasets: tinyval: labels: is false; it must be folders, none or a file of labels"),
+    ("labels: folders", "labels: folders\n    classes: ImageNet1k", 14,
+     "datasets: tinyval: classes: 'ImageNet1k' would be a label space of its own, .* imagenet-1k"),
+    ("  cutoffs: tinyval", "  cutoffs: tinyval\n  split: [0.8, 0.3, 0.1]", 19,
+     r"probes: split: \[0.8, 0.3, 0.1\] does not add up to 1"),
+    ("  cutoffs: tinyval", "  cutoffs: tinyval\n  sensitivity: {penalty: [1]}", 19,
+     "probes: sensitivity: penalty: is no key of probes: sensitivity; nearest: penalties"),
+    ("threads: {decode: 2}", "testtime: {backbones: [augreg/tiny/r0], dataset: tinyval, "
+     "registers: 4}", 20, "testtime: registers: is 4; it must be a list, .*: write \\[4\\]"),
+    ("threads: {decode: 2}", "discovery: {sets: {voc07: {layout: VOC, path: voc}}}", 20,
+     "discovery: sets: voc07: layout: is the text 'VOC'; it must be voc, .*; nearest: voc"),
+    ("threads: {decode: 2}", "dense: {segmentation: {crop: 512}}", 20,
+     "dense: segmentation: crop: is 512; it must be a list of 2 items, each a whole .*"),
+    ("threads: {decode: 2}", "overhead: {backbones: [augreg/tiny/r4]}", 20,
+     "overhead: backbones: 'augreg/tiny/r4' matches no row of .* counts of augreg/tiny: r0"),
+    ("threads: {decode: 2}", "figures: {fig8: ['*/*/*']}", 20,
+     "figures: fig8: is no key of figures; nearest: fig7"),
+    ("threads: {decode: 2}", "kinds: true", 20,
+     "kinds: is true; it must be a section: write {} for its defaults"),
 ]  # fmt: skip
 
 
@@ -190,6 +238,19 @@ BROKEN = [
     ("threads: {decode: 2}", "threads: {decode: 2", None, "brace"),
     ("study: mine", 'study: "mine', None, "quotation mark"),
     ("[augreg/tiny/r0]\nanalyse", "[*/tiny/r0]\nanalyse", 5, "quotation marks"),
+    ("study: mine", "study:mine", 1, "a space is missing after the colon"),
+    ("    path: images", "\u00a0   path: images", 12, "looks like a space"),
+    ("threads: {decode: 2}", "---\nstudy: other", 20, "a second document"),
+    ("[config/backbones.csv]", "[config/backbones.csv,, x]", 4, "a comma too many"),
+]
+READ_OTHERWISE = [
+    ("device: auto", "device: auto\ndevice: cpu", 4, "'device' is there twice, first in line 3"),
+    ("images: 500", "images: 0500", 14, "YAML reads 0500 as 320"),
+    ("images: 500", "images: 1:30", 14, "YAML reads 1:30 as 90"),
+    ("seed: 0", "seed: .inf", 15, "the number .inf is not finite"),
+    ("threads: {decode: 2}", "on: 2", 20, "the key 'on' is no word to YAML"),
+    ("threads: {decode: 2}", "? [a]\n: 2", 20, "unhashable"),
+    ("study: mine", "study: !!python/name:os.system mine", 1, "! has a meaning in YAML"),
 ]
 
 
@@ -205,6 +266,27 @@ def test_what_is_no_yaml_is_said_with_its_line(tmp_path, old, new, line, word):
     assert line is None or abs(number - line) <= 1, said
 
 
+@pytest.mark.parametrize(("old", "new", "line", "words"), READ_OTHERWISE)
+def test_what_yaml_reads_otherwise_than_people_is_refused(tmp_path, capsys, old, new, line, words):
+    file = tmp_path / "mine.yaml"
+    file.write_text(GOOD.replace(old, new, 1))
+    assert check.main([str(file), "--syntax"]) == 1
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said and f"mine.yaml, line {line}: " in said and words in said
+
+
+@pytest.mark.parametrize("made", [lambda t: "\ufeff" + t, lambda t: t.replace("\n", "\r\n")])
+def test_files_of_other_systems_are_read(tmp_path, made):
+    """A byte-order mark, and lines that end as on Windows."""
+    said = answer(tmp_path, made(GOOD.replace("seed: 0", "seed: -1")))
+    assert len(said) == 1 and said[0].startswith(
+        "mine.yaml, line 15: datasets: tinyval: seed: is -1"
+    )
+
+
 def test_no_file(tmp_path):
     with pytest.raises(StudyError, match="does not exist"):
         Source(tmp_path / "absent.yaml")
+    (tmp_path / "latin.yaml").write_bytes("study: ä".encode("latin-1"))
+    with pytest.raises(StudyError, match="is no text in UTF-8"):
+        Source(tmp_path / "latin.yaml")

@@ -15,7 +15,7 @@ import yaml
 from jsonschema import Draft202012Validator, validators
 
 from tokenscope.config_file.lines import Source
-from tokenscope.config_file.schema_words import allowed, homes, one_of
+from tokenscope.config_file.schema_words import allowed, as_meant, choices, homes, one_of, said
 from tokenscope.errors import StudyError
 from tokenscope.paths import CONFIG
 
@@ -78,8 +78,10 @@ class Answers:
             if not mistakes:
                 return made
         except StudyError as error:
-            said = {path[0] for path in map(_path, mistakes) if path}
-            more = [s for s in str(error).splitlines() if not said & set(_path(s)[:1])]
+            keys = {path[0] for path in map(_path, mistakes) if path}
+            more = [s for s in str(error).splitlines() if not keys & set(_path(s)[:1])]
+            if "backbones" in keys:  # and so all that is said of them elsewhere
+                more = [s for s in more if "none of this study's backbones" not in s]
             mistakes = sorted([*mistakes, *more], key=self._place)
         except Exception:  # a config of the wrong form may break it anywhere
             if not mistakes:
@@ -135,10 +137,10 @@ class Answers:
         by_word = {w: form for form in forms for w in _words(_keys(form).get(selector, {}))}
         word = there.get(selector)
         if word not in by_word:
-            near = difflib.get_close_matches(str(word), by_word, n=1, cutoff=0.0)[0]
+            near = difflib.get_close_matches(str(word).casefold(), by_word, n=1, cutoff=0.0)[0]
             if selector in there:
-                yield f"{where}{selector}: {_said(word)}; it must be {one_of(by_word)}" + (
-                    f"; nearest: {near}" if _alike(str(word), near) else ""
+                yield f"{where}{selector}: {said(word)}; it must be {one_of(by_word)}" + (
+                    f"; nearest: {near}" if _alike(str(word).casefold(), near) else ""
                 )
             else:
                 yield f"{where}{selector}: is missing; it is {one_of(by_word)}"
@@ -164,7 +166,19 @@ class Answers:
             return f"is no key {place} but {named}: is the indentation right?"
         if patterns := schema.get("patternProperties"):
             return f"is no name: letters, digits and {_signs(patterns)} make one"
+        if section := self._named_section(there[key]):
+            return f"is no key {place} but fits one of {section}: is the indentation right?"
         return f"is no key {place}; there are {', '.join(known)}"
+
+    def _named_section(self, there) -> str:
+        """The section of named entries, as ``datasets``, that a mapping has the keys of."""
+        keys_of: dict[tuple, set] = {}
+        for key, place in homes(self.schema):
+            keys_of.setdefault(place, set()).add(key)
+        given = set(there) if isinstance(there, dict) else set()
+        named = (place for place in keys_of if place[-1:] == ("<name>",))
+        fitting = (place for place in named if given and given <= keys_of[place])
+        return ": ".join(next(fitting, ())[:-1])
 
     def _misplaced(self, key, path, config) -> str:
         """Where a missing key stands instead."""
@@ -177,33 +191,29 @@ class Answers:
         return ""
 
     def _wrong(self, path, there, schema, error) -> str:
-        said, must = _said(there), allowed(schema)
+        must = allowed(schema)
         if there is None:
             more = "give it keys, further in than it stands, or leave it out"
             if schema.get("type") != "object":
                 more = f"it must be {must}"
             return f"has no value; {more}"
-        hint = ""
+        hint = as_meant(there, schema)
         if isinstance(there, str):
-            choices = list(_choices(schema))
-            by_case = {choice.casefold(): choice for choice in choices}
-            near = [by_case[word] for word in difflib.get_close_matches(
-                there.casefold(), by_case, n=1, cutoff=0.7)]  # fmt: skip
-            hint = f"; nearest: {near[0]}" if near and len(choices) > 1 else _quoted(there, schema)
-            if error.validator == "type" and schema.get("type") == "array":
-                hint = f": write [{there}]"
+            by_case = {choice.casefold(): choice for choice in choices(schema)}
+            near = difflib.get_close_matches(there.casefold(), by_case, n=1, cutoff=0.7)
+            hint = f"; nearest: {by_case[near[0]]}" if near and len(by_case) > 1 else hint
         elsewhere = len(path) > 1 and any(k == path[-1] and not p for k, p in homes(self.schema))
         if elsewhere and not isinstance(there, dict) and schema.get("type", "object") == "object":
             hint = f" ('{path[-1]}' is a key of a study: is the indentation right?)"
         if error.validator == "uniqueItems":
-            return f"names something twice: {said}"
+            return f"names something twice: {said(there)}"
         if error.validator == "minItems" and not there:
             return f"is empty; it must be {must}"
         if error.validator == "minProperties":
             return "is empty; it needs at least one entry"
         if error.validator == "minLength":
             return "is empty; it must be text"
-        return f"{said}; it must be {must}{hint}"
+        return f"{said(there)}; it must be {must}{hint}"
 
 
 def _as_numbers(config: dict, written) -> None:
@@ -253,44 +263,6 @@ def _path(sentence: str) -> list:
         else:
             break
     return path
-
-
-def _said(there) -> str:
-    if isinstance(there, bool):
-        return f"is {str(there).lower()}"
-    if isinstance(there, dict):
-        return "is a section of keys"
-    if isinstance(there, list):
-        return f"is the list [{', '.join(map(str, there[:6]))}{', ...' * (len(there) > 6)}]"
-    return f"is the text '{there}'" if isinstance(there, str) else f"is {there}"
-
-
-def _quoted(there: str, schema: dict) -> str:
-    """A number that YAML reads as text."""
-    try:
-        number = float(there)
-    except ValueError:
-        return ""
-    if re.fullmatch(r"[-+\d.]+e[-+]?\d+", there, re.I) and "number" in str(schema):
-        return f" (YAML reads {there} as text: write {_plain(number)})"
-    return (
-        ": leave out the quotation marks"
-        if "integer" in str(schema) or "number" in str(schema)
-        else ""
-    )
-
-
-def _plain(number: float) -> str:
-    return f"{number:.1e}" if abs(number) < 1e-3 else f"{number:g}"
-
-
-def _choices(schema: dict) -> Iterator[str]:
-    yield from (str(word) for word in schema.get("enum", []))
-    if "const" in schema:
-        yield str(schema["const"])
-    for choice in ("anyOf", "oneOf"):
-        for below in schema.get(choice, []):
-            yield from _choices(below)
 
 
 def _keys(form: dict) -> dict:

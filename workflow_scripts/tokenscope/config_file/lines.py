@@ -23,7 +23,9 @@ class Source:
         try:
             self.text = Path(file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            reason = "is no text" if isinstance(error, ValueError) else "does not exist"
+            reason = "does not exist"
+            if isinstance(error, ValueError):
+                reason = "is no text in UTF-8: save it as such"
             if isinstance(error, IsADirectoryError | PermissionError):
                 reason = "cannot be read as a file"
             raise StudyError(f"the config {file} {reason}") from None
@@ -33,8 +35,15 @@ class Source:
             raise StudyError(self._refusal(error)) from None
 
     def content(self):
-        """What the file says, as plain values."""
-        return yaml.safe_load(self.text)
+        """What the file says, as plain values.
+
+        Raises:
+            StudyError: a value of no plain kind.
+        """
+        try:
+            return yaml.safe_load(self.text)
+        except yaml.YAMLError as error:
+            raise StudyError(self._refusal(error)) from None
 
     def line(self, path: list) -> int | None:
         """Line, from 1, of the key or list item that a path of keys and places leads to.
@@ -73,6 +82,14 @@ class Source:
         where = f"{self.file}, line {number + 1}"
         if "\\t" in problem or re.match(r" *\t", text):
             return f"{where}: a tab: YAML is indented with spaces; write spaces for it"
+        above = next((line for line in reversed(lines[:number]) if line.strip()), "")
+        for odd in (above, text):
+            if re.match(r" *[^\S \t]", odd):
+                where = f"{self.file}, line {lines.index(odd) + 1}"
+                return f"{where}: '{odd.strip()}' is indented with a sign that looks like a space"
+        if "mapping values" in problem and re.match(r" *[\w-]+:[^\s/]", above):
+            where = f"{self.file}, line {lines.index(above) + 1}"
+            return f"{where}: '{above.strip()}': a space is missing after the colon"
         began = f" (begun in line {context.line + 1})" if context else ""
         for words, what in _TROUBLES.items():
             if words in problem or words in str(error.context or ""):
@@ -83,6 +100,7 @@ class Source:
 _WRONG = (
     "the indentation does not fit the lines before{began}: keys of one section start in one column"
 )
+_TAG = "! has a meaning in YAML: put the text in quotation marks"
 _TROUBLES = {
     "flow sequence": "a bracket [ is not closed, or a comma is missing{began}",
     "flow mapping": "a brace {{ is not closed, or a comma is missing{began}",
@@ -95,6 +113,9 @@ _TROUBLES = {
     "sequence entries are not allowed": _WRONG,
     "block mapping": _WRONG,
     "block collection": _WRONG,
+    "another document": "a second document begins: keep one, without ---",
+    "node content": "a value is missing, or there is a comma too many",
     "alias": "* has a meaning in YAML: put globs that begin with it in quotation marks",
-    "undefined tag": "! has a meaning in YAML: put the text in quotation marks",
+    "undefined tag": _TAG,
+    "constructor for the tag": _TAG,
 }

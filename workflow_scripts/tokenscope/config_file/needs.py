@@ -1,6 +1,8 @@
 """What a study reads that it does not make: images, labels, weights; and whether it is here."""
 
+import difflib
 import glob
+import itertools
 import os
 import platform
 import re
@@ -62,7 +64,9 @@ def _images(study, name: str) -> Iterator[str]:
         return
     folder, path = folder_of(dataset["path"]), dataset["path"]
     if not Path(folder).is_dir():
-        yield f"datasets: {name}: path: there is no folder '{folder}' on {platform.node()}"
+        yield f"datasets: {name}: path: there is no folder '{folder}' on {platform.node()}" + (
+            _instead(folder)
+        )
     elif folder != path and not _files(path):
         yield f"datasets: {name}: path: '{path}' matches no file on {platform.node()}"
     labels = dataset.get("labels", "none")
@@ -74,6 +78,18 @@ def _images(study, name: str) -> Iterator[str]:
     classes = dataset.get("classes", "")
     if class_list.is_list(classes) and not Path(classes).exists():
         yield f"datasets: {name}: classes: there is no list '{classes}'"
+
+
+def _instead(folder: str) -> str:
+    """What may have been meant by a folder that is not there, as the end of a sentence."""
+    if folder.startswith("~") or "$" in folder:
+        return "; ~ and $ mean nothing here: write the path out"
+    place = next((p for p in Path(folder).parents if p.is_dir()), Path())
+    step = Path(folder).relative_to(place).parts[0] if folder.strip("./") else ""
+    with os.scandir(place) as entries:
+        here = [entry.name for entry in itertools.islice(entries, 1000) if entry.is_dir()]
+    near = difflib.get_close_matches(step, here, n=1, cutoff=0.5)
+    return f"; nearest: {place / near[0]}" if near else ""
 
 
 def _files(pattern: str) -> list[str]:

@@ -1,6 +1,7 @@
 """What a config names must be there: a place for results, the data sets that sections speak of."""
 
 import os
+import re
 from pathlib import Path
 
 from tokenscope.errors import StudyError, nearest
@@ -31,6 +32,22 @@ def check_analysed(config: dict) -> None:
             have = ", ".join(config["datasets"])
             near = nearest(name, config["datasets"])
             raise StudyError(f"analyse: '{name}' is no data set of this study, only: {have}{near}")
+
+
+def check_classes(config: dict) -> None:
+    """``classes`` of data sets name ImageNet's as they are known here.
+
+    Raises:
+        StudyError: one is so near that no other label space can be meant.
+    """
+    for name, dataset in config["datasets"].items():
+        classes = dataset.get("classes", "")
+        bare = re.sub(r"[^a-z0-9]", "", classes.casefold())
+        if bare in ("imagenet", "imagenet1k", "imagenet1000") and classes != "imagenet-1k":
+            raise StudyError(
+                f"datasets: {name}: classes: '{classes}' would be a label space of its own, in "
+                "which no released head is scored; ImageNet's 1,000 classes are imagenet-1k"
+            )
 
 
 def check_testtime(config: dict, attached: bool) -> None:

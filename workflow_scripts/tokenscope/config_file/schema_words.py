@@ -1,5 +1,6 @@
 """A JSON schema in words: what a value may be, and which keys there are."""
 
+import re
 from collections.abc import Iterable, Iterator
 
 
@@ -59,3 +60,55 @@ def homes(schema: dict, place: tuple[str, ...] = ()) -> Iterator[tuple[str, tupl
     for choice in ("anyOf", "oneOf"):
         for below in schema.get(choice, []):
             yield from homes(below, place)
+
+
+def choices(schema: dict) -> Iterator[str]:
+    """The words that a value may be one of."""
+    yield from (str(word) for word in schema.get("enum", []))
+    if "const" in schema:
+        yield str(schema["const"])
+    for choice in ("anyOf", "oneOf"):
+        for below in schema.get(choice, []):
+            yield from choices(below)
+
+
+def said(there) -> str:
+    """What stands in a config, as the first half of a sentence."""
+    if isinstance(there, bool):
+        return f"is {str(there).lower()}"
+    if isinstance(there, dict):
+        return "is a section of keys"
+    if isinstance(there, list):
+        return f"is the list [{', '.join(map(str, there[:6]))}{', ...' * (len(there) > 6)}]"
+    return f"is the text '{there}'" if isinstance(there, str) else f"is {there}"
+
+
+def as_meant(there, schema: dict) -> str:
+    """How to write what somebody probably meant; empty where that is not known.
+
+    Text for a number or for true and false, a number for text, one item for a list, true for a
+    section whose keys all have defaults.
+    """
+    kind, words = schema.get("type"), str(schema)
+    if kind == "array" and schema.get("minItems", 0) < 2 and not isinstance(there, list | dict):
+        return f": write [{there}]"
+    if kind == "object" and there is True and not schema.get("required"):
+        return ": write {} for its defaults"
+    if kind == "string" and isinstance(there, int | float) and not isinstance(there, bool):
+        return f': write "{there}", in quotation marks'
+    if not isinstance(there, str):
+        return ""
+    if kind == "boolean" and there.casefold() in ("true", "false", "yes", "no", "on", "off"):
+        return ": leave out the quotation marks"
+    if "integer" not in words and "number" not in words:
+        return ""
+    if re.fullmatch(r"[-+\d.]+e[-+]?\d+", there, re.I) and "number" in words:
+        return f" (YAML reads {there} as text: write {_plain(float(there))})"
+    if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)", there):
+        return ": leave out the quotation marks"
+    bare = re.sub(r"(?<=\d)[ ,'](?=\d{3}\b)|\s*%$", "", there)
+    return f": write {bare}" if re.fullmatch(r"\d+\.?\d*", bare) else ""
+
+
+def _plain(number: float) -> str:
+    return f"{number:.1e}" if abs(number) < 1e-3 else f"{number:g}"

@@ -1,10 +1,12 @@
-"""YAML read strictly: each key once, numbers finite, nothing in it that runs or grows.
+"""YAML read strictly: each key once, a word; numbers finite, as they look; nothing runs or grows.
 
-YAML itself takes the last of two equal keys and knows infinite numbers, and Snakemake runs
-expressions of a config that says ``__use_yte__``: a study would differ from what one reads.
+YAML itself takes the last of two equal keys, knows infinite numbers, reads 0500 as 320 and 1:30 as
+90, and Snakemake runs expressions of a config that says ``__use_yte__``: a study would differ from
+what one reads.
 """
 
 import math
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +16,7 @@ import yaml
 from tokenscope.errors import StudyError
 
 MOST_VALUES = 100_000  # aliases written out; a study has some hundreds
+NO_WORDS = [f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "null")]
 TEMPLATE = "__use_yte__"
 _Base: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -29,6 +32,11 @@ class _Loader(_Base):
                 raise yaml.constructor.ConstructorError(
                     problem="a key is no word", problem_mark=mark
                 )
+            if key.tag in NO_WORDS:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key '{key.value}' is no word to YAML: put it in quotation marks",
+                    problem_mark=key.start_mark,
+                )
             if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
                 raise yaml.constructor.ConstructorError(
                     problem=f"the key '{key.value}' is there twice, first in line "
@@ -37,6 +45,28 @@ class _Loader(_Base):
                 )
             seen[key.value] = key.start_mark.line
         return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node):
+        value = super().construct_yaml_int(node)
+        if re.match(r"[-+]?0[0-7]|.*:", node.value.replace("_", "")):
+            raise yaml.constructor.ConstructorError(
+                problem=f"YAML reads {node.value} as {value}: write {value}, or the number meant",
+                problem_mark=node.start_mark,
+            )
+        return value
+
+    def construct_yaml_float(self, node):
+        value = super().construct_yaml_float(node)
+        if not math.isfinite(value):
+            raise yaml.constructor.ConstructorError(
+                problem=f"the number {node.value} is not finite; write an ordinary one",
+                problem_mark=node.start_mark,
+            )
+        return value
+
+
+for kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{kind}", getattr(_Loader, f"construct_yaml_{kind}"))
 
 
 def load(file: str | Path) -> dict:

@@ -7,8 +7,7 @@ from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
 
-from tokenscope.config_file import strict_yaml
-from tokenscope.config_file.references import check_analysed, check_results, check_testtime
+from tokenscope.config_file import references, strict_yaml
 from tokenscope.errors import StudyError
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.location import folder_of
@@ -40,8 +39,9 @@ class Study:
         self.datasets = config["datasets"]
         mistakes: list[str] = []  # those of the second group name what is analysed
         for checks in (
-            (lambda: check_results(config), lambda: check_analysed(config), self._check_trained,
-             self._read_heads, self._read_discovery, self._read_dense),
+            (lambda: references.check_results(config), lambda: references.check_analysed(config),
+             lambda: references.check_classes(config), self._check_trained, self._read_heads,
+             self._read_discovery, self._read_dense),
             (self._check_testtime, self._read_phantoms, self._read_probes, self._read_diagnosed),
         ):  # fmt: skip
             for check in () if any(m.startswith("analyse: ") for m in mistakes) else checks:
@@ -53,7 +53,7 @@ class Study:
             raise StudyError("\n".join(dict.fromkeys(mistakes)))
 
     def _check_testtime(self) -> None:
-        check_testtime(self.config, any(row.attached for row in self.rows.values()))
+        references.check_testtime(self.config, any(row.attached for row in self.rows.values()))
 
     def _check_trained(self) -> None:
         for row in self.rows.values():
@@ -98,8 +98,9 @@ class Study:
         """Chosen backbones, those they are made from or get registers at test time, those whose
         cost is measured, phantoms; by key."""
         c = self.config
-        phantoms = [pattern for patterns in c.get("phantoms", {}).values() for pattern in patterns]
-        patterns = [*c["backbones"], *c["overhead"]["backbones"], *phantoms]
+        asked = {f"phantoms: {name}": patterns for name, patterns in c.get("phantoms", {}).items()}
+        asked |= {"overhead: backbones": c["overhead"]["backbones"], "backbones": c["backbones"]}
+        patterns = {pattern: key for key, patterns in asked.items() for pattern in patterns}
         tables, cache = c["backbone_tables"], c["weights"]["cache"]
         more = controls.rows() if c.get("controls") else []
         rows = zoo.load(tables, patterns, self.recipes, cache, c["training"], more)
@@ -242,10 +243,11 @@ class Study:
 
     @property
     def overhead(self) -> list[Backbone]:
-        """The backbones whose cost with registers is measured, one for each architecture."""
+        """The backbones whose cost with registers is measured, as they are named."""
         only = self.config.get("only") or ["*/*/*"]
-        named = self.config["overhead"]["backbones"]
-        return [self.rows[key] for key in named if zoo.matches(key, only)]
+        rows = [row for row in zoo.matching([*self.rows.values()], only) if not row.attached]
+        named = (zoo.matching(rows, [p]) for p in self.config["overhead"]["backbones"])
+        return list(dict.fromkeys(row for found in named for row in found))
 
     def settings(self, row: Backbone) -> dict:
         """What a table of trainings says of each."""

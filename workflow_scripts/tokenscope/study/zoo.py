@@ -118,7 +118,7 @@ class Backbone:
 
 def load(
     tables: list[str],
-    patterns: list[str],
+    patterns: list[str] | dict[str, str],
     recipes: dict[str, dict],
     cache: str,
     grids: dict[str, dict] | None = None,
@@ -128,7 +128,8 @@ def load(
 
     Args:
         tables: CSV files with the columns :data:`COLUMNS`; later files may add rows.
-        patterns: globs over ``family/size/registers``, e.g. ``dinov2/*/r4``.
+        patterns: globs over ``family/size/registers``, e.g. ``dinov2/*/r4``; as a mapping, with the
+            key of the config that names each.
         recipes: training recipes by name, for rows trained here.
         cache: folder that remembers facts of ids that architectures.csv does not hold.
         grids: grids of trained backbones, see :func:`tokenscope.study.recipes.expand`.
@@ -162,12 +163,14 @@ def load(
     rows |= expand(grids or {}, rows)
     for row in more:
         rows.setdefault("/".join(row[c] for c in COLUMNS[:3]), dict(row))
-    for pattern in patterns:
-        if not any(matches(key, [pattern]) for key in rows):
-            raise StudyError(
-                f"backbones: '{pattern}' matches no row of {', '.join(tables)}. "
-                + _what_there_is(pattern, rows)
-            )
+    named = patterns if isinstance(patterns, dict) else dict.fromkeys(patterns, "backbones")
+    strays = [
+        f"{key}: '{pattern}' matches no row of {', '.join(tables)}. {_what_there_is(pattern, rows)}"
+        for pattern, key in named.items()
+        if not any(matches(row, [pattern]) for row in rows)
+    ]
+    if strays:
+        raise StudyError("\n".join(strays))
     needed = {key: None for key in rows if matches(key, patterns)}
     todo = list(needed)
     while todo:
