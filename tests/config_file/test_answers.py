@@ -178,6 +178,11 @@ TYPOS = [
      "dense: segmentation: crop: is 512; it must be a list of 2 items, each a whole .*"),
     ("threads: {decode: 2}", "overhead: {backbones: [augreg/tiny/r4]}", 20,
      "overhead: backbones: 'augreg/tiny/r4' matches no row of .* counts of augreg/tiny: r0"),
+    ("threads: {decode: 2}", "phantoms: {tinyval: ['control/*/r0-cornerss']}", 20,
+     "phantoms: tinyval: 'control/.*/r0-cornerss' matches no row of .*; nearest: r0-corners"),
+    ("threads: {decode: 2}", "training: {more: {recipe: photograph-finetune, from: augreg/tiny/r0, "
+     "registers: [4]}}", 20, "training: more: recipe: 'photograph-finetune' is none of .*; "
+     "nearest: photographs-finetune"),
     ("threads: {decode: 2}", "figures: {fig8: ['*/*/*']}", 20,
      "figures: fig8: is no key of figures; nearest: fig7"),
     ("threads: {decode: 2}", "kinds: true", 20,

@@ -160,6 +160,12 @@ def load(
             if key in rows:
                 raise StudyError(f"{table}, line {line}: the backbone {key} is there twice")
             rows[key] = row
+    for name, grid in (grids or {}).items():
+        if grid["recipe"] not in recipes:
+            have, near = ", ".join(recipes), nearest(grid["recipe"], recipes)
+            raise StudyError(
+                f"training: {name}: recipe: '{grid['recipe']}' is none of {have}{near}"
+            )
     rows |= expand(grids or {}, rows)
     for row in more:
         rows.setdefault("/".join(row[c] for c in COLUMNS[:3]), dict(row))
@@ -241,13 +247,15 @@ def _what_there_is(pattern: str, rows: dict) -> str:
     family, _, rest = pattern.partition("/")
     size = rest.partition("/")[0]
     families = sorted({key.split("/")[0] for key in rows})
-    if family not in families:
+    if not any(fnmatchcase(known, family) for known in families):
         return f"Families there are: {', '.join(families)}{nearest(family, families)}"
-    sizes = sorted({key.split("/")[1] for key in rows if key.startswith(family + "/")})
-    if size not in sizes:
+    sizes = sorted({key.split("/")[1] for key in rows if matches(key, [f"{family}/*"])})
+    if not any(fnmatchcase(known, size) for known in sizes):
         return f"Sizes of {family}: {', '.join(sizes)}{nearest(size, sizes)}"
-    counts = [key.split("/")[2] for key in rows if key.startswith(f"{family}/{size}/")]
-    return f"Register counts of {family}/{size}: {', '.join(counts)}"
+    there = [key.split("/")[2] for key in rows if matches(key, [f"{family}/{size}/*"])]
+    counts = list(dict.fromkeys(there))
+    near = nearest(rest.partition("/")[2], counts) if len(counts) > 4 else ""
+    return f"Register counts of {family}/{size}: {', '.join(counts)}{near}"
 
 
 def _backbone(
