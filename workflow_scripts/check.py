@@ -3,17 +3,23 @@
     python workflow_scripts/check.py config/demo.yaml
 
 Behind `make check`. Nothing is computed: a file that is no YAML is answered here, the rest is a dry
-run, and at its end all that the study reads and that is not on this machine.
+run, and at its end all that the study reads and that is not on this machine. One's own weights are
+opened, to see whether they fit.
 """
 
 import argparse
 import subprocess
 import sys
+from pathlib import Path
 
-from tokenscope.config_file import strict_yaml
+from tokenscope.backbones import fit
+from tokenscope.cards import hub_folder
+from tokenscope.config_file import needs, project_files, strict_yaml
+from tokenscope.config_file.answers import Answers
 from tokenscope.config_file.lines import Source
-from tokenscope.errors import StudyError
+from tokenscope.errors import StudyError, some
 from tokenscope.paths import snakemake
+from tokenscope.study.study import Study
 
 
 def main(arguments=None) -> int:
@@ -41,12 +47,43 @@ def main(arguments=None) -> int:
     lines = dry.stdout.splitlines()
     start = next((i for i, line in enumerate(lines) if line.startswith("Forecast of")), len(lines))
     print("\n".join(lines[start:]))
-    lacking = [line for line in lines if line.startswith("not here: ")]
+    lacking = sum(line.startswith("not here: ") for line in lines)
     if lacking:
-        print(f"It would not run on this machine: {len(lacking)} of what it reads is not here.")
+        print(f"It would not run on this machine: {lacking} of what it reads is not here.")
+        return 1
+    try:
+        check_weights(options.config)
+    except StudyError as error:
+        print(f"It would not run on this machine:\n{error}")
         return 1
     print(f"{options.config} would run: make study CONFIG={options.config}")
     return 0
+
+
+def check_weights(config: str) -> None:
+    """Whether a study's own weights files fit, and whether released ones are here or can be had.
+
+    Raises:
+        StudyError: all that is wrong with them, a line each.
+    """
+    answers = Answers([config])
+    study = answers.study(strict_yaml.load(config), lambda c: Study(project_files.find(c)))
+    own = [row for row in study.rows.values() if Path(row.weights).is_file() and not row.attached]
+    repos = [repo for row in study.rows.values() if (repo := needs.fetched(study, row))]
+    absent = [repo for repo in repos if not hub_folder.kept(repo)]
+    told = []
+    if absent and (why := hub_folder.why_not(absent[0])):
+        told.append(
+            f"weights: {some(absent, 3)}: to be fetched, and {why}; put them into "
+            f"{study.config['weights']['folder'] or study.config['weights']['cache']} "
+            "(<timm id>.safetensors), or name their folder in weights: folder"
+        )
+    try:
+        fit.check([(row.spec, str(Path(row.weights).resolve())) for row in own])
+    except StudyError as error:
+        told += str(error).splitlines()
+    if told:
+        raise StudyError(answers.located("\n".join(told)))
 
 
 def _told(text: str) -> str:

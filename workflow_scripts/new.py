@@ -32,10 +32,13 @@ def write(options) -> str:
     model = setup.Model.of(options.model, options.arch, CACHE)
     facts = setup.facts_of([model], CACHE)
     rows = setup.rows_of([model], facts)
+    setup.check_weights(rows, facts, options.weights, CACHE)
     folder.mkdir(parents=True)
     setup.write_tables(folder, rows, facts)
     file = folder / "study.yaml"
     file.write_text(text_of(options.name, str(folder), rows[0], images, facts[0], options.weights))
+    if rows[0]["note"]:
+        print(f"note: {rows[0]['note']}")
     return str(file)
 
 

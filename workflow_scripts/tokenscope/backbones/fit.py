@@ -11,9 +11,11 @@ import sys
 from tokenscope.errors import StudyError
 from tokenscope.paths import SCRIPTS
 
+MARK = "StudyError: "
+
 
 def check(pairs: list[tuple[dict, str]]) -> None:
-    """Raise a StudyError unless each file fits the backbone that its spec describes.
+    """Raise a StudyError, a line a file, unless each fits the backbone that its spec describes.
 
     In a process of its own: to open weights takes torch, and turns the hub's client offline.
     """
@@ -23,18 +25,22 @@ def check(pairs: list[tuple[dict, str]]) -> None:
     )  # fmt: skip
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]
-        raise StudyError(lines[-1].removeprefix("StudyError: "))
+        told = [line.removeprefix(MARK) for line in lines if line.startswith(MARK)]
+        raise StudyError("\n".join(told or lines[-1:]))
 
 
 def main() -> None:
     from tokenscope.backbones.loading import check_weights
 
+    unfit = []
     for spec, file in json.load(sys.stdin):
-        check_weights(spec, file)
+        try:
+            check_weights(spec, file)
+        except StudyError as error:
+            unfit.append(f"{MARK}{error}")
+    if unfit:
+        sys.exit("\n".join(unfit))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except StudyError as error:
-        sys.exit(f"StudyError: {error}")
+    main()

@@ -33,6 +33,15 @@ def find_weights(timm_id: str, folder: str | None, cache: str | None) -> tuple[P
     return None, ""
 
 
+def fetched(study, row) -> str:
+    """The repository that a backbone's released weights must be fetched from; empty where none."""
+    weights = study.config["weights"]
+    if row.recipe or row.attached or row.weights or not weights["download"]:
+        return ""
+    here, _ = find_weights(row.timm_id, weights["folder"], weights["cache"])
+    return "" if here else f"timm/{row.timm_id}"
+
+
 def obtained(study) -> list[str]:
     """Cards of all released weights and heads of a study: whose jobs may use the network."""
     rows = [row for row in study.rows.values() if not (row.recipe or row.attached)]

@@ -33,9 +33,7 @@ datasets:
     images: {count}                # of them, a seeded sample; or all
     seed: 0
 
-{testtime}
-{probes}
-extract: {{batch: 32}}          # images on the device at once
+{testtime}{probes}extract: {{batch: 32}}          # images on the device at once
 gallery: {{images: {shown}, high_resolution: {resolution}}}    # shown in the figures
 
 # Further sections, each explained in config/README.md: heads (claim 5), discovery, dense, training.
@@ -46,6 +44,7 @@ testtime:                     # registers added without training, by the neurons
   dataset: images
   registers: [1]
   images: {count}
+
 """
 PROBES = """\
 probes:                       # claim 4: what tokens know of place, pixels and class
@@ -55,6 +54,7 @@ probes:                       # claim 4: what tokens know of place, pixels and c
   batch: 256
   split: [0.6, 0.15, 0.25]
   min_tokens: 50
+
 """
 
 
@@ -71,7 +71,8 @@ def text_of(name: str, folder: str, row: dict, images: Images, arch, weights: st
     given = {"key": key, "count": max(2, count)}
     schema = Path(os.path.relpath(CONFIG / "schemas/config.schema.json", folder)).as_posix()
     return TEMPLATE.format(
-        name=name, folder=folder, results=f"results/{name}", model=row["size"], schema=schema,
+        name=name, folder=folder, results=f"results/{name}", schema=schema,
+        model=row["weights"] or row["timm_id"],
         weights=_flow({"folder": weights} if weights else {"download": True}),
         path=_flow(images.path), labels="folders" if images.classes else "none", count=count,
         shown=min(6, count), resolution=arch.input_size,
