@@ -66,9 +66,11 @@ def _content(path: Path, name: str) -> object:
     except Exception as error:
         # torch refuses anything but tensors here (weights_only), by an error of its own
         first = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        if "weights_only" in first:
+            first = "it holds pickled objects, which are refused as unsafe"
         raise StudyError(
-            f"{name}: {path} cannot be read as weights ({first}). Accepted are "
-            "safetensors files and PyTorch state dicts; pickled objects are refused as unsafe"
+            f"{name}: {path} cannot be read as weights ({first}). Accepted are safetensors files "
+            "and PyTorch state dicts, as torch.save(model.state_dict(), file) writes them"
         ) from None
 
 
