@@ -39,7 +39,7 @@ rule calibration:
             images=CALIBRATION["images"],
             patches=CALIBRATION["patches"],
         ),
-        stored=of_project("config/calibration.csv"),
+        stored=ancient(COUNTED),
     output:
         csv=PATHS.table("calibration"),
         text=PATHS.table("calibration", "md"),
@@ -48,8 +48,8 @@ rule calibration:
     conda:
         LIGHT_ENV
     params:
-        decides=code("calibration/calibrate.py"),
-        code=code("calibration/calibration.py"),
+        decides=counted_by("calibration/calibrate.py"),
+        code=code("calibration/calibration.py", reads=[COUNTED]),
     script:
         "../workflow_scripts/calibration/calibration.py"
 

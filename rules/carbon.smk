@@ -25,7 +25,7 @@ rule accounting:
     input:
         tables=[path for rule in MEASURING for path in rule.input if PATHS.is_table(path)],
         indexes=[PATHS.index(name) for name in ("tokens", "gallery")],
-        published=of_project("config/published.csv"),
+        published=ancient(PUBLISHED),
     output:
         jobs=table_file("accounting"),
         text=PATHS.table("accounting", "md"),
@@ -38,7 +38,7 @@ rule accounting:
     params:
         folder=PATHS.accounting(),
         site=vars(SITE),
-        code=code("report/accounting.py"),
+        code=code("report/accounting.py", reads=[PUBLISHED]),
     script:
         "../workflow_scripts/report/accounting.py"
 

@@ -112,7 +112,7 @@ rule fig_probe_norms:
 rule fig_sensitivity:
     input:
         rows=PATHS.table("sensitivity"),
-        published=of_project("config/published.csv"),
+        published=ancient(PUBLISHED),
     output:
         figure_files("{dataset}/probe_sensitivity"),
     log:
@@ -120,7 +120,7 @@ rule fig_sensitivity:
     conda:
         LIGHT_ENV
     params:
-        code=code("probes/fig_sensitivity.py"),
+        code=code("probes/fig_sensitivity.py", reads=[PUBLISHED]),
     script:
         "../workflow_scripts/probes/fig_sensitivity.py"
 

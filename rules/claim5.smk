@@ -106,7 +106,7 @@ rule gains:
 rule fig_gains:
     input:
         claim5=PATHS.table("claim5"),
-        published=of_project("config/published.csv"),
+        published=ancient(PUBLISHED),
     output:
         table4=figure_files("{dataset}/table4_gains"),
         table5=figure_files("{dataset}/table5_gains"),
@@ -115,7 +115,7 @@ rule fig_gains:
     conda:
         LIGHT_ENV
     params:
-        code=code("classification/fig_gains.py"),
+        code=code("classification/fig_gains.py", reads=[PUBLISHED]),
     script:
         "../workflow_scripts/classification/fig_gains.py"
 

@@ -82,6 +82,9 @@ SNAPSHOTS = [
 container: of_project("envs/tokenscope.sif")
 
 
+# Tables of the project that rules read: inputs whose content counts and not their age (code()).
+PUBLISHED = of_project("config/published.csv")
+COUNTED = of_project("config/calibration.csv")
 ENV = "../envs/tokenscope.yaml"
 LIGHT_ENV = "../envs/tokenscope-light.yaml"  # of rules that import nothing heavy
 BACKBONE = "{family}/{size}/{registers}"

@@ -172,7 +172,7 @@ use rule gather as gather_dense with:
     input:
         rows=TABLES["dense"].parts,
         provenance=provenance_of("dense"),
-        published=of_project("config/published.csv"),
+        published=ancient(PUBLISHED),
     output:
         csv=table_file("dense"),
         text=PATHS.table("dense", "md"),
@@ -180,7 +180,7 @@ use rule gather as gather_dense with:
         f"{RESULTS}/logs/gather/dense.log",
     params:
         claim="dense",
-        code=code("tables/gather.py"),
+        code=code("tables/gather.py", reads=[PUBLISHED]),
 
 
 rule dense:

@@ -40,9 +40,16 @@ DIAGNOSIS_FILES = {
 }
 
 
+PAGE_FILES = {
+    "style": of_project("workflow_scripts/templates/style.css"),
+    "template": of_project("workflow_scripts/templates/diagnosis.html"),
+}
+
+
 rule diagnosis_page:
     input:
         **DIAGNOSIS_FILES,
+        **{name: ancient(file) for name, file in PAGE_FILES.items()},
         rows=TABLES["diagnosis"].parts,
         images=probed(
             PATHS.measure("diagnosis", SEEN, BACKBONE, ending="images.csv"), STUDY.diagnosed
@@ -73,8 +80,6 @@ rule diagnosis_page:
         ),
         backbones=PATHS.table("backbones"),
         cards=probed(PATHS.card(BACKBONE), STUDY.diagnosed),
-        style=of_project("workflow_scripts/templates/style.css"),
-        template=of_project("workflow_scripts/templates/diagnosis.html"),
     output:
         page=PATHS.page(),
         record=PATHS.page("json"),
@@ -96,7 +101,10 @@ rule diagnosis_page:
         statistics=config["statistics"],
         folder=PATHS.accounting(),
         site=vars(SITE),
-        code=code("diagnosis/diagnosis_page.py"),
+        code=code(
+            "diagnosis/diagnosis_page.py",
+            reads=PAGE_FILES.values(),
+        ),
     script:
         "../workflow_scripts/diagnosis/diagnosis_page.py"
 

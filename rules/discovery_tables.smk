@@ -80,7 +80,7 @@ use rule gather as gather_discovery with:
     input:
         rows=TABLES["discovery"].parts,
         provenance=provenance_of("discovery"),
-        published=of_project("config/published.csv"),
+        published=ancient(PUBLISHED),
     output:
         csv=table_file("discovery"),
         text=PATHS.table("discovery", "md"),
@@ -88,7 +88,7 @@ use rule gather as gather_discovery with:
         f"{RESULTS}/logs/gather/discovery.log",
     params:
         claim="discovery",
-        code=code("tables/gather.py"),
+        code=code("tables/gather.py", reads=[PUBLISHED]),
 
 
 rule discovery:

@@ -39,7 +39,7 @@ rule overhead:
 rule gather_overhead:
     input:
         rows=TABLES["overhead"].parts,
-        published=of_project("config/published.csv"),
+        published=ancient(PUBLISHED),
     output:
         csv=table_file("overhead"),
         text=PATHS.table("overhead", "md"),
@@ -49,6 +49,6 @@ rule gather_overhead:
         LIGHT_ENV
     params:
         records=[f"{PATHS.accounting()}/jobs/overhead/{row.key}.jsonl" for row in STUDY.overhead],
-        code=code("backbones/gather_overhead.py"),
+        code=code("backbones/gather_overhead.py", reads=[PUBLISHED]),
     script:
         "../workflow_scripts/backbones/gather_overhead.py"

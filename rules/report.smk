@@ -38,7 +38,7 @@ rule explorer:
 # Simulated: it depends on no measurement, and of the criteria on what they compare alone.
 rule verdict_errors:
     input:
-        of_project("config/calibration.csv"),
+        ancient(COUNTED),
     output:
         csv=table_file("verdict_errors"),
         text=PATHS.table("verdict_errors", "md"),
@@ -48,7 +48,7 @@ rule verdict_errors:
         LIGHT_ENV
     params:
         content=contents.simulated(config["report"]["verdicts"]),
-        code=code("report/verdict_errors.py"),
+        code=code("report/verdict_errors.py", reads=[COUNTED]),
     script:
         "../workflow_scripts/report/verdict_errors.py"
 
@@ -85,8 +85,30 @@ rule coverage:
         "../workflow_scripts/report/coverage.py"
 
 
+REPORTED = {
+    "labels": of_project("config/labels.csv"),
+    "published": PUBLISHED,
+    "kinds_counts": of_project("config/kinds_calibration.csv"),
+    "sections": config["report"]["sections"],
+    "verdicts": config["report"]["verdicts"],
+}
+TEMPLATES = expand(
+    of_project("workflow_scripts/templates/{file}"),
+    file=[
+        "report.html",
+        "parts.html",
+        "items.html",
+        "style.css",
+        "report.js",
+        "explorer.js",
+        "charts.js",
+    ],
+)
+
+
 rule report:
     input:
+        **{name: ancient(file) for name, file in REPORTED.items()},
         tables=HAVE(
             expand(
                 PATHS.table("{name}"),
@@ -115,23 +137,7 @@ rule report:
             ]
         ),
         latex=HAVE([PATHS.table(name, "tex") for name in paper_tables.TABLES]),
-        labels=of_project("config/labels.csv"),
-        published=of_project("config/published.csv"),
-        kinds_counts=of_project("config/kinds_calibration.csv"),
-        sections=config["report"]["sections"],
-        verdicts=config["report"]["verdicts"],
-        templates=expand(
-            of_project("workflow_scripts/templates/{file}"),
-            file=[
-                "report.html",
-                "parts.html",
-                "items.html",
-                "style.css",
-                "report.js",
-                "explorer.js",
-                "charts.js",
-            ],
-        ),
+        templates=ancient(TEMPLATES),
     output:
         page=f"{RESULTS}/report/index.html",
         csv=table_file("verdicts"),
@@ -147,10 +153,10 @@ rule report:
         plan={name: [t.who, t.parts, t.provenance] for name, t in PLAN.items()},
         figures=PAGES,
         facts=facts(STUDY),
-        decides=code("calibration/calibrate.py"),
-        kinds_decide=code("tokenscope/calibration/kinds.py"),
+        decides=counted_by("calibration/calibrate.py"),
+        kinds_decide=counted_by("tokenscope/calibration/kinds.py"),
         figures_mb=config["report"]["figures_mb"],
-        code=code("report/report.py"),
+        code=code("report/report.py", reads=[*REPORTED.values(), *TEMPLATES]),
     script:
         "../workflow_scripts/report/report.py"
 

@@ -1,17 +1,26 @@
 # What a job asks for, and the code it stands on.
-from tokenscope.code_hash import code_hash
+from tokenscope.code_hash import code_hash, job_hash
 from tokenscope.cost import memory_model, time_model
 from tokenscope.paths import LIBRARY
 
 
-def code(*scripts):
-    """Parameter that changes when the library code behind these files changes.
+def code(*scripts, reads=()):
+    """Parameter that changes when these files change, the library code behind them, or files of
+    the project that they read: such inputs are ``ancient``, a clone dates them anew.
 
     A function, so that a job on a node, which parses all rules, reads the code of one of them.
     """
+    return lambda wildcards: job_hash(*map(script_file, scripts), *map(Path, reads))
+
+
+def counted_by(script):
+    """The code that kept counts name as theirs: the library alone."""
+    return lambda wildcards: code_hash(script_file(script))
+
+
+def script_file(name):
     # The library of an installed package does not lie beside its scripts.
-    files = [Path(LIBRARY.parent if s.startswith("tokenscope/") else SCRIPTS, s) for s in scripts]
-    return lambda wildcards: code_hash(*files)
+    return Path(LIBRARY.parent if name.startswith("tokenscope/") else SCRIPTS, name)
 
 
 def gpu(wildcards=None):

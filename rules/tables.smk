@@ -26,7 +26,7 @@ rule gather:
     input:
         rows=measures_of,
         provenance=lambda w: provenance_of(w.table),
-        published=of_project("config/published.csv"),
+        published=ancient(PUBLISHED),
     output:
         csv=table_file("{table}"),
         text=PATHS.table("{table}", "md"),
@@ -38,7 +38,7 @@ rule gather:
         LIGHT_ENV
     params:
         claim="{table}",
-        code=code("tables/gather.py"),
+        code=code("tables/gather.py", reads=[PUBLISHED]),
     script:
         "../workflow_scripts/tables/gather.py"
 
@@ -47,7 +47,7 @@ use rule gather as gather_controls with:
     input:
         rows=TABLES["controls"].parts,
         provenance=provenance_of("controls"),
-        published=of_project("config/published.csv"),
+        published=ancient(PUBLISHED),
     output:
         csv=table_file("controls"),
         text=PATHS.table("controls", "md"),
@@ -55,7 +55,7 @@ use rule gather as gather_controls with:
         f"{RESULTS}/logs/gather/controls.log",
     params:
         claim="control",
-        code=code("tables/gather.py"),
+        code=code("tables/gather.py", reads=[PUBLISHED]),
 
 
 # What no single backbone answers: above and below 300 M parameters, trained with iBOT or without.
@@ -91,7 +91,7 @@ rule paper_tables:
             for name in ("claim4", "claim5")
             if name == "claim5" or STUDY.probing.rows
         ],
-        published=of_project("config/published.csv"),
+        published=ancient(PUBLISHED),
     output:
         **{name: PATHS.table(name, "tex") for name in paper_tables.TABLES},
     log:
@@ -99,7 +99,7 @@ rule paper_tables:
     conda:
         LIGHT_ENV
     params:
-        code=code("tables/paper_tables.py"),
+        code=code("tables/paper_tables.py", reads=[PUBLISHED]),
     script:
         "../workflow_scripts/tables/paper_tables.py"
 

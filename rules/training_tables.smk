@@ -11,7 +11,7 @@ rule gather_training:
         ),
         accuracy=[file for row in STUDY.before_and_after for file in HEADS.own_accuracy(row)],
         emergence=[PATHS.measure("emergence", name, row.key) for name, row in SNAPSHOTS],
-        published=of_project("config/published.csv"),
+        published=ancient(PUBLISHED),
     output:
         csv=table_file("training"),
         text=PATHS.table("training", "md"),
@@ -39,7 +39,7 @@ rule gather_training:
         },
         outliers=config["outliers"],
         confidence=config["statistics"]["confidence"],
-        code=code("training/gather_training.py"),
+        code=code("training/gather_training.py", reads=[PUBLISHED]),
     script:
         "../workflow_scripts/training/gather_training.py"
 

@@ -160,6 +160,44 @@ def test_several_files_count_together(small):
     assert fresh(top, deep) == fresh(deep, top) != fresh(top)
 
 
+def test_a_job_counts_its_script_and_the_files_that_it_reads(small):
+    """Their content: a clone dates all of them anew."""
+    script, table = small / "script.py", small / "published.csv"
+    table.write_text("a,b\n1,2\n")
+
+    def job():
+        fresh(script)
+        code_hash.job_hash.cache_clear()
+        return code_hash.job_hash(script, table)
+
+    before, counted = job(), fresh(script)
+    script.touch()
+    table.touch()
+    script.write_text(f"# a remark\n{script.read_text()}")
+    assert job() == before
+    table.write_text("a,b\n1,3\n")
+    assert job() != before
+    table.write_text("a,b\n1,2\n")
+    script.write_text(f"{script.read_text()}\nB = 2\n")
+    assert job() != before and fresh(script) == counted  # what was counted is the library's
+    script.write_text(script.read_text().replace("\nB = 2\n", ""))
+    assert job() == before
+    edit(small / "tokenscope/inner/deep.py", "return 1", "return 2")
+    assert job() != before
+
+
+def test_inputs_of_the_project_count_by_content():
+    """A table or a template among a rule's inputs is ``ancient`` and in its hash."""
+    named = r'PUBLISHED|COUNTED|TEMPLATES|REPORTED|PAGE_FILES|of_project\("(?:config|workflow_scripts/templates)/'
+    for file in sorted(Path("rules").glob("*.smk")):
+        for text in re.split(r"^(?=(?:use )?rule )", file.read_text(), flags=re.M)[1:]:
+            inputs = (re.findall(r"^    input:\n((?:        .*\n)+)", text, re.M) or [""])[0]
+            for line in inputs.splitlines():
+                if re.search(named, line):
+                    assert "ancient(" in line, f"{file}: {line}"
+                    assert re.search(r"reads=", text), f"{file}: {text[:40]}"
+
+
 def rules_with_scripts():
     """(rule, the script it runs, the files it hashes) as the rule files say."""
     for file in sorted(Path("rules").glob("*.smk")):

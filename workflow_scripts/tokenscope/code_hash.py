@@ -1,6 +1,6 @@
-"""A hash of the library code behind a script, for the rule that runs it.
+"""A hash of a script and of the library code behind it, for the rule that runs it.
 
-Snakemake watches the script file of a rule, not what it imports. A rule therefore carries this
+Snakemake watches the age of a rule's script, not what it imports. A rule therefore carries this
 hash as a parameter: a change in a library module reruns the rules that use it, and no others.
 Comments, docstrings and layout do not count. Neither do names and places of modules: an import of
 our own package stands for the *content* of the module it names, so that a file which is only moved
@@ -193,8 +193,8 @@ def modules(script: Path) -> tuple[Path, ...]:
 def code_hash(*files: Path) -> str:
     """Twelve hex digits that change when the library code behind these files changes.
 
-    A script counts with what it imports (Snakemake watches the script itself), a module of the
-    library counts itself too.
+    A script counts with what it imports, a module of the library counts itself too: what was
+    counted by it names the code by this hash.
 
     Raises:
         ImportsNothing: an import of our own package that resolves to nothing, or runs in a circle.
@@ -204,4 +204,18 @@ def code_hash(*files: Path) -> str:
         own = file.is_relative_to(PACKAGE)
         behind = [file] if own else [taken.module for taken in _resolved(file)]
         digests.update(_digest(module) for module in behind if not _watches(module))
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()[:12]
+
+
+@cache
+def job_hash(*files: Path) -> str:
+    """Twelve hex digits that change when a job would do another thing.
+
+    A script counts with its own content and all that it imports, a file of another kind (a table of
+    the project, a template) with its bytes. So the age of none of them has to mean anything.
+    """
+    digests = {
+        _digest(file) if file.suffix == ".py" else hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in map(Path, files)
+    }
     return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()[:12]
