@@ -188,7 +188,8 @@ def test_a_job_counts_its_script_and_the_files_that_it_reads(small):
 
 def test_inputs_of_the_project_count_by_content():
     """A table or a template among a rule's inputs is ``ancient`` and in its hash."""
-    named = r'PUBLISHED|COUNTED|TEMPLATES|REPORTED|PAGE_FILES|of_project\("(?:config|workflow_scripts/templates)/'
+    constants = "PUBLISHED|COUNTED|TEMPLATES|REPORTED|PAGE_FILES"
+    named = rf'{constants}|of_project\("(?:config|workflow_scripts/templates)/'
     for file in sorted(Path("rules").glob("*.smk")):
         for text in re.split(r"^(?=(?:use )?rule )", file.read_text(), flags=re.M)[1:]:
             inputs = (re.findall(r"^    input:\n((?:        .*\n)+)", text, re.M) or [""])[0]
