@@ -177,7 +177,7 @@ def load(
     ]
     if strays:
         raise StudyError("\n".join(strays))
-    needed = {key: None for key in rows if matches(key, patterns)}
+    needed = {key: None for key in rows if matches(key, [*patterns])}
     todo = list(needed)
     while todo:
         key = todo.pop()
