@@ -1,10 +1,12 @@
-"""Tables 1 to 5 of the main paper as LaTeX (booktabs): a line a model, published beside ours.
+"""Tables 1 to 5 of the main paper, and as LaTeX (booktabs): a line a model, published beside ours.
 
-Main paper: "On the Reproducibility of Vision Transformers Need Registers". Numbers are made by
-:func:`tokenscope.tables.formatting.number_text`, as those of the report are.
+Main paper: "On the Reproducibility of Vision Transformers Need Registers". The page of the report
+and the LaTeX files show the same cells (:func:`printed`), made by
+:func:`tokenscope.tables.formatting.number_text`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -21,6 +23,7 @@ _FAMILIES = {"dinov2": "DINOv2", "dino": "DINO", "deit3": "DeiT3", "openclip": "
 _SIZES = {"small": "S", "base": "B", "medium": "M", "large": "L", "huge": "H", "giant": "G"}
 _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _SPECIAL |= {mark: "\\" + mark for mark in "&%$#_{}"}
+_SPECIAL |= {"\u2191": r"$\uparrow$", "\u2193": r"$\downarrow$"}
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,40 @@ class PaperTable:
     question: str = ""
 
 
+@dataclass(frozen=True)
+class Cell:
+    """A number as it is printed; ``best`` of its line among the published, or among ours."""
+
+    text: str = NONE
+    interval: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A table as it is printed.
+
+    Attributes:
+        number, caption: as in the paper, ``1`` and in words.
+        measures: words of each block of columns, with an arrow to where it is better.
+        columns: words of the columns of a block, each of them twice: published and ours.
+        lines: model in words, its name (family/size/registers; for Table 4 without the last),
+            and the cells.
+        footnote: images, counts, and what must be known of a model's numbers.
+    """
+
+    number: str
+    caption: str
+    measures: list[str]
+    columns: list[str]
+    lines: list[tuple[str, str, list[Cell]]]
+    footnote: str
+
+
 # What must be known of a model's numbers: a row of it by group, metric and value, and the words.
 REMARKS = (
     ("tokens", "judged", 0,
-     r"Artifacts not found, or undecided; outliers are the 2\,\% of largest norm"),
+     "Artifacts not found, or undecided; outliers are the 2 % of largest norm"),
     ("outlier", "position_confounded", 1,
      "Places of outliers can be guessed without looking at the token"),
 )  # fmt: skip
@@ -85,8 +118,8 @@ TABLES = {
 }  # fmt: skip
 
 
-def latex(name: str, ours: pd.DataFrame, published: pd.DataFrame) -> str:
-    """One of :data:`TABLES` as a LaTeX table environment.
+def printed(name: str, ours: pd.DataFrame, published: pd.DataFrame) -> Printed:
+    """One of :data:`TABLES`.
 
     Models of the paper come first, in its order, whether they are in the study or not; then the
     study's own. Controls are left out. A dash stands where nothing was published or measured.
@@ -102,19 +135,22 @@ def latex(name: str, ours: pd.DataFrame, published: pd.DataFrame) -> str:
         for kind, family in zip(ours["kind"], ours["family"], strict=True)
     ]
     ours = ours[~pd.Series(control, index=ours.index, dtype=bool)]
-    printed = _cells(name, theirs.assign(low=float("nan"), high=float("nan")))
+    paper = _cells(name, theirs.assign(low=float("nan"), high=float("nan")))
     measured: dict[tuple, dict] = {}
     for dataset, rows in ours.groupby("dataset", sort=False):
         for who, cells in _cells(name, rows).items():
             measured[(*who, dataset)] = cells
     lines, several = [], len({key[-1] for key in measured}) > 1
-    for who in dict.fromkeys([*printed, *(key[:-1] for key in measured)]):
+    for who in dict.fromkeys([*paper, *(key[:-1] for key in measured)]):
         for key in [key for key in measured if key[:-1] == who] or [(*who, "")]:
-            label = _model(who) + f" ({key[-1]})" * (several and bool(key[-1]))
-            lines.append(
-                [_escaped(label), *_line(table, printed.get(who, {}), measured.get(key, {}))]
-            )
-    return _page(name, table, lines, _footnote(table, ours, list(measured)))
+            label = model_words(who) + f" ({key[-1]})" * (several and bool(key[-1]))
+            cells = _line(table, paper.get(who, {}), measured.get(key, {}))
+            lines.append((label, "/".join(filter(None, who)), cells))
+    arrows = {1: "\u2191", -1: "\u2193"}
+    measures = [f"{measure.words} {arrows[measure.better]}" for measure in table.measures]
+    footnote = _footnote(table, ours, list(measured))
+    columns = list(table.columns.values())
+    return Printed(name.removeprefix("table"), table.caption, measures, columns, lines, footnote)
 
 
 def _cells(name: str, rows: pd.DataFrame) -> dict[tuple, dict]:
@@ -135,42 +171,34 @@ def _cells(name: str, rows: pd.DataFrame) -> dict[tuple, dict]:
     return found
 
 
-def _line(table: PaperTable, printed: dict, measured: dict) -> list[str]:
-    """Numbers of a model, published and ours in turn, the best of each in bold."""
+def _line(table: PaperTable, paper: dict, measured: dict) -> list[Cell]:
+    """Numbers of a model, published and ours in turn."""
     line = []
     for measure in table.measures:
         keys = [(measure.metric, column) for column in table.columns]
-        texts = [_bold_best([cells.get(key) for key in keys], measure.better)
-                 for cells in (printed, measured)]  # fmt: skip
-        line += [text for pair in zip(*texts, strict=True) for text in pair]
+        both = [_of_best([cells.get(key) for key in keys], measure.better)
+                for cells in (paper, measured)]  # fmt: skip
+        line += [cell for pair in zip(*both, strict=True) for cell in pair]
     return line
 
 
-def _bold_best(rows: list[dict | None], better: int) -> list[str]:
-    """Texts of numbers; of two or more the best is bold, and every one that is printed alike."""
-    texts = [
-        NONE
+def _of_best(rows: list[dict | None], better: int) -> list[Cell]:
+    """Cells; of two numbers or more the best is marked, and every one that is printed alike."""
+    cells = [
+        Cell()
         if row is None or row["value"] != row["value"]
-        else number_text(row["value"], row["unit"])
+        else Cell(
+            number_text(row["value"], row["unit"]),
+            interval_text(row["low"], row["high"], row["unit"]),
+        )
         for row in rows
     ]
-    numbers = [float(text) for text in texts if text != NONE]
+    numbers = [float(cell.text) for cell in cells if cell.text != NONE]
     best = max(numbers, key=lambda x: better * x) if len(numbers) > 1 else None
-    shown = []
-    for row, text in zip(rows, texts, strict=True):
-        if row is None or text == NONE:
-            shown.append(NONE)
-            continue
-        cell = text.replace("-", "$-$")
-        if float(text) == best:
-            cell = rf"\textbf{{{cell}}}"
-        if interval := interval_text(row["low"], row["high"], row["unit"]):
-            cell += rf" {{\scriptsize{interval.replace('-', '$-$')}}}"
-        shown.append(cell)
-    return shown
+    return [replace(cell, best=cell.text != NONE and float(cell.text) == best) for cell in cells]
 
 
-def _model(who: tuple) -> str:
+def model_words(who: Sequence[str]) -> str:
     """``DINOv2-S, 4 registers`` of (dinov2, small, r4)."""
     family, size, registers = who
     text = f"{_FAMILIES.get(family, family)}-{_SIZES.get(size, size)}"
@@ -183,7 +211,7 @@ def _footnote(table: PaperTable, ours: pd.DataFrame, measured: list[tuple]) -> s
     said = ["Paper: as published, on ImageNet-1k.", f"{NONE}: not published, or not measured here."]
     datasets = list(dict.fromkeys(key[-1] for key in measured))
     if datasets:
-        said.append(f"Here: {_escaped(', '.join(datasets))}; brackets: intervals.")
+        said.append(f"Here: {', '.join(datasets)}; brackets: intervals.")
     counts = []
     for part in COUNTS if table.question and measured else ():
         metric = f"{table.question}_tokens_{part}"
@@ -201,34 +229,48 @@ def _footnote(table: PaperTable, ours: pd.DataFrame, measured: list[tuple]) -> s
         rows = tidy.rows_of(ours, group=group, metric=metric, value=value)
         who = dict.fromkeys(rows[tidy.BACKBONE_COLUMNS].itertuples(index=False, name=None))
         if who:
-            said.append(f"{words}: {_escaped('; '.join(map(_model, who)))}.")
+            said.append(f"{words}: {'; '.join(map(model_words, who))}.")
     said.append("Bold: best estimate of a line, which its interval may not set apart.")
     return " ".join(said)
 
 
-def _page(name: str, table: PaperTable, lines: list[list[str]], footnote: str) -> str:
+def latex(name: str, ours: pd.DataFrame, published: pd.DataFrame) -> str:
+    """A table (:func:`printed`) as a LaTeX table environment."""
+    table = printed(name, ours, published)
     wide = 2 * len(table.columns)
     head, rules, groups, last = [""], [], [""], ["Model"]
     for i, measure in enumerate(table.measures):
-        arrow = r"$\uparrow$" if measure.better > 0 else r"$\downarrow$"
-        head.append(rf"\multicolumn{{{wide}}}{{c}}{{{_escaped(measure.words)} {arrow}}}")
+        head.append(rf"\multicolumn{{{wide}}}{{c}}{{{_escaped(measure)}}}")
         rules.append(rf"\cmidrule(lr){{{2 + i * wide}-{1 + (i + 1) * wide}}}")
-        groups += [rf"\multicolumn{{2}}{{c}}{{{words}}}" for words in table.columns.values()]
+        groups += [rf"\multicolumn{{2}}{{c}}{{{words}}}" for words in table.columns]
         last += ["paper", "here"] * len(table.columns)
-    number = name.removeprefix("table")
+    lines = [[_escaped(label), *map(_in_tex, cells)] for label, _, cells in table.lines]
     text = [
-        f"% Table {number} of the main paper. Needs \\usepackage{{booktabs}}.",
+        f"% Table {table.number} of the main paper. Needs \\usepackage{{booktabs}}.",
         r"\begin{table}[t]", r"\centering\footnotesize",
-        rf"\caption{{{table.caption} As Table {number} of the main paper.}}",
+        rf"\caption{{{table.caption} As Table {table.number} of the main paper.}}",
         rf"\label{{tab:{name}}}",
         rf"\begin{{tabular}}{{l*{{{wide * len(table.measures)}}}{{r}}}}", r"\toprule",
         " & ".join(head) + r" \\", "".join(rules), " & ".join(groups) + r" \\",
         " & ".join(last) + r" \\", r"\midrule", *(" & ".join(line) + r" \\" for line in lines),
         r"\bottomrule", r"\end{tabular}",
-        rf"\par\smallskip\parbox{{\linewidth}}{{\scriptsize {footnote}}}", r"\end{table}", "",
+        rf"\par\smallskip\parbox{{\linewidth}}{{\scriptsize {_escaped(table.footnote)}}}",
+        r"\end{table}", "",
     ]  # fmt: skip
     return "\n".join(text)
 
 
+def _in_tex(cell: Cell) -> str:
+    if cell.text == NONE:
+        return NONE
+    text = cell.text.replace("-", "$-$")
+    if cell.best:
+        text = rf"\textbf{{{text}}}"
+    if cell.interval:
+        text += rf" {{\scriptsize{cell.interval.replace('-', '$-$')}}}"
+    return text
+
+
 def _escaped(text: str) -> str:
-    return "".join(_SPECIAL.get(mark, mark) for mark in text)
+    """A text for TeX; percent signs keep to their numbers."""
+    return "".join(_SPECIAL.get(mark, mark) for mark in text).replace(r" \%", r"\,\%")
