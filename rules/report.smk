@@ -12,7 +12,7 @@ localrules:
 
 PLAN = contents.planned(TABLES)
 PAGES = contents.pages(STUDY)
-DRAWN = [name for page in PAGES.values() for name, _ in page]
+DRAWN = [name for page in PAGES.values() for name, *_ in page]
 PROVENANCE = list(dict.fromkeys(table.provenance for table in PLAN.values()))
 # Of a study that is not finished, only what there is: --config partial=True.
 HAVE = contents.existing if config["partial"] else list
@@ -87,6 +87,7 @@ rule coverage:
 
 REPORTED = {
     "labels": of_project("config/labels.csv"),
+    "references": of_project("config/references.csv"),
     "published": PUBLISHED,
     "kinds_counts": of_project("config/kinds_calibration.csv"),
     "sections": config["report"]["sections"],
@@ -97,6 +98,7 @@ TEMPLATES = expand(
     file=[
         "report.html",
         "parts.html",
+        "matrix.html",
         "items.html",
         "style.css",
         "report.js",

@@ -39,7 +39,7 @@ def test_each_item_leads_to_what_the_study_makes_or_says_what_it_needs(study):
         *coverage.OF_NOBODY,
         *(coverage.OF_TRAININGS if study.trained else ()),
     }
-    drawn = {f"figures/{name}.png" for page in contents.pages(study).values() for name, _ in page}
+    drawn = {f"figures/{name}.png" for page in contents.pages(study).values() for name, *_ in page}
     sections = {s["id"] for s in contents.sections(study.config["report"]["sections"])}
     for row in rows:
         files = row["files"].split()

@@ -12,14 +12,15 @@ from tokenscope.calibration.summary import headline, seen_with, summaries
 from tokenscope.calibration.summary import read as read_counts
 from tokenscope.errors import StudyError
 from tokenscope.jobs.job import job, log
-from tokenscope.report import contents, partial_tables, template_data
+from tokenscope.report import backbones, contents, partial_tables, pictures, template_data
 from tokenscope.report.contents import PlannedTable
 from tokenscope.report.studied import studied
+from tokenscope.report.texts import linked, references, shown
 from tokenscope.status import summary, text
 from tokenscope.stores.receipts import read_receipt, write_text
 from tokenscope.study.paths import Paths
-from tokenscope.tables import beside, paper_tables, probe_tables
-from tokenscope.tables.formatting import words
+from tokenscope.tables import beside, paper_tables, probe_tables, tidy
+from tokenscope.tables.formatting import in_words, words
 from tokenscope.tables.published import Published
 from tokenscope.tables.rests_on import made, page_end, sentence
 from tokenscope.training import register_counts
@@ -79,11 +80,16 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
     write_text(tables["text"], "\n".join([verdict_table.page(lines, criteria), *behind]))
     verdict_table.frame(lines, criteria).to_csv(tables["csv"], index=False, float_format="%.7g")
     errors = _errors(paths)
-    compared = beside.beside(published.rows, {name: table.rows for name, table in read.items()})
-    write_text(tables["published_text"], "\n".join([beside.page(compared), *behind]))
+    compared = beside.beside(published.rows, {name: t.rows for name, t in read.items()})
+    write_text(tables["published_text"], "
+".join([beside.page(compared), *behind]))
     compared.to_csv(tables["published"], index=False, float_format="%.7g")
-    names = [name for page in files.values() for name, _ in page]
-    embedded, pages = template_data.embedded(names, root / "figures", figures_mb), []
+    drawn = pictures.embedded(pictures.by_importance(files), root / "figures", figures_mb)
+    rows, pages, names = {name: table.rows for name, table in read.items()}, [], {}
+    printed = {
+        name: paper_tables.printed(name, rows.get(t.claim, tidy.none()), published.rows)
+        for name, t in paper_tables.TABLES.items()
+    }
     for section in sections:
         own = criteria.by_section.get(section["id"], [])
         verdicts = template_data.verdict_rows(own, lines, errors)
@@ -96,7 +102,11 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
                 "answers": probe_tables.tables(read["claim4"].rows, published.citations)
                 if section.get("answers") and "claim4" in read
                 else [],
-                "latex": _latex(root, section["id"]),
+                "printed": [
+                    (table, f"tables/{name}.tex" if (root / f"tables/{name}.tex").exists() else "")
+                    for name, table in printed.items()
+                    if paper_tables.TABLES[name].claim == section["id"]
+                ],
                 "page": _page(root, section.get("page", "")),
                 "counts": _counts(paths) if section.get("counts") else [],
                 "by_kind": _rows(Path(paths.table("by_kind"))) if section.get("by_kind") else {},
@@ -105,22 +115,32 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
                 else {},
                 "verdicts": verdicts,
                 "tables": [
-                    template_data.table(shown["name"], shown, read[shown["name"]], published)
-                    | {"rests": rests.get(shown["name"], "")}
-                    for shown in section.get("tables", [])
-                    if shown["name"] in read
+                    template_data.table(one["name"], one, read[one["name"]], published)
+                    | {"rests": rests.get(one["name"], ""), "anchor": _anchor(one["name"], names)}
+                    for one in section.get("tables", [])
+                    if one["name"] in read
                 ],
                 "figures": [
-                    template_data.figure(name, caption, root / "figures", name in embedded, result)
-                    for name, caption in files[section["id"]]
+                    pictures.figure(name, caption, root / "figures", drawn.get(name), result)
+                    | {"rank": rank}
+                    for name, caption, rank in files[section["id"]]
                 ],
                 "rests": _of_figures(section, rests),
             }
         )
+        for one in section.get("tables", []):
+            names.setdefault(one["name"], section["title"].partition(":")[0])
+    kinds = rows.get("kinds", tidy.none())
+    keys = backbones.named(plan.values(), kinds)
     page = render(
         Path(templates),
-        study=config["study"], sections=pages,
-        studied=studied({name: table.rows for name, table in read.items()}, Facts(**facts)),
+        study=config["study"], sections=pages, studied=studied(rows, Facts(**facts)),
+        columns=backbones.columns(keys), keys=keys, names=names, in_words=backbones.in_words, anchor=backbones.anchor,
+        matrix=backbones.matrix(keys, pages, lines, kinds),
+        backbones=backbones.sections_of(
+            keys, pages, lines, rows, list(printed.values()), _provenance_rows(paths)
+        ),
+        references=references(),
         answer=probe_tables.HEADER,
         count=register_counts.HEADER,
         trusted=_trusted(lines), criteria=config["report"]["verdicts"], error=criteria.error,
@@ -128,7 +148,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         coverage=_coverage(read), calibration=_calibration(paths, read, decides),
         explorer=_explorer(explorers),
         accounting=_accounting(paths), carbon=_carbon(paths),
-        compared=_rows(Path(tables["published"])),
+        compared={"head": beside.HEADER, "rows": beside.lines(compared)},
         deviations=_rows(Path(paths.table("deviations"))),
         status=text.section(summary.look(config["study"], root)),
         items=_items(Path(paths.table("coverage")), root),
@@ -147,6 +167,11 @@ def render(templates, **what):
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    known = what["references"]
+    environment.filters["cited"] = lambda text: linked(text, known)
+    environment.filters["shown"] = lambda text: shown(text, known)
+    environment.filters["words"] = words
+    environment.filters["words_in"] = in_words
     environment.filters["script"] = lambda text: jinja2.utils.markupsafe.Markup(
         text.replace("</script", "<\\/script")
     )
@@ -156,10 +181,9 @@ def render(templates, **what):
     return environment.get_template("report.html").render(**what)
 
 
-def _latex(root, section):
-    """Addresses of the LaTeX tables of a section's claim that are there."""
-    files = (f"tables/{name}.tex" for name, t in paper_tables.TABLES.items() if t.claim == section)
-    return [name for name in files if (root / name).exists()]
+def _anchor(name, before):
+    """Where the rows of a table stand: at the first section that shows some of them."""
+    return "" if name in before else f"rows-{name}"
 
 
 def _page(root, name):
@@ -272,7 +296,15 @@ def _accounting(paths):
 
 def _provenance(paths):
     """Backbones, weights and images behind each kind of table."""
-    return [(name, _rows(Path(paths.table(name)))) for name in PROVENANCE]
+    return [(n, template_data.without_same(_rows(Path(paths.table(n))))) for n in PROVENANCE]
+
+
+def _provenance_rows(paths):
+    """What weights each backbone was measured with, cells as text."""
+    files = [Path(paths.table(name)) for name in PROVENANCE]
+    read = [pd.read_csv(path, dtype=str).fillna("") for path in files if path.exists()]
+    read = [table for table in read if set(tidy.BACKBONE_COLUMNS) <= set(table.columns)]
+    return pd.concat(read).fillna("") if read else pd.DataFrame()
 
 
 def _rests_on(paths, plan):

@@ -20,28 +20,39 @@ def tail(norms: np.ndarray, times: float) -> dict:
     """The ladder of one block.
 
     Args:
-        norms: of patch tokens, any shape, positive.
+        norms: of patch tokens, positive, images along the first axis.
         times: the outlier rule's multiple of the median.
 
     Returns:
         ``median``; ``first``, the lowest rung, below every norm; ``above``, the number of tokens
-        above each rung from there on, the last one 0.
+        above each rung from there on, the last one 0; ``images``, how many images hold one of them;
+        ``p98``, the 98th percentile.
     """
     median = np.median(norms)
     ends = np.log([norms.min() / median, norms.max() / median]) / math.log(times) * STEPS
     first, last = math.floor(ends[0]) - 1, math.ceil(ends[1]) + 1
     ordered = np.sort(norms, axis=None)
+    largest = np.sort(norms.reshape(len(norms), -1).max(1))
     # As the outlier rule compares: a norm with a multiple of the median, in the norms' precision.
     rungs = [multiple(rung, times) * median for rung in range(first, last + 1)]
-    above = len(ordered) - np.searchsorted(ordered, np.array(rungs, norms.dtype), side="right")
-    return {"median": float(median), "first": first, "above": above.tolist()}
+    cuts = np.array(rungs, norms.dtype)
+    above = len(ordered) - np.searchsorted(ordered, cuts, side="right")
+    images = len(largest) - np.searchsorted(largest, cuts, side="right")
+    return {
+        "median": float(median), "p98": float(np.quantile(ordered, 0.98)), "first": first,
+        "above": above.tolist(), "images": images.tolist(),
+    }  # fmt: skip
 
 
 def tails(norms: np.ndarray, times: float) -> dict:
     """The ladders of all blocks of (image, block, patch) norms, with what they mean.
 
     Returns:
-        ``tokens`` behind each block, ``times``, ``steps``, and ``blocks``: a :func:`tail` each.
+        ``images`` and ``tokens`` behind each block, ``times``, ``steps``, and ``blocks``: a
+        :func:`tail` each.
     """
     blocks = [tail(norms[:, b], times) for b in range(norms.shape[1])]
-    return {"tokens": norms[:, 0].size, "times": times, "steps": STEPS, "blocks": blocks}
+    return {
+        "images": len(norms), "tokens": norms[:, 0].size, "times": times, "steps": STEPS,
+        "blocks": blocks,
+    }  # fmt: skip

@@ -156,14 +156,21 @@ def load(file: str, schema: str) -> dict:
     return content
 
 
-def pages(study) -> dict[str, list[tuple[str, str]]]:
-    """Figures of each section with their captions: paths below ``figures``, without ending."""
-    by_section: dict[str, dict[str, str]] = {}
+def pages(study) -> dict[str, list[tuple[str, str, int]]]:
+    """Figures of each section: path below ``figures`` without ending, caption, and rank.
+
+    Rank 0 has what a study or a data set has once, 1 what a family has, 2 what a backbone has.
+    """
+    by_section: dict[str, dict[str, tuple[str, int]]] = {}
     for section in sections(study.config["report"]["sections"]):
-        captions = by_section.setdefault(section["id"], {})
+        own = by_section.setdefault(section["id"], {})
         for entry in section.get("figures", []):
-            captions |= {name: entry["caption"] for name in figures(study, entry)}
-    return {name: list(captions.items()) for name, captions in by_section.items()}
+            rank = sum(f"{{{name}}}" in entry["file"] for name in ("family", "registers"))
+            own |= {name: (entry["caption"], rank) for name in figures(study, entry)}
+    return {
+        section: [(name, *facts) for name, facts in own.items()]
+        for section, own in by_section.items()
+    }
 
 
 def named(paths: Paths, names: list[str], part: str, formats: list[str]) -> list[str]:

@@ -102,7 +102,7 @@ def _made(study) -> dict[str, set]:
     made |= {name: set() for name in OF_NOBODY}
     made[OF_KINDS] = made["tables/claim1.csv"] | made.get("tables/claim4.csv", set())
     for figures in contents.pages(study).values():
-        made |= {f"figures/{name}.png": _about(study, name) for name, _ in figures}
+        made |= {f"figures/{name}.png": _about(study, name) for name, *_ in figures}
     return made
 
 

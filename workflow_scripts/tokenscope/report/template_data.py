@@ -1,8 +1,7 @@
 """What the templates of the report show: plain dictionaries, every number as in its table."""
 
-import base64
+import re
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,7 +26,6 @@ from tokenscope.verdicts.criteria import Criterion
 from tokenscope.verdicts.table import cited, number, supported_if
 
 NOT_RUN_SHOWN = 12  # of a longer list only what was measured is shown
-MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
 def verdict_rows(
@@ -120,17 +118,6 @@ def _raw(value) -> str:
     return "" if pd.isna(value) else f"{value:.7g}"
 
 
-def embedded(names: list[str], folder: Path, limit_mb: float) -> set[str]:
-    """The figures that fit into a page together, the small ones first: most of them do."""
-    sizes = {name: file.stat().st_size for name in names if (file := _file(folder, name))}
-    chosen, total = set(), 0.0
-    for name in sorted(sizes, key=sizes.get):
-        total += sizes[name] * 4 / 3 / 1e6  # in base64
-        if total <= limit_mb:
-            chosen.add(name)
-    return chosen
-
-
 def found(verdicts: list[dict]) -> str:
     """What a section finds, in a sentence, for those who cannot see its figures."""
     lines = [(v["said"].rstrip("."), v["main"]) for v in verdicts]
@@ -142,24 +129,23 @@ def found(verdicts: list[dict]) -> str:
     return f"Found here: {'; '.join(said)}." if said else ""
 
 
-def figure(name: str, caption: str, folder: Path, embed: bool, result: str = "") -> dict:
-    """A figure as a data address, or linked; neither where it is not drawn yet.
+def without_same(table: dict) -> dict:
+    """A table of texts whose columns that say one thing throughout are taken out, as ``same``.
 
-    Args:
-        result: what its section finds (:func:`found`), for the text in the place of the picture.
+    Checksums are shortened to what tells two of them apart; the table itself has all of them.
     """
-    alt = " ".join(filter(None, (caption, f"File {name}.", result)))
-    shown = {"name": name, "caption": caption, "alt": alt, "src": "", "link": ""}
-    file = _file(folder, name)
-    if embed:
-        data = base64.b64encode(file.read_bytes()).decode()
-        shown["src"] = f"data:{MEDIA[file.suffix]};base64,{data}"
-    elif file:
-        shown["link"] = f"../figures/{name}{file.suffix}"
-    return shown
+    if len(table["rows"]) < 2:
+        return table | {"same": []}
+    columns = list(zip(table["head"], zip(*table["rows"], strict=True), strict=True))
+    kept = [(head, cells) for head, cells in columns if len(set(cells)) > 1]
+    same = [(head, cells[0]) for head, cells in columns if len(set(cells)) == 1 and cells[0]]
+    cells = [[_short(cell) for cell in column] for _, column in kept]
+    return {
+        "head": [head for head, _ in kept], "rows": [list(row) for row in zip(*cells, strict=True)],
+        "same": [(head, _short(cell)) for head, cell in same],
+    }  # fmt: skip
 
 
-def _file(folder: Path, name: str) -> Path | None:
-    """A figure's file, vector where there is one."""
-    files = (folder / f"{name}{kind}" for kind in MEDIA)
-    return next((file for file in files if file.exists()), None)
+def _short(text: str) -> str:
+    """A text whose checksums of 64 digits have their first twelve."""
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", text)

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from tokenscope.tables import tidy
-from tokenscope.tables.formatting import interval_text, number_text
+from tokenscope.tables.formatting import interval_text, number_text, words
 from tokenscope.tables.published import ALIASES, same_images
 from tokenscope.tables.register_gains import as_ours
 
@@ -78,27 +78,38 @@ def _same_group(own: str, row: dict) -> bool:
     return own == row["our_group"] or row["group"] in ALIASES.get(own, ())
 
 
+HEADER = ["source", "item", "backbone", "data set", "group", "quantity", "published", "here",
+          "interval", "difference", "what differs"]  # fmt: skip
+
+
+def lines(table: pd.DataFrame) -> list[list[str]]:
+    """The rows as texts, in the columns :data:`HEADER`."""
+    return [_texts(row) for row in table.to_dict("records")]
+
+
+def _texts(row: dict) -> list[str]:
+    who = "/".join(filter(None, (row["family"], row["size"], row["registers"])))
+    mark = " (secondary)" * (row["evidence"] == "secondary")
+    here, difference, interval = "", "", ""
+    if row["here"] == row["here"]:
+        here = number_text(row["here"], row["unit"])
+        interval = interval_text(row["low"], row["high"], row["unit"])
+    if row["difference"] == row["difference"]:
+        difference = f"{row['difference']:+.4g}"
+    return [row["source"], row["item"], who, row["dataset"], words(row["group"]),
+            words(row["metric"]), f"{row['bound']}{row['published']:g}{mark}", here, interval,
+            difference, row["differs"]]  # fmt: skip
+
+
 def page(table: pd.DataFrame) -> str:
     """The same as Markdown, by source and table of the source."""
-    lines = ["# Published figures, and ours beside them", ""]
+    text = ["# Published figures, and ours beside them", ""]
     measured = int(table["here"].notna().sum())
-    lines += [f"{measured} of {len(table)} published figures are measured in this study.", ""]
+    text += [f"{measured} of {len(table)} published figures are measured in this study.", ""]
     for (source, item), rows in table.groupby(["source", "item"], sort=False):
-        lines += [f"## {source}, {item}", ""]
-        lines += ["| backbone | data set | group | quantity | published | here | interval | "
-                  "difference | what differs |", "|" + "-|" * 9]  # fmt: skip
-        for row in rows.to_dict("records"):
-            who = "/".join(filter(None, (row["family"], row["size"], row["registers"])))
-            mark = " (secondary)" * (row["evidence"] == "secondary")
-            here, difference, interval = "", "", ""
-            if row["here"] == row["here"]:
-                here = number_text(row["here"], row["unit"])
-                interval = interval_text(row["low"], row["high"], row["unit"])
-            if row["difference"] == row["difference"]:
-                difference = f"{row['difference']:+.4g}"
-            cells = [who, row["dataset"], row["group"], row["metric"],
-                     f"{row['bound']}{row['published']:g}{mark}", here, interval, difference,
-                     row["differs"]]  # fmt: skip
-            lines.append("| " + " | ".join(str(c).replace("|", "/") for c in cells) + " |")
-        lines.append("")
-    return "\n".join(lines)
+        text += [f"## {source}, {item}", ""]
+        text += [f"| {' | '.join(HEADER[2:])} |", "|" + "-|" * len(HEADER[2:])]
+        for cells in lines(rows):
+            text.append("| " + " | ".join(cell.replace("|", "/") for cell in cells[2:]) + " |")
+        text.append("")
+    return "\n".join(text)

@@ -68,6 +68,16 @@ def words(name: str) -> str:
     return name.replace("_", " ").strip()
 
 
+def has_words(name: str) -> bool:
+    """Whether :func:`words` knows all of a name, so that none of it is made up."""
+    parts = (name.partition(mark) for mark in _COMPOSED if mark in name)
+    return (
+        "_" not in name
+        or bool(_label(name))
+        or any(has_words(head) and has_words(rest) for head, _, rest in parts)
+    )
+
+
 def in_words(text: str) -> str:
     """A text with names of metrics and groups in it, as tables beside it show them."""
     said = re.sub(r"[a-z0-9]+(?:_[a-z0-9]+)+", lambda name: words(name[0]), text)

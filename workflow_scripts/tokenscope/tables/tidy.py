@@ -95,6 +95,11 @@ def write(table: pd.DataFrame, path: str | Path) -> None:
     table.to_csv(path, index=False, float_format="%.7g")
 
 
+def none() -> pd.DataFrame:
+    """A table without rows."""
+    return pd.DataFrame(columns=COLUMNS, dtype=object)
+
+
 def backbone_names(table: pd.DataFrame) -> pd.Series:
     """``family/size/registers`` of each row."""
     return table["family"] + "/" + table["size"] + "/" + table["registers"]
