@@ -9,7 +9,7 @@ import xarray as xr
 from report import report
 from tokens import explorer
 
-from tokenscope.norms.exceedance import STEPS, tail
+from tokenscope.norms.exceedance import tails as ladders
 from tokenscope.report.contents import sections
 from tokenscope.stores.receipts import write_receipt
 from tokenscope.tables import tidy
@@ -67,8 +67,8 @@ def make(folder: Path) -> dict:
     facts = {"params": dict.fromkeys([*KEYS, PROBED], 1.0), "heads": {"claim4": 3}}
     facts["images_seen"] = dict.fromkeys(KEYS[:2], 10_000.0)
     files = {section["id"]: [] for section in sections(named["sections"])}
-    files["claim1"] = [("scenes/fig4_norms", "Norms."), ("scenes/none", "Not drawn.")]
-    files["claim2"] = [("scenes/large", "Too large.")]
+    files["claim1"] = [("scenes/fig4_norms", "Norms.", 0), ("scenes/none", "Not drawn.", 0)]
+    files["claim2"] = [("scenes/large", "Too large.", 0)]
     output = root / "report/index.html"
     report.main(
         str(root), config, plan, facts, 0.05, ours / "published.csv", files, explorers,
@@ -112,8 +112,7 @@ def _tables(folder, data):
 
 
 def _explorer(root, key, values):
-    blocks = [tail(values[:, b], TIMES) for b in range(values.shape[1])]
-    facts = {"tokens": values[:, 0].size, "times": TIMES, "steps": STEPS, "blocks": blocks}
+    facts = ladders(values, TIMES)
     tails, maps = root / "tails.json", root / "maps.nc"
     tails.write_text(json.dumps(facts))
     pixels = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3)).astype(np.int16)

@@ -54,7 +54,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         facts: what the study knows of its backbones (:mod:`tokenscope.report.facts`).
         figures_mb: what embedded figures may take together; others are linked.
         published: ``config/published.csv``.
-        files: by section, its figures and their captions.
+        files: by section, its figures with their captions and ranks (contents.pages).
         explorers, samples: files of the norm explorer, and receipts of the samples.
         templates: folder of the page's template, styles and scripts.
         output: path of the page.
@@ -135,7 +135,8 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
     page = render(
         Path(templates),
         study=config["study"], sections=pages, studied=studied(rows, Facts(**facts)),
-        columns=backbones.columns(keys), keys=keys, names=names, in_words=backbones.in_words, anchor=backbones.anchor,
+        columns=backbones.columns(keys), keys=keys, names=names,
+        in_words=backbones.in_words, anchor=backbones.anchor,
         matrix=backbones.matrix(keys, pages, lines, kinds),
         backbones=backbones.sections_of(
             keys, pages, lines, rows, list(printed.values()), _provenance_rows(paths)

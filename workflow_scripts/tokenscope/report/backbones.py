@@ -34,7 +34,7 @@ KINDS_SECTION = "kinds"
 
 @dataclass(frozen=True)
 class Cell:
-    """An answer with its number, interval or reason; ``size``: a share of the largest of its row."""
+    """An answer with its number or reason; ``size``: as a share of the largest of its row."""
 
     answer: str
     text: str
