@@ -1,9 +1,7 @@
 """The report as a reader opens it: in a browser, from disk, without a network."""
 
-import os
 import platform
 import re
-import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,44 +14,6 @@ from tokenscope.norms.exceedance import STEPS, multiple, tail
 from tokenscope.report import pictures, template_data
 from tokenscope.tables.formatting import as_text
 from tokenscope.verdicts.answers import INSTRUMENT
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return pages.make(tmp_path_factory.mktemp("report"))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Headless Chromium; where there is none, the tests of this file that need it are skipped."""
-    program = os.environ.get("TOKENSCOPE_BROWSER") or next(
-        filter(None, map(shutil.which, BROWSERS)), ""
-    )
-    if not program:
-        pytest.skip("no Chromium: apt-get install chromium, or set TOKENSCOPE_BROWSER to a browser")
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def opened(browser, made):
-    """The report in a fresh window, and what went wrong in it."""
-    context = browser.new_context(viewport={"width": 1200, "height": 800}, offline=True)
-    page, trouble = context.new_page(), []
-    page.on("console", lambda m: trouble.append(m.text) if m.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: trouble.append(str(error)))
-    local = ("data:", "file:", "blob:")
-    page.on("request", lambda r: None if r.url.startswith(local) else trouble.append(r.url))
-    page.goto(f"file://{made['page']}")
-    page.wait_for_selector("#explorer[data-ready=yes]")
-    yield page
-    assert not trouble
-    context.close()
 
 
 def test_nothing_is_fetched_and_nothing_runs_from_names(opened):
@@ -115,6 +75,27 @@ def test_slider_gives_the_share_counted_from_the_norms(opened, made):
     rule = table[(table["metric"] == "share_norm_over_3x_median")]["value"].iloc[0]
     shown = opened.locator("#ex-panel-left .share").get_attribute("data-share")
     assert float(shown) == pytest.approx(rule, rel=1e-6)
+
+
+def test_the_explorer_keeps_its_state_in_the_address(window, made):
+    page = window(made["page"])
+    groups = page.locator("#ex-left optgroup").evaluate_all("all => all.map(one => one.label)")
+    assert groups == ["embedded"]
+    page.locator("#ex-left").select_option(pages.KEYS[1])
+    page.locator("#ex-block").fill("2")
+    page.locator("#ex-p98").click()
+    page.locator("#ex-linear").check()
+    page.wait_for_function("location.hash.includes('linear')")
+    assert page.locator("#ex-p98").get_attribute("aria-pressed") == "true"
+    assert page.locator("#ex-block").get_attribute("aria-valuetext") == "block 2 of 3"
+    said = page.locator("#ex-panel-left").inner_text()
+    assert (
+        abs(float(said.split(" %")[0].split()[-1]) - 2) < 0.5
+    )  # percent above the 98th percentile
+    again = window(made["page"], fragment="#" + page.url.partition("#")[2])
+    assert again.locator("#ex-left").input_value() == pages.KEYS[1]
+    assert again.locator("#ex-linear").is_checked()
+    assert again.locator("#ex-panel-left").inner_text() == said
 
 
 def test_tables_sort_and_filter(opened):

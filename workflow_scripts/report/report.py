@@ -116,7 +116,10 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
                 "verdicts": verdicts,
                 "tables": [
                     template_data.table(one["name"], one, read[one["name"]], published)
-                    | {"rests": rests.get(one["name"], ""), "anchor": _anchor(one["name"], names)}
+                    | {
+                        "rests": rests.get(one["name"], ""),
+                        "anchor": _anchor(one["name"], section["title"], names),
+                    }
                     for one in section.get("tables", [])
                     if one["name"] in read
                 ],
@@ -128,8 +131,6 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
                 "rests": _of_figures(section, rests),
             }
         )
-        for one in section.get("tables", []):
-            names.setdefault(one["name"], section["title"].partition(":")[0])
     kinds = rows.get("kinds", tidy.none())
     keys = backbones.named(plan.values(), kinds)
     page = render(
@@ -182,9 +183,12 @@ def render(templates, **what):
     return environment.get_template("report.html").render(**what)
 
 
-def _anchor(name, before):
-    """Where the rows of a table stand: at the first section that shows some of them."""
-    return "" if name in before else f"rows-{name}"
+def _anchor(name, title, names):
+    """Where the rows of a table stand: at the first place that shows some of them, noted here."""
+    if name in names:
+        return ""
+    names[name] = title.partition(":")[0]
+    return f"rows-{name}"
 
 
 def _page(root, name):

@@ -106,6 +106,7 @@
       const made = await vegaEmbed(this.chart, spec, { renderer: "svg", actions: false, mode: "vega-lite" });
       this.result = made;
       this.chart.querySelector("svg")?.setAttribute("role", "img");
+      this.chart.querySelector("svg > g")?.setAttribute("aria-hidden", "true");
       this.chart.querySelector("svg")?.setAttribute("aria-label", `Histogram of norms of ${this.head.textContent}`);
       this.overlays = images.map((image) => this.picture(one.gallery[image], image));
       this.gallery.replaceChildren(...this.overlays.map((overlay) => overlay.box));

@@ -91,7 +91,9 @@ def matrix(
             judged = _by_backbone(lines[verdict["id"]])
             cells = _sized([_statement(judged.get(key)) for key in keys])
             if any(cell and cell.answer != NOT_RUN for cell in cells):
-                rows.append({"said": verdict["said"], "href": verdict["id"], "cells": cells})
+                rows.append(
+                    {"said": verdict["said"], "href": f"statement-{verdict['id']}", "cells": cells}
+                )
             else:
                 absent += 1
         if section["id"] == KINDS_SECTION and len(kinds):
