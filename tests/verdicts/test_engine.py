@@ -99,7 +99,7 @@ def test_what_is_missing_is_not_run_and_what_is_refused_cannot_tell():
     assert by == {
         "a/b/r4": ("cannot tell", "not measured: too few tokens"),
         "a/c/r4": ("not run", "no measurement yet"),
-        "a/e/r4": ("does not apply", "table t has no gain of it in head"),
+        "a/e/r4": ("does not apply", "not measured: gain (head), which would stand in table t"),
     }
     assert found.answer == "cannot tell" and (found.supporting, found.asked) == (0, 1)
     absent = line(of, criterion, [], planned=planned[1:2])

@@ -69,6 +69,6 @@ def shown(text: str, known: list[Reference]) -> Markup:
 
 
 def _said(name: str) -> Markup:
-    if "/" not in name and "." not in name and has_words(name):
+    if "." not in name and has_words(name):
         return escape(words(name))
     return Markup("<code>{}</code>").format(name)

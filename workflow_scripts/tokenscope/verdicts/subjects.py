@@ -87,8 +87,9 @@ def _subject(study, criterion, dataset, who, groups, of_papers) -> Subject:
 def _nothing(criterion: Criterion, who: str) -> str:
     if over_r0(criterion.metric):
         return f"no twin without registers ({conditions.twin_of(who)}) is measured beside it"
+    groups = ", ".join(criterion.groups)
     return (
-        f"table {criterion.table} has no {criterion.metric} of it in {', '.join(criterion.groups)}"
+        f"not measured: {criterion.metric} ({groups}), which would stand in table {criterion.table}"
     )
 
 
