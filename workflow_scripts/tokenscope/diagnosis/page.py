@@ -61,7 +61,7 @@ def decided(backbone: BackboneFigures, rules: dict) -> list[tuple]:
         ))  # fmt: skip
     if e["tokens"]:
         lines += [
-            ("uncertainty about who is an outlier that the place alone removes", text("place"),
+            ("share of the outlier/normal uncertainty that position explains", text("place"),
              f"position: interval from {PREDICTED:g} on; content: below it"),
             ("an outlier's neighbours more alike than a normal token's (AUC)", text("contrast"),
              f"interval over {ALIKE:g}: place and content cannot be told apart, so no position"),
