@@ -9,7 +9,7 @@ rule fig_maps:
     log:
         f"{RESULTS}/logs/fig_maps/{{dataset}}/{{figure}}.log",
     wildcard_constraints:
-        figure="fig[125]_[a-z_]+|(attention|features|high_resolution)/[^/]+",
+        figure=r"fig[125]_[a-z_]+|(attention|features|high_resolution)/[^/]+(/page\d+)?",
     conda:
         LIGHT_ENV
     params:
@@ -29,7 +29,7 @@ rule fig_qkv:
     log:
         f"{RESULTS}/logs/fig_qkv/{{dataset}}/{{figure}}.log",
     wildcard_constraints:
-        figure="fig6_qkv|qkv/[^/]+",
+        figure=r"fig6_qkv|qkv/[^/]+(/page\d+)?",
     conda:
         LIGHT_ENV
     params:

@@ -109,8 +109,9 @@ rule fig_norms:
         backbones=PATHS.table("backbones"),
     output:
         paper=figure_files("{dataset}/fig4_norms"),
-        last=figure_files("{dataset}/norms"),
-        blocks=figure_files("{dataset}/norms_by_block"),
+        last=paged("{dataset}/norms"),
+        blocks=paged("{dataset}/norms_by_block"),
+        two=figure_files("{dataset}/norms_in_depth"),
         depth=figure_files("{dataset}/outliers_by_depth"),
         size=figure_files("{dataset}/outliers_by_size"),
         places=figure_files("{dataset}/outlier_places"),

@@ -49,8 +49,8 @@ rule fig_cosine:
         claim3=PATHS.table("claim3"),
     output:
         paper=figure_files("{dataset}/fig3_cosine"),
-        density=figure_files("{dataset}/cosine"),
-        ratio=figure_files("{dataset}/fig3_ratio"),
+        density=paged("{dataset}/cosine"),
+        ratio=paged("{dataset}/fig3_ratio"),
     log:
         f"{RESULTS}/logs/fig_cosine/{{dataset}}.log",
     conda:

@@ -82,7 +82,7 @@ rule fig_error_maps:
         places=rules.probe_curves.output.places,
         claim4=PATHS.table("claim4"),
     output:
-        figure_files("{dataset}/probe_error_maps"),
+        paged("{dataset}/probe_error_maps"),
     log:
         f"{RESULTS}/logs/fig_error_maps/{{dataset}}.log",
     conda:
@@ -98,7 +98,7 @@ rule fig_probe_norms:
         norms=rules.probe_curves.output.norms,
         claim4=PATHS.table("claim4"),
     output:
-        figure_files("{dataset}/probe_norms"),
+        paged("{dataset}/probe_norms"),
     log:
         f"{RESULTS}/logs/fig_probe_norms/{{dataset}}.log",
     conda:
@@ -114,7 +114,7 @@ rule fig_sensitivity:
         rows=PATHS.table("sensitivity"),
         published=ancient(PUBLISHED),
     output:
-        figure_files("{dataset}/probe_sensitivity"),
+        paged("{dataset}/probe_sensitivity"),
     log:
         f"{RESULTS}/logs/fig_sensitivity/{{dataset}}.log",
     conda:

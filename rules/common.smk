@@ -34,6 +34,7 @@ from tokenscope.cost import forecast
 from tokenscope.cost.carbon import Site
 from tokenscope.datasets import watched
 from tokenscope.errors import StudyError, closest
+from tokenscope.figures import pages as figure_pages
 from tokenscope.jobs import dry_run, software
 from tokenscope.jobs.energy import gpu_here
 from tokenscope.jobs.hints import hints

@@ -107,14 +107,14 @@ rule fig_dense:
     input:
         lambda w: [
             PATHS.figure_data("dense", w.dataset, f"{row.key}.npz")
-            for row in DENSE.rows
-            if row.family == w.family
+            for row in on_page("{dataset}/dense/{family}", f"{w.dataset}/dense/{w.family}{w.page}")
         ],
     output:
-        figure_files("{dataset}/dense/{family}"),
+        figure_files("{dataset}/dense/{family}{page}", like="{dataset}/dense/{family}"),
     log:
-        f"{RESULTS}/logs/fig_dense/{{dataset}}/{{family}}.log",
+        f"{RESULTS}/logs/fig_dense/{{dataset}}/{{family}}{{page}}.log",
     wildcard_constraints:
+        page=r"(/page\d+)?",
         dataset=DENSE.names,
     conda:
         ENV

@@ -14,14 +14,20 @@ rule fig_discovery:
     input:
         lambda w: [
             PATHS.figure_data("discovery", w.dataset, f"{row.key}.nc")
-            for row in DISCOVERY.rows
-            if (row.family, row.size) == (w.family, w.size)
+            for row in on_page(
+                "{dataset}/discovery/{family}/{size}",
+                f"{w.dataset}/discovery/{w.family}/{w.size}{w.page}",
+            )
         ],
     output:
-        figure_files("{dataset}/discovery/{family}/{size}"),
+        figure_files(
+            "{dataset}/discovery/{family}/{size}{page}",
+            like="{dataset}/discovery/{family}/{size}",
+        ),
     log:
-        f"{RESULTS}/logs/fig_discovery/{{dataset}}/{{family}}/{{size}}.log",
+        f"{RESULTS}/logs/fig_discovery/{{dataset}}/{{family}}/{{size}}{{page}}.log",
     wildcard_constraints:
+        page=r"(/page\d+)?",
         dataset=DISCOVERY.names,
     conda:
         LIGHT_ENV
@@ -52,7 +58,7 @@ rule fig_lost_settings:
     input:
         rules.discovery_settings.output.settings,
     output:
-        figure_files("{dataset}/discovery_sensitivity"),
+        paged("{dataset}/discovery_sensitivity"),
     log:
         f"{RESULTS}/logs/fig_lost_settings/{{dataset}}.log",
     wildcard_constraints:

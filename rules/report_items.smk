@@ -7,6 +7,7 @@ CAPTIONS = {
     for section in SECTIONS
     for figure in section.get("figures", [])
 }
+ENTRIES = {figure["file"]: figure for section in SECTIONS for figure in section.get("figures", [])}
 
 
 def figure_files(name, like=""):
@@ -21,6 +22,24 @@ def figure_files(name, like=""):
         labels={"shows": "maps" if like else caption, **{w: f"{{{w}}}" for w in wildcards}},
     )
     return [shown, *others]
+
+
+def paged(name):
+    """Files of all pages of a figure of the report, format by format of each page."""
+    return [
+        file
+        for page in contents.paged(STUDY, ENTRIES[name], name)
+        for file in figure_files(page, like=name)
+    ]
+
+
+def on_page(entry, path):
+    """The backbones on the page of a figure at a path: the figure's entry, whom it is about."""
+    name, number = figure_pages.number(path)
+    rows = contents.drawn(STUDY, ENTRIES[entry], name)
+    return figure_pages.shared_out(rows, len(contents.paged(STUDY, ENTRIES[entry], name)))[
+        number - 1
+    ]
 
 
 def table_file(name):
@@ -77,7 +96,8 @@ def map_settings(wildcards):
 def maps_of(wildcards):
     """Gallery maps of the backbones of a figure: of its number, or of the family in its path."""
     name, *of = wildcards.figure.split("/")
-    rows = [row for row in STUDY.backbones if row.key.split("/")[: len(of)] == of]
+    entries = {entry.split("/")[1]: entry for entry in ENTRIES if "/" in entry}
+    rows = on_page(entries[name], f"{wildcards.dataset}/{wildcards.figure}")
     return [
         PATHS.figure_data("maps", wildcards.dataset, row.key, f"{MAPS[name]['view']}.nc")
         for row in (rows if of else paper_figures.shown(STUDY, name))

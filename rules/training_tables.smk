@@ -92,11 +92,11 @@ rule fig_training:
         emergence=rules.gather_training.output.emergence,
         curves=rules.training_curves.output.curves,
     output:
-        norms=figure_files("{dataset}/training_norms"),
+        norms=paged("{dataset}/training_norms"),
         against=figure_files("{dataset}/training_registers"),
         curves=figure_files("{dataset}/training_curves"),
-        registers=figure_files("{dataset}/register_norms"),
-        emergence=figure_files("{dataset}/emergence"),
+        registers=paged("{dataset}/register_norms"),
+        emergence=paged("{dataset}/emergence"),
     log:
         f"{RESULTS}/logs/fig_training/{{dataset}}.log",
     conda:

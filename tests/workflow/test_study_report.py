@@ -131,7 +131,7 @@ def test_figures_and_report_from_packed_files(study, tmp_path):
     assert jobs == {}
     # A change of style draws figures anew, and nothing else.
     style = laptop / "workflow_scripts/tokenscope/figures/style.py"
-    style.write_text(style.read_text().replace('"font.size": 8', '"font.size": 9'))
+    style.write_text(style.read_text().replace('"font.size": 7', '"font.size": 8'))
     jobs = planned(snakemake(laptop, "-n", *every))
     assert set(jobs) == {"figure", *rules}
     # The report of what there is: without measurements of one claim it says so.

@@ -5,6 +5,7 @@ from matplotlib.patches import Rectangle
 
 from tokenscope.discovery.box_iou import iou
 from tokenscope.figures import style
+from tokenscope.figures.sheet import sheet
 from tokenscope.jobs.job import job
 from tokenscope.stores import maps_file
 
@@ -18,30 +19,29 @@ def main(files, outputs):
     """
     maps = [maps_file.load(file) for file in files]
     names = maps[0].attrs["image_ids"].split("\n")
-    columns = 1 + 2 * len(maps)
     ratios = [float(h) / float(w) for h, w in zip(maps[0]["height"], maps[0]["width"], strict=True)]
-    figure, axes = style.plt.subplots(
-        len(names), columns, figsize=(1.35 * columns, 1.35 * sum(ratios) + 1.0), squeeze=False,
-        height_ratios=ratios,
+    page = sheet(
+        len(names), 1 + 2 * len(maps), above=[0.52] + [0.0] * (len(names) - 1), heights=ratios,
+        left=0.1, right=0.1, largest=1.2,
     )  # fmt: skip
-    axes[0, 0].set_title("true boxes", fontsize=7)
-    for i, line in enumerate(axes):
+    page.axes[0, 0].set_title("true boxes", pad=2)
+    for i, line in enumerate(page.axes):
         true = maps[0]["true_box"].values[maps[0]["true_image"].values == i].astype(float)
         frames(plots_picture(line[0], maps[0], i), true, "white")
         for number, data in enumerate(maps):
             shown = panel(line[1 + 2 * number : 3 + 2 * number], data, i, true)
     for number, data in enumerate(maps):
-        head = style.short(data.attrs["backbone"]).replace("\n", " ")
-        axes[0, 1 + 2 * number].set_title(f"{head}\ndegree / patches", fontsize=7)
-        axes[0, 2 + 2 * number].set_title(data.attrs["setting"].replace(", ", "\n"), fontsize=6)
-    style.scale_bar(figure, shown, axes, "degree / patches", "neither")
+        page.over(0, 1 + 2 * number, style.short(data.attrs["backbone"]))
+        setting = data.attrs["setting"].replace(", ", "\n")
+        page.axes[0, 2 + 2 * number].set_title(setting, fontsize=6, pad=2)
+    page.bar(shown, "degree / patches", extend="neither")
     style.note(
-        figure,
+        page.figure,
         "LOST. Star: seed, the patch of lowest degree. Dots: candidates that agree with it. "
-        "Tinted: object. Box: green if IoU with a true box is at least 0.5, else orange-red. "
-        "Setting above each column, chosen on held-out images.",
+        "Tinted: object. Box: green and whole if IoU with a true box is at least 0.5, else "
+        "orange-red and dashed. Setting above each column, chosen on held-out images.",
     )
-    style.save(figure, outputs)
+    style.save(page.figure, outputs)
 
 
 def plots_picture(axis, data, i):
@@ -51,12 +51,12 @@ def plots_picture(axis, data, i):
     return axis
 
 
-def frames(axis, boxes, colour, width=0.8):
+def frames(axis, boxes, colour, width=0.8, dashes="-"):
     for left, top, right, bottom in boxes:
         axis.add_patch(
             Rectangle(
                 (left - 0.5, top - 0.5), right - left, bottom - top, fill=False, edgecolor=colour,
-                linewidth=width,
+                linewidth=width, linestyle=dashes,
             )
         )  # fmt: skip
 
@@ -76,15 +76,16 @@ def panel(axes, data, i, true):
     axes[1].imshow(tint, extent=extent, interpolation="nearest")
     similar = np.argwhere(data["similar"].values[i, :rows, :columns] == 1)
     middle = (similar + 0.5) * patch
-    axes[1].scatter(middle[:, 1], middle[:, 0], s=1.2, c=style.YELLOW, linewidths=0)
-    for axis, colour in zip(axes, (style.OUTLIER, style.YELLOW), strict=True):
+    axes[1].scatter(middle[:, 1], middle[:, 0], s=1.2, c="white", linewidths=0)
+    for axis, colour in zip(axes, (style.OUTLIER, style.PINK), strict=True):
         axis.plot(
             (x + 0.5) * patch, (y + 0.5) * patch, "*", ms=6, color=colour, mec="black", mew=0.3
         )
         axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     box = data["box"].values[i].astype(float)
     good = iou(box[None], true).max() >= 0.5
-    frames(axes[1], box[None], style.GREEN if good else style.OUTLIER, 1.5)
+    look = (style.GREEN, 1.5, "-") if good else (style.OUTLIER, 1.5, "--")
+    frames(axes[1], box[None], *look)
     return shown
 
 

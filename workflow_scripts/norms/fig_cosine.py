@@ -1,15 +1,18 @@
 """Figure 3: similarity of patches to their neighbours, for outlier and for normal tokens."""
 
+import numpy as np
+
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
 from tokenscope.tables import tidy
 from tokenscope.tables.tidy import BACKBONE_COLUMNS, by_backbone, rows_of
 
 NOTE = (
-    "outlier: the 2 % of tokens with the highest norm, in every model, whether it has artifacts or "
-    "not; bands and brackets: bootstrap over images"
+    "Outlier: the 2 % of tokens with the highest norm, in every model, whether it has artifacts or "
+    "not. Bands and brackets: bootstrap over images."
 )
 COLOURS = {"outlier": style.VERMILION, "normal": style.BLUE}
+WIDTH = 0.08  # of a bin, in cosine: a few hundred outliers make a curve
 
 
 def main(curves, claim3, dataset, paper, settings, figures):
@@ -28,36 +31,50 @@ def main(curves, claim3, dataset, paper, settings, figures):
     claim3 = tidy.read(claim3).query("dataset == @dataset")
     groups = list(by_backbone(curves))
     by_key = {"/".join(who[c] for c in BACKBONE_COLUMNS): (who, rows) for who, rows in groups}
-    densities([by_key[key] for key in paper if key in by_key], figures["paper"])
-    densities(groups, figures["density"])
-    ratios(groups, claim3, settings, figures["ratio"])
+    densities([by_key[key] for key in paper if key in by_key], figures["paper"], 2)
+    for some, files in style.pages(figures["density"], groups):
+        densities(some, files)
+    for some, files in style.pages(figures["ratio"], groups):
+        ratios(some, claim3, settings, files)
 
 
-def densities(groups, outputs):
-    """Density of the cosine similarity, with intervals."""
-    figure, axes = style.panels(max(1, len(groups)))
+def densities(groups, outputs, columns=4):
+    """Share of the pairs below each similarity, and their density, with intervals."""
+    figure, axes = style.panels(
+        max(1, len(groups)), columns, height=1.5, width=3.0 if columns == 2 else 0, sharex=True,
+        sharey=True,
+    )  # fmt: skip
     for axis, (who, rows) in zip(axes, groups, strict=False):
         for group, colour in COLOURS.items():
-            line = rows[rows["group"] == group]
+            line = wider(rows[rows["group"] == group])
             axis.fill_between(
-                line["cosine"], line["low"], line["high"], color=colour, alpha=0.3, lw=0
+                line.index, line["low"], line["high"], color=colour, alpha=0.25, lw=0, step="mid"
             )
-            axis.plot(line["cosine"], line["density"], color=colour, label=group)
-        axis.set(xlim=(-1, 1), yscale="log", title=style.title(who))
-        axis.set_ylim(0.01, 60)
+            axis.step(line.index, line["density"], color=colour, label=group, where="mid")
+        axis.set(xlim=(-1, 1), title=style.title(who))
+        axis.set_xticks([-1, -0.5, 0, 0.5, 1])
+    axes[0].set_ylim(bottom=0)
     axes[0].legend(loc="upper left")
-    figure.supxlabel("cosine similarity with a neighbouring patch", fontsize=8)
-    figure.supylabel("density (log scale)", fontsize=8)
-    style.note(figure, NOTE)
+    figure.supxlabel("cosine similarity with a neighbouring patch")
+    figure.supylabel("density")
+    style.note(figure, f"{NOTE} Bins of {WIDTH:g}; their intervals are means of finer bins'.")
     style.save(figure, outputs)
+
+
+def wider(line):
+    """A curve of fine bins as one of wide bins: means, by the middle of the bin."""
+    line = line.assign(bin=np.floor((line["cosine"] + 1) / WIDTH).astype(int))
+    means = line.groupby("bin")[["density", "low", "high"]].mean()
+    means.index = -1 + (means.index + 0.5) * WIDTH
+    return means
 
 
 def ratios(groups, claim3, settings, outputs):
     """How many times likelier an outlier's neighbour is more similar than t, for every t."""
     first = settings["similarities"][0]
-    figure, axes = style.panels(max(1, len(groups)))
+    figure, axes = style.panels(max(1, len(groups)), height=1.5, sharex=True, sharey=True)
     for axis, (who, rows) in zip(axes, groups, strict=False):
-        line = rows[rows["group"] == "ratio"]
+        line = rows[(rows["group"] == "ratio") & (rows["cosine"] >= 0)]
         axis.fill_between(
             line["cosine"], line["low"], line["high"], color=style.GREEN, alpha=0.3, lw=0
         )
@@ -69,14 +86,16 @@ def ratios(groups, claim3, settings, outputs):
         if len(ratio):
             r = ratio.iloc[0]
             text = f"\nat {first:g}: {r.value:.2f} [{r.low:.2f}, {r.high:.2f}]"
-        axis.set(xlim=(-1, 1), yscale="log")
+        axis.set(xlim=(0, 1), yscale="log", ylim=(0.3, 5))
         axis.set_title(style.title(who) + text)
-        low, high = axis.get_ylim()
-        axis.set_ylim(min(low, 0.4), max(high, 3))
         style.plain_log(axis.yaxis)
-    figure.supxlabel("similarity t", fontsize=8)
-    figure.supylabel("share above t, outlier / normal", fontsize=8)
-    style.note(figure, NOTE)
+    figure.supxlabel("similarity t")
+    figure.supylabel("share above t, outlier / normal (log scale)")
+    style.note(
+        figure,
+        f"How many times likelier a neighbour of an outlier is more similar than t. {NOTE} Dotted: "
+        f"equally likely; the similarity of claim 3, {first:g}.",
+    )
     style.save(figure, outputs)
 
 

@@ -1,18 +1,24 @@
 """Figure 4 and its kin: distributions of feature norms, by backbone, block and place."""
 
+import textwrap
+
 import numpy as np
+import pandas as pd
+from matplotlib.colors import PowerNorm
 
 from tokenscope.figures import style
 from tokenscope.figures.backbone import norms_by_block
+from tokenscope.figures.sheet import sheet
 from tokenscope.jobs.job import job
 from tokenscope.norms.outlier_rule import cutoff_of_median, share_metric
 from tokenscope.study.register_names import register_count
 from tokenscope.tables import tidy
+from tokenscope.tables.formatting import interval_text
 from tokenscope.tables.tidy import BACKBONE_COLUMNS, KIND_COLUMNS, by_backbone, rows_of
 
 
 def main(curves, places, claim1, claim2, backbones, dataset, paper, rules, outputs):
-    """Six figures of one data set.
+    """Seven figures of one data set.
 
     Args:
         curves, places: CSV of densities by block, and of outliers by place (rule norm_curves).
@@ -21,7 +27,7 @@ def main(curves, places, claim1, claim2, backbones, dataset, paper, rules, outpu
         dataset: the data set shown.
         paper: backbones (family/size/registers) of Figure 4.
         rules: the section ``outliers`` of the config.
-        outputs: files of each figure by name: paper, last, blocks, depth, size, places.
+        outputs: files of each figure by name: paper, last, blocks, two, depth, size, places.
     """
     tables = [
         tidy.read_table(curves),
@@ -31,10 +37,13 @@ def main(curves, places, claim1, claim2, backbones, dataset, paper, rules, outpu
     ]
     curves, places, claim1, claim2 = (t[t["dataset"] == dataset] for t in tables)
     by_key = {_key(who): (who, rows) for who, rows in by_backbone(curves)}
-    several = [by_key[key] for key in paper]
-    last_block(several, claim1, rules, outputs["paper"], [*apart(claim2, paper)], sharex=True)
-    last_block(list(by_key.values()), claim1, rules, outputs["last"])
-    by_block(curves, claim1, rules, outputs["blocks"])
+    several, everyone = [by_key[key] for key in paper], list(by_key.values())
+    last_block(several, claim1, rules, outputs["paper"], [*apart(claim2, paper)], columns=2)
+    for groups, files in style.pages(outputs["last"], everyone):
+        last_block(groups, claim1, rules, files)
+    for groups, files in style.pages(outputs["blocks"], everyone):
+        by_block(groups, claim1, rules, files)
+    two_lines(everyone, rules, outputs["two"])
     by_depth(claim2, rules, outputs["depth"])
     by_size(claim2, tidy.read_table(backbones), rules, outputs["size"])
     by_place(places, claim1, rules, outputs["places"])
@@ -65,145 +74,266 @@ def apart(claim2, paper):
                 break
 
 
-def last_block(groups, claim1, rules, outputs, remarks=(), **shared):
-    """Density of last-block norms with its interval; the outlier rule's cutoff in red."""
-    times = rules["times_median"]
-    figure, axes = style.panels(len(groups), width=2.3, sharey=True, **shared)
-    for axis, (who, rows) in zip(axes, groups, strict=True):
+def last_block(groups, claim1, rules, outputs, remarks=(), columns=4):
+    """Density of last-block norms with its interval, on one scale; the outlier rules' cutoffs.
+
+    Args:
+        groups: who and its rows of the curves, one a panel.
+        remarks: sentences that stand first in the caption.
+    """
+    times, percentile = rules["times_median"], rules["percentile"]
+    figure, axes = style.panels(
+        max(1, len(groups)), columns, height=1.5, width=3.0 if columns == 2 else 0, sharey=True,
+        sharex=True,
+    )  # fmt: skip
+    for axis, (who, rows) in zip(axes, groups, strict=False):
         rows = rows[rows["block"] == rows["block"].max()]
         median = rows["median"].iloc[0]
         half = np.sqrt(rows["norm"].iloc[1] / rows["norm"].iloc[0])
-        edges = np.append(rows["norm"] / half, rows["norm"].iloc[-1] * half)
+        edges = np.append(rows["norm"] / half, rows["norm"].iloc[-1] * half) / median
         axis.stairs(
             rows["high"], edges, baseline=rows["low"], fill=True, color=style.SKY, alpha=0.6
         )
-        axis.stairs(rows["density"], edges, baseline=None, color=style.BLUE)
-        axis.axvline(median, color="0.5", lw=0.8, ls=":")
+        axis.stairs(rows["density"], edges, baseline=None, color=style.BLUE, lw=0.8)
         found = {
             name: _of(claim1, who, "artifacts-last_block", name)
             for name in ("has_artifacts", "share", "cutoff")
         }
         share, verdict = found["share"], found["has_artifacts"]["value"]
-        words = {0.0: "no artifacts", 1.0: "artifacts"}.get(verdict, "undecided")
+        words = {0.0: "none", 1.0: "artifacts"}.get(verdict, "undecided")
         own = verdict == 1
         if not own:
             share = _of(claim1, who, "last_block", share_metric(times))
-        axis.axvline(
-            cutoff_of_median(median, found["cutoff"]["value"] if own else times),
-            color=style.OUTLIER, lw=0.8, ls="-" if own else "--",
-        )  # fmt: skip
+        cutoff = cutoff_of_median(median, found["cutoff"]["value"] if own else times) / median
+        over = np.where(edges[:-1] > cutoff, rows["density"], 0)
+        if over.any():  # a mode of one bin is a line: it is made visible by its colour
+            axis.stairs(over, edges, fill=True, color=style.OUTLIER, lw=1.5, ec=style.OUTLIER)
+        axis.axvline(cutoff, color=style.OUTLIER, lw=0.8, ls="-" if own else "--")
+        top = _of(claim1, who, "last_block", f"norm_p{percentile:g}")
+        if top is not None:
+            axis.axvline(top["value"] / median, color="0.5", lw=0.8, ls=":")
         axis.set(xscale="log", yscale="log", ylim=(1e-3, 60))
-        axis.set_title(
-            f"{style.title(who)}\n{words}: {share.value:.2f} % [{share.low:.2f}, {share.high:.2f}]"
-        )
+        interval = interval_text(share.low, share.high, share.unit)
+        axis.set_title(f"{style.title(who)}\n{words}: {share.value:.2f} % {interval}")
         style.plain_log(axis.xaxis)
-    figure.supxlabel("feature norm of patch tokens, last block (log scale)", fontsize=8)
-    figure.supylabel("density over log10 norm", fontsize=8)
+    low, high = axes[0].get_xlim()
+    axes[0].set_xlim(low, 1.3 * high)  # room beyond the highest norms
+    figure.supxlabel("norm of patch tokens / median, last block (log scale)")
+    figure.supylabel("density over log10 norm")
     style.note(
         figure,
         " ".join([*remarks, ""])
-        + "Share of tokens over the red line, the valley before a mode of their own; dashed, where "
-        f"there is none: {times:g} x median (grey: median). Bands and brackets: over images",
+        + "Share of tokens over the orange-red line, the valley before a mode of their own; "
+        f"dashed, where there is none, {times:g} x median. Grey, dotted: the {percentile:g}th "
+        "percentile, which claims 3 and 4 use. Bands and brackets: over images.",
     )
     style.save(figure, outputs)
 
 
-def by_block(curves, claim1, rules, outputs):
+def by_block(groups, claim1, rules, outputs):
     """Density of norms as a picture over blocks, with the block where artifacts start."""
-    groups = list(by_backbone(curves))
-    figure, axes = style.panels(len(groups), height=1.7)
-    for axis, (who, rows) in zip(axes, groups, strict=True):
-        onset = _of(claim1, who, "artifacts", "onset_block")["value"]
-        shown = norms_by_block(axis, rows, onset, rules["times_median"])
-        start = f"artifacts from block {onset:.0f}" if np.isfinite(onset) else "none found"
-        axis.set_title(f"{style.title(who)}\n{start}")
-    figure.supxlabel("block", fontsize=8)
     times = rules["times_median"]
-    figure.supylabel(f"feature norm (log scale; red: {times:g} x median)", fontsize=8)
-    bar = figure.colorbar(shown, ax=axes, label="density over log10 norm", extend="both")
+    figure, axes = style.panels(max(1, len(groups)), height=1.5)
+    for axis, (who, rows) in zip(axes, groups, strict=False):
+        onset = _of(claim1, who, "artifacts", "onset_block")["value"]
+        shown = norms_by_block(axis, rows, onset, times)
+        start = f"artifacts from block {onset:.0f}" if np.isfinite(onset) else "no artifacts"
+        axis.set_title(f"{style.title(who)}\n{start}")
+        axis.set_xlabel("block", labelpad=1)
+    figure.supylabel("norm of patch tokens (log scale)")
+    bar = figure.colorbar(
+        shown, ax=axes, label="density over log10 norm", extend="both", location="bottom",
+        aspect=50, shrink=0.5,
+    )  # fmt: skip
     bar.outline.set_visible(False)
+    style.note(
+        figure,
+        f"Line: {times:g} x median; what is over it is orange-red, drawn with a least height. "
+        "Dashed: the block from which on there are artifacts.",
+    )
     style.save(figure, outputs)
 
 
+def two_lines(groups, rules, outputs):
+    """Norm against depth of the tokens over the cutoff and of the others: median and middle 90 %.
+
+    Args:
+        groups: who and its rows of the curves, one a panel; those without such a token are named.
+    """
+    times = rules["times_median"]
+    measured = [(who, *_of_groups(rows, times)) for who, rows in groups]
+    drawn = [one for one in measured if one[2]["middle"].notna().any()]
+    if not drawn:
+        return style.blank(outputs, f"no token of any backbone is over {times:g} x median")
+    figure, axes = style.panels(len(drawn), height=1.4, sharey=True)
+    for axis, (who, *parts) in zip(axes, drawn, strict=True):
+        for part, colour, label in zip(
+            parts, (style.BLUE, style.OUTLIER), ("normal", "outlier"), strict=True
+        ):
+            axis.fill_between(part.index, part["low"], part["high"], color=colour, alpha=0.25, lw=0)
+            axis.plot(part.index, part["middle"], color=colour, marker="o", ms=2.5, label=label)
+        axis.set(yscale="log", title=style.title(who))
+        axis.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+        style.plain_log(axis.yaxis)
+    axes[0].legend(loc="upper left")
+    figure.supxlabel("block")
+    figure.supylabel("norm of patch tokens (log scale)")
+    without = len(measured) - len(drawn)
+    style.note(
+        figure,
+        f"Outlier: over {times:g} x median of the block. Lines: median; bands: the middle 90 % of "
+        f"the tokens. Backbones without such a token: {without} of {len(measured)}.",
+    )
+    style.save(figure, outputs)
+
+
+def _of_groups(rows, times):
+    """Median and middle 90 % of the norms below and above the cutoff, by block (two tables)."""
+    quantiles = {"low": 0.05, "middle": 0.5, "high": 0.95}
+    found = []
+    for above in (False, True):
+        table = {}
+        for block, curve in rows.groupby("block"):
+            own = curve[(curve["norm"] > times * curve["median"]) == above]
+            mass = own["density"].cumsum().to_numpy()  # bins are of one width over log10 norm
+            there = len(mass) and mass[-1] > 0
+            table[block] = {
+                name: own["norm"].iloc[np.searchsorted(mass, q * mass[-1])] if there else np.nan
+                for name, q in quantiles.items()
+            }
+        found.append(pd.DataFrame(table).T)
+    return found
+
+
 def by_depth(claim2, rules, outputs):
-    """Share of outlier tokens against depth, a panel a family, a line a backbone."""
-    metric = share_metric(rules["times_median"])
+    """Share of outlier tokens against depth, a panel a family; what is zero throughout is named."""
+    metric, least = share_metric(rules["times_median"]), rules["min_share"]
     table = claim2[claim2["metric"] == metric]
     families = list(table.groupby("family", sort=False))
-    figure, axes = style.panels(len(families), columns=3, width=2.6, height=2.0, sharey=True)
-    for axis, (family, rows) in zip(axes, families, strict=True):
-        groups = rows.groupby(["size", "registers"], sort=False)
-        for number, ((size, registers), line) in enumerate(groups):
+    figure, axes = style.panels(max(1, len(families)), columns=3, height=1.7, sharey=True)
+    for axis, (family, rows) in zip(axes, families, strict=False):
+        axis.set(title=family, ylim=(0, 100), xlim=(0, 1.02))
+        axis.set_yscale("symlog", linthresh=least)
+        axis.axhline(least, color="0.5", lw=0.6, ls=":")
+        none = []
+        looks = style.lines()
+        for (size, registers), line in rows.groupby(["size", "registers"], sort=False):
+            name = f"{size} {registers}"
+            if not line["value"].max() > 0:
+                none.append(name)
+                continue
+            look = next(looks)
             depth = np.arange(1, len(line) + 1) / len(line)
-            colour = style.PALETTE[number % len(style.PALETTE)]
-            axis.plot(
-                depth, line["value"], color=colour, label=f"{size} {registers}",
-                ls="--" if register_count(registers) else "-", marker=".", ms=3,
+            axis.fill_between(
+                depth, line["low"], line["high"], color=look["color"], alpha=0.12, lw=0
+            )
+            axis.plot(depth, line["value"], label=name, **look)
+        handles, labels = axis.get_legend_handles_labels()
+        if labels:
+            axis.legend(
+                fontsize=6 if len(labels) <= 6 else 5, loc="upper left", handlelength=2.2,
+                ncols=1 if len(labels) <= 6 else 2, borderaxespad=0.1, labelspacing=0.2,
             )  # fmt: skip
-            axis.fill_between(depth, line["low"], line["high"], color=colour, alpha=0.2, lw=0)
-        axis.axhline(rules["min_share"], color="0.5", lw=0.6, ls=":")
-        axis.set(title=family, yscale="symlog", ylim=(0, 100))
-        axis.set_yscale("symlog", linthresh=rules["min_share"])
-        axis.legend()
-    figure.supxlabel("depth (block / all blocks)", fontsize=8)
-    figure.supylabel(f"tokens over {rules['times_median']:g} x median (%)", fontsize=8)
+        if none:
+            names = (
+                ", ".join(none)
+                .replace(" ", "\N{NO-BREAK SPACE}")
+                .replace(",\N{NO-BREAK SPACE}", ", ")
+            )
+            text = textwrap.wrap(f"none in any block: {names}", 44, break_on_hyphens=False)
+            text = [*text[:4], f"{text[4]} ..."] if len(text) > 5 else text
+            axis.text(
+                0.02, 0.03, "\n".join(text), transform=axis.transAxes, fontsize=5.5, va="bottom",
+                bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1},
+            )  # fmt: skip
+        axis.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
+    figure.supxlabel("depth (block / all blocks)")
+    figure.supylabel(f"tokens over {rules['times_median']:g} x median (%)")
+    style.note(
+        figure,
+        f"Dotted: {least:g} %, the least share that counts; below it the scale is linear. Bands: "
+        "over images. Backbones without such a token in any block are named, not drawn.",
+    )
     style.save(figure, outputs)
 
 
 def by_size(claim2, backbones, rules, outputs):
     """Share of outlier tokens at the block with most of them, against the number of parameters."""
-    metric = share_metric(rules["times_median"])
+    metric, least = share_metric(rules["times_median"]), rules["min_share"]
     table = claim2[claim2["metric"] == metric].merge(
         backbones[[*BACKBONE_COLUMNS, "dataset", "params"]]
     )
-    peak = table.loc[table.groupby(KIND_COLUMNS)["value"].idxmax()]
-    figure, axis = style.plt.subplots(figsize=(4.4, 3.0))
-    for number, (family, rows) in enumerate(peak.groupby("family", sort=False)):
-        for without, points in rows.groupby(rows["registers"].map(register_count).eq(0)):
+    peak = table.loc[table.groupby(KIND_COLUMNS, sort=False)["value"].idxmax()]
+    peak = peak.sort_values("params", kind="stable")
+    figure, axis = style.plt.subplots(figsize=(5.0, 2.8))
+    place, of = (
+        peak.groupby("params").cumcount(),
+        peak.groupby("params")["params"].transform("size"),
+    )
+    peak = peak.assign(x=peak["params"] / 1e6 * 1.035 ** (place - (of - 1) / 2))
+    families = peak.groupby("family", sort=False)
+    for look, (family, rows) in zip(style.lines(), families, strict=False):
+        without = rows["registers"].map(register_count).eq(0)
+        plain = rows[without].groupby("params")["value"].max()  # a line joins a family's sizes
+        axis.plot(plain.index / 1e6, plain, color=look["color"], lw=0.7, ls=look["ls"])
+        for own, face in ((rows[without], look["color"]), (rows[~without], "white")):
             axis.errorbar(
-                points["params"] / 1e6, points["value"],
-                [points["value"] - points["low"], points["high"] - points["value"]],
-                fmt="o" if without else "s", ms=4, lw=0.8, capsize=2,
-                mfc=None if without else "w", color=style.PALETTE[number % len(style.PALETTE)],
-                label=f"{family}, {'without' if without else 'with'} registers",
+                own["x"], own["value"],
+                [own["value"] - own["low"], own["high"] - own["value"]], fmt=look["marker"],
+                ms=3.5, lw=0.7, mfc=face, color=look["color"],
             )  # fmt: skip
-    ends = peak["params"].min() / 1e6 / 2, peak["params"].max() / 1e6 * 2
-    axis.set(xscale="log", xlim=ends, ylim=(0, 100), xlabel="parameters (millions)")
+        axis.plot([], [], look["ls"], marker=look["marker"], ms=3.5, lw=0.7, color=look["color"],
+                  label=family)  # fmt: skip
+    ends = peak["params"].min() / 1e6 / 1.5, peak["params"].max() / 1e6 * 1.5
+    axis.set(xscale="log", xlim=ends, xlabel="parameters (millions, log scale)")
     style.plain_log(axis.xaxis)
-    axis.set_yscale("symlog", linthresh=rules["min_share"])
-    axis.set_ylabel(f"tokens over {rules['times_median']:g} x median (%), at the peak block")
-    axis.axhline(rules["min_share"], color="0.5", lw=0.6, ls=":")
-    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    axis.set_yscale("symlog", linthresh=least)
+    axis.set_ylim(-0.15 * least, 100)
+    axis.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
+    axis.set_ylabel(f"tokens over {rules['times_median']:g} x median (%)")
+    axis.axhline(least, color="0.5", lw=0.6, ls=":")
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=6)
+    style.note(
+        figure,
+        "At the block with most of them. Filled: without registers, joined by size; hollow: with "
+        "registers. Backbones of equally many parameters stand beside each other. Dotted: "
+        f"{least:g} %, below it the scale is linear. Bars: over images.",
+    )
     style.save(figure, outputs)
 
 
 def by_place(places, claim1, rules, outputs):
-    """How often each place of the patch grid holds an outlier."""
-    groups = list(by_backbone(places))
-    figure, axes = style.panels(len(groups), columns=5, width=1.7, height=1.8)
-    top = max(1.0, places["judged"].max())
-    for axis, (who, rows) in zip(axes, groups, strict=True):
+    """How often each place of the patch grid holds an outlier; backbones without any are named."""
+    groups = [(who, rows) for who, rows in by_backbone(places) if rows["judged"].max() > 0]
+    none = [_key(who) for who, rows in by_backbone(places) if not rows["judged"].max() > 0]
+    if not groups:
+        return style.blank(outputs, "no backbone has an outlier in any place")
+    columns = 6
+    above = 0.46
+    page = sheet(-(-len(groups) // columns), min(columns, len(groups)), above=above, largest=1.2)
+    top = max(rows["judged"].max() for _, rows in groups)
+    for axis, (who, rows) in zip(page.axes.flat, groups, strict=False):
         grid = rows.pivot(index="row", columns="column", values="judged").values
-        shown = style.picture(axis, grid, cmap="magma", vmin=0, vmax=top)
+        shown = style.picture(axis, grid, cmap="magma", norm=PowerNorm(0.5, 0, top))
         entropy = _of(claim1, who, "outlier", "position_entropy")["value"]
-        text = f"entropy {entropy:.2f}" if np.isfinite(entropy) else "no outliers"
-        axis.set_xlabel(text, fontsize=6.5)
-        axis.set_title(style.title(who), fontsize=6.5)
+        text = style.short(_key(who)).replace("control\n", "control ", 1)
+        if np.isfinite(entropy):
+            text += f"\nentropy {entropy:.2f}"
+        axis.set_title(textwrap.fill(text, 22) if "\n" not in text else text, fontsize=6, pad=2)
+    page.bar(shown, "images with an outlier there (%), square-root scale", extend="neither")
     times = rules["times_median"]
-    bar = figure.colorbar(shown, ax=axes, shrink=0.7, aspect=30)
-    bar.outline.set_visible(False)
     style.note(
-        figure,
-        f"images (%) with an outlier at each place (without artifacts: over {times:g} x median); "
-        "entropy: 1 anywhere, 0 in one place",
+        page.figure,
+        f"Without artifacts: tokens over {times:g} x median. Entropy: 1 anywhere, 0 in one place. "
+        + (f"None anywhere: {', '.join(none)}." if none else ""),
     )
-    style.save(figure, outputs)
+    style.save(page.figure, outputs)
 
 
 if "snakemake" in globals():
     i, out, w = snakemake.input, snakemake.output, snakemake.wildcards
     with job(snakemake.log[0], f"figure 4 {w.dataset}"):
-        names = ("paper", "last", "blocks", "depth", "size", "places")
+        names = ("paper", "last", "blocks", "two", "depth", "size", "places")
         files = {name: out[name] for name in names}
         main(
             curves=i.curves, places=i.places, claim1=i.claim1, claim2=i.claim2,

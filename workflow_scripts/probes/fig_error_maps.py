@@ -3,16 +3,22 @@
 import numpy as np
 
 from tokenscope.figures import style
+from tokenscope.figures.sheet import sheet
 from tokenscope.jobs.job import job
 from tokenscope.tables import tidy
 from tokenscope.tables.tidy import by_backbone, rows_of
 
-SHOWN = {"position_distance": "distance / patches", "pixel_l2_squared": "squared L2 / patch"}
+SHOWN = {
+    "position_distance": ("position", "distance (patches)"),
+    "pixel_l2_squared": ("pixels", "squared L2 per patch"),
+}
 GROUPS = ("normal", "outlier")
+FEW = 3  # tokens at a place: below, its mean is one of chance and drawn pale
 NOTE = (
-    "Mean error of the test tokens at each place of the patch grid, mean over seeds; one colour "
-    "scale per backbone and quantity. Grey: no such token there, or too few to train a probe. "
-    "Crowded: the group sits in so few places that its position probe says nothing."
+    "Mean error of the test tokens at each place of the patch grid, mean over seeds; the scale is "
+    "that of all backbones, cut at the 98th percentile. Pale: fewer than {few} tokens there; grey: "
+    "none, or too few to train a probe. Crowded: the group sits in so few places that its position "
+    "can be guessed without looking."
 )
 
 
@@ -23,50 +29,64 @@ def main(places, claim4, dataset, outputs):
         places: CSV with the mean error of each group at each place of the grid (rule probe_curves).
         claim4: table of tidy rows.
         dataset: the data set shown.
-        outputs: files of the figure, one a format.
+        outputs: files of the figure, one a format of each page.
     """
-    places = tidy.read_table(places)
+    places = tidy.read_table(places).query("dataset == @dataset")
     claim4 = tidy.read(claim4).query("dataset == @dataset")
-    groups = list(by_backbone(claim4))
-    count = max(1, len(groups))
-    figure, axes = style.plt.subplots(count, 4, figsize=(6.4, 1.6 * count + 0.7), squeeze=False)
-    for row, (who, rows) in zip(axes, groups, strict=False):
-        for pair, (metric, label) in zip((row[:2], row[2:]), SHOWN.items(), strict=True):
-            _maps(figure, pair, rows_of(places, **who, metric=metric), label)
-        for axis, group in zip(row, GROUPS, strict=False):
-            if _confounded(rows, group):
-                axis.set_xlabel("crowded: can be guessed", fontsize=6, labelpad=1)
-        name = f"{who['family']}/{who['size']}/{who['registers']}"
-        row[0].set_ylabel(style.short(name), fontsize=7)
-    for axis, metric in zip(axes[0], ("position", "position", "pixels", "pixels"), strict=True):
-        axis.set_title(f"{metric}\n{axis.get_title()}")
-    style.note(figure, NOTE)
-    style.save(figure, outputs)
+    tops = {
+        metric: float(np.nanpercentile(found, 98)) if len(found) else 1.0
+        for metric in SHOWN
+        for found in [places.loc[places["metric"] == metric, "value"].dropna()]
+    }
+    for groups, files in style.pages(outputs, list(by_backbone(claim4))):
+        _page(groups, places, tops, files)
+
+
+def _page(groups, places, tops, outputs):
+    if not groups:
+        return style.blank(outputs, "no backbone was probed")
+    names = [style.short("/".join((w["family"], w["size"], w["registers"]))) for w, _ in groups]
+    above = [0.28, *[0.15] * (len(groups) - 1)]
+    page = sheet(
+        len(groups), 4, left=style.margin(names), above=above, blocks=2, largest=1.05
+    )  # fmt: skip
+    shown = {}
+    for number, (who, rows) in enumerate(groups):
+        page.beside(number, names[number])
+        for pair, (metric, (title, _)) in enumerate(SHOWN.items()):
+            table = rows_of(places, **who, metric=metric)
+            if number == 0:
+                page.over(0, 2 * pair, title, 1)
+            for axis, group in zip(page.axes[number, 2 * pair :], GROUPS, strict=False):
+                crowded = pair == 0 and _confounded(rows, group)
+                drawn = _map(axis, table[table["group"] == group], group, tops[metric], crowded)
+                shown |= {metric: drawn} if drawn else {}
+    for number, metric in enumerate(shown):
+        page.bar(shown[metric], SHOWN[metric][1], number, len(shown))
+    style.note(page.figure, NOTE.format(few=FEW))
+    style.save(page.figure, outputs)
 
 
 def _confounded(rows, group):
     """Whether a group's places could be guessed without looking."""
     rows = rows_of(rows, group=group, metric="position_confounded")
-    return len(rows) and rows["value"].iloc[0] == 1
+    return bool(len(rows) and rows["value"].iloc[0] == 1)
 
 
-def _maps(figure, axes, table, label):
-    top = table["value"].max()
-    shown = None
-    for axis, group in zip(axes, GROUPS, strict=True):
-        rows = table[table["group"] == group]
-        tokens = int(rows["tokens"].sum()) if len(rows) else 0
-        axis.set_title(f"{group}, {tokens:,} tokens")
-        if not tokens:
-            style.picture(axis, np.full((1, 1), np.nan), cmap=style.cmap())
-            continue
-        grid = rows.pivot_table(index="row", columns="column", values="value", dropna=False)
-        shown = style.picture(axis, grid.to_numpy(), cmap=style.cmap(), vmin=0, vmax=top)
-    if shown is not None:
-        bar = figure.colorbar(shown, ax=list(axes), shrink=0.8, aspect=12, pad=0.02)
-        bar.set_label(label, fontsize=6)
-        bar.ax.tick_params(labelsize=6)
-        bar.outline.set_visible(False)
+def _map(axis, rows, group, top, crowded):
+    """The map of one group; None where none of its tokens was measured."""
+    tokens = int(rows["tokens"].sum()) if len(rows) else 0
+    axis.set_title(f"{group}, {tokens:,}{', crowded' * crowded}", fontsize=6, pad=2)
+    if not tokens:
+        style.picture(axis, np.full((1, 1), np.nan), cmap=style.cmap())
+        return None
+    grid, count = (
+        rows.pivot_table(index="row", columns="column", values=name, dropna=False).to_numpy()
+        for name in ("value", "tokens")
+    )
+    style.picture(axis, np.full_like(grid, np.nan), cmap=style.cmap())
+    sure = np.where(np.nan_to_num(count) < FEW, 0.45, 1.0)
+    return style.picture(axis, grid, cmap=style.cmap(), vmin=0, vmax=top, alpha=sure)
 
 
 if "snakemake" in globals():

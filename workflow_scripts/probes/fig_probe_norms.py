@@ -9,79 +9,79 @@ from tokenscope.tables.names import guess_name
 from tokenscope.tables.tidy import by_backbone, rows_of
 
 SHOWN = {
-    "position_top1": "position top-1 / %",
+    "position_top1": "position, top-1 (%)",
     "pixel_l2_squared": "pixels, squared L2",
-    "class_top1": "class top-1 / %",
+    "class_top1": "class, top-1 (%)",
 }
 COLOURS = {"normal": style.BLUE, "outlier": style.OUTLIER}
-SHIFT = 13  # from the tenths of normal tokens to those of outliers
 NOTE = (
-    "Test tokens of each group in tenths by feature norm, whose median is written below the 1st, "
-    "5th and 10th; bars: 95 % bootstrap over seeds and images. Each group has a probe of its own. "
-    "Dotted: chance, or the mean patch."
+    "Test tokens of each group in tenths by feature norm, each at its median norm; bars: 95 % "
+    "bootstrap over seeds and images. Each group has a probe of its own. Dotted: chance, or the "
+    "mean patch."
 )
 
 
 def main(norms, claim4, dataset, outputs):
-    """A column of panels per backbone: position, pixels and class.
+    """A row of panels per backbone: position, pixels and class.
 
     Args:
         norms: CSV with the scores by tenths of the norm (rule probe_curves).
         claim4: table of tidy rows.
         dataset: the data set shown.
-        outputs: files of the figure, one a format.
+        outputs: files of the figure, one a format of each page.
     """
     norms = tidy.read_table(norms)
     claim4 = tidy.read(claim4).query("dataset == @dataset")
-    groups = list(by_backbone(claim4))
-    count = max(1, len(groups))
+    for groups, files in style.pages(outputs, list(by_backbone(claim4))):
+        _page(groups, norms, files)
+
+
+def _page(groups, norms, outputs):
+    if not groups:
+        return style.blank(outputs, "no backbone was probed")
     figure, axes = style.plt.subplots(
-        3, count, figsize=(max(3.4, 1.8 * count + 0.4), 5), squeeze=False
+        len(groups), 3, figsize=(style.WIDE, 0.95 * len(groups) + 0.45), squeeze=False, sharey="col"
     )
-    for column, (who, rows) in zip(axes.T, groups, strict=False):
-        for axis, metric in zip(column, SHOWN, strict=True):
+    for line, (who, rows) in zip(axes, groups, strict=True):
+        for axis, metric in zip(line, SHOWN, strict=True):
             _panel(axis, rows_of(norms, **who, metric=metric), rows, metric)
-        column[0].set_title(style.title(who), pad=12)
-    for axis, label in zip(axes[:, 0], SHOWN.values(), strict=True):
-        axis.set_ylabel(label)
-    figure.supxlabel("feature norm of the tenth", fontsize=8)
+        line[0].set_ylabel(style.title(who).replace("/", " ", 1).replace("/", "\n", 1), fontsize=6)
+    for axis, label in zip(axes[0], SHOWN.values(), strict=True):
+        axis.set_title(label)
+        axis.set_ylim(bottom=0)
+    axes[0, 2].legend(loc="upper right", fontsize=6, ncols=2)
+    figure.supxlabel("feature norm (log scale)")
     style.note(figure, NOTE)
     style.save(figure, outputs)
 
 
 def _panel(axis, table, claim4, metric):
-    ticks = {}
-    for first, (group, colour) in zip((0, SHIFT), COLOURS.items(), strict=True):
+    axis.set_xscale("log")
+    ends = table["norm"].min(), table["norm"].max()
+    for number, (group, colour) in enumerate(COLOURS.items()):
         line = table[table["group"] == group].sort_values("tenth")
-        x = first + line["tenth"]
         if len(line):
-            ends = np.abs(line[["low", "high"]].to_numpy().T - line["value"].to_numpy())
+            bars = np.abs(line[["low", "high"]].to_numpy().T - line["value"].to_numpy())
             axis.errorbar(
-                x, line["value"], ends, color=colour, marker="o", ms=2.5, lw=0.8, elinewidth=0.6
-            )
-        labelled = line["tenth"].isin((1, 5, 10))
-        ticks |= dict(zip(x[labelled], (f"{n:.3g}" for n in line["norm"][labelled]), strict=True))
-        axis.text(
-            first + 5.5, 1, group, color=colour, fontsize=6, ha="center", va="bottom",
-            transform=axis.get_xaxis_transform(),
-        )  # fmt: skip
+                line["norm"], line["value"], bars, color=colour, fmt="o", ms=2, elinewidth=0.6,
+                label=group,
+            )  # fmt: skip
         base = "chance" if metric != "pixel_l2_squared" else guess_name(group, "mean patch")
         guess = claim4[(claim4["group"] == base) & (claim4["metric"] == metric)]["value"]
-        if len(guess):
-            ends = [first + 0.5, first + 10.5]
-            axis.plot(ends, [guess.iloc[0]] * 2, color="0.5", lw=0.8, ls=":")
+        if len(guess) and len(line):
+            own = line["norm"].min(), line["norm"].max()
+            axis.plot(own, [guess.iloc[0]] * 2, color=colour, lw=0.8, ls=":")
         own = claim4[(claim4["metric"] == metric) & (claim4["group"] == group)]
         for row in own.itertuples():
-            if not tidy.is_refused(row.unit):
-                continue
-            why = tidy.why_not_measured(row.unit).replace(" ", "\n")
-            axis.text(
-                first + 5.5, 0.5, f"{why}\n({row.n})", fontsize=6, ha="center", va="center",
-                transform=axis.get_xaxis_transform(),
-            )  # fmt: skip
-    axis.set_xticks(list(ticks), list(ticks.values()), fontsize=6)
-    axis.set_xlim(0, SHIFT + 11)
-    axis.set_ylim(bottom=0)
+            if tidy.is_refused(row.unit):
+                axis.text(
+                    0.98, 0.9 - 0.14 * number,
+                    f"{group}: {tidy.why_not_measured(row.unit)} ({row.n})", fontsize=6,
+                    ha="right", va="top", transform=axis.transAxes, color=colour,
+                )  # fmt: skip
+    if len(table) and ends[0] > 0:
+        axis.set_xlim(ends[0] / 1.15, ends[1] * 1.15)
+    style.plain_log(axis.xaxis)
 
 
 if "snakemake" in globals():

@@ -9,8 +9,7 @@ from tokenscope.tables.tidy import BACKBONE_COLUMNS, KIND_COLUMNS, by_backbone, 
 
 NOTE = (
     "Class probe, top-1 of outlier tokens minus that of normal tokens of the same images; bars: "
-    "95 % bootstrap over seeds and images; right: training and test images. Published values: same "
-    "model in blue, others in grey."
+    "95 % bootstrap over seeds and images; right: training images, test images."
 )
 
 
@@ -21,54 +20,64 @@ def main(rows, published, dataset, outputs):
         rows: table of tidy rows, ``sensitivity.csv``.
         published: ``config/published.csv``.
         dataset: the data set shown.
-        outputs: files of the figure, one a format.
+        outputs: files of the figure, one a format of each page.
     """
     table = tidy.read(rows).query("dataset == @dataset")
     trained = rows_of(table, metric="class_tokens_train")
     trained = trained.set_index([*KIND_COLUMNS, "group"])["value"]
     table = table[table["metric"] == "class_top1_difference"]
-    groups = list(by_backbone(table))
-    names = list(dict.fromkeys(table["group"]))
     theirs = differences(pd.read_csv(published))
-    count = max(1, len(groups))
+    for groups, files in style.pages(outputs, list(by_backbone(table))):
+        _page(groups, trained, theirs, files)
+
+
+def _page(groups, trained, theirs, outputs):
+    if not groups:
+        return style.blank(outputs, "no recipe of the probe was varied")
+    names = list(dict.fromkeys(name for _, recipes in groups for name in recipes["group"]))
+    count = len(groups)
     figure, axes = style.plt.subplots(
-        1, count, figsize=(max(4.4, 2.3 * count + 1.6), 0.24 * len(names) + 1.5), squeeze=False,
-        sharey=True,
+        1, count, figsize=(min(style.WIDE, 2.2 * count + 1.9), 0.19 * len(names) + 0.75),
+        squeeze=False, sharey=True, sharex=True,
     )  # fmt: skip
-    for axis, (who, recipes) in zip(axes[0], groups, strict=False):
+    for axis, (who, recipes) in zip(axes[0], groups, strict=True):
         key = tuple(who.values())
         axis.axvline(0, color="0.7", lw=0.6)
-        same = theirs[[k == key[:3] for k in theirs.index]]
-        for value in theirs.drop(same.index).to_numpy():
-            axis.axvline(value, color="0.6", lw=0.7, ls=":")
-        for value in same.to_numpy():
-            axis.axvline(value, color=style.BLUE, lw=1)
+        for name, value in theirs.items():
+            same = name[:3] == key[:3]
+            axis.axvline(
+                value, color=style.BLUE if same else "0.6", lw=0.8, ls="-" if same else ":"
+            )
         for row in recipes.itertuples():
             y = names.index(row.group)
             if row.value != row.value:
                 text = f"{tidy.why_not_measured(row.unit) or row.unit} ({row.n})"
-                axis.text(0.02, y, text, fontsize=6, va="center", transform=_left(axis))
+                axis.text(
+                    0.02, y, text, fontsize=6, va="center", transform=_left(axis),
+                    bbox={"fc": "white", "ec": "none", "pad": 0.5},
+                )  # fmt: skip
                 continue
             ends = [[row.value - row.low], [row.high - row.value]]
             colour = style.OUTLIER if y == 0 else style.BLACK
             axis.errorbar(row.value, y, xerr=ends, fmt="o", ms=3, lw=0.9, color=colour)
             counts = f"{trained[*key, row.group]:,.0f}, {row.n:,}"
-            axis.text(1.01, y, counts, fontsize=6, va="center", transform=_left(axis))
+            axis.text(1.01, y, counts, fontsize=5.5, va="center", transform=_left(axis))
         axis.set_title(style.title(who))
-    if names:
-        axes[0, 0].set_yticks(range(len(names)), names)
-        axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
-    figure.supxlabel("outlier - normal, top-1 / points", fontsize=8)
-    style.note(figure, NOTE)
+        axis.text(1.01, 1.01, "train, test", fontsize=5.5, va="bottom", transform=axis.transAxes)
+    axes[0, 0].set_yticks(range(len(names)), names)
+    axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
+    figure.supxlabel("outlier minus normal, top-1 (points)")
+    lines = [f"{'/'.join(name[:2])} {value:+.2f} ({name[3]})" for name, value in theirs.items()]
+    published = f" Lines, published (the same model in blue): {', '.join(lines)}." if lines else ""
+    style.note(figure, NOTE + published)
     style.save(figure, outputs)
 
 
 def differences(published):
-    """Published outlier-minus-normal class accuracy by (family, size, registers)."""
+    """Published outlier-minus-normal class accuracy by (family, size, registers, source)."""
     rows = published[published["metric"] == "class_top1"]
-    wide = rows.pivot_table(index=["source", *BACKBONE_COLUMNS], columns="group", values="value")
-    gap = (wide["outlier"] - wide["normal"]).dropna()
-    return gap.droplevel("source")
+    wide = rows.pivot_table(index=[*BACKBONE_COLUMNS, "source"], columns="group", values="value")
+    return (wide["outlier"] - wide["normal"]).dropna()
 
 
 def _left(axis):

@@ -3,12 +3,13 @@
 import numpy as np
 
 from tokenscope.figures import style
+from tokenscope.figures.sheet import sheet
 from tokenscope.jobs.job import job
 from tokenscope.norms.outlier_rule import outlier_mask
 from tokenscope.stores import maps_file
 from tokenscope.tables import tidy
 
-IMAGES = 4
+IMAGES = 3
 ERRORS = 2
 TRIES = {
     "leading": "the leading neurons", "changed": "one change more", "testtime": "chosen",
@@ -44,26 +45,38 @@ def neurons(table, name, outputs):
     """Each neuron's activation at outliers against elsewhere, and what it writes, by block."""
     if table.empty:
         return style.blank(outputs, f"{name}: no outliers, nothing is attached")
-    figure, (left, right) = style.plt.subplots(1, 2, figsize=(6.4, 2.6))
+    figure, (left, right) = style.plt.subplots(1, 2, figsize=(style.WIDE, 2.4))
     rest, moved = table[~table["chosen"]], table[table["chosen"]]
-    floor = max(1e-4, float(table[["normal", "outlier"]].to_numpy().max()) / 1e5)
-    for rows, colour, size in ((rest, "0.6", 5), (moved, style.OUTLIER, 22)):
-        dots = {"color": colour, "s": size}
-        left.scatter(rows["normal"].clip(floor), rows["outlier"].clip(floor), lw=0, **dots)
+    most = float(table[["normal", "outlier"]].to_numpy().max())
+    least = max(1e-4, float(np.quantile(table[["normal", "outlier"]].to_numpy(), 0.02)))
+    for rows, colour, size in ((rest, "0.6", 4), (moved, style.OUTLIER, 22)):
+        dots = {"color": colour, "s": size, "lw": 0, "clip_on": False, "rasterized": True}
+        left.scatter(rows["normal"], rows["outlier"], **dots)
         jitter = (rows["neuron"] % 13 - 6) / 26
-        right.scatter(rows["block"] + jitter, rows["contribution"], lw=0, **dots)
-    ends = [floor, 2 * float(table[["normal", "outlier"]].to_numpy().max())]
+        right.scatter(rows["block"] + jitter, rows["contribution"], **dots)
+    ends = [0, 2 * most]
     left.plot(ends, ends, color="0.5", lw=0.6, ls=":")
-    left.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+    for axis in (left.xaxis, left.yaxis):  # a lane below the smallest decade ends at zero
+        axis._set_axes_scale("symlog", linthresh=least, linscale=0.4)
+    left.set(xlim=(-0.15 * least, 2 * most), ylim=(-0.15 * least, 2 * most))
+    for axis in (left.xaxis, left.yaxis):
+        powers = 10.0 ** np.arange(np.ceil(np.log10(least)), np.log10(2 * most))
+        axis.set_ticks([0, *powers], labels=["0", *(f"{p:g}" for p in powers)])
+        axis.set_minor_locator(style.NullLocator())
     left.set(xlabel="mean |activation| elsewhere", ylabel="mean |activation| at outliers")
     right.set(xlabel="block", ylabel="norm written at outliers\nbeyond elsewhere")
     right.set_xticks(sorted(table["block"].unique()))
+    right.locator_params(axis="y", nbins=5)
     for row in moved.nlargest(3, "contribution").itertuples():
-        right.annotate(f"#{row.neuron}", (row.block, row.contribution), xytext=(5, -2),
-                       textcoords="offset points", fontsize=7)  # fmt: skip
+        for axis, where in (
+            (left, (row.normal, row.outlier)),
+            (right, (row.block, row.contribution)),
+        ):
+            axis.annotate(f"neuron {row.neuron}", where, xytext=(4, -2), textcoords="offset points",
+                          fontsize=6)  # fmt: skip
     most = int(table.groupby("block").size().max())
     style.note(figure, f"{name}: the {most} leading neurons of each block up to where outliers are "
-               f"most; red: {len(moved)} moved to the register")  # fmt: skip
+               f"most; orange-red: {len(moved)} moved to the register.")  # fmt: skip
     style.save(figure, outputs)
 
 
@@ -71,7 +84,7 @@ def number(table, name, outputs):
     """Outliers left and function kept by the number of neurons moved, and the controls."""
     if table.empty:
         return style.blank(outputs, f"{name}: nothing is attached, so no number was tried")
-    figure, axes = style.plt.subplots(1, 2, figsize=(6.4, 2.6))
+    figure, axes = style.plt.subplots(1, 2, figsize=(style.WIDE, 2.3))
     before = table.loc[table["how"] == "before", "over"].mean()
     labels = "patches over the cutoff (%)", "kept (1: nothing changed)"
     for axis, column, label in zip(axes, ("over", "kept"), labels, strict=True):
@@ -93,14 +106,16 @@ def number(table, name, outputs):
         style.plain_log(axis.xaxis)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3)
-    style.note(figure, f"{name}: bars, two standard errors over images; lines and crosses: images "
-               "that chose; other marks: images that chose nothing; dotted: before")  # fmt: skip
+    style.note(figure, f"{name}. Bars: two standard errors over images; lines and crosses: images "
+               "that chose; other marks: images that chose nothing; dotted: before.")  # fmt: skip
     style.save(figure, outputs)
 
 
 def norms(curves, registers, names, outputs):
     """Density of the last block's patch norms before and after, and the registers' mean norms."""
-    figure, axes = style.panels(len(names) - 1, columns=3, width=2.4, height=1.9, sharey=True)
+    figure, axes = style.panels(
+        max(1, len(names) - 1), columns=3, height=1.6, sharey=True, sharex=True
+    )
     last = curves[curves["block"] == curves["block"].max()]
     for axis, name in zip(axes, names[1:], strict=True):
         for who, colour in ((names[0], "0.55"), (name, style.BLUE)):
@@ -114,60 +129,67 @@ def norms(curves, registers, names, outputs):
             axis.axvline(value, color=style.GREEN, lw=0.8)
         axis.set(xscale="log", yscale="log", ylim=(1e-3, 60), title=name)
         style.plain_log(axis.xaxis)
-    axes[0].legend(loc="upper left")
-    figure.supxlabel("feature norm of patch tokens, last block (log scale)", fontsize=8)
-    figure.supylabel("density over log10 norm", fontsize=8)
+    axes[0].legend(loc="upper left", fontsize=6)
+    low, high = axes[0].get_xlim()
+    axes[0].set_xlim(low, 1.3 * high)  # room beyond the highest norms
+    figure.supxlabel("norm of patch tokens, last block (log scale)")
+    figure.supylabel("density over log10 norm")
     style.note(
         figure,
-        "grey: without registers; green: mean norm of a register; bands: bootstrap over images",
+        "Grey: without registers; green: mean norm of a register. Bands: bootstrap over images.",
     )
     style.save(figure, outputs)
 
 
 def pictures(data, names, times, outputs):
-    """Photographs, then norms and CLS attention of each backbone, then where registers look."""
+    """Photographs, then a row for each backbone: norms, attention of CLS, of its first register."""
     images = min(IMAGES, data[0].sizes["image"])
     with_cls = "cls" in data[0].attrs["queries"].split(",")
-    kinds = ["norm", *(["CLS attention"] if with_cls else []), "register's attention"]
-    figure, axes = style.plt.subplots(
-        images, 1 + len(kinds) * len(names) - 1,
-        figsize=(0.95 * (len(kinds) * len(names)) + 0.4, 0.95 * images + 1.1), squeeze=False,
-    )  # fmt: skip
+    kinds = {"norm": "norm", **({"cls": "CLS attention"} if with_cls else {}), "reg0": "register 0"}
     norms = data[0]["norms"].values[:, -1]
     median = np.median(norms)
     over = outlier_mask(norms.reshape(len(norms), -1), times)
     # The images with most outliers show most of what registers change.
     shown = np.argsort(-over.sum(1), kind="stable")[:images]
-    attention = [_row(d, "cls") for d in data] + [_row(d, "reg0") for d in data[1:]]
+    attention = [_row(d, query) for d in data for query in ("cls", "reg0")]
     scales = {"norm": style.norm_scale(times), "attention": style.attention_scale(
         np.concatenate([a.ravel() for a in attention if a is not None] or [[1]]))}  # fmt: skip
+    page = sheet(
+        1 + len(names), images * len(kinds), left=style.margin([_lines(n) for n in names]),
+        blocks=len(kinds), above=[0.14] + [0.0] * len(names),
+    )  # fmt: skip
     seen = {}
-    for line, i in zip(axes, shown, strict=True):
-        style.picture(line[0], data[0]["pixels"].values[i].astype(np.uint8))
-        column = 1
-        for kind in kinds:
-            for name, maps in zip(names, data, strict=True):
-                if kind == kinds[-1] and name == names[0]:
-                    continue
-                if kind == "norm":
-                    values, scale, colours = maps["norms"].values[i, -1] / median, "norm", "viridis"
-                else:
-                    rows = _row(maps, "cls" if kind == "CLS attention" else "reg0")
-                    if rows is None:  # no neuron was found, so no register was attached
-                        line[column].set_axis_off()
-                        column += 1
-                        continue
-                    values, scale, colours = rows[i], "attention", "magma"
+    for block, (kind, title) in enumerate(kinds.items()):
+        page.over(0, block * images, title)
+        for i, image in enumerate(shown):
+            pixels = data[0]["pixels"].values[image].astype(np.uint8)
+            style.picture(page.axes[0, block * images + i], pixels)
+        for row, maps in enumerate(data, start=1):
+            axes = page.axes[row, block * images : (block + 1) * images]
+            if kind == "norm":
+                values, scale, colours = maps["norms"].values[:, -1] / median, "norm", "viridis"
+            else:
+                values, scale, colours = _row(maps, kind), "attention", style.ATTENTION
+            if values is None:  # without registers, or no neuron was found and none attached
+                axes[0].text(0.05, 0.5, "none", va="center", color="0.4")
+                continue
+            for axis, image in zip(axes, shown, strict=True):
                 seen[scale] = style.picture(
-                    line[column], values, norm=scales[scale], cmap=style.cmap(colours)
+                    axis, values[image], norm=scales[scale], cmap=style.cmap(colours)
                 )
-                if i == shown[0]:
-                    line[column].set_title(f"{kind}\n{name}", fontsize=6)
-                column += 1
-    style.norm_bar(figure, seen["norm"], axes[:, : 1 + len(names)], times)
+    for row, name in enumerate(names, start=1):
+        page.beside(row, _lines(name))
+    style.norm_bar(page, seen["norm"], times, 0, len(seen), "of the first row")
     if "attention" in seen:
-        style.scale_bar(figure, seen["attention"], axes[:, 1 + len(names) :], "attention / uniform")
-    style.save(figure, outputs)
+        style.attention_bar(page, seen["attention"], "attention", 1, 2)
+    style.note(page.figure, "The gallery images with most outliers, in medians of the first row.")
+    style.save(page.figure, outputs)
+
+
+def _lines(name):
+    """A name of registers on two lines where it is long."""
+    head, _, tail = name.rpartition("-")
+    return f"{head}\n{tail}" if len(name) > 12 and head else name
 
 
 def _row(data, query):

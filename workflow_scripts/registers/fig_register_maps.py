@@ -8,12 +8,13 @@ import numpy as np
 import xarray as xr
 
 from tokenscope.figures import style
+from tokenscope.figures.sheet import sheet
 from tokenscope.jobs.job import job
 from tokenscope.stats.map_cosine import cosine
 from tokenscope.tables import tidy
 from tokenscope.tables.tidy import rows_of
 
-IMAGES, PANEL = 4, 0.85
+IMAGES, ACROSS = 4, 9  # images; maps side by side
 
 
 def main(file, registers, dataset, outputs):
@@ -34,23 +35,34 @@ def main(file, registers, dataset, outputs):
     maps = {q: data["attention"].values[:, queries.index(q)] for q in shown}
     maps = {q: values * values[0].size for q, values in maps.items()}  # multiples of uniform
     images = min(IMAGES, data.sizes["image"])
-    wide = len(shown) + 1
-    figure = style.plt.figure(figsize=(max(4.4, PANEL * wide + 0.6), PANEL * images + 2.9))
-    upper, lower = figure.subfigures(2, 1, height_ratios=[PANEL * images + 0.7, 1.9])
-    axes = upper.subplots(images, wide, squeeze=False)
+    # More than nine maps do not stand beside each other.
+    wide = min(len(shown), ACROSS)
+    bands = -(-len(shown) // wide)
+    page = sheet(
+        images * bands, wide + 1, above=([0.14] + [0.0] * (images - 1)) * bands, largest=0.8
+    )
     scale = style.attention_scale(np.concatenate([m.ravel() for m in maps.values()]))
-    for i, line in enumerate(axes):
-        style.picture(line[0], data["pixels"].values[i].astype(np.uint8))
-        for axis, query in zip(line[1:], shown, strict=True):
-            drawn = style.picture(axis, maps[query][i], norm=scale, cmap=style.cmap("magma"))
+    for number, query in enumerate(shown):
+        band, column = divmod(number, wide)
+        for i in range(images):
+            line = page.axes[band * images + i]
+            if column == 0:
+                style.picture(line[0], data["pixels"].values[i].astype(np.uint8))
+            drawn = style.picture(
+                line[column + 1], maps[query][i], norm=scale, cmap=style.cmap(style.ATTENTION)
+            )
             if i == 0:
-                axis.set_title("CLS" if query == "cls" else query, fontsize=7)
-    style.scale_bar(upper, drawn, axes, "attention / uniform  (blue: over the scale)")
-    _matrix(lower, alike(maps), shown)
+                line[column + 1].set_title(_named(query), pad=2)
+    style.attention_bar(page, drawn)
     rows = tidy.read(registers).query("dataset == @dataset")
-    text = [style.short(name).replace("\n", " "), *said(rows_of(rows, **tidy.columns_of(name)))]
-    style.note(figure, "; ".join(text))
-    style.save(figure, outputs)
+    numbers = "; ".join(said(rows_of(rows, **tidy.columns_of(name))))
+    style.note(page.figure, f"{name}. {numbers[:1].upper()}{numbers[1:]}.".replace("..", "."))
+    _matrix(page.figure, alike(maps), shown)
+    style.save(page.figure, outputs)
+
+
+def _named(query):
+    return "CLS" if query == "cls" else query.replace("reg", "register ")
 
 
 def alike(maps):
@@ -72,17 +84,31 @@ def said(rows):
         yield f"over {int(rows['n'].max()):,} images (tables/registers.csv)"
 
 
-def _matrix(part, values, names):
-    axis = part.subplots(1, 1)
+def _matrix(figure, values, names):
+    """How alike any two maps of these images are, in a room added below the maps."""
+    wide, high = figure.get_size_inches()
+    side = min(0.26 * len(names), 2.2)
+    room = side + 0.75
+    for axis in figure.get_axes():
+        place = axis.get_position()
+        axis.set_position(
+            (place.x0, (place.y0 * high + room) / (high + room), place.width,
+             place.height * high / (high + room))
+        )  # fmt: skip
+    figure.set_size_inches(wide, high + room)
+    axis = figure.add_axes(
+        (0.5 - side / wide / 2, 0.45 / (high + room), side / wide, side / (high + room))
+    )
     axis.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
-    labels = ["CLS" if name == "cls" else name for name in names]
-    axis.set_xticks(range(len(names)), labels=labels, rotation=90 if len(names) > 6 else 0)
+    labels = ["CLS" if name == "cls" else name.removeprefix("reg") for name in names]
+    axis.set_xticks(range(len(names)), labels=labels)
     axis.set_yticks(range(len(names)), labels=labels)
+    axis.tick_params(length=0)
     if len(names) <= 9:
         for (row, column), value in np.ndenumerate(values):
-            axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=5.5,
+            axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=5,
                       color="w" if abs(value) > 0.6 else "k")  # fmt: skip
-    axis.set_title("cosine of two maps, these images", fontsize=7)
+    axis.set_title("cosine of two maps, these images")
 
 
 if "snakemake" in globals():

@@ -1,6 +1,6 @@
 """Registers: what they change against their number, for all backbones of a data set."""
 
-import pandas as pd
+import numpy as np
 
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
@@ -10,9 +10,12 @@ from tokenscope.tables import tidy
 
 COLOURS = {
     "trained": style.BLUE, "scratch": style.BLUE, "finetuned": style.GREEN,
-    "testtime": style.VERMILION, "random": "0.6",
-    "zeroed": "0.8",
+    "testtime": style.VERMILION, "random": "0.35", "zeroed": "0.6",
 }  # fmt: skip
+MARKS = {
+    "trained": "o", "scratch": "o", "finetuned": "^", "testtime": "D", "random": "s", "zeroed": "v",
+}  # fmt: skip
+COLUMNS = 4
 NAMES = {
     "trained": "released with registers", "scratch": "trained here", "finetuned": "fine-tuned here",
     "testtime": "added at test time", "random": "random neurons (control)",
@@ -21,7 +24,7 @@ NAMES = {
 
 
 def main(registers, dataset, times, output):
-    """A column for each size of a family, outlier share above, top-1 of the own head below.
+    """A panel for each size of a family: the share of outliers, and what registers change.
 
     Args:
         registers: CSV of what registers change. dataset: whose rows are drawn.
@@ -31,7 +34,8 @@ def main(registers, dataset, times, output):
     share = share_metric(times)
     wanted = [
         ("last_block", share, f"tokens over\n{times:g} x median (%)"),
-        ("own_head", "top1", "top-1, own head (%)"),
+        ("last_block", f"{share}_minus_r0", "the same, minus\nwithout (points)"),
+        ("own_head", "top1_minus_r0", "top-1 of the own head,\nminus without (points)"),
     ]
     table["base"] = [register_names.base(name) for name in table["registers"]]
     table["r"] = [
@@ -41,64 +45,75 @@ def main(registers, dataset, times, output):
     groups = list(counts[counts > 1].index)
     if not groups:
         return style.blank(output, "no backbone of this study has several numbers of registers")
-    columns = min(6, len(groups))
+    columns = min(COLUMNS, len(groups))
     bands = -(-len(groups) // columns)
     figure, axes = style.plt.subplots(
-        2 * bands, columns, figsize=(max(4.4, 1.75 * columns + 0.6), 2.9 * bands + 0.8),
-        squeeze=False,
+        3 * bands, columns, squeeze=False,
+        figsize=(max(style.NARROW, min(style.WIDE, 1.9 * columns + 0.6)), 3.3 * bands + 0.45),
     )  # fmt: skip
     shown = {}
     for number, key in enumerate(groups):
         band, column = divmod(number, columns)
         backbones = table[(table[["family", "size", "base"]] == list(key)).all(axis=1)]
         for line, (group, metric, label) in enumerate(wanted):
-            axis = axes[2 * band + line, column]
+            axis = axes[3 * band + line, column]
             rows = backbones[(backbones["group"] == group) & (backbones["metric"] == metric)]
-            for kind, handle in _lines(axis, rows, key[2]):
+            for kind, handle in _points(axis, rows, key[2], metric == share):
                 shown.setdefault(kind, handle)
             _dress(axis, rows, line, key)
             if column == 0:
-                axis.set_ylabel(label)
+                axis.set_ylabel(label, fontsize=6.5)
+            if line == 2:
+                axis.set_xlabel("registers")
     for axis in axes.ravel():
         if not axis.has_data() and not axis.texts:
             axis.axis("off")
-    for axis in axes[-1]:
-        axis.set_xlabel("number of registers")
     names = [NAMES[kind] for kind in shown]
-    figure.legend(shown.values(), names, loc="outside lower center", ncols=min(3, len(names)))
-    style.note(figure, "bars: bootstrap over images; dotted: the same backbone without registers")
+    figure.legend(
+        shown.values(), names, loc="outside lower center", fontsize=6, handletextpad=0.2,
+        ncols=2 if figure.get_figwidth() < 5 else 3,
+    )  # fmt: skip
+    style.note(
+        figure,
+        "Bars: bootstrap over images, of differences on the same images. Dotted: the same backbone "
+        "without registers.",
+    )
     style.save(figure, output)
 
 
-def _lines(axis, rows, base):
-    """A line for each kind of registers, all beginning at the backbone without them."""
+def _points(axis, rows, base, with_base):
+    """Points of each kind of registers beside each other; where they differ from the base."""
     start = rows[rows["registers"] == base]
-    if len(start):
+    if with_base and len(start):
         axis.axhline(start["value"].iloc[0], color="0.3", lw=0.8, ls=":")
+    elif not with_base:
+        axis.axhline(0, color="0.3", lw=0.8, ls=":")
     own = rows[(rows["registers"] != base) & (rows["r"] > 0)]
-    for kind, line in own.groupby("kind", sort=False):
-        line = pd.concat([start, line]).sort_values("r")
-        ends = [line["value"] - line["low"], line["high"] - line["value"]]
+    kinds = list(dict.fromkeys(own["kind"]))
+    for number, kind in enumerate(kinds):
+        line = own[own["kind"] == kind].sort_values("r")
+        ends = np.abs(line[["low", "high"]].to_numpy().T - line["value"].to_numpy())
+        aside = 1.08 ** (number - (len(kinds) - 1) / 2)
         yield kind, axis.errorbar(
-            line["r"], line["value"], ends, marker="o", ms=3.5, capsize=2, lw=1,
-            color=COLOURS[kind], alpha=0.9,
+            line["r"] * aside, line["value"], np.nan_to_num(ends), fmt=MARKS[kind], ms=3.5, lw=0.9,
+            color=COLOURS[kind],
         )  # fmt: skip
 
 
 def _dress(axis, rows, line, key):
     if not len(rows):
-        axis.text(0.5, 0.5, "no own head\nfor these classes", ha="center", va="center",
-                  transform=axis.transAxes, fontsize=7, color="0.4")  # fmt: skip
+        what = "no own head\nfor these classes" if line == 2 else "not measured"
+        axis.text(0.5, 0.5, what, ha="center", va="center", transform=axis.transAxes, color="0.4")
         axis.set(xticks=[], yticks=[])
         return
-    axis.set_xscale("symlog", base=2, linthresh=1)
-    counts = sorted(rows["r"].unique())
+    counts = sorted({count for count in rows["r"] if count})
+    axis.set_xscale("log", base=2)
     axis.set_xticks(counts, labels=[str(c) for c in counts])
-    axis.set_xlim(-0.15, max(counts) * 1.25 + 0.1)
+    axis.set_xlim(min(counts, default=1) / 1.5, max(counts, default=1) * 1.5)
     axis.minorticks_off()
     if line == 0:
         top = max(0.1, 1.15 * rows["high"].max())
-        axis.set_ylim(-0.04 * top, top)
+        axis.set_ylim(-0.06 * top, top)
         axis.set_title(f"{key[0]}/{key[1]}" + ("" if key[2] == "r0" else f"\n{key[2]}"))
 
 

@@ -3,10 +3,11 @@
 import numpy as np
 
 from tokenscope.figures import style
+from tokenscope.figures.sheet import sheet
 from tokenscope.jobs.job import job
 from tokenscope.stores import maps_file
 
-COLUMNS = 12
+COLUMNS = 8
 
 
 def main(files, images, outputs, times):
@@ -22,30 +23,31 @@ def main(files, images, outputs, times):
     images = min(images, maps[0].sizes["image"])
     columns = min(COLUMNS, max(data.sizes["block"] for data in maps))
     lines = [-(-data.sizes["block"] // columns) for data in maps]
-    rows = images * sum(lines)
-    figure, axes = style.plt.subplots(
-        rows, columns + 1, figsize=(1.0 * (columns + 1) + 0.9, 1.15 * rows), squeeze=False
-    )
-    for axis in axes.flat:
-        axis.axis("off")
+    above = [
+        0.28 * (i == 0 and line == 0) or 0.13 * (i == 0 or own > 1)
+        for own in lines
+        for i in range(images)
+        for line in range(own)
+    ]
+    page = sheet(len(above), columns + 1, above=above, largest=0.9)
     top = 0
     for data, own in zip(maps, lines, strict=True):
         norms = data["norms"].values
+        page.over(top, 0, style.short(data.attrs["backbone"]).replace("\n", " "), 1)
         for i in range(images):
-            style.picture(axes[top, 0], data["pixels"].values[i].astype(np.uint8))
+            style.picture(page.axes[top, 0], data["pixels"].values[i].astype(np.uint8))
             for block in range(norms.shape[1]):
-                axis = axes[top + block // columns, 1 + block % columns]
+                axis = page.axes[top + block // columns, 1 + block % columns]
                 shown = style.picture(
                     axis, norms[i, block] / np.median(norms[:, block]),
                     norm=style.norm_scale(times), cmap=style.cmap(),
                 )  # fmt: skip
-                axis.set_title(f"block {block + 1}", fontsize=7)
-            if i == 0:
-                named = style.short(data.attrs["backbone"]).replace("\n", " ")
-                axes[top, 0].set_title(named, fontsize=7, loc="left")
+                if i == 0 or own > 1:
+                    first = i == 0 and block == 0
+                    axis.set_title(f"block {block + 1}" if first else f"{block + 1}", pad=2)
             top += own
-    style.norm_bar(figure, shown, axes, times)
-    style.save(figure, outputs)
+    style.norm_bar(page, shown, times, whose="of these images after the block")
+    style.save(page.figure, outputs)
 
 
 if "snakemake" in globals():

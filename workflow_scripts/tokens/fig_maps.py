@@ -9,14 +9,19 @@ from tokenscope.figures.gallery_maps import (
     relative_attention,
     relative_norm,
 )
+from tokenscope.figures.sheet import EDGE, sheet
 from tokenscope.jobs.job import job
 from tokenscope.stores import maps_file
 
-LINES = 9  # of maps under each other; more stand in columns side by side
+COLOURS = {"attention": style.ATTENTION, "feature": "viridis"}
+HEADS = {"attention": "attention", "feature": "norm"}
+FEW = 3  # images of which maps of three backbones stand beside each other
 
 
 def main(files, layers, images, outputs, times):
-    """Photographs on top, then a row of maps for each backbone and layer, on common scales.
+    """Photographs on top, then maps of each backbone, on common scales.
+
+    Of two layers the maps stand beside each other; of few images, three backbones do.
 
     Args:
         files: maps of the gallery (NetCDF), one a backbone.
@@ -26,69 +31,58 @@ def main(files, layers, images, outputs, times):
         times: the outlier rule's multiple of the median: patches above it are marked.
     """
     maps = [maps_file.load(file).isel(image=slice(images)) for file in files]
-    rows = [(data, layer) for data in maps for layer in layers]
-    columns = -(-len(rows) // LINES)
-    lines, images = -(-len(rows) // columns), maps[0].sizes["image"]
-    scale = {"feature": style.norm_scale(times)}
+    images = maps[0].sizes["image"]
     seen = [relative_attention(data) for data in maps if attention_name(data)]
-    scale["attention"] = style.attention_scale(np.concatenate([s.ravel() for s in seen] or [[1]]))
-    panel = 1.25 if columns == 1 else 0.85
-    figure, axes = style.plt.subplots(
-        lines + 1, columns * images, squeeze=False,
-        figsize=(columns * (panel * images + 1) + 0.3, 0.98 * panel * (lines + 1) + 0.2),
+    scales = {
+        "feature": style.norm_scale(times),
+        "attention": style.attention_scale(np.concatenate([s.ravel() for s in seen] or [[1]])),
+    }
+    beside = min(3, len(maps)) if len(layers) == 1 and images <= FEW else 1
+    cells = [[(data, layer) for layer in layers] for data in maps]
+    if beside > 1:
+        cells = [sum(cells[i : i + beside], []) for i in range(0, len(cells), beside)]
+    blocks, names = max(map(len, cells)), [style.short(data.attrs["backbone"]) for data in maps]
+    page = sheet(
+        len(cells) + 1, blocks * images, blocks=blocks,
+        left=EDGE if beside > 1 else style.margin(names),
+        above=[0.14 * (len(layers) > 1)] + [0.14 * (beside > 1)] * len(cells),
     )  # fmt: skip
+    for block in range(blocks):
+        for i, pixels in enumerate(maps[0]["pixels"].values.astype(np.uint8)):
+            style.picture(page.axes[0, block * images + i], pixels)
+        if len(layers) > 1:
+            page.over(0, block * images, HEADS[layers[block]])
     shown = {}
-    for number in range(columns):
-        column = axes[:, number * images : (number + 1) * images]
-        for axis, pixels in zip(column[0], maps[0]["pixels"].values.astype(np.uint8), strict=True):
-            style.picture(axis, pixels)
-        own = rows[number * lines : (number + 1) * lines]
-        for line in column[1 + len(own) :]:
-            for axis in line:
-                axis.remove()
-        for line, (data, layer) in zip(column[1:], own, strict=False):
-            drawn = _line(line, data, layer, scale[layer], len(layers) > 1)
-            shown |= {layer: drawn} if drawn else {}
-    _bars(figure, axes, shown, maps, times)
-    style.save(figure, outputs)
+    for row, line in enumerate(cells, start=1):
+        for block, (data, layer) in enumerate(line):
+            axes = page.axes[row, block * images : (block + 1) * images]
+            if drawn := _maps(axes, data, layer, scales[layer]):
+                shown[layer] = drawn
+            name = style.short(data.attrs["backbone"])
+            if beside > 1:
+                page.over(row, block * images, name.replace("\n", " "))
+            elif block == 0:
+                page.beside(row, name)
+    for number, (layer, image) in enumerate(shown.items()):
+        if layer == "feature":
+            style.norm_bar(page, image, times, number, len(shown))
+        else:
+            read = " or ".join(dict.fromkeys(filter(None, map(attention_name, maps))))
+            style.attention_bar(page, image, read, number, len(shown))
+    style.save(page.figure, outputs)
 
 
-COLOURS = {"attention": "magma", "feature": "viridis"}
-
-
-def _line(line, data, layer, scale, several):
+def _maps(axes, data, layer, scale):
     """Maps of one backbone; what was drawn last, None where there is no map."""
-    _label(line[0], data, layer, several)
     if layer == "attention" and not attention_name(data):
-        for axis in line:
-            axis.axis("off")
-        line[0].text(0, 0.5, "no CLS token: its attention map is undefined", va="center")
+        axes[0].text(0, 0.5, "no CLS token: its attention map is undefined", va="center")
         return None
     values = relative_attention(data) if layer == "attention" else relative_norm(data)
-    for axis, panel in zip(line, values, strict=True):
+    for axis, panel in zip(axes, values, strict=True):
         drawn = style.picture(axis, panel, norm=scale, cmap=style.cmap(COLOURS[layer]))
-    return drawn
-
-
-def _bars(figure, axes, shown, maps, times):
-    """A bar for each layer below the maps, side by side where there is room for two."""
-    half = axes.shape[1] // 2 if axes.shape[1] > 3 else 0
-    for number, (layer, image) in enumerate(shown.items()):
-        sides = [axes[:, :half], axes[:, half:]] if half and len(shown) > 1 else [axes, axes]
-        below = [axis for axis in sides[number].flat if axis.figure]
-        if layer == "feature":
-            style.norm_bar(figure, image, below, times)
-        else:
-            names = " and ".join(dict.fromkeys(filter(None, map(attention_name, maps))))
-            style.scale_bar(figure, image, below, f"{names} / uniform  (blue: over the scale)")
-
-
-def _label(axis, data, layer, several):
-    name = layer if several else ""
     if layer == "attention" and attention_name(data) == RECEIVED:
-        name = f"{RECEIVED}\n(no CLS)"
-    text = style.short(data.attrs["backbone"]) + (f"\n{name}" if name else "")
-    axis.text(-0.05, 0.5, text, transform=axis.transAxes, ha="right", va="center", fontsize=7)
+        axes[0].text(0.03, 0.97, "received (no CLS)", transform=axes[0].transAxes, va="top")
+    return drawn
 
 
 if "snakemake" in globals():

@@ -3,17 +3,17 @@
 import numpy as np
 
 from tokenscope.figures import style
+from tokenscope.figures.sheet import EDGE, sheet
 from tokenscope.jobs.job import job
 from tokenscope.stores import maps_file
 
 FACETS = {"q_norm": "query", "k_norm": "key", "v_norm": "value", "norms": "output"}
-PANEL = 0.68
 
 
 def main(files, images, outputs, times):
     """A row an image, and side by side for each backbone its four maps, on one scale.
 
-    Backbones stand two beside each other, more under them.
+    Backbones stand two beside each other, more under them; photographs stand once in a row.
 
     Args:
         files: maps of the gallery (NetCDF), one a backbone.
@@ -24,19 +24,21 @@ def main(files, images, outputs, times):
     maps = [maps_file.load(file) for file in files]
     images, beside = min(images, maps[0].sizes["image"]), min(2, len(maps))
     parts = -(-len(maps) // beside)
-    wide = beside * len(FACETS) + 1
-    figure, axes = style.plt.subplots(
-        parts * images, wide, squeeze=False,
-        figsize=(PANEL * wide + 0.3, 1.05 * PANEL * images * parts + 0.35 * parts + 0.5),
+    photo = 0.7
+    page = sheet(
+        parts * images, beside * len(FACETS), left=photo + 3 * EDGE, blocks=beside,
+        above=([0.28] + [0.0] * (images - 1)) * parts, largest=0.72,
     )  # fmt: skip
-    for axis in axes.flat:
-        axis.axis("off")
+    wide, high = page.figure.get_size_inches()
     for number, data in enumerate(maps):
-        top, left = number // beside * images, 1 + number % beside * len(FACETS)
+        top, left = number // beside * images, number % beside * len(FACETS)
         for i in range(images):
-            line = axes[top + i]
-            if left == 1:
-                style.picture(line[0], data["pixels"].values[i].astype(np.uint8))
+            line = page.axes[top + i]
+            if left == 0:
+                place = line[0].get_position()
+                side = place.height * high / wide
+                where = (place.x0 - side - 2 * EDGE / wide, place.y0, side, place.height)
+                style.picture(page.figure.add_axes(where), data["pixels"].values[i].astype("u1"))
             for axis, name in zip(line[left:], FACETS, strict=False):
                 values = data[name].values
                 values = values[:, -1] if name == "norms" else values
@@ -44,15 +46,11 @@ def main(files, images, outputs, times):
                     axis, values[i] / np.median(values), norm=style.norm_scale(times),
                     cmap=style.cmap(),
                 )  # fmt: skip
-        for axis, label in zip(axes[top, left:], FACETS.values(), strict=False):
-            axis.set_title(f"\n{label}", fontsize=7)  # above it a line for the name
-        named = style.short(data.attrs["backbone"]).replace("\n", " ")
-        axes[top, left].annotate(  # it spans columns and must not widen its own
-            named, (0, 1), (0, 13), xycoords="axes fraction", textcoords="offset points",
-            fontsize=7, in_layout=False,
-        )  # fmt: skip
-    style.norm_bar(figure, shown, axes, times)
-    style.save(figure, outputs)
+        for axis, label in zip(page.axes[top, left:], FACETS.values(), strict=False):
+            axis.set_title(label, pad=2)
+        page.over(top, left, style.short(data.attrs["backbone"]).replace("\n", " "), 1)
+    style.norm_bar(page, shown, times)
+    style.save(page.figure, outputs)
 
 
 if "snakemake" in globals():

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from tokenscope.figures import style
 from tokenscope.figures.gallery_maps import attention_name, relative_attention, relative_norm
+from tokenscope.figures.sheet import sheet
 from tokenscope.norms.outlier_rule import cutoff_of_median, share_metric
 from tokenscope.stores import maps_file
 
@@ -47,81 +48,101 @@ class BackboneFigures:
 
 def overview(backbones: list[BackboneFigures], rules: dict):
     """A line a backbone: a photograph and its two maps, norms by block, outliers by place."""
-    figure = style.plt.figure(figsize=(7.4, 2.05 * len(backbones)))
-    parts = figure.subfigures(len(backbones), 1, squeeze=False)[:, 0]
+    figure = style.plt.figure(figsize=(style.WIDE, 1.55 * len(backbones) + 0.1))
+    axes = figure.subplots(
+        len(backbones), 5, squeeze=False, width_ratios=[1, 1, 1, 1.5, 1.2], sharey="col"
+    )
     # The same photograph in every line: the one in which the first backbone has most outliers.
     over = relative_norm(backbones[0].maps) > rules["times_median"]
     image = int(over.mean((1, 2)).argmax())
-    for part, backbone in zip(parts, backbones, strict=True):
-        line = part.subplots(1, 5, width_ratios=[1, 1, 1, 1.55, 1.2])
-        _maps(line[:3], backbone, image, rules)
+    places = [one.places.pivot(index="row", columns="column", values="judged") for one in backbones]
+    top = max(1.0, *(float(grid.max(axis=None)) for grid in places))
+    attention = [relative_attention(b.maps).ravel() for b in backbones if attention_name(b.maps)]
+    scale = style.attention_scale(np.concatenate(attention or [np.ones(1)]))
+    ends = []
+    for line, backbone, grid in zip(axes, backbones, places, strict=True):
+        _maps(line[:3], backbone, image, rules, scale)
         onset = backbone.verdict["evidence"]["onset"]
         norms_by_block(line[3], backbone.curves, onset, rules["times_median"])
-        line[3].set(xlabel="block", ylabel="norm", title="norms of all patches")
-        line[3].margins(y=0.06)
-        outlier_places(part, line[4], backbone, rules)
-        part.suptitle(f"{backbone.name}\n{backbone.verdict['sentence']}", fontsize=8, weight="bold")
+        ends += line[3].get_ylim()
+        line[3].set(xlabel="block", ylabel="norm")
+        shown = _places(line[4], grid, top)
+        line[0].set_ylabel(style.short(backbone.name))
+    axes[0, 3].set_ylim(min(ends), max(ends))
+    for axis, title in zip(
+        axes[0],
+        ("image", attention_name(backbones[0].maps) or "attention", "norm", "norms of all patches",
+         "outlier there"), strict=True,
+    ):  # fmt: skip
+        axis.set_title(title)
+    bar = figure.colorbar(shown, ax=list(axes[:, 4]), aspect=15, shrink=0.8, label="% of images")
+    bar.outline.set_visible(False)
     return figure
 
 
-def _maps(line, backbone: BackboneFigures, image: int, rules: dict) -> None:
+def _places(axis, grid, top: float):
+    """How often each place holds an outlier, on a scale up to ``top``; that there is none."""
+    shown = style.picture(axis, grid.to_numpy(), cmap="magma", vmin=0, vmax=top)
+    if not grid.max(axis=None) > 0:
+        middle = (np.array(grid.shape) - 1) / 2
+        axis.text(*middle[::-1], "none", color="white", ha="center", va="center")
+    return shown
+
+
+def _maps(line, backbone: BackboneFigures, image: int, rules: dict, scale) -> None:
     """Photograph, attention and norms of one gallery image."""
     style.picture(line[0], backbone.maps["pixels"].values[image].astype(np.uint8))
-    line[0].set_title("image")
-    _attention(line[1], backbone, image)
-    line[1].set_title(attention_name(backbone.maps) or "attention")
-    scale = style.norm_scale(rules["times_median"])
-    style.picture(line[2], relative_norm(backbone.maps)[image], norm=scale, cmap=style.cmap())
-    line[2].set_title("feature norm")
-
-
-def _attention(axis, backbone: BackboneFigures, image: int) -> None:
-    if not attention_name(backbone.maps):
-        axis.axis("off")
-        axis.text(0.5, 0.5, "no CLS token", ha="center", va="center", fontsize=7)
-        return
-    values = relative_attention(backbone.maps)
-    style.picture(axis, values[image], norm=style.attention_scale(values), cmap=style.cmap("magma"))
+    if attention_name(backbone.maps):
+        values = relative_attention(backbone.maps)[image]
+        style.picture(line[1], values, norm=scale, cmap=style.cmap(style.ATTENTION))
+    else:
+        line[1].axis("off")
+        line[1].text(0.5, 0.5, "no CLS token", ha="center", va="center")
+    norms = relative_norm(backbone.maps)[image]
+    style.picture(line[2], norms, norm=style.norm_scale(rules["times_median"]), cmap=style.cmap())
 
 
 def norms_by_block(axis, curves: pd.DataFrame, onset: float, times: float):
-    """Density of the norms after each block, a multiple of the median in red; the colour mesh.
+    """Density of the norms after each block, what is over the cutoff in red; the colour mesh.
 
-    ``onset``: where outliers begin, a dashed line; NaN where they do not.
+    ``onset``: where outliers begin, a dashed line; NaN where they do not. Outliers of nearly one
+    norm are drawn with a least height, and there is room above them.
     """
     grid = curves.pivot_table(index="norm", columns="block", values="density", sort=True)
+    medians = curves.groupby("block")["median"].first()
+    cutoffs = cutoff_of_median(medians, times)
+    values = np.where(grid > 0, grid, np.nan)
+    over = grid.index.to_numpy()[:, None] > cutoffs.reindex(grid.columns).to_numpy()
     shown = axis.pcolormesh(
-        grid.columns, grid.index, np.where(grid > 0, grid, np.nan), norm=LogNorm(1e-3, 10),
+        grid.columns, grid.index, np.where(over, np.nan, values), norm=LogNorm(1e-3, 10),
         cmap="viridis", shading="nearest", rasterized=True,
     )  # fmt: skip
-    medians = curves.groupby("block")["median"].first()
-    axis.plot(medians.index, cutoff_of_median(medians, times), color=style.OUTLIER, lw=1)
+    norms, seen = grid.index.to_numpy(), over & np.isfinite(values)
+    low, high = norms[0], norms[np.isfinite(values).any(1)].max(initial=cutoffs.max())
+    least = (high / low) ** 0.03  # half of the least height
+    for number, block in enumerate(grid.columns):
+        for norm in norms[seen[:, number]]:
+            axis.fill_between(
+                [block - 0.5, block + 0.5], norm / least, norm * least, color=style.OUTLIER, lw=0
+            )
+    axis.plot(medians.index, cutoffs, color=style.OUTLIER, lw=1)
     if np.isfinite(onset):
         axis.axvline(onset - 0.5, color="0.5", lw=0.8, ls="--")
-    axis.set(yscale="log")
+    axis.set(yscale="log", ylim=(low, 1.5 * high))
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     style.plain_log(axis.yaxis)
     return shown
 
 
-def outlier_places(figure, axis, backbone: BackboneFigures, rules: dict) -> None:
-    """How often each place of the patch grid holds an outlier, in percent of the images."""
-    grid = backbone.places.pivot(index="row", columns="column", values="judged").values
-    shown = style.picture(axis, grid, cmap="magma", vmin=0, vmax=max(1.0, float(grid.max())))
-    axis.set_title("outlier here")
-    bar = figure.colorbar(shown, ax=axis, aspect=15, shrink=0.8, label="% of images")
-    bar.outline.set_visible(False)
-
-
 def share_by_block(backbones: list[BackboneFigures], rules: dict):
     """Share of tokens over the cutoff after each block, a line a backbone, with intervals."""
-    figure, axis = style.plt.subplots(figsize=(3.6, 2.2))
+    figure, axis = style.plt.subplots(figsize=(style.NARROW, 2.0))
     metric = share_metric(rules["times_median"])
     for number, backbone in enumerate(backbones):
         rows = backbone.rows
         line = rows[(rows["metric"] == metric) & rows["group"].str.fullmatch(r"block\d+")]
         blocks = np.arange(1, len(line) + 1)
-        colour = style.PALETTE[number]
+        colour = style.PALETTE[number % len(style.PALETTE)]
         axis.plot(blocks, line["value"], color=colour, marker=".", ms=4, label=backbone.name)
         axis.fill_between(blocks, line["low"], line["high"], color=colour, alpha=0.2, lw=0)
     axis.axhline(rules["min_share"], color="0.5", lw=0.6, ls=":")
@@ -138,9 +159,9 @@ def share_by_block(backbones: list[BackboneFigures], rules: dict):
 
 def last_block(backbones: list[BackboneFigures], rules: dict):
     """Density of the norms after the last block with its interval, and the cutoffs."""
-    figure, axis = style.plt.subplots(figsize=(3.6, 2.2))
+    figure, axis = style.plt.subplots(figsize=(style.NARROW, 2.0))
     for number, backbone in enumerate(backbones):
-        rows, colour = backbone.curves, style.PALETTE[number]
+        rows, colour = backbone.curves, style.PALETTE[number % len(style.PALETTE)]
         rows = rows[rows["block"] == backbone.depth]
         x = rows["norm"] / rows["median"].iloc[0]
         axis.fill_between(x, rows["low"], rows["high"], color=colour, alpha=0.25, lw=0, step="mid")
@@ -152,7 +173,7 @@ def last_block(backbones: list[BackboneFigures], rules: dict):
     )  # fmt: skip
     style.plain_log(axis.xaxis)
     if len(backbones) > 1:
-        axis.legend()
+        axis.legend(loc="upper left", fontsize=6)
     return figure
 
 
@@ -162,34 +183,24 @@ def gallery(backbone: BackboneFigures, rules: dict):
     columns = min(ACROSS, images)
     lines = -(-images // columns)
     kinds = ["attention", "feature"] if attention_name(backbone.maps) else ["feature"]
-    figure, axes = style.plt.subplots(
-        lines * (len(kinds) + 1), columns, squeeze=False,
-        figsize=(max(5.0, 1.2 * columns + 0.4), 1.2 * lines * (len(kinds) + 1) + 0.5),
-    )  # fmt: skip
-    for axis in axes.flat:
-        axis.axis("off")
-    norms, shown = relative_norm(backbone.maps), {}
+    high = len(kinds) + 1
+    page = sheet(lines * high, columns)
+    norms = relative_norm(backbone.maps)
+    values = {"feature": (norms, style.norm_scale(rules["times_median"]), "viridis")}
+    if len(kinds) > 1:
+        attention = relative_attention(backbone.maps)
+        values["attention"] = attention, style.attention_scale(attention), style.ATTENTION
+    shown = {}
     for image in range(images):
-        column, top = image % columns, image // columns * (len(kinds) + 1)
-        style.picture(axes[top, column], backbone.maps["pixels"].values[image].astype(np.uint8))
+        column, top = image % columns, image // columns * high
+        pixels = backbone.maps["pixels"].values[image].astype(np.uint8)
+        style.picture(page.axes[top, column], pixels)
         for below, kind in enumerate(kinds, start=1):
-            axis = axes[top + below, column]
-            axis.axis("on")
-            values = relative_attention(backbone.maps) if kind == "attention" else norms
-            scale = (
-                style.attention_scale(values) if kind == "attention"
-                else style.norm_scale(rules["times_median"])
-            )  # fmt: skip
-            colours = style.cmap("magma" if kind == "attention" else "viridis")
-            shown[kind] = style.picture(axis, values[image], norm=scale, cmap=colours)
-    left = max(1, columns // 2)
+            maps, scale, colours = values[kind]
+            shown[kind] = style.picture(
+                page.axes[top + below, column], maps[image], norm=scale, cmap=style.cmap(colours)
+            )
     if "attention" in shown:
-        style.scale_bar(
-            figure, shown["attention"], axes[:, :left],
-            f"{attention_name(backbone.maps)} / uniform  (blue: over the scale)",
-        )  # fmt: skip
-    style.norm_bar(
-        figure, shown["feature"], axes[:, left if len(kinds) > 1 and columns > 1 else 0 :],
-        rules["times_median"],
-    )  # fmt: skip
-    return figure
+        style.attention_bar(page, shown["attention"], attention_name(backbone.maps), 0, 2)
+    style.norm_bar(page, shown["feature"], rules["times_median"], len(kinds) - 1, len(kinds))
+    return page.figure

@@ -1,5 +1,10 @@
-"""The look of all figures: colours, scales, names, files."""
+"""The look of all figures: sizes as in print, colours, scales, names, files.
 
+Figures are drawn at the width at which a paper prints them, with letters of 7 points; what a reader
+must know of one is its caption (:func:`note`), which its files carry as their title.
+"""
+
+import itertools
 import textwrap
 from pathlib import Path
 
@@ -9,9 +14,10 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import LogNorm, PowerNorm
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.colors import LogNorm
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from tokenscope.figures.pages import shared_out
 from tokenscope.jobs.software import of_job
 from tokenscope.study.register_names import is_control
 
@@ -19,39 +25,57 @@ from tokenscope.study.register_names import is_control
 BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, YELLOW, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000",
 )  # fmt: skip
-PALETTE = [BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, BLACK, YELLOW]
+PALETTE = [BLUE, VERMILION, GREEN, PINK, BLACK, ORANGE, SKY]  # no yellow: a thin line vanishes
 OUTLIER = VERMILION
 
+# Inches: the width of a page's text and of a column of two, and what a page is high.
+WIDE, NARROW, TALL = 6.75, 3.25, 9.0
+
 plt.rcParams.update({
-    "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "legend.fontsize": 7,
-    "xtick.labelsize": 7, "ytick.labelsize": 7, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.linewidth": 0.6, "lines.linewidth": 1.2,
-    "figure.dpi": 100, "savefig.dpi": 200, "pdf.fonttype": 42, "svg.fonttype": "none",
+    "font.size": 7, "axes.titlesize": 7, "axes.labelsize": 7, "legend.fontsize": 7,
+    "figure.titlesize": 7, "figure.labelsize": 7, "xtick.labelsize": 7, "ytick.labelsize": 7,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6,
+    "lines.linewidth": 1.0,
+    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5, "xtick.minor.size": 1.5, "ytick.minor.size": 1.5,
+    "axes.labelpad": 2, "axes.titlepad": 3, "xtick.major.pad": 2, "ytick.major.pad": 2,
+    "figure.dpi": 100, "savefig.dpi": 250, "pdf.fonttype": 42, "svg.fonttype": "none",
     "svg.hashsalt": "tokenscope",
     "legend.frameon": False, "figure.constrained_layout.use": True,
 })  # fmt: skip
 
 
 def cmap(name: str = "viridis"):
-    """A perceptually uniform map; values over its limit take a colour that is not in it."""
-    over = SKY if name == "magma" else OUTLIER
+    """A map of colours; values over its limit take a colour that is not in it."""
+    over = {"viridis": OUTLIER, ATTENTION: BLACK, "magma": SKY}[name]
     return matplotlib.colormaps[name].with_extremes(over=over, bad="#dddddd")
+
+
+def lines():
+    """Colour, dash and marker of one line after another: all different for the first 28."""
+    dashes = [("-", "o"), ("--", "s"), (":", "^"), ("-.", "D")]
+    for (dash, marker), colour in itertools.cycle(itertools.product(dashes, PALETTE)):
+        yield {"color": colour, "ls": dash, "marker": marker, "ms": 2.5}
+
+
+ATTENTION = "RdBu_r"  # white where attention is uniform
 
 
 def norm_scale(limit: float) -> LogNorm:
     """Norms as multiples of the median: what is over the outlier rule's limit is clipped."""
-    return LogNorm(1 / limit, limit)
+    return LogNorm(max(0.5, 1 / limit), limit)
 
 
-def attention_scale(values: np.ndarray) -> PowerNorm:
-    """Attention as multiples of uniform, up to the 99.5th percentile of what is compared."""
-    return PowerNorm(0.5, 0, max(2.0, float(np.nanpercentile(values, 99.5))))
+def attention_scale(values: np.ndarray) -> LogNorm:
+    """Attention as multiples of uniform, log scale about 1, up to the 99.5th percentile."""
+    top = max(2.0, float(np.nanpercentile(values, 99.5)))
+    return LogNorm(1 / top, top)
 
 
 def title(row: dict) -> str:
     """Name of a backbone for a panel; a control is always called one."""
     name = f"{row['family']}/{row['size']}/{row['registers']}"
-    named = row["family"] == "control" or not is_control(row["kind"])
+    named = row["family"] == "control" or not is_control(row.get("kind", ""))
     if len(name) > 26:  # wider than a panel
         name = f"{row['family']}/{row['size']}/\n{row['registers']}"
     return name if named else f"{name} (control)"
@@ -61,59 +85,88 @@ def short(name: str) -> str:
     """``family/size/registers`` on two lines, for the margin of a row of maps."""
     family, size, registers = name.split("/")
     control = "" if family == "control" or not is_control(registers) else "\ncontrol"
-    return f"{family}\n{size} {registers}{control}"
+    return f"{family} {size}\n{registers}{control}"
 
 
-def norm_bar(figure, shown, axes, limit: float) -> None:
-    """The bar of maps drawn on :func:`norm_scale`, below them."""
-    bar = scale_bar(
-        figure, shown, axes, f"norm / median of these images  (orange-red: over {limit:g})"
-    )
-    bar.set_ticks([1 / limit, 1, limit], labels=[f"1/{limit:g}", "1", f"{limit:g}"])
+def margin(names: list[str]) -> float:
+    """Room that names need beside a row, inches."""
+    return 0.12 + 0.055 * max(len(line) for name in names for line in name.split("\n"))
+
+
+def norm_bar(sheet, shown, limit: float, number: int = 0, of: int = 1, whose="of these images"):
+    """The scale of maps drawn on :func:`norm_scale`, below a sheet; ``whose``: the median."""
+    text = f"norm / median {whose},\nlog scale (orange-red: over {limit:g})"
+    bar = sheet.bar(shown, text, number, of, "both")
+    low = shown.norm.vmin
+    ticks = [1, *([2] if limit > 2.5 else []), limit]
+    bar.set_ticks([low, *ticks], labels=[f"1/{1 / low:.2g}", *(f"{t:g}" for t in ticks)])
     bar.minorticks_off()
 
 
-def scale_bar(figure, shown, axes, label: str, extend: str = "max"):
-    """A thin bar below the axes."""
-    bar = figure.colorbar(
-        shown, ax=axes, extend=extend, label=label, location="bottom", aspect=60, shrink=0.6,
-        pad=0.02,
-    )  # fmt: skip
-    bar.outline.set_visible(False)
-    if isinstance(shown.norm, PowerNorm):  # ticks are close together at its end
-        bar.locator = MaxNLocator(4)
-        bar.update_ticks()
-    return bar
+def attention_bar(sheet, shown, name: str = "attention", number: int = 0, of: int = 1):
+    """The scale of maps drawn on :func:`attention_scale`, below a sheet."""
+    top = shown.norm.vmax
+    text = f"{name} / uniform,\nlog scale (black: over {top:.3g})"
+    bar = sheet.bar(shown, text, number, of, "both")
+    inner = 10.0 ** np.floor(np.log10(0.8 * top)) if top > 3 else 0
+    steps = [step for step in (inner, top) if step > 1.3]
+    bar.set_ticks(
+        [*(1 / step for step in reversed(steps)), 1, *steps],
+        labels=[*(f"1/{step:.3g}" for step in reversed(steps)), "1", *(f"{s:.3g}" for s in steps)],
+    )
+    bar.minorticks_off()
 
 
 def plain_log(axis) -> None:
-    """A log axis of few, plain numbers: 10, 20, 50, 100."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+    """A log axis of few, plain numbers: 10, 20, 50, 100; 8, 10, 12 where it is short."""
+    low, high = axis.get_view_interval()
+    if 0 < low < high < 4 * low:
+        axis.set_major_locator(MaxNLocator(4))
+        axis.set_minor_locator(NullLocator())
+    else:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
     axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
 def note(figure, text: str) -> None:
-    """What a reader must know, above the panels, broken to the width of the figure."""
-    width = int(14 * figure.get_figwidth())
-    figure.suptitle("\n".join(textwrap.wrap(text, width)), fontsize=8)
+    """The figure's caption: what a reader must know. It stands in its files, not in the picture."""
+    figure.set_label(text)
 
 
-def panels(count: int, columns: int = 4, width: float = 1.9, height: float = 1.6, **kwargs):
-    """A grid of ``count`` axes, the unused ones removed; returns figure and list of axes."""
-    columns = min(columns, count)
+def panels(count: int, columns: int = 4, height: float = 1.45, width: float = 0, **kwargs):
+    """A grid of ``count`` axes, the unused ones removed; returns figure and list of axes.
+
+    Args:
+        height, width: of a panel, inches; without a width the columns share that of a page.
+    """
+    columns = max(1, min(columns, count))
     rows = -(-count // columns)
+    wide = min(WIDE, columns * (width or WIDE / columns if columns > 2 else width or 2.4) + 0.4)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(max(4.4, columns * width), rows * height + 0.9), squeeze=False,
-        **kwargs,
-    )  # fmt: skip
+        rows, columns, figsize=(max(NARROW, wide), rows * height + 0.35), squeeze=False, **kwargs
+    )
     for axis in axes.flat[count:]:
         axis.remove()
-    return figure, list(axes.flat[:count])
+    shown = list(axes.flat[:count])
+    for axis in shown[-columns:]:  # the lowest of each column, also where the last row is short
+        axis.tick_params(labelbottom=True)
+    return figure, shown
+
+
+def pages(outputs, items: list) -> list[tuple[list, list[str]]]:
+    """What stands on each page of a figure, with the page's files (one a format)."""
+    files = [
+        list(group) for _, group in itertools.groupby(outputs, lambda o: Path(o).with_suffix(""))
+    ]
+    return list(zip(shared_out(items, len(files)), files, strict=True))
 
 
 def picture(axis, values, **kwargs):
     """An image or map without ticks and frame; maps keep their patches visible."""
+    axis.axis("on")
+    if isinstance(kwargs.get("norm"), LogNorm):  # what is below the scale takes its lowest colour
+        values = np.maximum(values, kwargs["norm"].vmin)
     shown = axis.imshow(values, interpolation="nearest", **kwargs)
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
@@ -122,9 +175,9 @@ def picture(axis, values, **kwargs):
 
 def blank(outputs, text: str) -> None:
     """A figure that says why there is none."""
-    figure, axis = plt.subplots(figsize=(4.4, 1.2))
+    figure, axis = plt.subplots(figsize=(NARROW, 0.7))
     axis.axis("off")
-    axis.text(0.5, 0.5, text, ha="center", va="center")
+    axis.text(0.5, 0.5, "\n".join(textwrap.wrap(text, 60)), ha="center", va="center")
     save(figure, outputs)
 
 
@@ -140,16 +193,18 @@ def describe() -> str:
 def save(figure, outputs) -> None:
     """Write every format; fixed metadata, so that equal figures are equal files.
 
-    A file says by which commit and config it was drawn, and where it is said what was measured.
+    A file has the figure's caption as its title, says by which commit and config it was drawn, and
+    where it is said what was measured.
     """
     rests = describe()
+    titled = {"Title": figure.get_label()} if figure.get_label() else {}
     for output in outputs:
         Path(output).parent.mkdir(parents=True, exist_ok=True)
         kind = Path(output).suffix
         metadata = {
-            ".pdf": {"CreationDate": None, "Subject": rests},
-            ".png": {"Software": None, "Description": rests},
-            ".svg": {"Date": None, "Description": rests},
+            ".pdf": {"CreationDate": None, "Subject": rests, **titled},
+            ".png": {"Software": None, "Description": rests, **titled},
+            ".svg": {"Date": None, "Description": rests, **titled},
         }.get(kind)
         figure.savefig(output, metadata=metadata)
     plt.close(figure)

@@ -12,6 +12,7 @@ from jsonschema.exceptions import best_match
 
 from tokenscope.config_file import strict_yaml
 from tokenscope.errors import StudyError
+from tokenscope.figures import pages as figure_pages
 from tokenscope.paths import CONFIG
 from tokenscope.report import paper_figures
 from tokenscope.study import register_names
@@ -159,14 +160,18 @@ def load(file: str, schema: str) -> dict:
 def pages(study) -> dict[str, list[tuple[str, str, int]]]:
     """Figures of each section: path below ``figures`` without ending, caption, and rank.
 
-    Rank 0 has what a study or a data set has once, 1 what a family has, 2 what a backbone has.
+    Rank 0 has what a study or a data set has once, 1 what a family has, 2 what a backbone has;
+    further pages of a figure come after their first.
     """
     by_section: dict[str, dict[str, tuple[str, int]]] = {}
     for section in sections(study.config["report"]["sections"]):
         own = by_section.setdefault(section["id"], {})
         for entry in section.get("figures", []):
             rank = sum(f"{{{name}}}" in entry["file"] for name in ("family", "registers"))
-            own |= {name: (entry["caption"], rank) for name in figures(study, entry)}
+            own |= {
+                name: (_caption(entry, name), rank + (figure_pages.number(name)[1] > 1))
+                for name in figures(study, entry)
+            }
     return {
         section: [(name, *facts) for name, facts in own.items()]
         for section, own in by_section.items()
@@ -212,7 +217,35 @@ def figures(study, figure: dict) -> list[str]:
         "kinds": [{}] if study.config.get("kinds") else [],
         "diagnosed": [{}] if study.diagnosed else [],
     }
-    return list(dict.fromkeys(figure["file"].format(**place) for place in places[figure["over"]]))
+    names = dict.fromkeys(figure["file"].format(**place) for place in places[figure["over"]])
+    return [page for name in names for page in paged(study, figure, name)]
+
+
+def paged(study, figure: dict, name: str) -> list[str]:
+    """The pages of one figure.
+
+    Args:
+        figure: its entry of ``config/report.yaml``. name: its path below ``figures``.
+    """
+    count = len(drawn(study, figure, name))
+    return figure_pages.paths(name, count, figure.get("per_page", max(1, count)))
+
+
+def drawn(study, figure: dict, name: str) -> list:
+    """The backbones of a figure that may have several pages, in their order."""
+    rows = {
+        "trained": study.trained, "bank": study.probing.rows, "varied": study.probing.varied,
+        "discovery": study.discovery.rows, "dense": study.dense.rows,
+    }.get(figure["over"], study.backbones)  # fmt: skip
+    # The last parts of its path name a family, or a family and a size.
+    about = sum(f"{{{key}}}" in figure["file"] for key in WILDCARDS[1:])
+    of = name.split("/")[-about:] if about else []
+    return [row for row in rows if row.key.split("/")[: len(of)] == of]
+
+
+def _caption(figure: dict, name: str) -> str:
+    _, page = figure_pages.number(name)
+    return figure["caption"] + (f" (page {page})" if page > 1 else "")
 
 
 def registered(study) -> list:

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from tokenscope.errors import StudyError
+from tokenscope.figures import pages
 from tokenscope.report import contents, paper_figures
 from tokenscope.study import zoo
 
@@ -109,7 +110,7 @@ def _made(study) -> dict[str, set]:
 def _about(study, name: str) -> set:
     """Whom a figure is about, by its path: ``<data set>/<figure>/<family>/<size>/<registers>``."""
     dataset, _, rest = name.partition("/")
-    figure, *of = rest.split("/")
+    figure, *of = pages.number(rest)[0].split("/")
     if figure.split("_")[0] in paper_figures.PAPER and figure != "fig3_ratio":
         rows = paper_figures.shown(study, figure)
     elif figure.startswith(("training_", "emergence")):

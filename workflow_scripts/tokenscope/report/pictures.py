@@ -6,6 +6,7 @@ what no longer fits is linked. Lines stay vectors; maps become WebP.
 """
 
 import base64
+import html
 import io
 import re
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ def figure(
         result: what its section finds, for the text in the place of the picture.
     """
     alt = " ".join(filter(None, (caption, f"File {name}.", result)))
+    caption = " ".join(filter(None, (caption, _note(folder / f"{name}.svg"))))
     there = [ending for ending in ENDINGS if (folder / f"{name}{ending}").exists()]
     files = [(ending[1:].upper(), f"../figures/{name}{ending}") for ending in there]
     of = name.split("/", 2)[-1] if name.count("/") > 1 else ""
@@ -77,6 +79,13 @@ def figure(
         "name": name, "caption": caption, "alt": alt, "picture": picture, "of": of,
         "link": files[-1][1] if files and picture is None else "", "files": files,
     }  # fmt: skip
+
+
+def _note(drawing: Path) -> str:
+    """What a figure's own file says must be known of it (``note`` of tokenscope/figures/style.py)."""
+    text = drawing.read_text(encoding="utf-8")[:20_000] if drawing.exists() else ""
+    title = re.search(r"<dc:title>(.*?)</dc:title>", text, re.DOTALL)
+    return html.unescape(title[1]) if title else ""
 
 
 def _picture(folder: Path, name: str) -> Picture | None:
