@@ -93,7 +93,6 @@ rule fig_training:
         curves=rules.training_curves.output.curves,
     output:
         norms=paged("{dataset}/training_norms"),
-        against=figure_files("{dataset}/training_registers"),
         curves=figure_files("{dataset}/training_curves"),
         registers=paged("{dataset}/register_norms"),
         emergence=paged("{dataset}/emergence"),
@@ -107,6 +106,22 @@ rule fig_training:
         code=code("training/fig_training.py"),
     script:
         "../workflow_scripts/training/fig_training.py"
+
+
+rule fig_register_counts:
+    input:
+        counts=rules.register_counts.output.csv,
+    output:
+        figure_files("{dataset}/training_registers"),
+    log:
+        f"{RESULTS}/logs/fig_register_counts/{{dataset}}.log",
+    conda:
+        LIGHT_ENV
+    params:
+        times=config["outliers"]["times_median"],
+        code=code("training/fig_register_counts.py"),
+    script:
+        "../workflow_scripts/training/fig_register_counts.py"
 
 
 rule training:

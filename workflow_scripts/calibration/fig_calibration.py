@@ -19,16 +19,13 @@ def main(table, outputs):
     modes = counts[(counts["form"] == form) & (counts["kind"] == "mode")]
     modes = modes[(modes["family"] == "narrow") & (modes["every"] == 1)]
     panels = list(modes.groupby(["images", "patches", "spread"]))
-    columns = modes["spread"].nunique()
-    figure, axes = style.panels(len(panels), columns=columns, width=2.2, height=1.7)
+    figure, axes = style.panels(len(panels), columns=6, height=1.05, sharex=True, sharey=True)
     for axis, ((images, patches, spread), part) in zip(axes, panels, strict=True):
-        grid = (
-            part.assign(rate=100 * part["yes"] / part["draws"])
+        grid, refused = (
+            part.assign(rate=100 * part[answer] / part["draws"])
             .pivot(index="share", columns="ratio", values="rate")
             .sort_index()
-        )
-        refused = part.assign(rate=100 * part["no"] / part["draws"]).pivot(
-            index="share", columns="ratio", values="rate"
+            for answer in ("yes", "no")
         )
         shown = axis.imshow(grid, vmin=0, vmax=100, cmap="cividis", origin="lower", aspect="auto")
         axis.set_xticks(range(len(grid.columns)), [f"{v:g}" for v in grid.columns])
@@ -36,28 +33,35 @@ def main(table, outputs):
         for y, share in enumerate(grid.index):
             for x, ratio in enumerate(grid.columns):
                 rate, no = grid.loc[share, ratio], refused.loc[share, ratio]
-                text = f"{rate:.0f}" + (f"\n({no:.0f})" if no else "")
-                axis.text(
-                    x, y, text, ha="center", va="center", fontsize=5.5,
-                    color="w" if rate < 60 else "k",
-                )  # fmt: skip
-        axis.set_title(f"{images:,} images x {patches:,}, spread {spread:g}", fontsize=7)
-    figure.supxlabel("ratio of the mode to the median", fontsize=8)
-    figure.supylabel("share of tokens in the mode (%)", fontsize=8)
-    bar = figure.colorbar(shown, ax=axes, label='draws with the answer "yes" (%)')
+                if 0 < rate < 100 or no > 0:  # all and none are said by the colour
+                    text = f"{rate:.0f}" + (f"\n({no:.0f})" if no >= 1 else "")
+                    axis.text(
+                        x, y, text, ha="center", va="center", fontsize=5, linespacing=0.85,
+                        color="w" if rate < 60 else "k",
+                    )  # fmt: skip
+        axis.set_title(f"{images:,} x {patches:,}\nspread {spread:g}", fontsize=6)
+        axis.tick_params(labelsize=5.5, length=1.5)
+    figure.supxlabel("ratio of the mode to the median")
+    figure.supylabel("share of tokens in the mode (%)")
+    bar = figure.colorbar(
+        shown, ax=axes, label='draws with the answer "yes" (%)', location="top", aspect=50,
+        shrink=0.5,
+    )  # fmt: skip
     bar.outline.set_visible(False)
     style.note(
         figure,
-        f'{form} form, {modes["draws"].min()} draws a cell; in brackets: draws with "no" (%)',
+        f"Panels: images x patches, spread of the bulk. {form.capitalize()} form, "
+        f"{modes['draws'].min()} draws a cell. Numbers where it is not all or none; in brackets: "
+        'draws with "no" (%).',
     )
     style.save(figure, outputs)
 
 
 def _nothing():
     """A figure that says that there are no counts."""
-    figure, (axis,) = style.panels(1, width=4.0, height=0.6)
+    figure, (axis,) = style.panels(1, width=3.0, height=0.4)
     axis.axis("off")
-    axis.text(0.5, 0.5, "nothing was counted: make calibrate", ha="center", va="center", fontsize=8)
+    axis.text(0.5, 0.5, "nothing was counted: make calibrate", ha="center", va="center")
     return figure
 
 

@@ -11,6 +11,11 @@ from tokenscope.kinds.answers import KINDS, NO, NOT_ABOUT, UNDECIDED, YES, said
 from tokenscope.tables import tidy
 
 COLOURS = {YES: style.VERMILION, NO: style.SKY, UNDECIDED: style.YELLOW, NOT_ABOUT: "#eeeeee"}
+NOTE = (
+    "Bands: bootstrap over images; thin and dotted, without marks: the same where the kind is "
+    "absent. {count} of {all} backbones that the kind is about, those that have it first."
+)
+SIGNS = {YES: " +", NO: "", UNDECIDED: " ?", NOT_ABOUT: ""}
 WIDEST = 12  # backbones that a figure of lines tells apart; of more, those that say yes come first
 # Which backbone has a line in a figure of blocks, by the kind; what is drawn: quantity, label.
 BLOCKS = {
@@ -50,36 +55,48 @@ def named(rows):
 
 
 def matrix(answers, outputs):
-    """One cell for each backbone and kind: colour of the answer, size and interval."""
+    """One cell for each backbone and kind: colour of the answer and size; lines for families."""
     answers = answers.assign(who=named(answers))
     who, kinds = list(dict.fromkeys(answers["who"])), list(KINDS)
     kinds = [kind for kind in kinds if kind in set(answers["artifact"])]
-    figure, axis = style.plt.subplots(figsize=(0.85 * len(kinds) + 2.2, 0.36 * len(who) + 1.5))
+    high = min(0.2, (style.TALL - 1.2) / max(1, len(who)))
+    figure, axis = style.plt.subplots(figsize=(style.WIDE, high * len(who) + 1.1))
     for row in answers.itertuples():
         x, y = kinds.index(row.artifact), who.index(row.who)
-        axis.add_patch(style.plt.Rectangle((x - 0.5, y - 0.5), 1, 1, lw=1, ec="white",
+        axis.add_patch(style.plt.Rectangle((x - 0.5, y - 0.5), 1, 1, lw=0.6, ec="white",
                                            fc=COLOURS[row.answer]))  # fmt: skip
         if row.answer == NOT_ABOUT:
             continue
-        text = row.answer if row.answer != UNDECIDED else "cannot\ntell"
-        if row.value == row.value:
-            text = f"{row.answer.replace('cannot tell', '?')} {_number(row.value)}"
-            text += f"\n{_number(row.low)} to {_number(row.high)}" if row.low == row.low else ""
-        axis.text(x, y, text, ha="center", va="center", fontsize=5,
-                  color="white" if row.answer == YES else "black")  # fmt: skip
-    labels = ["\n".join(textwrap.wrap(kind.replace("-", " "), 12)) for kind in kinds]
+        text = _number(row.value) if row.value == row.value else ""
+        text = text + SIGNS[row.answer]
+        axis.text(x, y, text, ha="center", va="center", fontsize=min(5.5, 62 * high / 2),
+                  color="white" if row.answer == YES else "black",
+                  weight="bold" if row.answer == YES else "normal")  # fmt: skip
+    for y in range(1, len(who)):
+        if who[y].split("/")[0] != who[y - 1].split("/")[0]:
+            axis.axhline(y - 0.5, color="0.3", lw=0.5)
+    labels = ["\n".join(textwrap.wrap(kind.replace("-", " "), 9, break_long_words=False))
+              for kind in kinds]  # fmt: skip
     axis.set(xlim=(-0.5, len(kinds) - 0.5), ylim=(len(who) - 0.5, -0.5))
-    axis.set_xticks(range(len(kinds)), labels, fontsize=6)
-    axis.set_yticks(range(len(who)), who, fontsize=6)
+    axis.set_xticks(range(len(kinds)), labels, fontsize=5)
+    axis.set_yticks(range(len(who)), who, fontsize=min(6, 62 * high / 2 + 0.5))
     axis.xaxis.tick_top()
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     handles = [style.plt.Rectangle((0, 0), 1, 1, fc=c) for c in COLOURS.values()]
-    axis.legend(handles, COLOURS, loc="upper left", bbox_to_anchor=(0, -0.01), ncols=4)
+    names = [f"{name} {SIGNS[name]}".strip() for name in COLOURS]
+    figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=6)
+    style.note(
+        figure,
+        "A column's numbers are of one quantity, in the unit of tables/kinds.csv, which has their "
+        "intervals.",
+    )
     style.save(figure, outputs)
 
 
 def _number(value):
+    if value and abs(value) < 0.001:
+        return f"{value:.0e}".replace("e-0", "e-")
     return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
 
 
@@ -92,28 +109,30 @@ def by_block(rows, answers, kind, quantities, outputs):
     rows = rows[(rows["artifact"] == kind) & (rows["block"] > 0) & rows["who"].isin(who)]
     if rows.empty:
         return style.blank(outputs, f"no backbone of this study has what kind {kind} is about")
-    figure, axes = style.panels(len(quantities), columns=3, width=2.6, height=2.0)
+    beside = min(3, len(quantities))  # names in the legend, as many as panels
+    lines = -(-len(who) // beside)
+    figure, axes = style.panels(len(quantities), columns=3, height=1.5 + 0.125 * lines)
     for axis, (quantity, label) in zip(axes, quantities, strict=True):
         pattern = quantity.replace("*", r"(cls|mean|\d+)")
         of_quantity = rows[rows["metric"].str.fullmatch(pattern)]
-        for i, name in enumerate(who):
-            colour, own = style.PALETTE[i % len(style.PALETTE)], of_quantity["who"] == name
-            for _, line in of_quantity[own].groupby("metric"):
+        for look, name in zip(style.lines(), who, strict=False):
+            for _, line in of_quantity[of_quantity["who"] == name].groupby("metric"):
                 line = line.sort_values("block")
-                axis.fill_between(line["block"], line["low"], line["high"], color=colour,
-                                  alpha=0.2, lw=0)  # fmt: skip
-                axis.plot(line["block"], line["value"], color=colour, label=name, marker=".",
-                          ls="-" if i < len(style.PALETTE) else "--")  # fmt: skip
+                axis.fill_between(line["block"], line["low"], line["high"], color=look["color"],
+                                  alpha=0.15, lw=0)  # fmt: skip
+                axis.plot(line["block"], line["value"], label=name, **look)
                 if line["null"].notna().any():
-                    axis.plot(line["block"], line["null"], color=colour, lw=0.7, ls=":")
-        axis.set(xlabel="block", ylabel=label)
+                    axis.plot(line["block"], line["null"], color=look["color"], lw=0.6, ls=":")
+        axis.set(xlabel="block", ylabel=textwrap.fill(label, 24))
+        if of_quantity["value"].min() >= 0:
+            axis.set_ylim(0, None if of_quantity["high"].max() > 0 else 1)
         if quantity in ("participation_ratio", "over_uniform", "of_cls_over_uniform"):
             axis.set_yscale("log")
             style.plain_log(axis.yaxis)
     handles, labels = axes[0].get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
-    figure.legend(unique.values(), unique, loc="outside lower center", ncols=2, fontsize=6)
-    style.note(figure, "bands: bootstrap over images; dotted: the same where the kind is absent")
+    figure.legend(unique.values(), unique, loc="outside lower center", ncols=beside, fontsize=6)
+    style.note(figure, NOTE.format(count=len(who), all=answers.loc[about.index, "dataset"].size))
     style.save(figure, outputs)
 
 
@@ -138,10 +157,10 @@ def experiments(rows, answers, outputs):
     done = {kind: found for kind, found in done.items() if len(found)}
     if not done:
         return style.blank(outputs, "no backbone has outliers or registers to experiment with")
+    most = max(found["who"].nunique() for found in done.values())
     figure, axes = style.panels(
-        len(done), columns=3, width=3.0,
-        height=max(1.6, 0.4 * max(f["who"].nunique() for f in done.values())),
-    )  # fmt: skip
+        len(done), columns=3, height=min(style.TALL - 0.5, max(1.5, 0.26 * most + 0.6))
+    )
     for axis, (kind, found) in zip(axes, done.items(), strict=True):
         who = list(dict.fromkeys(found["who"]))
         for i, quantity in enumerate(panels[kind]):
@@ -154,18 +173,20 @@ def experiments(rows, answers, outputs):
             axis.errorbar(value, y, xerr=ends, fmt="none", ecolor="0.2", lw=0.8)
             null = pd.to_numeric(line["null"]).to_numpy()
             axis.plot(null, y, "k|", ms=6)
-        axis.set_yticks(range(len(who)), who, fontsize=6)
+        axis.set_yticks(range(len(who)), [w.replace("/", " ", 1).replace("/", "\n") for w in who],
+                        fontsize=5.5)  # fmt: skip
         axis.set(xlabel=labels[kind], title=TITLES[kind])
         axis.locator_params(axis="x", nbins=3)
         axis.ticklabel_format(axis="x", scilimits=(-2, 3))
         axis.invert_yaxis()
         axis.legend(
-            fontsize=6, loc="upper right", bbox_to_anchor=(1.0, -0.3), ncols=3, handlelength=1,
+            fontsize=6, loc="upper right", bbox_to_anchor=(1.0, -0.4 / (0.26 * most + 0.6)),
+            ncols=3, handlelength=1,
             columnspacing=1, title="replaced by" if kind != "shift" else "moved with",
             title_fontsize=6,
         )  # fmt: skip
-    style.note(figure, "ticks: outliers drawn anew by how often each place holds one; bars: "
-               "bootstrap over images")  # fmt: skip
+    style.note(figure, "Ticks: outliers drawn anew by how often each place holds one. Bars: "
+               "bootstrap over images.")  # fmt: skip
     style.save(figure, outputs)
 
 

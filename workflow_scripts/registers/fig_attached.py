@@ -56,8 +56,9 @@ def neurons(table, name, outputs):
         right.scatter(rows["block"] + jitter, rows["contribution"], **dots)
     ends = [0, 2 * most]
     left.plot(ends, ends, color="0.5", lw=0.6, ls=":")
-    for axis in (left.xaxis, left.yaxis):  # a lane below the smallest decade ends at zero
-        axis._set_axes_scale("symlog", linthresh=least, linscale=0.4)
+    lane = {"value": "symlog", "linthresh": least, "linscale": 0.4}  # below the decades: zero
+    left.set_xscale(**lane)
+    left.set_yscale(**lane)
     left.set(xlim=(-0.15 * least, 2 * most), ylim=(-0.15 * least, 2 * most))
     for axis in (left.xaxis, left.yaxis):
         powers = 10.0 ** np.arange(np.ceil(np.log10(least)), np.log10(2 * most))

@@ -8,8 +8,13 @@ from tokenscope.figures import style
 from tokenscope.jobs.job import job
 from tokenscope.tables.tidy import backbone_names
 
-WORK = {"new": style.BLUE, "reused": style.SKY, "spent": style.YELLOW}
+WORK = {"new": style.BLUE, "reused": style.SKY, "spent": style.ORANGE}
 PARTS = {"gpu_kwh": ("GPU", style.VERMILION), "cpu_kwh": ("CPU", style.SKY)}
+PART_NAMES = {
+    **{f"claim{n}": f"claim {n}" for n in range(1, 6)}, "dense": "dense tasks",
+    "discovery": "object discovery", "kinds": "kinds of artifacts",
+    "testtime": "test-time registers", "shared": "for several of them", "training": "training",
+}  # fmt: skip
 MOST = 40  # backbones with bars; the rest is one bar
 SECONDS = 60  # of extractions: below, start-up is most of what they took
 
@@ -51,6 +56,7 @@ def how(rows):
 
 def energies(rows, outputs):
     """Energy by claim, new and reused work apart, and by backbone, GPU and CPU apart."""
+    rows = rows.assign(claim=[PART_NAMES.get(claim, claim) for claim in rows["claim"]])
     claims = rows.pivot_table(
         index="claim", columns="work", values="kwh", aggfunc="sum", fill_value=0
     )
@@ -63,18 +69,28 @@ def energies(rows, outputs):
     room = max(len(backbones), len(claims), 4)
     tall = 0.17 * room + 1.5
     figure, (left, right) = style.plt.subplots(
-        1, 2, figsize=(7.2, tall), gridspec_kw={"width_ratios": [1, 1.5]}
+        1, 2, figsize=(style.WIDE, min(style.TALL, tall)), width_ratios=[1, 1.3]
     )
     factor, unit = scale(claims.sum(axis=1))
     stacked(
         left, claims * factor, {w: (w, c) for w, c in WORK.items()}, rows.claim.value_counts(), room
     )
-    left.set(xlabel=f"energy in {unit}", title="by claim")
+    left.set(xlabel=f"energy ({unit})", title="by part of the study")
     factor, unit = scale(backbones.sum(axis=1))
     stacked(right, backbones * factor, PARTS, rows.backbone.value_counts(), room)
-    right.set(xlabel=f"energy in {unit}", title="by backbone")
-    style.note(figure, f"all attempts, number of them in brackets; {how(rows)}")
+    right.set(xlabel=f"energy ({unit})", title="by backbone")
+    parts = [f"all is {name}" for name in (_only(claims, WORK), _only(backbones, PARTS)) if name]
+    style.note(
+        figure, f"All attempts, number of them in brackets; {'; '.join([*parts, how(rows)])}."
+    )
     style.save(figure, outputs)
+
+
+def _only(table, parts):
+    """The one part that all of a table is of; empty where there are several."""
+    seen = [name for name in table if table[name].any()]
+    label = parts[seen[0]] if len(seen) == 1 else ""
+    return label[0] if isinstance(label, tuple) else seen[0] * bool(label)
 
 
 def stacked(axis, table, parts, counts, lines):
@@ -87,14 +103,14 @@ def stacked(axis, table, parts, counts, lines):
     labels = [f"{name} ({counts[name]})" if name in counts else name for name in table.index]
     axis.set_yticks(places, labels, fontsize=6.5)
     axis.set_ylim(len(table) - lines - 0.6, len(table) - 0.4)
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.55 / axis.figure.get_figheight()),
-                ncols=len(parts))  # fmt: skip
+    if len(axis.get_legend_handles_labels()[1]) > 1:
+        axis.legend(loc="lower right", ncols=1)
 
 
 def forecasts(rows, outputs):
     """Measured against forecast seconds of each finished job, with the forecast's interval."""
     known = rows[rows["state"].isin(DONE) & rows["forecast_seconds"].notna()]
-    figure, axis = style.plt.subplots(figsize=(4.8, 4.2))
+    figure, axis = style.plt.subplots(figsize=(4.4, 3.6))
     if len(known):
         last = known["run"].eq(known["run"].max())
         for i, (rule, group) in enumerate(
@@ -127,15 +143,18 @@ def forecasts(rows, outputs):
         new = known[last]
         ratio = new["seconds"].sum() / new["forecast_seconds"].sum()
         style.note(
-            figure, f"{len(known)} jobs, those of earlier runs hollow; bars: 90 % interval of the "
-            "forecast; dotted: factor 1.5; last run: measured / forecast in sum "
-            f"{ratio:.2f} ({len(new)} jobs)",
+            figure, f"{len(known)} jobs, those of earlier runs hollow. Bars: 90 % interval of the "
+            "forecast; dotted: factor 1.5. Last run: measured / forecast in sum "
+            f"{ratio:.2f} ({len(new)} jobs).",
         )  # fmt: skip
         for direction in (axis.xaxis, axis.yaxis):
             style.plain_log(direction)
     else:
         axis.text(0.5, 0.5, "no job has a forecast", ha="center", transform=axis.transAxes)
-    axis.set(xlabel="forecast before the run, seconds", ylabel="measured, seconds")
+    axis.set(
+        xlabel="forecast before the run (seconds, log scale)",
+        ylabel="measured (seconds, log scale)",
+    )
     style.save(figure, outputs)
 
 
@@ -148,7 +167,11 @@ def by_backbone(rows, site, outputs):
     sums = extractions.groupby(["family", "backbone"], sort=False)[["co2_kg", "images"]].sum()
     sums = sums[sums["images"] > 0]
     grams = (1e6 * sums["co2_kg"] / sums["images"]).sort_values(ascending=False)
-    figure, axis = style.plt.subplots(figsize=(4.8, 0.17 * max(len(grams), 6) + 1.2))
+    if not len(grams):
+        return style.blank(outputs, f"no extraction took {SECONDS} s: start-up is most of it")
+    figure, axis = style.plt.subplots(
+        figsize=(4.4, min(style.TALL, 0.14 * max(len(grams), 4) + 0.6))
+    )
     families = list(dict.fromkeys(extractions["family"]))
     for place, ((family, _), value) in enumerate(reversed(list(grams.items()))):
         colour = style.PALETTE[families.index(family) % len(style.PALETTE)]
@@ -156,16 +179,15 @@ def by_backbone(rows, site, outputs):
         axis.text(value, place, f" {value:.3g}", va="center", fontsize=6)
     names = [name for _, name in reversed(grams.index.tolist())]
     axis.set_yticks(range(len(grams)), names, fontsize=6.5)
-    axis.set_ylim(-0.6, max(len(grams), 1) - 0.4)
-    axis.set(xlabel="g CO2 per 1,000 images", xlim=(0, 1.15 * grams.max() if len(grams) else 1))
-    if not len(grams):
-        axis.text(0.5, 0.5, f"no extraction took {SECONDS} s: start-up is most of it",
-                  ha="center", transform=axis.transAxes)  # fmt: skip
+    axis.set_ylim(-0.6, len(grams) - 0.4)
+    axis.set(xlabel="g CO2 per 1,000 images", xlim=(0, 1.15 * grams.max()))
     text = f"{len(short)} backbones below {SECONDS} s left out; " * bool(short)
     text += f"extraction, start-up included; {site['intensity']:g} kg/kWh, PUE {site['pue']:g}; "
     style.note(
         figure,
-        text + (how(extractions) if len(extractions) else "" if short else "no extraction yet"),
+        text[:1].upper()
+        + text[1:]
+        + (how(extractions) if len(extractions) else "" if short else "no extraction yet"),
     )
     style.save(figure, outputs)
 

@@ -26,7 +26,7 @@ RULES = {
     ),
     "training": (
         "train", "snapshots", "emergence", "gather_training", "register_counts", "training_curves",
-        "fig_training",
+        "fig_training", "fig_register_counts",
     ),
     "kinds": ("measure_kinds", "fig_kinds"),
     "testtime": (
