@@ -59,9 +59,39 @@ rule fig_blocks:
         "../workflow_scripts/tokens/fig_blocks.py"
 
 
+# The same backbone without and with registers, side by side.
+rule fig_pairs:
+    input:
+        lambda w: [
+            PATHS.figure_data("maps", w.dataset, key, "native.nc")
+            for row in on_page("{dataset}/pairs", f"{w.dataset}/pairs{w.page}")
+            for key in (row.base_key, row.key)
+        ],
+    output:
+        figure_files("{dataset}/pairs{page}", like="{dataset}/pairs"),
+    log:
+        f"{RESULTS}/logs/fig_pairs/{{dataset}}{{page}}.log",
+    wildcard_constraints:
+        page=r"(/page\d+)?",
+    conda:
+        LIGHT_ENV
+    params:
+        times=config["outliers"]["times_median"],
+        code=code("registers/fig_pairs.py"),
+    script:
+        "../workflow_scripts/registers/fig_pairs.py"
+
+
 rule claim1:
     input:
         PATHS.table("claim1"),
+        expand(PATHS.figure("{dataset}/attention_norms"), dataset=config["analyse"]),
+        [
+            PATHS.figure(page)
+            for name in config["analyse"]
+            if contents.paired(STUDY)
+            for page in contents.paged(STUDY, ENTRIES["{dataset}/pairs"], f"{name}/pairs")
+        ],
         expand(
             PATHS.figure("{dataset}/{figure}"),
             dataset=config["analyse"],

@@ -10,6 +10,7 @@ rule norms:
         cutoffs=PATHS.cutoffs("{dataset}", BACKBONE),
         curves=PATHS.measure("norms", "{dataset}", BACKBONE, ending="curves.csv"),
         places=PATHS.measure("norms", "{dataset}", BACKBONE, ending="places.csv"),
+        joint=PATHS.measure("norms", "{dataset}", BACKBONE, ending="joint.csv"),
         tails=PATHS.measure("norms", "{dataset}", BACKBONE, ending="tails.json"),
     log:
         f"{RESULTS}/logs/norms/{{dataset}}/{BACKBONE}.log",
@@ -87,9 +88,11 @@ rule norm_curves:
     input:
         curves=over(PATHS.measure("norms", "{dataset}", BACKBONE, ending="curves.csv")),
         places=over(PATHS.measure("norms", "{dataset}", BACKBONE, ending="places.csv")),
+        joint=over(PATHS.measure("norms", "{dataset}", BACKBONE, ending="joint.csv")),
     output:
         curves=PATHS.figure_data("norm_curves.csv.gz"),
         places=PATHS.figure_data("places.csv.gz"),
+        joint=PATHS.figure_data("attention_norms.csv.gz"),
     log:
         f"{RESULTS}/logs/norm_curves/norm_curves.log",
     conda:
@@ -125,6 +128,23 @@ rule fig_norms:
         code=code("norms/fig_norms.py"),
     script:
         "../workflow_scripts/norms/fig_norms.py"
+
+
+rule fig_attention_norms:
+    input:
+        joint=rules.norm_curves.output.joint,
+        claim1=PATHS.table("claim1"),
+    output:
+        paged("{dataset}/attention_norms"),
+    log:
+        f"{RESULTS}/logs/fig_attention_norms/{{dataset}}.log",
+    conda:
+        LIGHT_ENV
+    params:
+        outliers=config["outliers"],
+        code=code("norms/fig_attention_norms.py"),
+    script:
+        "../workflow_scripts/norms/fig_attention_norms.py"
 
 
 rule claim2:

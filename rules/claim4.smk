@@ -77,6 +77,22 @@ rule probe_curves:
         "../workflow_scripts/tables/join.py"
 
 
+rule fig_probe_tables:
+    input:
+        claim4=PATHS.table("claim4"),
+        published=of_project("config/published.csv"),
+    output:
+        paged("{dataset}/probe_tables"),
+    log:
+        f"{RESULTS}/logs/fig_probe_tables/{{dataset}}.log",
+    conda:
+        LIGHT_ENV
+    params:
+        code=code("probes/fig_probe_tables.py"),
+    script:
+        "../workflow_scripts/probes/fig_probe_tables.py"
+
+
 rule fig_error_maps:
     input:
         places=rules.probe_curves.output.places,

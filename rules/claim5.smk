@@ -108,8 +108,8 @@ rule fig_gains:
         claim5=PATHS.table("claim5"),
         published=ancient(PUBLISHED),
     output:
-        table4=figure_files("{dataset}/table4_gains"),
-        table5=figure_files("{dataset}/table5_gains"),
+        table4=paged("{dataset}/table4_gains"),
+        table5=paged("{dataset}/table5_gains"),
     log:
         f"{RESULTS}/logs/fig_gains/{{dataset}}.log",
     conda:

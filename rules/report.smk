@@ -6,6 +6,7 @@ localrules:
     verdict_errors,
     deviations,
     coverage,
+    fig_published,
     report,
     figure,
 
@@ -16,6 +17,22 @@ DRAWN = [name for page in PAGES.values() for name, *_ in page]
 PROVENANCE = list(dict.fromkeys(table.provenance for table in PLAN.values()))
 # Of a study that is not finished, only what there is: --config partial=True.
 HAVE = contents.existing if config["partial"] else list
+
+
+rule fig_published:
+    input:
+        tables=expand(PATHS.table("{name}"), name=PLAN),
+        published=of_project("config/published.csv"),
+    output:
+        figure_files("published"),
+    log:
+        f"{RESULTS}/logs/fig_published/published.log",
+    conda:
+        LIGHT_ENV
+    params:
+        code=code("report/fig_published.py"),
+    script:
+        "../workflow_scripts/report/fig_published.py"
 
 
 rule explorer:

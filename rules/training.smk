@@ -7,6 +7,7 @@ localrules:
     register_counts,
     training_curves,
     fig_training,
+    fig_register_counts,
 
 
 rule train:

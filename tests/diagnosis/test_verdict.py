@@ -123,7 +123,7 @@ def diagnose(folder, seen, order):
     xr.Dataset(variables, coords).to_zarr(folder / "store", mode="w", consolidated=False)
     (folder / "receipt.json").write_text(json.dumps({"store": str(folder / "store")}))
     who = {"family": "f", "size": "s", "registers": "r0", "kind": "none", "dataset": "d"}
-    outputs = {n: folder / n for n in ("rows", "cutoffs", "curves", "places", "tails")}
+    outputs = {n: folder / n for n in ("rows", "cutoffs", "curves", "places", "joint", "tails")}
     norms.main([folder / "receipt.json"], who, RULES, STATISTICS, outputs)
     made = {n: folder / f"diagnosis-{n}" for n in ("rows", "verdict", "images")}
     diagnosis.main([folder / "receipt.json"], who, RULES, STATISTICS, made)

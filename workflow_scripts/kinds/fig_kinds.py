@@ -124,11 +124,11 @@ def by_block(rows, answers, kind, quantities, outputs):
                 if line["null"].notna().any():
                     axis.plot(line["block"], line["null"], color=look["color"], lw=0.6, ls=":")
         axis.set(xlabel="block", ylabel=textwrap.fill(label, 24))
-        if of_quantity["value"].min() >= 0:
-            axis.set_ylim(0, None if of_quantity["high"].max() > 0 else 1)
         if quantity in ("participation_ratio", "over_uniform", "of_cls_over_uniform"):
             axis.set_yscale("log")
             style.plain_log(axis.yaxis)
+        elif of_quantity["value"].min() >= 0:
+            axis.set_ylim(0, None if of_quantity["high"].max() > 0 else 1)
     handles, labels = axes[0].get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     figure.legend(unique.values(), unique, loc="outside lower center", ncols=beside, fontsize=6)

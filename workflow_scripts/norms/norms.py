@@ -11,6 +11,7 @@ from tokenscope.norms.attention_maps import (
     AGREEMENT,
     WITHOUT_CLS,
     excess,
+    joint,
     norms_and_attention,
     without_cls,
 )
@@ -32,8 +33,9 @@ def main(receipts, who, rules, statistics, outputs):
         who: the backbone and the data set, as columns of tidy rows.
         rules: the study's section ``outliers``. statistics: its section of that name.
         outputs: paths for ``rows`` (tidy), ``cutoffs`` (JSON, for the claims that choose tokens by
-            norm), ``curves`` (densities of the norm by block), ``places`` (where outliers sit) and
-            ``tails`` (JSON, how many tokens are above each threshold, for the report's explorer).
+            norm), ``curves`` (densities of the norm by block), ``places`` (where outliers sit),
+            ``joint`` (norm and attention at once) and ``tails`` (JSON, how many tokens are above
+            each threshold, for the report's explorer).
     """
     tokens = PatchNorms.open(receipts)
     norms = tokens.norms()
@@ -79,6 +81,11 @@ def main(receipts, who, rules, statistics, outputs):
 
     write(rows.frame(), outputs["rows"])
     write(pd.DataFrame({**who, **distribution.density(norms, bootstrap)}), outputs["curves"])
+    received = next((tokens.read(name) for name in WITHOUT_CLS if name in tokens), None)
+    seen = maps if maps is not None else received
+    together = {} if seen is None else joint(last, seen)
+    columns = ["norm", "attention", "share", "attention_p98"]
+    write(pd.DataFrame({**who, **(together or dict.fromkeys(columns, []))}), outputs["joint"])
     by_place = share_by_place(last, outlier, tokens.grid, rules)
     write(pd.DataFrame({**who, **by_place}), outputs["places"])
     write_text(outputs["tails"], json.dumps(tails(norms, rules["times_median"])))

@@ -9,6 +9,7 @@ import xarray as xr
 from tokenscope.backbones.loading import open_backbone
 from tokenscope.errors import StudyError
 from tokenscope.extraction.loop import coordinates, extract, variables
+from tokenscope.figures.gallery_maps import principal_colours
 from tokenscope.forward.device import pick_device
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.readers import StreamedImages
@@ -79,7 +80,6 @@ def main(card, sample, spec, geometries, root, images, ids, device, store, parti
             THUMBNAIL, round(shape.resize * THUMBNAIL / shape.size), "bicubic", shape.mode
         )
         pixels = StreamedImages(root, rows, thumbnail, 1).read(0, len(rows))
-        # NetCDF 3, which needs no library of its own, has no unsigned bytes.
         summary["pixels"] = (("image", "y", "x", "channel"), pixels.astype(np.int16))
         maps_file.save(summary, maps[view])
     write_group(Path(partial, "whole"))
@@ -113,6 +113,9 @@ def summarise(group, grid):
 
     maps = xr.Dataset(attrs=group.attrs)
     maps["norms"] = (("image", "block", "row", "column"), fold(patches["norms"].values))
+    colours = principal_colours(patches["tokens"].values, grid)
+    # NetCDF 3, which needs no library of its own, has no unsigned bytes.
+    maps["principal"] = (("image", "row", "column", "channel"), colours.astype(np.int16))
     for name in "qkv":
         lengths = np.linalg.norm(patches[name].values.astype(np.float32), axis=-1)
         maps[f"{name}_norm"] = (("image", "row", "column"), fold(lengths))

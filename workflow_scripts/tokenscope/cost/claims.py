@@ -8,12 +8,12 @@ from collections.abc import Mapping
 
 # Claim -> the rules that nothing else needs; targets of that name ask for all of a claim.
 RULES = {
-    "claim1": ("fig_maps", "fig_qkv", "fig_blocks"),
+    "claim1": ("fig_maps", "fig_qkv", "fig_blocks", "fig_pairs", "fig_attention_norms"),
     "claim2": ("norms", "contrast", "norm_curves", "fig_norms"),
     "claim3": ("redundancy", "cosine_curves", "fig_cosine"),
     "claim4": (
         "probe", "sensitivity", "probe_curves", "fig_error_maps", "fig_probe_norms",
-        "fig_sensitivity", "provenance_bank",
+        "fig_sensitivity", "fig_probe_tables", "provenance_bank",
     ),
     "claim5": ("obtain_head", "splits", "heads", "gains", "fig_gains"),
     "discovery": (
@@ -37,7 +37,7 @@ RULES = {
         "consolidate", "provenance", "decision", "calibrate", "calibration", "fig_calibration",
         "control", "gather_controls", "overhead", "gather_overhead",
         "diagnosis", "diagnosis_page", "fig_diagnosis", "explorer", "verdict_errors", "deviations",
-        "coverage", "by_kind", "paper_tables",
+        "coverage", "by_kind", "paper_tables", "fig_published",
         "report",
         "accounting", "fig_energy",
     ),

@@ -33,3 +33,26 @@ def relative_norm(data: xr.Dataset, block: int = -1) -> np.ndarray:
     """Feature norms of a block (image, row, column) in medians over the gallery."""
     norms = data["norms"].values[:, block]
     return norms / np.median(norms)
+
+
+def principal_colours(tokens: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Patch tokens as colours: their three first principal components, of all images together.
+
+    As in Oquab et al. 2023, "DINOv2" (https://arxiv.org/abs/2304.07193), Figure 1, without its
+    foreground mask. Each component runs from its 2nd to its 98th percentile; its sign, which is
+    arbitrary, is that with the longer upper tail.
+
+    Args:
+        tokens: (image, patch, feature), patches row by row. grid: rows and columns.
+
+    Returns:
+        (image, row, column, 3), 0 to 255.
+    """
+    flat = tokens.reshape(-1, tokens.shape[-1]).astype(np.float64)
+    flat = flat - flat.mean(0)
+    _, axes = np.linalg.eigh(flat.T @ flat)
+    parts = flat @ axes[:, :-4:-1]
+    parts = parts * np.where((parts**3).sum(0) < 0, -1, 1)
+    low, high = np.quantile(parts, (0.02, 0.98), axis=0)
+    shades = (parts - low) / np.where(high > low, high - low, 1)
+    return np.clip(255 * shades, 0, 255).round().reshape(len(tokens), *grid, 3).astype(np.uint8)

@@ -18,6 +18,8 @@ TOP = 0.02  # share of the patches whose attention says how peaked a map is
 SMOOTH = 5  # patches on a side: what is as large as an object is in its median, a few patches not
 # Of backbones without CLS: group of the rows, by array of the token store. Neither is a row of CLS.
 WITHOUT_CLS = {"attention_received": "received", "attention_pooling": "pooling"}
+PER_OCTAVE = 8  # cells of a joint histogram, and its ends, counted in them
+NORMS, ATTENTIONS = (-32, 79), (-64, 95)
 AGREEMENT = AUC, OVERLAP, ELSEWHERE = (
     "attention_norm_auc", "attention_norm_overlap", "attention_norm_auc_elsewhere",
 )  # fmt: skip
@@ -47,6 +49,32 @@ def excess(maps: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     square = maps.reshape(-1, *grid)
     around = median_filter(square, size=(1, SMOOTH, SMOOTH), mode="nearest").reshape(maps.shape)
     return 100 * top_mass(maps - around) / maps.sum(1)
+
+
+def joint(norms: np.ndarray, maps: np.ndarray) -> dict[str, np.ndarray]:
+    """How often patches have which norm and which attention at once, as columns of a table.
+
+    Args:
+        norms: (image, patch), after the last block. maps: (image, patch).
+
+    Returns:
+        ``norm``, in medians of all patches, and ``attention``, in multiples of uniform: middles of
+        cells that are of one size on log scales; ``share`` of the patches, percent; the 98th
+        percentile ``attention_p98`` of the attention, a constant. Cells without a patch are left
+        out; what lies beyond the scales counts in their outermost cells.
+    """
+    relative = norms / np.median(norms)
+    uniform = maps * maps.shape[1] / maps.sum(1, keepdims=True)
+    cells = [
+        np.clip(np.floor(np.log2(np.maximum(values, 1e-9)) * PER_OCTAVE), *ends)
+        for values, ends in ((relative, NORMS), (uniform, ATTENTIONS))
+    ]
+    found, count = np.unique(np.stack([c.ravel() for c in cells]), axis=1, return_counts=True)
+    norm, attention = 2 ** ((found + 0.5) / PER_OCTAVE)
+    return {
+        "norm": norm, "attention": attention, "share": 100 * count / norms.size,
+        "attention_p98": np.full(len(count), np.percentile(uniform, 100 * (1 - TOP))),
+    }  # fmt: skip
 
 
 def norms_and_attention(

@@ -216,6 +216,7 @@ def figures(study, figure: dict) -> list[str]:
         "dense": _places(study.dense),
         "kinds": [{}] if study.config.get("kinds") else [],
         "diagnosed": [{}] if study.diagnosed else [],
+        "pairs": analysed if paired(study) else [],
     }
     names = dict.fromkeys(figure["file"].format(**place) for place in places[figure["over"]])
     return [page for name in names for page in paged(study, figure, name)]
@@ -235,7 +236,8 @@ def drawn(study, figure: dict, name: str) -> list:
     """The backbones of a figure that may have several pages, in their order."""
     rows = {
         "trained": study.trained, "bank": study.probing.rows, "varied": study.probing.varied,
-        "discovery": study.discovery.rows, "dense": study.dense.rows,
+        "discovery": study.discovery.rows, "dense": study.dense.rows, "pairs": paired(study),
+        "heads": list(dict.fromkeys(row for row, _ in study.heads.jobs)),
     }.get(figure["over"], study.backbones)  # fmt: skip
     # The last parts of its path name a family, or a family and a size.
     about = sum(f"{{{key}}}" in figure["file"] for key in WILDCARDS[1:])
@@ -246,6 +248,16 @@ def drawn(study, figure: dict, name: str) -> list:
 def _caption(figure: dict, name: str) -> str:
     _, page = figure_pages.number(name)
     return figure["caption"] + (f" (page {page})" if page > 1 else "")
+
+
+def paired(study) -> list:
+    """The backbones with registers, released or trained, whose twin without them is there too."""
+    keys = {row.key for row in study.backbones}
+    return [row for row in study.backbones if _has_twin(row) and row.base_key in keys]
+
+
+def _has_twin(row) -> bool:
+    return bool(row.register_count) and not row.attached and row.base_key != row.key
 
 
 def registered(study) -> list:
