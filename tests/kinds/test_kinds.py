@@ -234,7 +234,8 @@ def test_every_kind_of_a_backbone_has_one_answer(name):
                     inside=np.ones((24, 16)))  # fmt: skip
     known = Known.of(judge(norms), norms)
     measure = Measure(model, images, known, Bootstrap(24, 60), batch=16)
-    found = [*measure.observed(), *measure.experiments(), *measure.shifted(lambda a, b: large[a:b])]
+    found = [*measure.observed(), *measure.registers_replaced(), *measure.of_outliers(),
+             *measure.outliers_replaced(), *measure.shifted(lambda a, b: large[a:b])]  # fmt: skip
     given = answers(found)
     assert list(given) == [kind for kind in KINDS if kind != "resolution"]
     assert given["high-norm"].answer == "yes" and given["high-norm"].block == 2

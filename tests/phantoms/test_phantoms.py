@@ -271,7 +271,7 @@ def test_kinds_say_of_a_phantom_what_was_planted_and_of_a_clean_one_nothing(phan
     row = Found("high-norm", "share", answer=verdict)
     known = Known(verdict, block, planted.first, 3.0, mask, row)
     measure = Measure(model, images, known, Bootstrap(len(wide), 100), batch=40)
-    found = [*measure.observed(), *measure.shifted(lambda a, b: large[a:b])]
+    found = [*measure.observed(), *measure.of_outliers(), *measure.shifted(lambda a, b: large[a:b])]
     given = {kind: row.answer for kind, row in answers(found).items()}
     expected = BESIDE_NORMS[name]
     assert {kind: given[kind] for kind in expected} == expected

@@ -1,6 +1,7 @@
 """Every kind of artifact of one backbone, on a few hundred images: observed, and by experiment."""
 
 import numpy as np
+import pandas as pd
 
 from tokenscope.backbones.loading import open_backbone
 from tokenscope.errors import StudyError
@@ -10,7 +11,7 @@ from tokenscope.images.readers import ImageInputs, StreamedImages
 from tokenscope.jobs.job import job, log
 from tokenscope.kinds.answers import answers, does_not_apply, tidy_rows
 from tokenscope.kinds.locality import boxes_on_grid
-from tokenscope.kinds.measure import Images, Known, Measure, at_another_size
+from tokenscope.kinds.measure import Images, Known, Measure, at_another_size, holding
 from tokenscope.kinds.shift_test import margin
 from tokenscope.norms.artifacts import judge
 from tokenscope.norms.token_norms import PatchNorms
@@ -46,42 +47,49 @@ def main(card, receipts, spec, inputs, settings, truth, labelled, who, statistic
     judgement = judge(norms, confidence=statistics["confidence"])
     if len(norms) < FEWEST:
         raise StudyError(f"kinds: {len(norms)} images are too few to compare, {FEWEST} are needed")
-    count = min(settings["images"], len(norms))
+    count, seed = min(settings["images"], len(norms)), statistics["seed"]
     chosen = np.linspace(0, len(norms) - 1, count).round().astype(int)
-    weights, bootstrap = weights_of(card), Bootstrap.of(count, statistics)
-    reader, rows = inputs.open(threads), inputs.rows.iloc[chosen].reset_index(drop=True)
+    held = holding(Known.of(judgement, norms), settings["images"], seed)
+    weights, reader = weights_of(card), inputs.open(threads)
 
-    def resized(size):
-        """Reader of the chosen images with the same field of view at another size."""
+    def resized(size, images):
+        """Reader of these images with the same field of view at another size."""
         resize = round(shape.resize * size / shape.size)
         other = Geometry(size, resize, shape.interpolation, shape.mode)
+        rows = inputs.rows.iloc[images].reset_index(drop=True)
         return StreamedImages(inputs.root, rows, other, threads)
 
-    def shown(read, grid):
-        return Images(
-            count, read, spec["mean"], spec["std"],
-            tokens.read("label")[chosen] if labelled and "label" in tokens else None,
-            boxes_on_grid(open_store(truth), chosen, grid) if truth else None,
+    def measure_of(model, images, read, grid):
+        shown = Images(
+            len(images), read, spec["mean"], spec["std"],
+            tokens.read("label")[images] if labelled and "label" in tokens else None,
+            boxes_on_grid(open_store(truth), images, grid) if truth else None,
         )  # fmt: skip
+        known, over = Known.of(judgement, norms, images), Bootstrap.of(len(images), statistics)
+        return Measure(model, shown, known, over, settings["batch"])
 
-    def native(start, stop):
-        return np.concatenate([reader.read(row, row + 1) for row in chosen[start:stop]])
+    def native(images):
+        return lambda start, stop: np.concatenate(
+            [reader.read(row, row + 1) for row in images[start:stop]]
+        )
 
     model = open_backbone(spec, weights, shape.size, device)
     patch = model.patch_embed.patch_size[0]
-    known = Known.of(judgement, norms, chosen)
-    measure = Measure(
-        model, shown(native, tokens.grid), known, bootstrap, settings["batch"]
-    )  # fmt: skip
-    found = [*measure.observed(), *measure.experiments()]
-    larger = resized(shape.size + margin(patch))
-    found += measure.shifted(larger.read)
+    measure = measure_of(model, chosen, native(chosen), tokens.grid)
+    found = [*measure.observed(), *measure.registers_replaced()]
+    # Few of the images as they come may hold outliers: what is asked of these is asked elsewhere.
+    asked = held if len(held) else chosen
+    measure = measure_of(model, asked, native(asked), tokens.grid)
+    larger = resized(shape.size + margin(patch), asked)
+    of_outliers = [
+        *measure.of_outliers(), *measure.outliers_replaced(), *measure.shifted(larger.read)
+    ]  # fmt: skip
     larger.close()
     second = (settings["second_size"] or 0) // patch * patch
     if second and second != shape.size:
         other = open_backbone(spec, weights, second, device)
-        read = resized(second)
-        beside = Measure(other, shown(read.read, tokens.grid), known, bootstrap, settings["batch"])
+        read = resized(second, chosen)
+        beside = measure_of(other, chosen, read.read, tokens.grid)
         pair = [judge(n, confidence=statistics["confidence"])
                 for n in (norms[chosen], beside.norms())]  # fmt: skip
         read.close()
@@ -90,9 +98,10 @@ def main(card, receipts, spec, inputs, settings, truth, labelled, who, statistic
         why = "no other size is asked for (config key: kinds: second_size)"
         found.append(does_not_apply("resolution", "share_at_the_other_size", why))
     reader.close()
-    for kind, said in answers(found).items():
+    for kind, said in answers([*found, *of_outliers]).items():
         log.info("%s: %s: %s", kind, said.answer, said.why)
-    tidy.write(tidy_rows(found, who, count, statistics["seed"]), output)
+    rows = [tidy_rows(found, who, count, seed), tidy_rows(of_outliers, who, len(asked), seed)]
+    tidy.write(pd.concat(rows), output)
 
 
 if "snakemake" in globals():

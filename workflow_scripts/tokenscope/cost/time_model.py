@@ -179,11 +179,11 @@ def _neurons(job: Job) -> float:
 
 
 def _kinds(job: Job) -> float:
-    """One pass that looks at every block, up to ten forward passes of experiments, one at another
-    size; matrices of attention take about as long as the pass."""
+    """Two passes that look at every block, up to ten forward passes of experiments, one at another
+    size; matrices of attention take about as long as a pass."""
     section = job.study.config["kinds"]
     images = min(job.images, section["images"])
-    sizes = [job.size] * 13 + [job.row.size_near(section["second_size"] or job.size)]
+    sizes = [job.size] * 15 + [job.row.size_near(section["second_size"] or job.size)]
     flops = sum(forward_flops(job.arch, size) for size in sizes)
     return start_seconds(job.gpu) + images * (0.02 + flops / job.speed)
 

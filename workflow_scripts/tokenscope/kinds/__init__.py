@@ -2,8 +2,11 @@
 
     known = Known.of(judge(norms), norms)          # norms (image, block, patch), of any images
     measure = Measure(model, Images(count, read, mean, std), known, bootstrap)
-    found = [*measure.observed(), *measure.experiments(), *measure.shifted(larger)]
+    found = [*measure.observed(), *measure.registers_replaced()]
+    found += [*measure.of_outliers(), *measure.outliers_replaced(), *measure.shifted(larger)]
     answers(found)["sink"].answer                  # "yes", "no", "cannot tell", "does not apply"
+
+The last three are about outliers; a study shows them images that hold some (``measure.holding``).
 
 A study does it in `workflow_scripts/kinds/kinds.py`, whose rows (``measures/kinds/<data set>/
 <backbone>.csv``, joined in ``tables/kinds.csv``) are tidy: ``group`` is the kind, ``metric`` the

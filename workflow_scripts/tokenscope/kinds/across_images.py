@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from tokenscope.kinds.answers import Estimate, Found, decide, does_not_apply, mean, percent
+from tokenscope.kinds.answers import (
+    FEWEST,
+    Estimate,
+    Found,
+    decide,
+    does_not_apply,
+    mean,
+    percent,
+)
 from tokenscope.kinds.block_pass import BlockView
 from tokenscope.stats.bootstrap import Bootstrap
 
@@ -22,7 +30,7 @@ NULL = 0.999  # quantile of the null that tau is
 GAIN = (
     0.2  # of cosine, by its own place over a neighbouring one: what changes smoothly reaches less
 )
-OUTLIERS, IMAGES = 30, 20  # fewer say nothing of universality
+OUTLIERS = 30  # fewer say nothing of universality
 ALIKE = 0.2  # by which the cosine of outliers exceeds that of ordinary tokens at their places
 
 
@@ -82,8 +90,8 @@ def universality(seen: dict[str, np.ndarray], block: int, bootstrap: Bootstrap) 
     if "outlier_count" not in seen or not seen["outlier_count"].any():
         return [does_not_apply(kind, quantity, "no patch is an outlier here")]
     held = seen["outlier_count"]
-    if held.sum() < OUTLIERS or (held > 0).sum() < IMAGES:
-        why = f"{held.sum():.0f} outliers in {(held > 0).sum()} images, {OUTLIERS} in {IMAGES} "
+    if held.sum() < OUTLIERS or (held > 0).sum() < FEWEST:
+        why = f"{held.sum():.0f} outliers in {(held > 0).sum()} images, {OUTLIERS} in {FEWEST} "
         return [Found(kind, quantity, block=block, answer="cannot tell", why=why + "are needed")]
     # Places that always hold an outlier have no ordinary token to compare with.
     name, where = ("rest", "at the same places") if seen["rest_count"].any() else ("ordinary", "")

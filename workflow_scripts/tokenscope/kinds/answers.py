@@ -7,7 +7,7 @@ images. The bounds stand in the module of each kind, with their reasons.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -41,6 +41,7 @@ CLAIM = "kinds"  # as tidy rows name it
 # answer and why.
 BESIDE = ["artifact", "block", "null", "answer", "why"]
 Estimate = tuple[float, float, float]  # a value with the ends of its interval over images
+FEWEST = 20  # images with outliers: fewer say nothing of outliers
 ONE_IN_TWENTY = 0.05  # of the images: rarer registers of high norm are no trait either
 ONE_IN_TEN = 0.1  # of the images: what is rarer is no trait of a backbone
 
@@ -97,6 +98,17 @@ def decide(estimate: Estimate, bound: float) -> str:
 def does_not_apply(kind: str, quantity: str, why: str) -> Found:
     """The row of a kind that cannot be there."""
     return Found(kind, quantity, answer=NOT_ABOUT, why=why)
+
+
+def enough(found: list[Found], images: int) -> list[Found]:
+    """Rows that were asked of so many images with outliers: of too few, no answer is given."""
+    if images >= FEWEST:
+        return found
+    few = f"; only {images} images hold outliers, {FEWEST} are needed"
+    return [
+        replace(one, answer=UNDECIDED, why=one.why + few) if one.answer in (YES, NO) else one
+        for one in found
+    ]
 
 
 def mean(values: np.ndarray, bootstrap: Bootstrap) -> Estimate:

@@ -51,6 +51,16 @@ class BlockView:
 Look = Callable[[BlockView], dict[str, Tensor]]
 
 
+def in_pieces(view: BlockView, look: Callable[[slice, Tensor], dict[str, Tensor]]) -> dict:
+    """What ``look`` leaves of a block's attention matrices, which are built few images at a time.
+
+    Args:
+        look: of some images and of their matrices (image, head, query, key).
+    """
+    parts = [look(images, weights) for images, weights in view.call.pieces()]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
 class BlockPass:
     """Observes a backbone: ``with BlockPass(model, look) as observe: seen = observe(x, images)``.
 

@@ -24,8 +24,8 @@ from tokenscope.kinds import (
     sinks,
 )
 from tokenscope.kinds.across_images import COMPARED
-from tokenscope.kinds.answers import NOT_ABOUT, UNDECIDED, Found, does_not_apply
-from tokenscope.kinds.block_pass import BlockPass, BlockView
+from tokenscope.kinds.answers import NOT_ABOUT, UNDECIDED, Found, does_not_apply, enough
+from tokenscope.kinds.block_pass import BlockPass, BlockView, in_pieces
 from tokenscope.norms.artifacts import Judgement
 from tokenscope.norms.outlier_rule import judged_mask
 from tokenscope.stats.bootstrap import Bootstrap
@@ -82,9 +82,27 @@ class Known:
         onset = int(j.onset) if j.onset == j.onset else j.block
         return cls(j.verdict, j.block, onset, j.cutoff, mask, row)
 
+    @property
+    def yes(self) -> bool:
+        """Whether there are outliers."""
+        return self.verdict == "yes"
+
+
+def holding(known: Known, most: int, seed: int) -> np.ndarray:
+    """Which images hold outliers, at most so many, drawn at random: their numbers, ascending.
+
+    What is asked of outliers is asked of these: among images as they come, few may hold any.
+    """
+    held = np.flatnonzero(known.mask.any(1))
+    return np.sort(np.random.default_rng(seed).permutation(held)[:most])
+
 
 class Measure:
     """The kinds of one backbone.
+
+    Images as they come are :meth:`observed` and :meth:`registers_replaced`; those of
+    :func:`holding` are for what is asked of outliers: :meth:`of_outliers`,
+    :meth:`outliers_replaced` and :meth:`shifted`.
 
     Args:
         model: a timm VisionTransformer or Eva, in evaluation mode, on its device.
@@ -104,15 +122,10 @@ class Measure:
         self.kept: Tensor | None = None  # registers after every block, of the pass
 
     def observed(self) -> list[Found]:
-        """What one pass shows: all kinds but the experiments."""
+        """What one pass shows of all tokens."""
         seen = halving_batches(self, self._pass)
         known, bootstrap, depth = self.known, self.bootstrap, len(self.model.blocks)
         patches, cls = self.grid[0] * self.grid[1], "cls" in self.kinds
-        of_judged = {
-            name: seen[name][:, 0]
-            for name in seen
-            if name.startswith(("outlier_", "rest_", "ordinary_"))
-        }
         of_last = {name: seen[name][:, 0] for name in
                    ("effective_rank", "stable_rank_of_patches", "spread_at_most")}  # fmt: skip
         final = torch.from_numpy(seen["final"][:, 0])
@@ -122,53 +135,82 @@ class Measure:
         return [
             known.row,
             *sinks.found(seen, self.kinds, bootstrap),
-            *self._of_outliers(
-                "attention-received",
-                lambda: attention_received.outliers(
-                    seen, self.prefix, known.mask, known.block, bootstrap
-                ),
-            ),
             *across_images.fixed_pattern(final, self.grid, over),
             *channels.found(seen, bootstrap),
             *locality.found(seen, patches, cls, bootstrap),
-            *self._of_outliers(
-                "universality",
-                lambda: across_images.universality(of_judged, known.block, bootstrap),
-            ),
             *replacement.register_norms(seen["prefix_ratio"], self.kinds, bootstrap),
             *attention_received.registers(seen, self.kinds, bootstrap),
             *rank.found(of_last, depth, over),
             *locality.point_in_box(
                 seen["cls_like"][:, -1], self.images.inside, self.grid, bootstrap
             ),
-            *qkv.found(seen, patches, known.block, bootstrap),
+            *([] if known.yes else qkv.found(seen, patches, 0, bootstrap)),
         ]
 
-    def experiments(self) -> list[Found]:
-        """Outliers and registers replaced; after :meth:`observed`, which keeps the registers."""
-        changes = halving_batches(self, self._replace)
-        holds = np.asarray(self.known.mask.any(1))
-        labels = self.images.labels
-        rows = self._of_outliers(
-            "outlier-use",
-            lambda: replacement.found(
-                "outlier-use", changes.get("outlier", {}), "control", holds, labels,
-                self.known.onset, self.bootstrap,
-            ),
+    def of_outliers(self) -> list[Found]:
+        """What one pass shows of outliers: attention, queries, keys and values, universality."""
+        known, bootstrap = self.known, self.bootstrap
+        if not known.yes:
+            return [self._without(kind) for kind in ("attention-received", "universality")]
+        seen = halving_batches(self, self._pass_over_outliers)
+        judged = {
+            n: seen[n][:, 0] for n in seen if n.startswith(("outlier_", "rest_", "ordinary_"))
+        }
+        patches = self.grid[0] * self.grid[1]
+        return enough(
+            [
+                *attention_received.outliers(seen, self.prefix, known.mask, known.block, bootstrap),
+                *across_images.universality(judged, known.block, bootstrap),
+                *qkv.found(seen, patches, known.block, bootstrap),
+            ],
+            self.images.count,
+        )
+
+    def outliers_replaced(self) -> list[Found]:
+        """Does the output hang on outliers?"""
+        known, kind = self.known, "outlier-use"
+        if not known.yes:
+            return [self._without(kind)]
+        other = replacement.random_like(known.mask, self.bootstrap.seed)
+
+        def swaps(images: slice) -> dict[str, replacement.Swap]:
+            here, instead = (torch.from_numpy(m[images]).to(self.device)
+                             for m in (known.mask, other))  # fmt: skip
+            return {
+                way: replacement.outlier_swap(way, here, instead, known.onset, self.prefix)
+                for way in replacement.OUTLIER_WAYS
+            }
+
+        changes = halving_batches(self, lambda: self._replace(swaps, ~(known.mask | other)))
+        return enough(
+            replacement.found(kind, changes, "control", known.mask.any(1), self.images.labels,
+                              known.onset, self.bootstrap),
+            self.images.count,
         )  # fmt: skip
-        if self.registers is None:
-            return [*rows, does_not_apply("register-use", "pooled_change", "no registers")]
-        return [*rows, *replacement.found(
-            "register-use", changes.get("register", {}), "", np.ones(self.images.count, bool),
-            labels, 0, self.bootstrap,
-        )]  # fmt: skip
+
+    def registers_replaced(self) -> list[Found]:
+        """Does the output hang on registers? After :meth:`observed`, which keeps them."""
+        kind, count = "register-use", self.images.count
+        if self.registers is None or self.kept is None:
+            return [does_not_apply(kind, "pooled_change", "no registers")]
+        stored = {
+            way: replacement.other_registers(way, self.kept) for way in replacement.REGISTER_WAYS
+        }
+
+        def swaps(images: slice) -> dict[str, replacement.Swap]:
+            return {way: replacement.register_swap(value[images], self.registers)
+                    for way, value in stored.items()}  # fmt: skip
+
+        changes = halving_batches(self, lambda: self._replace(swaps, ~self.known.mask))
+        return replacement.found(kind, changes, "", np.ones(count, bool), self.images.labels, 0,
+                                 self.bootstrap)  # fmt: skip
 
     def shifted(self, larger: Callable[[int, int], np.ndarray]) -> list[Found]:
         """The shift test; ``larger`` reads the same images with a margin of
         :func:`tokenscope.kinds.shift_test.margin` below and to the right."""
         known = self.known
-        if known.verdict != "yes":
-            return self._of_outliers("shift", list)
+        if not known.yes:
+            return [self._without("shift")]
         looks: dict[str, list[np.ndarray]] = defaultdict(list)
         for _, x in self._batches(larger):
             size = tuple(self.model.patch_embed.img_size)
@@ -184,15 +226,12 @@ class Measure:
         look = lambda view: {"norms": view.patches.norm(dim=-1)}  # noqa: E731
         return halving_batches(self, lambda: self._seen(look))["norms"]
 
-    def _of_outliers(self, kind: str, rows: Callable[[], list[Found]]) -> list[Found]:
-        """Rows of a kind that is about outliers: without any it does not apply."""
-        if self.known.verdict == "yes":
-            return rows()
-        why = "it is about outliers, and norms show none"
-        answer = NOT_ABOUT
+    def _without(self, kind: str) -> Found:
+        """The row of a kind that is about outliers, where norms say of none."""
+        why, answer = "it is about outliers, and norms show none", NOT_ABOUT
         if self.known.verdict == UNDECIDED:
             why, answer = "it is about outliers, and norms cannot tell whether there are", UNDECIDED
-        return [Found(kind, "outliers", answer=answer, why=why)]
+        return Found(kind, "outliers", answer=answer, why=why)
 
     def _batches(self, read=None) -> Iterator[tuple[slice, Tensor]]:
         read = read or self.images.read
@@ -212,23 +251,17 @@ class Measure:
         return {name: np.concatenate(values) for name, values in kept.items()}
 
     def _pass(self) -> dict[str, np.ndarray]:
-        mask = torch.from_numpy(self.known.mask)
-        expected = mask.float().mean(0).to(self.device)
-        places = rank.thinned(self.grid)
+        mask, places = torch.from_numpy(self.known.mask), rank.thinned(self.grid)
 
         def look(view: BlockView) -> dict[str, Tensor]:
-            outlier = mask[view.images].to(self.device)
-            out = channels.look(view) | locality.look(view) | qkv.look(view)
+            out = channels.look(view) | locality.look(view)
+            out |= {} if self.known.yes else qkv.look(view)
             gram = sinks.written(view.block, view.call.v.shape[1])
-            parts = [
+            out |= in_pieces(view, lambda images, weights: (
                 sinks.look(view, images, weights, gram) | attention_received.look(view, weights)
-                for images, weights in view.call.pieces()
-            ]
-            out |= {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-            if view.number == self.known.block:
-                out |= across_images.look(view, outlier, expected)
+            ))  # fmt: skip
             if view.last and view.images.start < COMPARED:
-                out |= rank.look(view, places, outlier)
+                out |= rank.look(view, places, mask[view.images].to(self.device))
                 out["final"] = view.normed[:, view.prefix :].half()
             norms = view.tokens.float().norm(dim=-1)
             median = norms[:, view.prefix :].median(1, keepdim=True).values
@@ -242,6 +275,19 @@ class Measure:
             self.kept = torch.from_numpy(seen.pop("registers"))
         seen["tokens_in_image"] = np.array(seen["received"].shape[-1])
         return seen
+
+    def _pass_over_outliers(self) -> dict[str, np.ndarray]:
+        mask = torch.from_numpy(self.known.mask)
+        expected = mask.float().mean(0).to(self.device)
+
+        def look(view: BlockView) -> dict[str, Tensor]:
+            out = qkv.look(view)
+            out |= in_pieces(view, lambda _, weights: attention_received.look(view, weights))
+            if view.number == self.known.block:
+                out |= across_images.look(view, mask[view.images].to(self.device), expected)
+            return out
+
+        return self._seen(look)
 
     @torch.inference_mode()
     def _norms_after(self, x: Tensor, block: int) -> np.ndarray:
@@ -258,56 +304,30 @@ class Measure:
         return held[0].cpu().numpy()
 
     @torch.inference_mode()
-    def _replace(self) -> dict[str, dict[str, dict[str, np.ndarray]]]:
-        """Changes by what is replaced, by way, by name: each (image,)."""
-        mask = self.known.mask
-        control = replacement.random_like(mask, self.bootstrap.seed)
+    def _replace(
+        self, swaps: Callable[[slice], dict[str, replacement.Swap]], rest: np.ndarray
+    ) -> dict[str, dict[str, np.ndarray]]:
+        """What changes, by way (``none``: nothing is replaced) and by name: each (image,).
+
+        Args:
+            swaps: of a range of images, by way. rest: (image, patch), patches that are compared.
+        """
+        changes: dict[str, dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
         has_head = getattr(self.model, "num_classes", 0) > 0
-        changes: dict[str, dict[str, dict[str, list[np.ndarray]]]] = {
-            what: defaultdict(lambda: defaultdict(list)) for what in ("outlier", "register")
-        }
-        stored = {
-            way: replacement.other_registers(way, self.kept) for way in replacement.REGISTER_WAYS
-        } if self.kept is not None else {}  # fmt: skip
-        if not stored and not mask.any():
-            return {}
 
         def after(x: Tensor, swap: replacement.Swap) -> dict[str, Tensor]:
             with replacement.Replaced(self.model, swap), autocast(self.device):
                 return replacement.output(self.model, self.model.forward_features(x), has_head)
 
         for images, x in self._batches():
-            here, instead = (
-                torch.from_numpy(m[images]).to(self.device) for m in (mask, control)
-            )  # fmt: skip
-            before = after(x, lambda _n, tokens: tokens)
-            swaps = {
-                ("outlier", way): replacement.outlier_swap(
-                    way, here, instead, self.known.onset, self.prefix
-                )
-                for way in (replacement.OUTLIER_WAYS if here.any() else ())
-            } | {
-                ("register", way): replacement.register_swap(
-                    value[images], self.registers or slice(0)
-                )
-                for way, value in stored.items()
-            }
-            kept = ~(here | instead)
-            empty = replacement.change(before, before, kept)
-            results = {("outlier", way): empty for way in ("none", *replacement.OUTLIER_WAYS)}
-            results |= {("register", "none"): empty}
-            results |= {
-                key: replacement.change(before, after(x, swap), kept) for key, swap in swaps.items()
-            }
-            for (what, way), values in results.items():
-                for name, value in values.items():
-                    changes[what][way][name].append(value.cpu().numpy())
+            before, kept = after(x, lambda _n, t: t), torch.from_numpy(rest[images]).to(self.device)
+            results = {"none": before} | {w: after(x, swap) for w, swap in swaps(images).items()}
+            for way, result in results.items():
+                for name, value in replacement.change(before, result, kept).items():
+                    changes[way][name].append(value.cpu().numpy())
         return {
-            what: {
-                way: {name: np.concatenate(v) for name, v in values.items()}
-                for way, values in ways.items()
-            }
-            for what, ways in changes.items()
+            way: {name: np.concatenate(values) for name, values in of_way.items()}
+            for way, of_way in changes.items()
         }
 
 

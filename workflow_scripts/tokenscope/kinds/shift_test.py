@@ -11,11 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from tokenscope.kinds.answers import Found, decide, does_not_apply
+from tokenscope.kinds.answers import FEWEST, Found, decide, does_not_apply
 from tokenscope.stats.bootstrap import Bootstrap
 
 SHIFT = (2, 3)  # patches down and right that the second window lies off the first
-FEWEST = 20  # images with outliers
 
 
 class Windows(NamedTuple):
