@@ -9,6 +9,7 @@ rule control:
         sample=PATHS.data("{dataset}", "sample.csv"),
         norms=PATHS.measure("norms", "{dataset}", BACKBONE),
         diagnosis=PATHS.measure("diagnosis", "{dataset}", BACKBONE),
+        kinds=PATHS.measure("kinds", "{dataset}", BACKBONE) if config.get("kinds") else [],
     output:
         PATHS.measure("control", "{dataset}", BACKBONE),
     log:

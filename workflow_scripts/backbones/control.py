@@ -7,16 +7,18 @@ from tokenscope.jobs.job import job, log
 from tokenscope.norms.outlier_rule import judged_mask
 from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.phantoms.answers import high_norms
-from tokenscope.phantoms.comparison import Said, compare, passed
+from tokenscope.phantoms.comparison import Said, compare, of_kinds, passed
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.tables import tidy
 
 DECIDED = {True: 1.0, False: 0.0, None: float("nan")}
-ANSWER = {"yes": 1.0, "no": 0.0, "position": 1.0, "content": 0.0, "cannot tell": float("nan")}
+KNOWN = {"yes": 1.0, "no": 0.0, "not yes": float("nan")}
+ANSWER = {"yes": 1.0, "no": 0.0, "position": 1.0, "content": 0.0, "cannot tell": float("nan"),
+          "does not apply": float("nan")}  # fmt: skip
 
 
-def main(card, receipts, images, patch, claims, diagnosis, who, statistics, output):
+def main(card, receipts, images, patch, claims, diagnosis, kinds, who, statistics, output):
     """Write tidy rows: what was planted, what is said, and whether it is right, item by item.
 
     Args:
@@ -24,6 +26,7 @@ def main(card, receipts, images, patch, claims, diagnosis, who, statistics, outp
         images: where they are (:class:`tokenscope.images.readers.ImageInputs`).
         patch: its side in pixels.
         claims: CSV of what claims 1 and 2 say of it. diagnosis: CSV of its diagnosis.
+        kinds: CSV of the kinds of artifacts of it, empty where the study measures none.
         who: the phantom and the data set, as columns of tidy rows; its kind says which it is.
         statistics: the study's section of that name.
         output: CSV to write.
@@ -59,6 +62,15 @@ def main(card, receipts, images, patch, claims, diagnosis, who, statistics, outp
         rows.add("control", "right", item, DECIDED[is_right], unit="verdict")
     all_right = passed(right)
     rows.add("control", "verdict", "passed", DECIDED[all_right], unit="verdict")
+    beside = of_kinds(name, truth, tidy.read(kinds)) if kinds else {}
+    for kind, (known, answer, is_right) in beside.items():
+        rows.add("control", "kinds-known", kind, KNOWN[known], unit="verdict")
+        rows.add("control", "kinds-said", kind, ANSWER[answer], unit="verdict")
+        rows.add("control", "kinds-right", kind, DECIDED[is_right], unit="verdict")
+        log.info("%s: known: %s; said: %s", kind, known, answer)
+    if beside:
+        of_all = passed({kind: is_right for kind, (_, _, is_right) in beside.items()})
+        rows.add("control", "kinds", "passed", DECIDED[of_all], unit="verdict")
     wrong = ", ".join(item for item, is_right in right.items() if is_right is False)
     log.info("%s: %s", name, {True: "passed", None: "undecided"}.get(all_right, f"FAILED: {wrong}"))
     tidy.write(rows.frame(), output)
@@ -69,6 +81,7 @@ if "snakemake" in globals():
     with job(snakemake.log[0], f"control {w.dataset} {w.family}/{w.size}/{w.registers}"):
         main(
             card=i.card, receipts=i.tokens, images=ImageInputs(**p.images), patch=p.patch,
-            claims=i.norms, diagnosis=i.diagnosis, who=p.who, statistics=p.statistics,
+            claims=i.norms, diagnosis=i.diagnosis,
+            kinds=i.get("kinds"), who=p.who, statistics=p.statistics,
             output=snakemake.output[0],
         )  # fmt: skip

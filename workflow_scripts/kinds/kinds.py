@@ -9,9 +9,9 @@ from tokenscope.forward.device import pick_device
 from tokenscope.images.geometry import Geometry
 from tokenscope.images.readers import ImageInputs, StreamedImages
 from tokenscope.jobs.job import job, log
-from tokenscope.kinds.answers import answers, does_not_apply, tidy_rows
+from tokenscope.kinds.answers import answers, at_another_size, does_not_apply, tidy_rows
 from tokenscope.kinds.locality import boxes_on_grid
-from tokenscope.kinds.measure import Images, Known, Measure, at_another_size, holding
+from tokenscope.kinds.measure import Images, Known, Measure, holding
 from tokenscope.kinds.shift_test import margin
 from tokenscope.norms.artifacts import judge
 from tokenscope.norms.token_norms import PatchNorms

@@ -12,6 +12,7 @@ from tokenscope.calibration.summary import headline, seen_with, summaries
 from tokenscope.calibration.summary import read as read_counts
 from tokenscope.errors import StudyError
 from tokenscope.jobs.job import job, log
+from tokenscope.phantoms.comparison import KIND_HEADER, kind_lines
 from tokenscope.report import backbones, contents, partial_tables, pictures, template_data
 from tokenscope.report.contents import PlannedTable
 from tokenscope.report.studied import studied
@@ -110,6 +111,9 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
                 "page": _page(root, section.get("page", "")),
                 "counts": _counts(paths) if section.get("counts") else [],
                 "by_kind": _rows(Path(paths.table("by_kind"))) if section.get("by_kind") else {},
+                "planted": kind_lines(read["controls"].rows)
+                if section.get("planted") and "controls" in read
+                else [],
                 "errors": _errors_of_kinds(kinds_counts, kinds_decide)
                 if section.get("errors") and "kinds" in read and len(read["kinds"].rows)
                 else {},
@@ -144,7 +148,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         ),
         references=references(),
         answer=probe_tables.HEADER,
-        count=register_counts.HEADER,
+        count=register_counts.HEADER, planted=KIND_HEADER,
         trusted=_trusted(lines), criteria=config["report"]["verdicts"], error=criteria.error,
         confidence=config["statistics"]["confidence"],
         coverage=_coverage(read), calibration=_calibration(paths, read, decides),

@@ -9,6 +9,7 @@ import pandas as pd
 from tokenscope.jobs.job import job
 from tokenscope.kinds.answers import KINDS, said
 from tokenscope.phantoms.answers import ANSWERS, CONTENT, POSITION, TIED
+from tokenscope.phantoms.comparison import KIND_HEADER, kind_lines
 from tokenscope.stats.top_k import sign_of_interval
 from tokenscope.study.register_names import is_control
 from tokenscope.tables import names, paired, tidy
@@ -128,6 +129,10 @@ def phantoms(table, published):
         right = "yes" if value["verdict", "passed"] == 1 else right
         cells = ["/".join(who), dataset, answer.said, answer.text, "; ".join(said), right]
         lines.append(f"| {' | '.join(cells)} |")
+    if of_kinds := kind_lines(table):
+        lines += ["", "## Kinds of artifacts in them", ""]
+        lines += [f"| {' | '.join(KIND_HEADER)} |", "|" + "-|" * len(KIND_HEADER)]
+        lines += [f"| {' | '.join(cells)} |" for cells in of_kinds]
     return [*lines, ""] if len(table) else []
 
 
@@ -218,7 +223,9 @@ PAGES = {
     "claim5": Page(summary=verdicts, addendum=reported, over_seeds=True, measured_twice=True),
     "sensitivity": Page(over_seeds=True),
     "registers": Page(),
-    "control": Page(summary=phantoms),
+    "control": Page(
+        shown=lambda rows: rows[~rows["group"].str.startswith("kinds-")], summary=phantoms
+    ),
     # Thousands of rows are of single blocks, and stand in the table.
     "kinds": Page(shown=lambda rows: rows[rows["group"] == rows["artifact"]], summary=matrix),
     "discovery": Page(summary=differences),

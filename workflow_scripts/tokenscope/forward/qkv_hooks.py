@@ -5,13 +5,13 @@ The features among which LOST chooses (Siméoni et al., https://arxiv.org/abs/21
 
 from torch import Tensor, nn
 
-from tokenscope.errors import StudyError
-from tokenscope.forward.attention import AttentionInputs
+from tokenscope.forward.attention import AttentionCall
+from tokenscope.forward.block_hooks import BlockHooks
 
 FACETS = ("q", "k", "v", "output")
 
 
-class QkvHooks:
+class QkvHooks(BlockHooks):
     """Observes a backbone: ``with QkvHooks(model, 4) as observe: features = observe(x)``.
 
     Args:
@@ -24,58 +24,20 @@ class QkvHooks:
     before the final norm.
 
     Raises:
-        StudyError: the backbone has fewer blocks, or an attention that is not called once each.
+        StudyError: see :class:`~tokenscope.forward.block_hooks.BlockHooks`.
     """
 
     def __init__(self, model: nn.Module, blocks: int = 4):
-        if blocks > len(model.blocks):
-            raise StudyError(
-                f"features of the last {blocks} blocks are asked for, "
-                f"{type(model).__name__} has {len(model.blocks)} (config key: blocks)"
-            )
-        self.model, self.count = model, blocks
-        self.attention_inputs = AttentionInputs()
-        self.outputs: list[Tensor] = []
+        super().__init__(model, blocks)
+        self.features: dict[tuple[int, str], Tensor] = {}
 
-    def __enter__(self) -> "QkvHooks":
-        self.hooks = []
-        for block in self.model.blocks[-self.count :]:
-            self.hooks += [
-                block.attn.register_forward_pre_hook(self._before_attention),
-                block.attn.register_forward_hook(self._after_attention, always_call=True),
-                block.register_forward_hook(self._on_block),
-            ]
-        return self
-
-    def __exit__(self, *_) -> None:
-        for hook in self.hooks:
-            hook.remove()
-
-    # The mode sees every torch call while it is active, so it is so only inside attentions.
-    def _before_attention(self, *_) -> None:
-        self.attention_inputs.__enter__()
-
-    def _after_attention(self, *_) -> None:
-        self.attention_inputs.__exit__(None, None, None)
-
-    def _on_block(self, _module, _inputs, output: Tensor) -> None:
-        self.outputs.append(output)
+    def on_block(self, number: int, block: nn.Module, call: AttentionCall, output: Tensor) -> None:
+        prefix = self.model.num_prefix_tokens
+        for facet, value in zip("qkv", (call.q, call.k, call.v), strict=True):
+            self.features[number, facet] = value.transpose(1, 2).flatten(2)[:, prefix:]
+        self.features[number, "output"] = output[:, prefix:]
 
     def __call__(self, x: Tensor) -> dict[tuple[int, str], Tensor]:
-        self.outputs.clear()
-        self.attention_inputs.calls.clear()
+        self.features = {}
         self.model.forward_features(x)
-        if not len(self.outputs) == len(self.attention_inputs.calls) == self.count:
-            raise StudyError(
-                f"{type(self.model).__name__}: {len(self.attention_inputs.calls)} attentions and "
-                f"{len(self.outputs)} outputs seen in {self.count} blocks, not one of each"
-            )
-        prefix, first = self.model.num_prefix_tokens, len(self.model.blocks) - self.count + 1
-        features = {}
-        for block, (call, output) in enumerate(
-            zip(self.attention_inputs.calls, self.outputs, strict=True), first
-        ):
-            for facet, value in zip("qkv", (call.q, call.k, call.v), strict=True):
-                features[block, facet] = value.transpose(1, 2).flatten(2)[:, prefix:]
-            features[block, "output"] = output[:, prefix:]
-        return features
+        return self.features

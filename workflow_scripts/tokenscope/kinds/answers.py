@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from tokenscope.norms.artifacts import Judgement
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stats.proportion import clustered_interval
 from tokenscope.tables import tidy
@@ -131,6 +132,26 @@ def answers(found: Iterable[Found]) -> dict[str, Found]:
     """The row that each kind's answer rests on, by kind, in the order of :data:`KINDS`."""
     said = {one.kind: one for one in found if one.answer}
     return {kind: said[kind] for kind in KINDS if kind in said}
+
+
+def at_another_size(first: Judgement, other: Judgement, sizes: tuple[int, int]) -> list[Found]:
+    """Rows of kind ``resolution``: is the answer about high norms another at another size?"""
+    said = [first.verdict, other.verdict]
+    answer = UNDECIDED if UNDECIDED in said else ("no" if said[0] == said[1] else "yes")
+    why = "; ".join(
+        f"{verdict} at {size} pixels" for verdict, size in zip(said, sizes, strict=True)
+    )
+    rows = [
+        Found.of(
+            "resolution", f"share_at_{size}", (j.share, *j.share_interval), j.block, unit="percent"
+        )
+        for j, size in ((first, sizes[0]), (other, sizes[1]))
+    ]
+    headline = Found.of(
+        "resolution", "share_at_the_other_size", (other.share, *other.share_interval), other.block,
+        first.share, "percent", answer, why,
+    )  # fmt: skip
+    return [headline, *rows]
 
 
 def tidy_rows(found: list[Found], who: dict, images: int, seed: int) -> pd.DataFrame:

@@ -15,10 +15,11 @@ from tokenscope.stats.bootstrap import Bootstrap
 MANY = 5.0  # times the uniform share: the third clause of a careful verdict
 
 
-def look(view: BlockView, weights: Tensor) -> dict[str, Tensor]:
-    """Of attention matrices (image, head, query, key): ``received`` (image, key), mean over heads
-    and queries, and ``cls_row`` (image, key) where there is CLS."""
-    rows = {"received": weights.mean((1, 2))}
+def look(view: BlockView, weights: Tensor, received: Tensor) -> dict[str, Tensor]:
+    """Of attention matrices (image, head, query, key), and of their mean over queries (image, head,
+    key): ``received`` (image, key), mean over heads too, and ``cls_row`` (image, key) where there
+    is CLS."""
+    rows = {"received": received.mean(1)}
     return rows | ({"cls_row": weights[:, :, 0].mean(1)} if view.has_cls else {})
 
 

@@ -7,8 +7,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from tokenscope.errors import StudyError
-from tokenscope.forward.attention import AttentionCall, AttentionInputs
+from tokenscope.forward.attention import AttentionCall
+from tokenscope.forward.block_hooks import BlockHooks
 from tokenscope.forward.precision import exact
 from tokenscope.forward.tokens import token_kinds
 
@@ -61,7 +61,7 @@ def in_pieces(view: BlockView, look: Callable[[slice, Tensor], dict[str, Tensor]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-class BlockPass:
+class BlockPass(BlockHooks):
     """Observes a backbone: ``with BlockPass(model, look) as observe: seen = observe(x, images)``.
 
     Args:
@@ -74,52 +74,23 @@ class BlockPass:
     """
 
     def __init__(self, model: nn.Module, look: Look):
-        self.model, self.look, self.inputs = model, look, AttentionInputs()
+        super().__init__(model)
+        self.look, self.images = look, slice(None)
         self.seen: dict[str, list[Tensor]] = {}
-        self.number, self.images = 0, slice(None)
         self.norm = final_norm(model)
         self.has_cls = "cls" in token_kinds(model)
 
-    def __enter__(self) -> "BlockPass":
-        self.hooks = []
-        for block in self.model.blocks:
-            self.hooks += [
-                block.attn.register_forward_pre_hook(self._before_attention),
-                block.attn.register_forward_hook(self._after_attention, always_call=True),
-                block.register_forward_hook(self._on_block),
-            ]
-        return self
-
-    def __exit__(self, *_) -> None:
-        for hook in self.hooks:
-            hook.remove()
-
-    # The mode sees every torch call while it is active, so it is so only in an attention.
-    def _before_attention(self, *_) -> None:
-        self.inputs.calls.clear()
-        self.inputs.__enter__()
-
-    def _after_attention(self, *_) -> None:
-        self.inputs.__exit__(None, None, None)
-
-    def _on_block(self, block: nn.Module, _inputs, output: Tensor) -> None:
-        self.number += 1
-        if len(self.inputs.calls) != 1:
-            raise StudyError(
-                f"{type(self.model).__name__}: block {self.number} called the fused attention "
-                f"{len(self.inputs.calls)} times instead of once; it cannot be recomputed"
-            )
+    def on_block(self, number: int, block: nn.Module, call: AttentionCall, output: Tensor) -> None:
         view = BlockView(
-            self.number, block, self.inputs.calls.pop(), output, self.norm,
-            self.model.num_prefix_tokens, self.has_cls, self.images,
-            self.number == len(self.model.blocks),
+            number, block, call, output, self.norm, self.model.num_prefix_tokens, self.has_cls,
+            self.images, number == len(self.model.blocks),
         )  # fmt: skip
         with exact(output.device):
             for name, value in self.look(view).items():
                 self.seen.setdefault(name, []).append(value)
 
     def __call__(self, x: Tensor, images: slice) -> dict[str, Tensor]:
-        self.number, self.images, self.seen = 0, images, {}
+        self.images, self.seen = images, {}
         features = self.model.forward_features(x)
         out = {name: torch.stack(values, 1).cpu() for name, values in self.seen.items()}
         return out | {"features": features}

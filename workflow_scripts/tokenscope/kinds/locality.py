@@ -8,6 +8,7 @@ most like CLS lies on an object (LaSt-ViT, CVPR 2026); chance is the area of the
 import numpy as np
 import xarray as xr
 from torch import Tensor
+from torch.linalg import vector_norm
 from torch.nn.functional import normalize
 
 from tokenscope.kinds.across_images import between_images, within_images
@@ -21,11 +22,11 @@ LOST = 0.5  # cosine with the image's own CLS over that with others': then half 
 def look(view: BlockView) -> dict[str, Tensor]:
     """``patch_unit`` (image, width): mean of the patches' unit vectors; ``cls_unit``: CLS, or the
     direction of the mean patch without; ``cls_like`` (image,): the patch most like it."""
-    patches = normalize(view.normed[:, view.prefix :], dim=-1)
-    unit = patches.mean(1)
-    cls = normalize(view.normed[:, 0] if view.has_cls else view.normed[:, view.prefix :].mean(1),
-                    dim=-1)  # fmt: skip
-    like = (patches @ cls[:, :, None])[..., 0].argmax(-1)
+    patches = view.normed[:, view.prefix :]
+    scale = 1 / vector_norm(patches, dim=-1).clamp_min(1e-12)  # of each to length one
+    unit = (scale[:, None] @ patches)[:, 0] / patches.shape[1]
+    cls = normalize(view.normed[:, 0] if view.has_cls else patches.mean(1), dim=-1)
+    like = ((patches @ cls[:, :, None])[..., 0] * scale).argmax(-1)
     return {"patch_unit": unit, "cls_unit": cls, "cls_like": like}
 
 

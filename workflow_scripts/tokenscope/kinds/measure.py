@@ -30,8 +30,6 @@ from tokenscope.norms.artifacts import Judgement
 from tokenscope.norms.outlier_rule import judged_mask
 from tokenscope.stats.bootstrap import Bootstrap
 
-PERCENT = "percent"
-
 
 @dataclass(frozen=True)
 class Images:
@@ -74,8 +72,8 @@ class Known:
     def of(cls, judgement: Judgement, norms: np.ndarray, chosen=slice(None)) -> "Known":
         """Of norms (image, block, patch) of all images; ``chosen`` are those that are shown."""
         j, yes = judgement, judgement.verdict == "yes"
-        row = Found.of("high-norm", "share", (j.share, *j.share_interval), j.block, np.nan, PERCENT,
-                    j.verdict, j.why)  # fmt: skip
+        row = Found.of("high-norm", "share", (j.share, *j.share_interval), j.block, np.nan,
+                       "percent", j.verdict, j.why)  # fmt: skip
         if not yes:
             return cls(j.verdict, 0, 0, np.inf, np.zeros_like(norms[chosen, 0], bool), row)
         mask = judged_mask(norms[:, j.block - 1], j.cutoff)[chosen]
@@ -129,9 +127,8 @@ class Measure:
         of_last = {name: seen[name][:, 0] for name in
                    ("effective_rank", "stable_rank_of_patches", "spread_at_most")}  # fmt: skip
         final = torch.from_numpy(seen["final"][:, 0])
-        over = Bootstrap(
-            len(final), len(bootstrap.counts), bootstrap.seed, bootstrap.confidence
-        )  # fmt: skip
+        resamples, seed = len(bootstrap.counts), bootstrap.seed
+        over = Bootstrap(len(final), resamples, seed, bootstrap.confidence)
         return [
             known.row,
             *sinks.found(seen, self.kinds, bootstrap),
@@ -257,9 +254,14 @@ class Measure:
             out = channels.look(view) | locality.look(view)
             out |= {} if self.known.yes else qkv.look(view)
             gram = sinks.written(view.block, view.call.v.shape[1])
-            out |= in_pieces(view, lambda images, weights: (
-                sinks.look(view, images, weights, gram) | attention_received.look(view, weights)
-            ))  # fmt: skip
+
+            def heads(images: slice, weights: Tensor) -> dict[str, Tensor]:
+                received = weights.mean(2)
+                return sinks.look(view, images, weights, gram, received) | (
+                    attention_received.look(view, weights, received)
+                )
+
+            out |= in_pieces(view, heads)
             if view.last and view.images.start < COMPARED:
                 out |= rank.look(view, places, mask[view.images].to(self.device))
                 out["final"] = view.normed[:, view.prefix :].half()
@@ -282,7 +284,7 @@ class Measure:
 
         def look(view: BlockView) -> dict[str, Tensor]:
             out = qkv.look(view)
-            out |= in_pieces(view, lambda _, weights: attention_received.look(view, weights))
+            out |= in_pieces(view, lambda _, w: attention_received.look(view, w, w.mean(2)))
             if view.number == self.known.block:
                 out |= across_images.look(view, mask[view.images].to(self.device), expected)
             return out
@@ -329,23 +331,3 @@ class Measure:
             way: {name: np.concatenate(values) for name, values in of_way.items()}
             for way, of_way in changes.items()
         }
-
-
-def at_another_size(first: Judgement, other: Judgement, sizes: tuple[int, int]) -> list[Found]:
-    """Rows of kind ``resolution``: is the answer about high norms another at another size?"""
-    said = [first.verdict, other.verdict]
-    answer = UNDECIDED if UNDECIDED in said else ("no" if said[0] == said[1] else "yes")
-    why = "; ".join(
-        f"{verdict} at {size} pixels" for verdict, size in zip(said, sizes, strict=True)
-    )
-    rows = [
-        Found.of(
-            "resolution", f"share_at_{size}", (j.share, *j.share_interval), j.block, unit=PERCENT
-        )
-        for j, size in ((first, sizes[0]), (other, sizes[1]))
-    ]
-    headline = Found.of(
-        "resolution", "share_at_the_other_size", (other.share, *other.share_interval), other.block,
-        first.share, PERCENT, answer, why,
-    )  # fmt: skip
-    return [headline, *rows]

@@ -8,6 +8,7 @@ the lowest 2 % in q or v is among the highest 2 % in k or in the output.
 import numpy as np
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from tokenscope.forward.attention import top_count
 from tokenscope.kinds.answers import Found, decide, does_not_apply, mean, percent
@@ -24,7 +25,7 @@ def look(view: BlockView) -> dict[str, Tensor]:
     rank correlation with the output norm; ``qkv_overlap`` (image, pair): share of the lowest (of
     q, v; of k the highest) that is among the highest of the other."""
     norms = {
-        name: value[:, :, view.prefix :].float().square().sum((1, 3)).sqrt()
+        name: vector_norm(value[:, :, view.prefix :].float(), dim=(1, 3))
         for name, value in zip(FACETS, (view.call.q, view.call.k, view.call.v), strict=True)
     }
     norms["output"] = view.patches.norm(dim=-1)
@@ -41,7 +42,10 @@ def look(view: BlockView) -> dict[str, Tensor]:
 
 def centred_ranks(values: Tensor) -> Tensor:
     """Ranks of (image, patch), of mean zero and length one: their product is Spearman's rho."""
-    ranks = values.argsort(-1).argsort(-1).float()
+    order = values.argsort(-1)
+    places = torch.arange(values.shape[-1], dtype=torch.float32, device=values.device)
+    ranks = torch.empty_like(values, dtype=torch.float32)
+    ranks.scatter_(-1, order, places.expand_as(order))
     ranks = ranks - ranks.mean(-1, keepdim=True)
     return ranks / ranks.norm(dim=-1, keepdim=True).clamp_min(1e-30)
 

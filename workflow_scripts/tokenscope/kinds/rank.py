@@ -42,11 +42,13 @@ def look(view: BlockView, places: Tensor, outlier: Tensor) -> dict[str, Tensor]:
 
 def ranks_of(tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Effective and stable rank of each (token, width) of (image, token, width)."""
-    singular = torch.linalg.svdvals(tokens)
+    # Of the smaller Gram matrix, in double precision: the small ones count too.
+    tokens = tokens.double() if tokens.shape[1] <= tokens.shape[2] else tokens.double().mT
+    singular = torch.linalg.eigvalsh(tokens @ tokens.mT).clamp_min(0).sqrt()
     p = singular / singular.sum(-1, keepdim=True).clamp_min(1e-30)
     entropy = -(p * p.clamp_min(1e-30).log()).sum(-1)
     stable = singular.square().sum(-1) / singular.amax(-1).square().clamp_min(1e-30)
-    return entropy.exp(), stable
+    return entropy.exp().float(), stable.float()
 
 
 def found(seen: dict[str, np.ndarray], depth: int, bootstrap: Bootstrap) -> list[Found]:

@@ -43,12 +43,14 @@ def written(block: nn.Module, heads: int) -> Tensor:
 
 
 def look(
-    view: BlockView, images: slice, weights: Tensor, gram: Tensor | None = None
-) -> dict[str, Tensor]:
+    view: BlockView, images: slice, weights: Tensor, gram: Tensor | None = None,
+    received: Tensor | None = None,
+) -> dict[str, Tensor]:  # fmt: skip
     """What is left of one block's attention matrices (image, head, query, key), each (image, head).
 
     Args:
         gram: of :func:`written`, where it is known for all pieces of the block.
+        received: (image, head, key), mean attention received, where it is known.
 
     Returns:
         ``sink``: number of the candidate. ``looking`` (image, head, threshold): share of queries
@@ -56,7 +58,8 @@ def look(
         ``value_ratio``: norm of its value over the mean of the others'. ``stable_rank``: of the
         head's update, NaN where there is no event.
     """
-    sink = weights.mean(2).argmax(-1)
+    received = weights.mean(2) if received is None else received
+    sink = received.argmax(-1)
     given = weights.gather(3, sink[..., None, None].expand(*weights.shape[:3], 1))[..., 0]
     looking = torch.stack([(given >= least).float().mean(-1) for least in ATTENTION], -1)
     value = view.call.v[images].float()

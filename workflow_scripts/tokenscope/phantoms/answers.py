@@ -1,7 +1,8 @@
 """What must be said of each phantom, and the truth about its tokens, read off the pixels alone.
 
-The rows of the table are those of the phantoms' names. ``other`` is for measures of artifacts that
-norms do not show; an instrument that looks at norms alone owes nothing there.
+The rows of the table are those of the phantoms' names. What norms do not show is known by kind
+(:data:`tokenscope.kinds.answers.KINDS`): those planted, which must be found; those that hang on the
+ViT that was trained, of which nothing is known; and all others, of which none may be found.
 """
 
 from dataclasses import dataclass
@@ -27,7 +28,9 @@ class Answer:
         when_shifted: what they follow when images are shifted by whole patches: an experiment
             tells apart what images tie together.
         other: the kind of artifact that is there without high norms of patches.
-        said: the phantom in words.
+        said: the phantom in words. corners: how many are planted, where it is about position.
+        kinds: those that are there by construction, high norms apart.
+        unknown: those that may be there or not.
     """
 
     artifacts: tuple[str, ...] = NO
@@ -36,6 +39,15 @@ class Answer:
     when_shifted: str = ""
     other: str = ""
     said: str = ""
+    corners: int = 4
+    kinds: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    def of_kind(self, kind: str) -> str:
+        """What is known of a kind: ``yes``, ``no``, or empty where nothing is."""
+        if kind == "high-norm":
+            return self.artifacts[0] if self.artifacts in (YES, NO) else "not yes"
+        return "yes" if kind in self.kinds else "" if kind in self.unknown else "no"
 
     @property
     def text(self) -> str:
@@ -51,9 +63,15 @@ class Answer:
         return self.artifacts == YES
 
 
+# What the trained ViT does with long tokens is its own affair.
+USE = ("attention-received", "outlier-use", "qkv")
+# Where the last attention is not the trained one, so are CLS and what patches have in common.
+LAST = ("locality", "rank", "point-in-box")
+
+
 def _content(times: str) -> Answer:
     said = f"patches of one colour, their norm {times} times the median"
-    return Answer(YES, YES, CONTENT, CONTENT, said=said)
+    return Answer(YES, YES, CONTENT, CONTENT, said=said, kinds=("universality",), unknown=USE)
 
 
 ANSWERS: dict[str, Answer] = {
@@ -62,34 +80,65 @@ ANSWERS: dict[str, Answer] = {
     "content-3x": _content("3"),
     "content-2.5x": _content("2.5"),
     "corners": Answer(
-        YES, YES, POSITION, POSITION, said="the four corners, whatever the image"
+        YES, YES, POSITION, POSITION, said="the four corners, whatever the image",
+        kinds=("fixed-pattern", "shift", "universality"), unknown=USE,
     ),
     "tied": Answer(
         YES, YES, TIED, CONTENT,
         said="patches of one colour, in images where these are always the sky above",
+        kinds=("universality",), unknown=(*USE, "fixed-pattern"),
     ),
     "fading": Answer(
         YES, NOT_YES, CONTENT, CONTENT,
         said="patches of one colour, from block 2 on and gone before the last",
+        kinds=("universality",), unknown=USE,
     ),
     "heavy-tail": Answer(
-        NOT_YES, NOT_YES,
+        NOT_YES, NOT_YES, unknown=LAST,
         said="norms times a log-normal factor that depends smoothly on the patch: no second mode",
     ),
     "scaled-images": Answer(NOT_YES, NOT_YES, said="a few images with all their norms scaled"),
     "sink-cls": Answer(
-        other="sink on CLS, broadcast", said="CLS receives nearly all attention, norms ordinary"
+        other="sink on CLS, broadcast", said="CLS receives nearly all attention, norms ordinary",
+        kinds=("sink",), unknown=LAST,
     ),
     "sink-patch": Answer(
         other="sink on a patch, NOP",
         said="one patch receives nearly all attention and gives nothing, norms ordinary",
+        kinds=("sink",), unknown=LAST,
+    ),
+    "attended-corner": Answer(
+        YES, YES, POSITION, POSITION, other="sink on a patch, NOP",
+        said="one corner, 10 times the median; it receives nearly all attention and gives nothing",
+        corners=1,
+        kinds=("sink", "attention-received", "fixed-pattern", "shift", "universality",
+               "outlier-use", "qkv"),
+        unknown=LAST,
     ),
     "fixed-pattern": Answer(
-        other="fixed pattern", said="the same vector added at fixed places, norms kept"
+        other="fixed pattern", said="the same vector added at fixed places, norms kept",
+        kinds=("fixed-pattern",),
     ),
-    "channel": Answer(other="channel", said="one channel large in all tokens"),
+    "cls-corner": Answer(
+        other="fixed pattern, CLS beside the objects",
+        said="the same vector added at one corner and CLS, norms of patches kept",
+        kinds=("fixed-pattern", "point-in-box"),
+    ),
+    "global-patches": Answer(
+        other="locality", said="all patches hold what the whole image is, beside little of theirs",
+        kinds=("locality",), unknown=("rank", "point-in-box"),
+    ),
+    "channel": Answer(
+        other="channel, rank", said="one channel large in all tokens", kinds=("channel", "rank"),
+        unknown=("point-in-box",),
+    ),
     "registered": Answer(
-        other="register", said="outliers of content held by a register, patches ordinary"
+        other="register", said="outliers of content held by a register, patches ordinary",
+        kinds=("register-norm",), unknown=("register-use",),
+    ),
+    "read-register": Answer(
+        other="register, sink on it", said="the same, and all tokens read that register",
+        kinds=("sink", "register-norm", "register-use"), unknown=LAST,
     ),
 }  # fmt: skip
 if tuple(ANSWERS) != CONTROLS:
@@ -128,5 +177,6 @@ def high_norms(name: str, pixels: np.ndarray, patch: int) -> np.ndarray:
     if answer.when_shifted == CONTENT:
         return constant
     mask = np.zeros_like(constant)
-    mask[:, corner_patches((pixels.shape[1] // patch, pixels.shape[2] // patch))] = True
+    grid = pixels.shape[1] // patch, pixels.shape[2] // patch
+    mask[:, corner_patches(grid)[: answer.corners]] = True
     return mask

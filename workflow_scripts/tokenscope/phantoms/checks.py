@@ -23,6 +23,7 @@ GAP = 1.1  # by which each planted norm exceeds each ordinary one
 SHIFT = (2, 3)  # patches down and right
 SHIFTED = 48  # images that are shifted
 NEARLY_ALL = 0.9
+LOST = 0.5  # cosine by which patches are more like their own image's CLS than others'
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,29 @@ def _fixed_pattern(seen: Seen) -> dict[str, float]:
     return {"cosine_same_place": same, "cosine_other_places": other}
 
 
+def _cls_corner(seen: Seen) -> dict[str, float]:
+    """Of all patches, the corner is most like CLS."""
+    tokens = normalize(seen.model.norm(seen.out["tokens"]), dim=-1)
+    prefix, (corner,) = seen.model.num_prefix_tokens, seen.planted.places
+    like = (tokens[:, prefix:] @ tokens[:, 0, :, None])[..., 0].argmax(1)
+    share = (like == corner).float().mean().item()
+    if share < NEARLY_ALL:
+        _refuse("cls-corner", f"CLS is most like it in {share:.2f} of the images")
+    return {"images_like_the_corner": share}
+
+
+def _global_patches(seen: Seen) -> dict[str, float]:
+    """Patches resemble CLS of their image, and not those of others."""
+    tokens = normalize(seen.model.norm(seen.out["tokens"]), dim=-1)
+    patches, cls = tokens[:, seen.model.num_prefix_tokens :].mean(1), tokens[:, 0]
+    cosines = patches @ cls.T
+    own = cosines.diagonal().mean().item()
+    others = (cosines.sum() - cosines.trace()).item() / (cosines.numel() - len(cosines))
+    if own - others < LOST:
+        _refuse("global-patches", f"cosine {own:.2f} with CLS of the image, {others:.2f} of others")
+    return {"cosine_own_cls": own, "cosine_other_cls": others}
+
+
 def _channel(seen: Seen) -> dict[str, float]:
     energy = seen.out["tokens"].square()
     share = (energy[..., seen.planted.channel] / energy.sum(-1)).min().item()
@@ -175,15 +199,19 @@ def _channel(seen: Seen) -> dict[str, float]:
     return {"least_share_of_energy": share}
 
 
-def _registered(seen: Seen) -> dict[str, float]:
-    register = seen.out["norms"][:, -1, 1].numpy() / np.median(seen.norms[:, -1], axis=1)
+def _registered(seen: Seen, name: str = "registered") -> dict[str, float]:
+    block = seen.planted.block - 1
+    register = seen.out["norms"][:, block, 1].numpy() / np.median(seen.norms[:, block], axis=1)
     holds = seen.constant.any(1)
     low, top = float(register[holds].min()), float(register[~holds].max())
     if low < 2 * top:
-        _refuse(
-            "registered", f"the register has {low:.1f} medians with outliers, {top:.1f} without"
-        )
+        _refuse(name, f"the register has {low:.1f} medians with outliers, {top:.1f} without")
     return {"register_over_median": float(np.median(register[holds]))}
+
+
+def _read_register(seen: Seen) -> dict[str, float]:
+    facts = _sink("read-register", 1, broadcast=True)(seen)
+    return facts | _registered(seen, "read-register")
 
 
 SPECIAL: dict[str, Callable[[Seen], dict[str, float]]] = {
@@ -191,7 +219,11 @@ SPECIAL: dict[str, Callable[[Seen], dict[str, float]]] = {
     "scaled-images": _scaled_images,
     "sink-cls": _sink("sink-cls", 0, broadcast=True),
     "sink-patch": _sink("sink-patch", 1, broadcast=False),
+    "attended-corner": _sink("attended-corner", 1, broadcast=False),
     "fixed-pattern": _fixed_pattern,
+    "cls-corner": _cls_corner,
+    "global-patches": _global_patches,
     "channel": _channel,
     "registered": _registered,
+    "read-register": _read_register,
 }

@@ -6,9 +6,14 @@ import numpy as np
 import pandas as pd
 
 from tokenscope.errors import StudyError
+from tokenscope.kinds.answers import KINDS, NO, NOT_ABOUT, UNDECIDED, YES
+from tokenscope.kinds.answers import said as answered
 from tokenscope.phantoms.answers import ANSWERS, CONTENT, POSITION, TIED
+from tokenscope.tables import tidy
 
 MISSED = 0.01  # share of the planted tokens that may be missed or made up
+KIND_HEADER = ["phantom", "dataset", "kind", "known", "said", "right"]
+ABSENT = (NO, NOT_ABOUT)  # what may be said of a kind that is not there
 ROUNDED = 1e-4  # percent, by which tables round
 
 
@@ -99,6 +104,56 @@ def compare(
             "about": _right(said.about, (answer.about,)),
         }
     return right
+
+
+def of_kinds(
+    name: str, truth: np.ndarray, kinds: pd.DataFrame
+) -> dict[str, tuple[str, str, bool | None]]:
+    """What is known of each kind of artifact in a phantom, what is said, and whether it is right.
+
+    Args:
+        truth: (image, patch), planted tokens.
+        kinds: tidy rows of it (:func:`tokenscope.kinds.answers.tidy_rows`).
+
+    Returns:
+        by kind, known ``yes``, ``no`` or ``not yes``; the answer; None where it cannot tell. Kinds
+        of which nothing is known are left out; all are where these images show nothing planted.
+
+    Raises:
+        StudyError: a kind has no answer.
+    """
+    if ANSWERS[name].high and not truth.any():
+        return {}
+    answers = dict(answered(kinds)[["artifact", "answer"]].itertuples(index=False))
+    if lacking := [kind for kind in KINDS if kind not in answers]:
+        raise StudyError(
+            f"{name}: nothing is said of the kind {lacking[0]} in a phantom's measures; make them "
+            "again (delete the CSV below measures/kinds)"
+        )
+    allowed = {YES: (YES,), NO: ABSENT, "not yes": (*ABSENT, UNDECIDED)}
+    return {
+        kind: (known, answer, _right(answer, allowed[known]))
+        for kind, answer in answers.items()
+        if (known := ANSWERS[name].of_kind(kind))
+    }
+
+
+def kind_lines(table: pd.DataFrame) -> list[list[str]]:
+    """Cells of :data:`KIND_HEADER`, a line for each phantom and kind of a table of controls."""
+    lines, columns, words = [], ["dataset", *tidy.BACKBONE_COLUMNS], {1.0: "yes", 0.0: "no"}
+    for (dataset, *who), rows in table.groupby(columns, sort=False):
+        value = rows.set_index(["group", "metric"])["value"]
+        for kind in (k for k in KINDS if ("kinds-right", k) in value.index):
+            right, spoken = value["kinds-right", kind], value["kinds-said", kind]
+            # Both are without a number; where nothing is to be told, that it does not apply is.
+            silent = UNDECIDED if right != right else NOT_ABOUT
+            lines.append([
+                "/".join(who), dataset, kind,
+                words.get(value["kinds-known", kind], "not yes"),
+                words.get(spoken, silent),
+                words.get(right, "undecided"),
+            ])  # fmt: skip
+    return lines
 
 
 def passed(right: dict[str, bool | None]) -> bool | None:

@@ -29,6 +29,7 @@ MASSIVE = 1500.0  # channel's value, in medians of the others, and at least:
 MASSIVE_LEAST = 150.0
 CALIBRATED = 64  # images that lengths are set by
 EARLY = 2  # block in which fading begins
+ALOUD = 3.0  # medians of the norm that an attention writes beside which the rest is little
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def make(
             "take rendered scenes or images with plain skies or borders"
         )
     model = copy.deepcopy(base).eval()
-    if name == "registered":
+    if name in REGISTERED:
         add_registers(model, 1, std=0)
     return model, MAKERS[name](_Maker(model, Flags(model, seed), block, sample, constant))
 
@@ -232,24 +233,61 @@ def _sink(prefix: list[int], places: list[int], empty: bool) -> Callable[[_Maker
     return make
 
 
-def _fixed_pattern(maker: _Maker) -> Planted:
-    """The vector points against the mean of tokens there: at some length it leaves norms equal."""
-    places = corner_patches(maker.model.patch_embed.grid_size)
-    mean = maker.flags.free(maker.stream()[:, places].mean((0, 1)))
-    direction = maker.flags.direction() - mean / mean.norm()
-    direction /= direction.norm()
-    before = maker.norms()[:, -1, places]
-    neuron = maker.flags.fire(maker.block, [maker.flags.place(places)], direction)
+def _attended_corner(maker: _Maker) -> Planted:
+    """From the block after the planting one on, all heads look at the corner, and take nothing."""
+    places = corner_patches(maker.model.patch_embed.grid_size)[:1]
+    flag, mask = maker.flags.place(places), torch.zeros_like(maker.constant)
+    mask[:, places] = True
+    for block in range(maker.block + 1, maker.depth + 1):
+        typical = maker.norms()[:, block - 2].median().item()
+        maker.flags.attract(block, flag, typical, empty=True)
+    return maker.high([flag], mask, 10.0, places=places)
 
-    def ratio(length: float) -> float:
-        maker.flags.rewrite(maker.block, neuron, length * direction)
-        return (maker.norms()[:, -1, places] / before).median().item()
 
-    low, high = -float(mean @ direction), 4 * maker.median
-    for _ in range(10):
-        length = (low + high) / 2
-        low, high = (low, length) if ratio(length) > 1 else (length, high)
-    return Planted(maker.block, neuron, length, places=places)
+def _fixed_pattern(prefix: list[int], places: slice) -> Callable[[_Maker], Planted]:
+    """The same vector at some corners, and at prefix tokens.
+
+    It points against the mean of tokens there: at some length it leaves norms equal.
+    """
+
+    def make(maker: _Maker) -> Planted:
+        at = corner_patches(maker.model.patch_embed.grid_size)[places]
+        mean = maker.flags.free(maker.stream()[:, at].mean((0, 1)))
+        direction = maker.flags.direction() - mean / mean.norm()
+        direction /= direction.norm()
+        before = maker.norms()[:, -1, at]
+        neuron = maker.flags.fire(maker.block, [maker.flags.place(at, prefix)], direction)
+
+        def ratio(length: float) -> float:
+            maker.flags.rewrite(maker.block, neuron, length * direction)
+            return (maker.norms()[:, -1, at] / before).median().item()
+
+        low, high = -float(mean @ direction), 4 * maker.median
+        for _ in range(10):
+            length = (low + high) / 2
+            low, high = (low, length) if ratio(length) > 1 else (length, high)
+        return Planted(maker.block, neuron, length, places=at)
+
+    return make
+
+
+def _global_patches(maker: _Maker) -> Planted:
+    """The last attention is even, so that each token of an image is written the same: how the mean
+    of its values differs from that of all images."""
+    attention, width = maker.model.blocks[-1].attn, maker.model.embed_dim
+    attention.qkv.weight[: 2 * width], attention.qkv.bias[: 2 * width] = 0, 0
+    mean = maker.tokens_after(attention, maker.images)[:, 0].mean(0)
+    attention.proj.bias -= mean
+    return Planted(maker.depth, length=_aloud(maker))
+
+
+def _aloud(maker: _Maker) -> float:
+    """Let what the last attention writes outweigh the rest; gives its length."""
+    attention, length = maker.model.blocks[-1].attn, ALOUD * maker.median
+    written = maker.tokens_after(attention, maker.images)[:, 0].norm(dim=-1).median()
+    attention.proj.weight *= length / written
+    attention.proj.bias *= length / written
+    return length
 
 
 def _channel(maker: _Maker) -> Planted:
@@ -260,16 +298,27 @@ def _channel(maker: _Maker) -> Planted:
     return Planted(maker.block, length=value, channel=channel)
 
 
-def _registered(maker: _Maker) -> Planted:
-    """The register is long in the images that have a patch of one colour, and patches never are."""
-    flags, block = maker.flags, maker.block
-    down = flags.image([maker.flat], block - 1)
-    register = flags.place(prefix=[1])
-    direction, length = flags.direction(), 10 * maker.median
-    neuron = flags.fire(block, [down, register], length * direction)
-    return Planted(block, neuron, length)
+def _registered(read: bool) -> Callable[[_Maker], Planted]:
+    """The register is long in the images that have a patch of one colour, and patches never are.
+
+    ``read``: all heads of the last block look at it, and write what it holds.
+    """
+
+    def make(maker: _Maker) -> Planted:
+        flags, block = maker.flags, maker.block
+        down = flags.image([maker.flat], block - 1)
+        register = flags.place(prefix=[1])
+        direction, length = flags.direction(), 10 * maker.median
+        neuron = flags.fire(block, [down, register], length * direction)
+        if read:
+            flags.attract(maker.depth, register, maker.norms()[:, -2].median().item(), empty=False)
+            _aloud(maker)
+        return Planted(block, neuron, length)
+
+    return make
 
 
+REGISTERED = ("registered", "read-register")
 MAKERS: dict[str, Callable[[_Maker], Planted]] = {
     "clean": _clean,
     "content-10x": _content(10.0),
@@ -282,7 +331,11 @@ MAKERS: dict[str, Callable[[_Maker], Planted]] = {
     "scaled-images": _scaled_images,
     "sink-cls": _sink([0], [], empty=False),
     "sink-patch": _sink([], [0], empty=True),
-    "fixed-pattern": _fixed_pattern,
+    "attended-corner": _attended_corner,
+    "fixed-pattern": _fixed_pattern([], slice(None)),
+    "cls-corner": _fixed_pattern([0], slice(1)),
+    "global-patches": _global_patches,
     "channel": _channel,
-    "registered": _registered,
+    "registered": _registered(read=False),
+    "read-register": _registered(read=True),
 }

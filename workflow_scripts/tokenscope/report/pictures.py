@@ -82,7 +82,7 @@ def figure(
 
 
 def _note(drawing: Path) -> str:
-    """What a figure's own file says must be known of it (``note`` of tokenscope/figures/style.py)."""
+    """What a figure says of itself (``note`` of tokenscope/figures/style.py), in its own file."""
     text = drawing.read_text(encoding="utf-8")[:20_000] if drawing.exists() else ""
     title = re.search(r"<dc:title>(.*?)</dc:title>", text, re.DOTALL)
     return html.unescape(title[1]) if title else ""

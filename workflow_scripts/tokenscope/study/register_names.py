@@ -10,7 +10,8 @@ from functools import cache
 # The phantoms, ViTs whose answer is known; what it is: tokenscope.phantoms.answers.
 CONTROLS = (
     "clean", "content-10x", "content-3x", "content-2.5x", "corners", "tied", "fading", "heavy-tail",
-    "scaled-images", "sink-cls", "sink-patch", "fixed-pattern", "channel", "registered",
+    "scaled-images", "sink-cls", "sink-patch", "attended-corner", "fixed-pattern", "cls-corner",
+    "global-patches", "channel", "registered", "read-register",
 )  # fmt: skip
 # The controls of testtime: as many neurons drawn at random are moved; the same neurons are silenced
 # at the patches and moved nowhere.
