@@ -248,7 +248,12 @@ def test_corners_stay_as_long_on_another_grid(phantoms, size):
 OPEN = {"point-in-box", "fixed-pattern"}
 
 
-@pytest.mark.parametrize("name", ANSWERS)
+# One of each make: the others differ in length or images, and make phantoms measures all of them.
+ONE_OF_EACH = [name for name in ANSWERS if name not in {
+    "content-3x", "content-2.5x", "tied", "fading", "heavy-tail", "scaled-images"}]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_kinds_say_of_a_phantom_what_was_planted_and_of_a_clean_one_nothing(phantoms, name):
     model, planted = phantoms[name]
     wide = np.concatenate([scenes(seed) for seed in (1, 2)])
