@@ -82,8 +82,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
     verdict_table.frame(lines, criteria).to_csv(tables["csv"], index=False, float_format="%.7g")
     errors = _errors(paths)
     compared = beside.beside(published.rows, {name: t.rows for name, t in read.items()})
-    write_text(tables["published_text"], "
-".join([beside.page(compared), *behind]))
+    write_text(tables["published_text"], "\n".join([beside.page(compared), *behind]))
     compared.to_csv(tables["published"], index=False, float_format="%.7g")
     drawn = pictures.embedded(pictures.by_importance(files), root / "figures", figures_mb)
     rows, pages, names = {name: table.rows for name, table in read.items()}, [], {}
