@@ -131,7 +131,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
                     | {"rank": rank}
                     for name, caption, rank in files[section["id"]]
                 ],
-                "rests": _of_figures(section, rests),
+                "rests": template_data.figures_rest_on(section, rests),
             }
         )
     kinds = rows.get("kinds", tidy.none())
@@ -324,13 +324,6 @@ def _rests_on(paths, plan):
             said[name] = sentence(read[name])
     by_table = {name: said.get((more or PROVENANCE)[0], "") for name, (_, _, *more) in plan.items()}
     return by_table | {"": sentence(pd.concat(read.values())) if read else ""}
-
-
-def _of_figures(section, rests):
-    """The same of a section's figures, which are drawn from what its tables are made of."""
-    names = [shown["name"] for shown in section.get("tables", [])]
-    said = dict.fromkeys(rests[name] for name in names if rests.get(name))
-    return " ".join(said) or rests[""]
 
 
 def _skipped(samples):

@@ -149,3 +149,14 @@ def without_same(table: dict) -> dict:
 def _short(text: str) -> str:
     """A text whose checksums of 64 digits have their first twelve."""
     return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", text)
+
+
+def figures_rest_on(section: dict, rests: dict[str, str]) -> str:
+    """By what a section's figures were made: what its tables rest on.
+
+    Args:
+        rests: by table, and under an empty name for all of them, in words.
+    """
+    names = [shown["name"] for shown in section.get("tables", [])]
+    said = dict.fromkeys(rests[name] for name in names if rests.get(name))
+    return " ".join(said) or rests[""]
