@@ -1,7 +1,12 @@
 # What a job asks for, and the code it stands on.
-from tokenscope.code_hash import code_hash, job_hash
+from tokenscope import planning
+from tokenscope.code_hash import code_hash
 from tokenscope.cost import memory_model, time_model
 from tokenscope.paths import LIBRARY
+import snakemake.common
+import snakemake.rules
+
+planning.remember_signatures((snakemake.common, snakemake.rules))
 
 
 def code(*scripts, reads=()):
@@ -10,7 +15,7 @@ def code(*scripts, reads=()):
 
     A function, so that a job on a node, which parses all rules, reads the code of one of them.
     """
-    return lambda wildcards: job_hash(*map(script_file, scripts), *map(Path, reads))
+    return lambda wildcards: planning.hash_of(*map(script_file, scripts), *map(Path, reads))
 
 
 def counted_by(script):

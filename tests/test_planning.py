@@ -1,0 +1,67 @@
+"""What is remembered while a study is planned is what would be found out anew."""
+
+import inspect
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from tokenscope import planning
+from tokenscope.code_hash import PACKAGE, job_hash
+
+SCRIPT = PACKAGE.parent / "norms" / "norms.py"
+
+
+@pytest.fixture
+def memory(tmp_path, monkeypatch):
+    """A memory of this test's own."""
+    monkeypatch.setattr(planning, "MEMORY", tmp_path / "kept" / "job_hash.json")
+    forget()
+    return planning.MEMORY
+
+
+def forget():
+    """As a new process begins."""
+    planning.hash_of.cache_clear()
+    planning.library.cache_clear()
+
+
+def test_a_hash_is_kept_until_a_source_changes(memory, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(planning, "job_hash", lambda *f: asked.append(f) or job_hash(*f))
+    script = tmp_path / "norms.py"
+    script.write_bytes(SCRIPT.read_bytes())
+    for _ in range(2):
+        assert planning.hash_of(script) == job_hash(SCRIPT)
+        forget()
+    assert len(asked) == 1
+    os.utime(script, ns=(1, 1))
+    planning.hash_of(script)
+    assert len(asked) == 2
+    monkeypatch.setattr(planning, "library", lambda: [["another.py", 1, 1]])
+    forgotten = planning.hash_of.__wrapped__(script)
+    assert forgotten == job_hash(SCRIPT) and len(asked) == 3
+
+
+@pytest.mark.parametrize("kept", ["", "{}", '{"library": [], "hashes": {}}', "[1]"])
+def test_a_memory_that_is_torn_or_old_is_not_believed(memory, kept):
+    memory.parent.mkdir()
+    memory.write_text(kept)
+    assert planning.hash_of(SCRIPT) == job_hash(SCRIPT)
+
+
+def test_signatures_are_asked_for_once_and_also_of_what_has_no_hash():
+    class NoHash(list):
+        def __call__(self, wildcards): ...
+
+    asked = []
+
+    def parameters(function):
+        asked.append(function)
+        return inspect.signature(function).parameters
+
+    module, other = SimpleNamespace(get_function_params=parameters), SimpleNamespace()
+    planning.remember_signatures((module, other))
+    for function in (SCRIPT.stat, SCRIPT.stat, NoHash(), NoHash()):
+        assert module.get_function_params(function) == inspect.signature(function).parameters
+    assert len(asked) == 3 and vars(other) == {}
