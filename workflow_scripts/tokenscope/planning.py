@@ -45,7 +45,8 @@ def hash_of(*files: Path) -> str:
 
     Parsing all sources takes most of a second, at each start and of each job of a cluster.
     """
-    key, stamp, known = json.dumps([_marks(file) for file in files]), library(), {}
+    key, stamp = json.dumps([_marks(file) for file in files]), library()
+    known: dict[str, str] = {}
     with suppress(OSError, ValueError, KeyError, TypeError):  # none yet, or torn
         kept = json.loads(MEMORY.read_text())
         known = kept["hashes"] if kept["library"] == stamp else {}
