@@ -349,7 +349,7 @@ def test_full_disk(project):
     try:
         shutil.copytree(kept, results, dirs_exist_ok=True)
         project.profile(retries=0)
-        text = project.refused(*TARGETS, seconds=90)
+        text = project.refused(*TARGETS, seconds=600)
         assert "hint: the disk is full" in text
         assert not (project.results / RECEIPT).exists()
         assert not (project.results / STORE).exists()
