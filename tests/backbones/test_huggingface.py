@@ -255,6 +255,26 @@ def test_geometry_of_a_folder(tmp_path, said, expected):
     assert preprocessor_config.geometry(tmp_path) == expected
 
 
+@pytest.mark.parametrize("width", [96, 48])
+def test_a_classifier_takes_cls_and_the_mean_patch(width, tmp_path):
+    """Dinov2ForImageClassification; a head of another width is no head of it."""
+    shape = {"embed_dim": 48, "num_heads": 3, "img_size": 28}
+    saved = as_dinov2(shaken("vit_small_patch14_dinov2", **shape))
+    saved |= {"classifier.weight": torch.randn(3, width), "classifier.bias": torch.randn(3)}
+    save_file(saved, tmp_path / "model.safetensors")
+    given = spec("vit_small_patch14_dinov2", **shape, pool="cls+mean")
+    given["model"]["num_classes"] = 3
+    if width == 48:
+        with pytest.raises(StudyError, match="1 shapes differ, first head.weight"):
+            check_weights(given, tmp_path / "model.safetensors")
+        return
+    opened = open_backbone(given, tmp_path / "model.safetensors")
+    tokens = opened.forward_features(torch.randn(2, 3, 28, 28))
+    both = torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], 1)
+    expected = both @ saved["classifier.weight"].T + saved["classifier.bias"]
+    torch.testing.assert_close(opened.forward_head(tokens), expected)
+
+
 def test_folders_that_are_refused(tmp_path):
     with pytest.raises(StudyError, match="no config.json"):
         model_folder.read(tmp_path)

@@ -97,6 +97,19 @@ def test_every_block_and_attention_row_is_that_of_transformers(kind, tmp_path, m
         assert apart(seen["attention_received"], rows.mean(1)) < 1e-5
 
 
+@pytest.mark.parametrize("kind", ["dinov3", "dinov3-key-bias"])
+def test_rotary_position_at_another_size(kind, tmp_path, monkeypatch):
+    """Learned positions are resampled as timm does it; rotary ones are the same at any size."""
+    model = saved(tmp_path / "net", kind)
+    backbone = row_of(tmp_path / "net", tmp_path, monkeypatch)
+    x = torch.randn(2, 3, 2 * SIDE, 2 * SIDE)
+    _, states, _ = as_transformers(model, kind, x)
+    opened = open_backbone(backbone.spec, backbone.weights, size=2 * SIDE)
+    assert apart(blocks_of(opened, x), states) < 1e-5
+    one = torch.cat([blocks_of(opened, image[None]) for image in x])
+    assert apart(one, states) < 1e-5
+
+
 HEADS = ["vit-head", "deit-heads", "siglip-head", "dinov2-head", "dinov2-registers-head"]
 
 

@@ -83,10 +83,9 @@ def open_backbone(
     converts (official DINOv2, DINO, DeiT-III and OpenCLIP files among them), the same models as
     transformers and open_clip save them (see tokenscope.backbones.huggingface), whole or in shards
     with an index, or a JSON file that names such weights and the neurons of registers added at test
-    time (see
-    tokenscope.backbones.test_time_registers). Away from the native size the position embedding is
-    resampled as timm does it, or with ``position: official`` in the spec as DINOv2's own code does
-    it.
+    time (see tokenscope.backbones.test_time_registers). Away from the native size the position
+    embedding is resampled as timm does it, or with ``position: official`` in the spec as DINOv2's
+    own code does it.
 
     Raises:
         StudyError: the file is missing or unreadable, or does not fit; the message lists the keys.
@@ -136,6 +135,8 @@ def _load(spec: dict, weights: str | Path) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*no-op.*")
+            if getattr(model.head, "in_features", model.embed_dim) != model.embed_dim:
+                model.load_state_dict(state)  # says what differs: timm knows no such head
             opened = timm.create_model(
                 spec["timm_id"], pretrained=True, pretrained_cfg_overlay=cfg, **_arguments(spec)
             )
