@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+from tokenscope.figures import style
 from tokenscope.figures.gallery_maps import CLS, RECEIVED, attention_name, relative_attention
 
 
@@ -21,3 +22,8 @@ def test_attention_received_is_never_called_cls():
     for data in (registers_alone, xr.Dataset(received)):
         assert attention_name(data) == RECEIVED and (relative_attention(data) == 1).all()
     assert attention_name(xr.Dataset()) == ""
+
+
+def test_the_margin_of_a_row_names_a_study_s_backbone_or_a_diagnosed_one():
+    assert style.short("dinov2/base/r4") == "dinov2 base\nr4"
+    assert style.short("my-net") == "my-net"

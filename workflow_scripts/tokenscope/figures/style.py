@@ -82,7 +82,12 @@ def title(row: dict) -> str:
 
 
 def short(name: str) -> str:
-    """``family/size/registers`` on two lines, for the margin of a row of maps."""
+    """``family/size/registers`` on two lines, for the margin of a row of maps; others as they are.
+
+    A backbone that is diagnosed is called as its file or folder is.
+    """
+    if name.count("/") != 2:
+        return name
     family, size, registers = name.split("/")
     control = "" if family == "control" or not is_control(registers) else "\ncontrol"
     return f"{family} {size}\n{registers}{control}"
