@@ -181,6 +181,13 @@ rule report:
 
 
 # Figures whose path holds the name given by --config figure=fig3.
+try:
+    NAMED = contents.named(PATHS, DRAWN, config["figure"], FORMATS)
+except StudyError as error:
+    print(error, file=sys.stderr)
+    sys.exit(1)
+
+
 rule figure:
     input:
-        contents.named(PATHS, DRAWN, config["figure"], FORMATS),
+        NAMED,
