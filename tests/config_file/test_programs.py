@@ -1,18 +1,24 @@
 """What a person starts: a new study, valid as it is written; a check; a schema for editors."""
 
 import json
+import re
 from pathlib import Path
 
 import check
 import new
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
 
+from tokenscope.backbones import fit
+from tokenscope.cards import hub_folder
 from tokenscope.config_file import editor_schema, needs
 from tokenscope.config_file.answers import Answers
 from tokenscope.config_file.lines import Source
 from tokenscope.diagnosis import setup
 from tokenscope.diagnosis.new_study import text_of
+from tokenscope.errors import StudyError
 from tokenscope.study.study import Study
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +68,44 @@ def test_a_new_study_writes_nothing_over(tmp_path, photographs, monkeypatch, cap
     assert "studies/mine is there already" in capsys.readouterr().err
     assert new.main([*given, "my study"]) == 1
     assert "NAME=my study: make it of letters" in capsys.readouterr().err
+
+
+def test_weights_that_do_not_fit_are_named_before_anything_is_written(
+    tmp_path, photographs, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    save_file({"cls_token": torch.zeros(1, 1, 384)}, "own.safetensors")
+    given = ["--name", "mine", "--images", str(photographs), "--model", "own.safetensors"]
+    assert new.main([*given, "--arch", TINY]) == 1
+    assert "own.safetensors does not fit vit_tiny_patch16_224" in capsys.readouterr().err
+    assert not Path("studies").exists()
+
+
+def test_a_check_asks_for_weights_of_ones_own_and_for_the_hub(
+    tmp_path, photographs, monkeypatch, capsys
+):
+    """Files that do not fit, and released weights that cannot be had, with the key to change."""
+    monkeypatch.setattr(setup, "check_weights", lambda *given: None)
+    monkeypatch.setattr(hub_folder, "kept", lambda repo: "")
+    monkeypatch.setattr(hub_folder, "why_not", lambda repo: "the hub cannot be reached")
+    monkeypatch.chdir(tmp_path)
+    given = ["--name", "mine", "--images", str(photographs), "--model", TINY]
+    assert new.main(given) == 0 and "make check CONFIG=" in capsys.readouterr().out
+    with pytest.raises(StudyError) as refusal:
+        check.check_weights("studies/mine/study.yaml")
+    assert re.fullmatch(
+        rf"studies/mine/study.yaml, line \d+: weights: timm/{TINY}: to be fetched, and the hub "
+        "cannot be reached; put them into results/weights .*, or name their folder in weights: folder",
+        str(refusal.value),
+    )
+    asked = []
+    monkeypatch.setattr(fit, "check", asked.extend)
+    Path("own.safetensors").touch()
+    table = Path("studies/mine/backbones.csv")
+    table.write_text(table.read_text().replace(f"r0,{TINY},", f"r0,{TINY},own.safetensors"))
+    check.check_weights("studies/mine/study.yaml")
+    ((spec, file),) = asked
+    assert spec["timm_id"] == TINY and file == str(tmp_path / "own.safetensors")
 
 
 def test_a_check_of_a_broken_file_is_one_line(tmp_path, capsys):
