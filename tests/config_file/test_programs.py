@@ -73,6 +73,7 @@ def test_a_new_study_writes_nothing_over(tmp_path, photographs, monkeypatch, cap
 def test_weights_that_do_not_fit_are_named_before_anything_is_written(
     tmp_path, photographs, monkeypatch, capsys
 ):
+    monkeypatch.setattr(setup, "TABLE", str(ROOT / "config/backbones.csv"))
     monkeypatch.chdir(tmp_path)
     save_file({"cls_token": torch.zeros(1, 1, 384)}, "own.safetensors")
     given = ["--name", "mine", "--images", str(photographs), "--model", "own.safetensors"]
@@ -86,6 +87,7 @@ def test_a_check_asks_for_weights_of_ones_own_and_for_the_hub(
 ):
     """Files that do not fit, and released weights that cannot be had, with the key to change."""
     monkeypatch.setattr(setup, "check_weights", lambda *given: None)
+    monkeypatch.setattr(setup, "TABLE", str(ROOT / "config/backbones.csv"))
     monkeypatch.setattr(hub_folder, "kept", lambda repo: "")
     monkeypatch.setattr(hub_folder, "why_not", lambda repo: "the hub cannot be reached")
     monkeypatch.chdir(tmp_path)
@@ -95,7 +97,7 @@ def test_a_check_asks_for_weights_of_ones_own_and_for_the_hub(
         check.check_weights("studies/mine/study.yaml")
     assert re.fullmatch(
         rf"studies/mine/study.yaml, line \d+: weights: timm/{TINY}: to be fetched, and the hub "
-        "cannot be reached; put them into results/weights .*, or name their folder in weights: folder",
+        "cannot be reached; put them into results/weights .*, or name their folder .*: folder",
         str(refusal.value),
     )
     asked = []
