@@ -80,7 +80,7 @@ rule probe_curves:
 rule fig_probe_tables:
     input:
         claim4=PATHS.table("claim4"),
-        published=of_project("config/published.csv"),
+        published=ancient(PUBLISHED),
     output:
         paged("{dataset}/probe_tables"),
     log:
@@ -88,7 +88,7 @@ rule fig_probe_tables:
     conda:
         LIGHT_ENV
     params:
-        code=code("probes/fig_probe_tables.py"),
+        code=code("probes/fig_probe_tables.py", reads=[PUBLISHED]),
     script:
         "../workflow_scripts/probes/fig_probe_tables.py"
 

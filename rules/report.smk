@@ -22,7 +22,7 @@ HAVE = contents.existing if config["partial"] else list
 rule fig_published:
     input:
         tables=expand(PATHS.table("{name}"), name=PLAN),
-        published=of_project("config/published.csv"),
+        published=ancient(PUBLISHED),
     output:
         figure_files("published"),
     log:
@@ -30,7 +30,7 @@ rule fig_published:
     conda:
         LIGHT_ENV
     params:
-        code=code("report/fig_published.py"),
+        code=code("report/fig_published.py", reads=[PUBLISHED]),
     script:
         "../workflow_scripts/report/fig_published.py"
 
