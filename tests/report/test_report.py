@@ -2,6 +2,8 @@
 
 import platform
 import re
+import shutil
+import subprocess
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +14,9 @@ from report import report
 
 from tokenscope.norms.exceedance import STEPS, multiple, tail
 from tokenscope.report import pictures, template_data
+from tokenscope.tables import paper_tables, tidy
 from tokenscope.tables.formatting import as_text
+from tokenscope.tables.published import Published
 from tokenscope.verdicts.answers import INSTRUMENT
 
 
@@ -212,6 +216,66 @@ def test_table_1_says_that_positions_are_confounded(made):
     assert cells[9] == "confounded: outlier tokens crowd in few places"
     assert 'data-criterion="claim4-position" data-verdict="cannot tell"' in html
     assert "places of its outliers can be guessed without looking" in section
+
+
+def test_tables_of_the_paper_have_the_digits_of_latex_and_of_the_csv(made):
+    """Page, LaTeX and table are equal to the printed digit."""
+    html = made["page"].read_text()
+    rows = tidy.read(made["root"] / "tables/claim4.csv")
+    table = html.partition('data-printed="table1"')[2].partition("</table>")[0]
+    body = table.partition("<tbody>")[2]
+    shown = {
+        key: [re.sub(r"<[^>]+>", "", cell).strip() for cell in re.findall(r"<td.*?</td>", line)]
+        for key, line in re.findall(r'<tr data-model="([^"]+)">(.*?)</tr>', body, re.S)
+    }
+    tex = paper_tables.latex("table1", rows, Published("config/published.csv").rows)
+    lines = tex.partition("\\midrule\n")[2].partition("\\bottomrule")[0].splitlines()
+    printed = [
+        [re.sub(r"\\\w+\{?|[{}$]", "", cell).strip() for cell in line.split(" & ")[1:]]
+        for line in (line.removesuffix(r" \\") for line in lines)
+    ]
+    assert [[cell.replace("–", "--") for cell in line] for line in shown.values()] == printed
+    of = rows.set_index(["group", "metric"])
+    theirs, ours = shown[pages.PROBED][:2]
+    row = of.loc["normal", "position_top1"]
+    assert theirs == "45.48"
+    assert ours == f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+    assert 'id="paper-table1"' in html and "Bold: best estimate of a line" in html
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex")
+def test_tables_compile(made, tmp_path):
+    rows = tidy.read(made["root"] / "tables/claim4.csv")
+    published = Published("config/published.csv").rows
+    tables = [paper_tables.latex(name, rows, published) for name in ("table1", "table3")]
+    head = r"\documentclass{article}\usepackage{booktabs}\begin{document}"
+    (tmp_path / "all.tex").write_text("\n".join([head, *tables, r"\end{document}"]))
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert made.returncode == 0, made.stdout[-2000:]
+
+
+@pytest.mark.skipif(not shutil.which("pdftotext"), reason="no pdftotext")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_printed_each_panel_of_the_explorer_holds_its_own_numbers(window, made, tmp_path, theme):
+    page = window(made["page"], theme=theme)
+    said = [page.locator(f"#ex-panel-{side}").inner_text() for side in ("left", "right")]
+    page.pdf(path=str(tmp_path / "page.pdf"), format="A4")
+    found = {}
+    for number in range(1, 30):
+        halves = []
+        for x in (0, 297):  # A4 is 595 points wide
+            crop = ["-f", str(number), "-l", str(number), "-x", str(x), "-y", "0", "-W", "297"]
+            command = ["pdftotext", *crop, "-H", "842", str(tmp_path / "page.pdf"), "-"]
+            text = subprocess.run(command, capture_output=True, text=True).stdout
+            halves.append(text.partition("norm / median")[0].partition("block 2 of 3")[2])
+        if all(halves):
+            found = dict(zip(("left", "right"), halves, strict=True))
+            break
+    assert found, "no page with both panels"
+    for text, own in zip(found.values(), said, strict=True):
+        numbers = set(re.findall(r"[\d.,]*\d", text))
+        assert numbers and numbers <= set(re.findall(r"[\d.,]*\d", own)), numbers
 
 
 def test_tables_and_figures_say_who_measured_and_not_who_draws(made):
