@@ -114,7 +114,7 @@ rule fig_norms:
         paper=figure_files("{dataset}/fig4_norms"),
         last=paged("{dataset}/norms"),
         blocks=paged("{dataset}/norms_by_block"),
-        two=figure_files("{dataset}/norms_in_depth"),
+        two=paged("{dataset}/norms_in_depth"),
         depth=figure_files("{dataset}/outliers_by_depth"),
         size=figure_files("{dataset}/outliers_by_size"),
         places=figure_files("{dataset}/outlier_places"),

@@ -69,7 +69,7 @@ def matrix(answers, outputs):
             continue
         text = _number(row.value) if row.value == row.value else ""
         text = text + SIGNS[row.answer]
-        axis.text(x, y, text, ha="center", va="center", fontsize=min(5.5, 62 * high / 2),
+        axis.text(x, y, text, ha="center", va="center", fontsize=max(5, min(5.5, 31 * high)),
                   color="white" if row.answer == YES else "black",
                   weight="bold" if row.answer == YES else "normal")  # fmt: skip
     for y in range(1, len(who)):
@@ -79,7 +79,7 @@ def matrix(answers, outputs):
               for kind in kinds]  # fmt: skip
     axis.set(xlim=(-0.5, len(kinds) - 0.5), ylim=(len(who) - 0.5, -0.5))
     axis.set_xticks(range(len(kinds)), labels, fontsize=5)
-    axis.set_yticks(range(len(who)), who, fontsize=min(6, 62 * high / 2 + 0.5))
+    axis.set_yticks(range(len(who)), who, fontsize=max(5, min(6, 31 * high)))
     axis.xaxis.tick_top()
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)

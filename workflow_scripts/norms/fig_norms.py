@@ -43,7 +43,8 @@ def main(curves, places, claim1, claim2, backbones, dataset, paper, rules, outpu
         last_block(groups, claim1, rules, files)
     for groups, files in style.pages(outputs["blocks"], everyone):
         by_block(groups, claim1, rules, files)
-    two_lines(everyone, rules, outputs["two"])
+    for groups, files in style.pages(outputs["two"], everyone):
+        two_lines(groups, rules, files)
     by_depth(claim2, rules, outputs["depth"])
     by_size(claim2, tidy.read_table(backbones), rules, outputs["size"])
     by_place(places, claim1, rules, outputs["places"])
@@ -164,7 +165,7 @@ def two_lines(groups, rules, outputs):
     measured = [(who, *_of_groups(rows, times)) for who, rows in groups]
     drawn = [one for one in measured if one[2]["middle"].notna().any()]
     if not drawn:
-        return style.blank(outputs, f"no token of any backbone is over {times:g} x median")
+        return style.blank(outputs, f"none of these backbones has a token over {times:g} x median")
     figure, axes = style.panels(len(drawn), height=1.4, sharey=True)
     for axis, (who, *parts) in zip(axes, drawn, strict=True):
         for part, colour, label in zip(

@@ -34,9 +34,7 @@ def main(tables, published, outputs):
     for axis, unit in zip(axes, units, strict=True):
         rows = compared[compared["unit"] == unit]
         _panel(axis, rows[rows["here"].notna()], rows[rows["here"].isna()], looks)
-        axis.set_title(unit or "without unit")
-    figure.supxlabel("published")
-    figure.supylabel("this study")
+        axis.set(title=unit or "without unit", xlabel="published", ylabel="this study")
     handles = [
         style.plt.Line2D([], [], ls="", color=look["color"], marker=look["marker"], ms=4)
         for look in looks.values()
