@@ -8,9 +8,18 @@ import torch.nn.functional as F
 from plain_sinks import Eager, plain_sinks
 
 from tokenscope.kinds import across_images, channels, qkv, rank, replacement, shift_test, sinks
-from tokenscope.kinds.answers import KINDS, answers, decide, said, tidy_rows
+from tokenscope.kinds.answers import (
+    FEWEST,
+    KINDS,
+    Found,
+    answers,
+    decide,
+    enough,
+    said,
+    tidy_rows,
+)
 from tokenscope.kinds.block_pass import BlockPass
-from tokenscope.kinds.measure import Images, Known, Measure
+from tokenscope.kinds.measure import Images, Known, Measure, holding
 from tokenscope.norms.artifacts import judge
 from tokenscope.stats.bootstrap import Bootstrap
 
@@ -150,8 +159,31 @@ def test_a_fixed_pattern_is_found_where_it_is_and_a_sky_is_none():
     planted = across_images.fixed_pattern(tokens_with_a_pattern(), grid, bootstrap)[0]
     assert planted.answer == "yes" and planted.value == pytest.approx(100 * 2 / 36)
     assert "(2, 2), (4, 3)" in planted.why
-    clean = across_images.fixed_pattern(tokens_with_a_pattern(places=()), grid, bootstrap)[0]
+    clean, *rest = across_images.fixed_pattern(tokens_with_a_pattern(places=()), grid, bootstrap)
     assert clean.answer == "no" and clean.value == 0
+    # By the published comparison with shuffled places the sky is a pattern.
+    by_name = {row.quantity: row for row in rest}
+    assert by_name["auc_same_place"].low > 0.6 > by_name["auc_same_place"].null
+    assert f"(AUC {by_name['auc_same_place'].value:.2f})" in clean.why
+
+
+def test_of_few_images_with_outliers_no_answer_is_given():
+    rows = [Found("qkv", "a", 1.0, answer="yes", why="so"), Found("qkv", "b", 2.0),
+            Found("shift", "c", answer="does not apply")]  # fmt: skip
+    assert enough(rows, FEWEST) == rows
+    few = enough(rows, FEWEST - 1)
+    assert [row.answer for row in few] == ["cannot tell", "", "does not apply"]
+    assert few[0].why == "so; only 19 images hold outliers, 20 are needed"
+
+
+def test_images_with_outliers_are_drawn_among_all_of_them():
+    mask = np.zeros((100, 4), bool)
+    mask[10:60, 1] = True
+    known = Known("yes", 1, 1, 3.0, mask, Found("high-norm", "share", answer="yes"))
+    every, some, others = holding(known, 80, 0), holding(known, 20, 0), holding(known, 20, 1)
+    assert every.tolist() == list(range(10, 60))
+    assert len(some) == 20 and set(some) < set(every) and (np.diff(some) > 0).all()
+    assert some.tolist() == holding(known, 20, 0).tolist() != others.tolist()
 
 
 def test_neighbours_are_near_and_nobody_is_his_own():

@@ -11,8 +11,9 @@ import yaml
 from tables import gather
 
 from tokenscope.errors import StudyError
+from tokenscope.kinds.answers import KINDS
 from tokenscope.phantoms.answers import ANSWERS
-from tokenscope.phantoms.comparison import Said, compare, passed
+from tokenscope.phantoms.comparison import Said, compare, kind_lines, of_kinds, passed
 
 ROOT = Path(__file__).parents[2]
 NAN = float("nan")
@@ -158,3 +159,45 @@ def test_the_page_says_what_must_be_said_and_what_is(passed_, right, last):
         "| control/tiny/r0-corners | d | the four corners, whatever the image | yes; about: "
         f"position | yes; about: position; from block 4; 4 % of tokens at 9.95 x | {last} |"
     )
+
+
+def kinds_said(**answers):
+    """Tidy rows of kinds: all silent but those named."""
+    rows = [{"artifact": kind, "answer": answers.get(kind.replace("-", "_"), "no")}
+            for kind in KINDS]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_kinds_of_a_phantom_are_right_where_what_is_known_is_said(truth):
+    right = {"high_norm": "yes", "shift": "yes", "fixed_pattern": "yes", "universality": "yes"}
+    found = of_kinds("corners", truth, kinds_said(**right, qkv="yes", rank="cannot tell"))
+    assert found["shift"] == ("yes", "yes", True) and found["sink"] == ("no", "no", True)
+    assert found["rank"] == ("no", "cannot tell", None)
+    assert "qkv" not in found  # hangs on the ViT that was trained
+    wrong = kinds_said(**right | {"shift": "does not apply"}, sink="yes")
+    found = of_kinds("corners", truth, wrong)
+    assert {kind for kind, (_, _, is_right) in found.items() if is_right is False} == {
+        "shift", "sink",
+    }  # fmt: skip
+    doubt = of_kinds("heavy-tail", truth, kinds_said(high_norm="cannot tell"))
+    assert doubt["high-norm"] == ("not yes", "cannot tell", True)
+    assert of_kinds("corners", np.zeros_like(truth), wrong) == {}
+    with pytest.raises(StudyError, match="nothing is said of the kind sink"):
+        of_kinds("clean", truth, kinds_said().query("artifact != 'sink'"))
+
+
+def test_a_line_says_what_is_known_of_a_kind_and_what_is_said():
+    values = [
+        ("kinds-known", "sink", 0), ("kinds-said", "sink", NAN), ("kinds-right", "sink", 1),
+        ("kinds-known", "shift", 1), ("kinds-said", "shift", 1), ("kinds-right", "shift", 1),
+        ("kinds-known", "rank", 0), ("kinds-said", "rank", NAN), ("kinds-right", "rank", NAN),
+        ("kinds-known", "high-norm", NAN), ("kinds-said", "high-norm", 1),
+        ("kinds-right", "high-norm", 0), ("verdict", "passed", 0),
+    ]  # fmt: skip
+    table = pd.DataFrame(values, columns=["group", "metric", "value"])
+    who = {"dataset": "d", "family": "control", "size": "tiny", "registers": "r0-x"}
+    cells = [line[2:] for line in kind_lines(table.assign(**who))]
+    assert cells == [
+        ["high-norm", "not yes", "yes", "no"], ["sink", "no", "does not apply", "yes"],
+        ["shift", "yes", "yes", "yes"], ["rank", "no", "cannot tell", "undecided"],
+    ]  # fmt: skip

@@ -147,5 +147,7 @@ NOTES = {
     "pixels, without any network. measured: tokens above the cutoff found, in the block judged. "
     "ratio: their norm in medians of the image. right: item by item; passed, if all are: the "
     "answer, the same for the last block, and where there are high norms, the tokens (up to 1 in "
-    "100), their share, the block, its onset, and whether they are about place or content.",
+    "100), their share, the block, its onset, and whether they are about place or content. Of each "
+    "kind of artifact known: those planted must be found and no others, but for what hangs on the "
+    "ViT that was trained, which is left out; of shift yes is position and no is content.",
 }
