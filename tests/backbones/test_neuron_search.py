@@ -12,9 +12,11 @@ from tokenscope.backbones.neuron_choice import Trial, Trials, choose, numbers, s
 from tokenscope.backbones.neuron_search import (
     SCORES_SHOWN,
     Outliers,
+    Search,
     judge_unseen,
     score_table,
     search,
+    transfer,
     trial_table,
 )
 from tokenscope.backbones.test_time_registers import (
@@ -181,6 +183,24 @@ def test_the_neuron_that_writes_outliers_is_found(batches, head):
     else:
         kept = torch.nn.functional.cosine_similarity(out, old)
     assert again.kept == pytest.approx(kept.numpy(), abs=1e-5)
+
+
+def test_a_choice_is_judged_at_another_size(batches):
+    """The neuron writes there too: moved, its outliers are gone, with others they stay."""
+    found = Search([], [], [(2, 11)], [(2, 3)], [], 1.0)
+    rules = {"confidence": 0.95, "times_median": 3, "min_share": 0.1}
+    every = np.arange(6)
+    summary, table = transfer(writer, lambda: batches(every), found, rules, True, np.zeros(6))
+    assert summary["share_before"] == summary["share_random"] == pytest.approx(100 / 9)
+    assert summary["share"] == 0 and 0 < summary["kept"] <= 1
+    assert summary["verdict"] == "cannot tell"  # six images
+    assert list(table.groupby("how", sort=False).groups) == ["before", "testtime", "random"]
+    rows = TidyRows(dict.fromkeys(("family", "size", "registers", "kind", "dataset"), "x"), 9, 0)
+    add_trials(rows, table, {"resamples": 20, "confidence": 0.95, "seed": 0})
+    said = rows.frame().set_index(["group", "metric"])["value"]
+    assert said["testtime", "transfer_share"] == 0
+    assert said["before", "transfer_share"] == pytest.approx(100 / 9)
+    assert said["before", "transfer_top1_minus_r0"] == 0
 
 
 def test_the_published_score_is_a_mean_over_images_of_means_over_outliers(batches):

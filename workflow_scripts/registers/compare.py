@@ -79,22 +79,24 @@ def compared_with(backbone, tokens):
 def add_trials(rows, trials, statistics):
     """What choosing the neurons came to: a group a try (on images that chose), a group a control.
 
-    Of images that chose nothing (``unseen``) also top-1 of the own head beside before, paired.
+    Of images that chose nothing (``unseen``; at another size ``transfer``) also top-1 of the own
+    head beside before, paired.
     """
     for (images, number), table in trials.groupby(["images", "try"], sort=False):
         how, count = table["how"].iloc[0], table["neurons"].iloc[0]
         bootstrap = Bootstrap.of(len(table), statistics)
-        group = how if images == "unseen" else f"{how} {count} neurons, try {number}"
+        judged = images in ("unseen", "transfer")
+        group = how if judged else f"{how} {count} neurons, try {number}"
         measured = [
             Measurement.mean(group, f"{images}_share", table["over"].values, bootstrap, "percent"),
             Measurement.mean(group, f"{images}_kept", table["kept"].values, bootstrap),
         ]
-        if images == "unseen" and table["right"].notna().all():
-            before = trials.query("images == 'unseen' and how == 'before'")
+        if judged and table["right"].notna().all():
+            before = trials.query("images == @images and how == 'before'")
             right, gain = 100 * table["right"], table["right"].values - before["right"].values
             measured += [
-                Measurement.mean(group, "unseen_top1", right.values, bootstrap, "percent"),
-                Measurement.mean(group, "unseen_top1_minus_r0", 100 * gain, bootstrap, "points"),
+                Measurement.mean(group, f"{images}_top1", right.values, bootstrap, "percent"),
+                Measurement.mean(group, f"{images}_top1_minus_r0", 100 * gain, bootstrap, "points"),
             ]
         for measurement in measured:
             rows.add("registers", *measurement, n=len(table))

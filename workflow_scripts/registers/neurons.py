@@ -18,15 +18,15 @@ from tokenscope.backbones.neuron_search import (
     judge_unseen,
     score_table,
     search,
+    transfer,
     trial_table,
 )
 from tokenscope.backbones.registers import why_none_fit
 from tokenscope.forward.device import pick_device
 from tokenscope.forward.inputs import normalise
-from tokenscope.images.readers import ImageInputs
+from tokenscope.images.geometry import Geometry
+from tokenscope.images.readers import ImageInputs, StreamedImages
 from tokenscope.jobs.job import Progress, job, log
-from tokenscope.norms.artifacts import cutoffs_of, judge
-from tokenscope.norms.outlier_rule import Judged
 from tokenscope.norms.token_norms import PatchNorms
 from tokenscope.stores.receipts import read_receipt, weights_of, write_text
 
@@ -41,8 +41,9 @@ def main(card, receipts, spec, inputs, settings, rules, head, batch, device, thr
         spec: of the backbone, as the table of backbones gives it.
         inputs: where its images are (:class:`tokenscope.images.readers.ImageInputs`), in the
             store's order.
-        settings: the study's search: ``images``, ``seed``, ``contrast``, ``max_neurons``, and the
-            ``min_share`` (percent) of outliers under which nothing is left to be done.
+        settings: the study's search: ``images``, ``seed``, ``contrast``, ``max_neurons``, the
+            ``min_share`` (percent) of outliers under which nothing is left to be done, and the
+            ``second_size`` in pixels at which the choice is judged too, or none.
         rules: ``confidence`` of the decision; ``times_median`` over which a patch is an outlier
             where it finds no artifacts.
         head: whether its own head is a classifier, whose answers are to be kept; else it is the
@@ -57,25 +58,21 @@ def main(card, receipts, spec, inputs, settings, rules, head, batch, device, thr
     # At most half of the images: what the neurons do is judged on the others (rule compare).
     images = min(settings["images"], max(1, len(norms) // 2))
     times = rules["times_median"]
-    judgement = judge(norms, confidence=rules["confidence"])
-    judged = Judged.of({"judged": cutoffs_of(judgement)})
-    outliers = (
-        Outliers.judged(norms, judged, judgement.onset)
-        if judged.yes
-        else Outliers.of(norms, times, least)
-    )
-    bar = judged.ratio_cutoff if judged.yes else times
+    rules = rules | {"min_share": least}
+    judgement, outliers = Outliers.decided(norms, rules)
+    bar = judgement.cutoff if judgement.verdict == "yes" else times
     result = {
         "name": spec["name"], "weights": weights, "sha256": card["sha256"], "images": images,
         "settings": settings, "times_median": times, "share": outliers.share,
         "peak_block": outliers.peak, "onset_block": outliers.onset, "neurons": [], "random": [],
         "published": [], "tried": [], "reason": "", "searched": [], "kept_by": "",
+        "transfer": {},
     }  # fmt: skip
-    if judged.verdict == "no" or outliers.share < least:
+    if judgement.verdict == "no" or outliers.share < least:
         result["reason"] = (
             f"no outliers: at most {outliers.share:.2g} % of the patches are over {times:g} x "
             f"median after any block (min_share is {least:g} %), and claim 1 says "
-            f"{judged.verdict}; nothing is attached"
+            f"{judgement.verdict}; nothing is attached"
         )
         log.info("%s", result["reason"])
         return save(result, score_table([], []), trial_table([], ""), outputs)
@@ -90,11 +87,31 @@ def main(card, receipts, spec, inputs, settings, rules, head, batch, device, thr
     reader = inputs.open(threads)
     scale = [torch.tensor(spec[key], device=device) for key in ("mean", "std")]
 
-    def batches(rows, which):
+    def batches(rows, which, reader=reader):
         for i in range(0, len(which), batch):
             at = which[i : i + batch]
             pixels = np.concatenate([reader.read(row, row + 1) for row in rows[at]])
             yield normalise(torch.from_numpy(pixels).to(device), *scale), at
+
+    def transferred(found, labels):
+        """What the choice does to the unseen images at another size."""
+        shape, patch = Geometry.parse(inputs.geometry), fresh().patch_embed.patch_size[0]
+        size = settings["second_size"] // patch * patch
+        other = Geometry(size, round(shape.resize * size / shape.size), shape.interpolation,
+                         shape.mode)  # fmt: skip
+        rows = inputs.rows.iloc[unseen].reset_index(drop=True)
+        larger = StreamedImages(inputs.root, rows, other, threads)
+        every = np.arange(len(unseen))
+        summary, table = transfer(
+            lambda: open_backbone(spec, weights, size, device),
+            lambda: batches(every, every, larger), found, rules, head, labels,
+        )  # fmt: skip
+        larger.close()
+        log.info(
+            "at %d pixels: %.2g %% of the patches over the cutoff, %.2g %% before; %.3g kept",
+            size, summary["share"], summary["share_before"], summary["kept"],
+        )  # fmt: skip
+        return {"size": size} | summary, table
 
     def fresh():
         return open_backbone(spec, weights, device=device)
@@ -109,7 +126,11 @@ def main(card, receipts, spec, inputs, settings, rules, head, batch, device, thr
             every = np.arange(len(unseen))
             trials = Trials(fresh, lambda: batches(unseen, every), outliers.cutoffs, head)
             labels = labels_of(PatchNorms.open(receipts)) if head else None
-            tables.append(judge_unseen(trials, found, None if labels is None else labels[unseen]))
+            labels = None if labels is None else labels[unseen]
+            tables.append(judge_unseen(trials, found, labels))
+            if settings["second_size"]:
+                result["transfer"], table = transferred(found, labels)
+                tables.append(table)
     finally:
         reader.close()
     result["tried"] = [trial.summary() for trial in found.tried]

@@ -135,6 +135,17 @@ class _Norms:
         return torch.stack(self.norms, 1).cpu().numpy()
 
 
+@torch.inference_mode()
+def norms_of(model: nn.Module, batches: Batches) -> np.ndarray:
+    """Norms of patches (image, block, patch) of all images."""
+    seen = []
+    for x, _ in batches():
+        with _Norms(model) as norms, autocast(x.device):
+            model.forward_features(x)
+        seen.append(norms.seen()[:, :, model.num_prefix_tokens :])
+    return np.concatenate(seen)
+
+
 def surely_more(first: np.ndarray, second: np.ndarray) -> bool:
     """Whether a quantity of the same images (image,) is surely larger, and by :data:`WORTH`."""
     gain = first - second

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from tokenscope.backbones.neuron_choice import Trial, Trials, choose
+from tokenscope.backbones.neuron_choice import Batches, Trial, Trials, choose, norms_of
 from tokenscope.backbones.test_time_registers import (
     Scores,
     overlap,
@@ -29,6 +29,7 @@ from tokenscope.backbones.test_time_registers import (
     rank,
     score,
 )
+from tokenscope.norms.artifacts import Judgement, cutoffs_of, judge
 from tokenscope.norms.outlier_rule import Judged, cutoff, judged_mask, outlier_mask
 from tokenscope.norms.outliers import first_block
 
@@ -63,6 +64,20 @@ class Outliers:
         share = 100 * float(at_peak.mean())
         first = None if np.isnan(onset) else int(onset)
         return cls(bars, judged.block, share, first, at_peak)
+
+    @classmethod
+    def decided(cls, norms: np.ndarray, rules: dict) -> tuple[Judgement, "Outliers"]:
+        """By the decision about norms (image, block, patch), else by the outlier rule.
+
+        Args:
+            rules: ``confidence`` of the decision; ``times_median`` over which a patch is an outlier
+                where it finds no artifacts, from ``min_share`` (percent) of the patches on.
+        """
+        judgement = judge(norms, confidence=rules["confidence"])
+        judged = Judged.of({"judged": cutoffs_of(judgement)})
+        if judged.yes:
+            return judgement, cls.judged(norms, judged, judgement.onset)
+        return judgement, cls.of(norms, rules["times_median"], rules["min_share"])
 
     @classmethod
     def of(cls, norms: np.ndarray, times: float, min_share: float) -> "Outliers":
@@ -157,15 +172,43 @@ def judge_unseen(
     return trial_table(judged, "unseen", labels)
 
 
+def transfer(
+    fresh: Callable[[], nn.Module], batches: Batches, found: Search, rules: dict,
+    head: bool = False, labels: np.ndarray | None = None,
+) -> tuple[dict, pd.DataFrame]:  # fmt: skip
+    """What the choice and its control do at another size, where it was not made.
+
+    Args:
+        fresh: opens the backbone anew, for images of that size. batches: of these images, of which
+            none took part in the search.
+        rules: of :meth:`Outliers.decided`, which decides anew at this size.
+        head, labels: as in :func:`search` and :func:`judge_unseen`.
+
+    Returns:
+        ``verdict``, whether there are high-norm artifacts at this size; ``share`` and ``kept`` of
+        the choice, ``share_before`` and ``share_random`` (percent of patches over the cutoff); and
+        :func:`trial_table` of the images ``transfer``.
+    """
+    judgement, outliers = Outliers.decided(norms_of(fresh(), batches), rules)
+    trials = Trials(fresh, batches, outliers.cutoffs, head)
+    random = trials(found.random, "random")
+    moved = trials(found.neurons, "testtime")
+    summary = {
+        "verdict": judgement.verdict, "share_before": trials.before.share, "share": moved.share,
+        "share_random": random.share, "kept": float(moved.kept.mean()),
+    }  # fmt: skip
+    return summary, trial_table([trials.before, moved, random], "transfer", labels)
+
+
 def trial_table(
     trials: list[Trial], images: str, labels: np.ndarray | None = None
 ) -> pd.DataFrame:  # fmt: skip
     """A line for each try and image.
 
     Returns:
-        ``images`` (which: ``search``, ``unseen``), ``how``, ``neurons`` (number), ``try`` (counted
-        from 1), ``image``, ``over`` (percent of its patches over the cutoff), ``kept``, ``right``
-        (1 where the own head names the label, empty where nobody knows).
+        ``images`` (which: ``search``, ``unseen``, ``transfer``), ``how``, ``neurons`` (number),
+        ``try`` (counted from 1), ``image``, ``over`` (percent of its patches over the cutoff),
+        ``kept``, ``right`` (1 where the own head names the label, empty where nobody knows).
     """
     columns = ["images", "how", "neurons", "try", "image", "over", "kept", "right"]
     parts = [pd.DataFrame(columns=columns)]

@@ -175,6 +175,8 @@ def _neurons(job: Job) -> float:
     # One pass over all for the scores, about 22 tries on half of them, then before, the choice and
     # three controls on as many others.
     flops = 17 * images * forward_flops(job.arch, job.size)
+    if second := job.study.config["testtime"]["second_size"]:  # judged, before and twice after
+        flops += 4 * images * forward_flops(job.arch, job.row.size_near(second))
     return start_seconds(job.gpu) + flops / job.speed
 
 

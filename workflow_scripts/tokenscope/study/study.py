@@ -126,7 +126,7 @@ class Study:
     @property
     def neuron_search(self) -> dict:
         """Settings that decide which neurons are found; a change of the others finds the same."""
-        keys = ("images", "contrast", "max_neurons", "min_share", "seed")
+        keys = ("images", "contrast", "max_neurons", "min_share", "second_size", "seed")
         return {key: self.config["testtime"][key] for key in keys}
 
     def neurons_of(self, row: Backbone) -> str:
