@@ -174,15 +174,14 @@ def _neurons(job: Job) -> float:
     images = min(job.images, job.study.config["testtime"]["images"])
     # One pass over all for the scores, about 22 tries on half of them, then before, the choice and
     # three controls on as many others.
-    flops = 17 * images * forward_flops(job.arch, job.size)
-    if second := job.study.config["testtime"]["second_size"]:  # judged, before and twice after
-        flops += 4 * images * forward_flops(job.arch, job.row.size_near(second))
+    second = job.study.config["testtime"]["second_size"]  # judged, before and twice after
+    sizes = [job.size] * 17 + ([job.row.size_near(second)] * 4 if second else [])
+    flops = images * sum(forward_flops(job.arch, size) for size in sizes)
     return start_seconds(job.gpu) + flops / job.speed
 
 
 def _kinds(job: Job) -> float:
-    """Two passes that look at every block, up to ten forward passes of experiments, one at another
-    size; matrices of attention take about as long as a pass."""
+    """Two passes that look at every block, up to ten of experiments, one at another size."""
     section = job.study.config["kinds"]
     images = min(job.images, section["images"])
     sizes = [job.size] * 15 + [job.row.size_near(section["second_size"] or job.size)]
