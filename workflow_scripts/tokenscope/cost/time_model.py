@@ -164,8 +164,7 @@ def _train(job: Job) -> float:
     return start_seconds(job.gpu) + max(computing, decoding)
 
 
-def _plant(job: Job) -> float:
-    # Some ten passes over 64 images that set lengths, and three over 256.
+def _plant(job: Job) -> float:  # some ten passes over 64 images, and three over 256
     flops = 1400 * forward_flops(job.arch, job.arch.input_size)
     return start_seconds(False) + flops / CORE
 
@@ -173,8 +172,8 @@ def _plant(job: Job) -> float:
 def _neurons(job: Job) -> float:
     images = min(job.images, job.study.config["testtime"]["images"])
     # One pass over all for the scores, about 22 tries on half of them, then before, the choice and
-    # three controls on as many others.
-    second = job.study.config["testtime"]["second_size"]  # judged, before and twice after
+    # three controls on as many others; at a second size before and twice after.
+    second = job.study.config["testtime"]["second_size"]
     sizes = [job.size] * 17 + ([job.row.size_near(second)] * 4 if second else [])
     flops = images * sum(forward_flops(job.arch, size) for size in sizes)
     return start_seconds(job.gpu) + flops / job.speed
