@@ -280,6 +280,7 @@ def test_folders_that_are_refused(tmp_path):
         model_folder.read(tmp_path)
     for config, words in (
         ({"model_type": "swin"}, "'swin' cannot be converted"),
+        ({"model_type": "clip", "architectures": ["CLIPTextModel"]}, "is a tower of texts, which"),
         ({"model_type": "dinov2", "hidden_size": 100}, "hidden_size 100 cannot be shared"),
         ({"model_type": "dinov2", "hidden_act": "mish"}, "hidden_act is 'mish', none of gelu"),
         ({"model_type": "dinov3_vit", "mlp_bias": False}, "mlp_bias is False; .* only those with"),

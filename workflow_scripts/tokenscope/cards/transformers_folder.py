@@ -100,6 +100,8 @@ def read(folder: str | Path) -> Card:
             raise StudyError(f"'{file}': vision_config is {vision!r}, no settings by name")
         config = {**vision, "model_type": config.get("model_type")}
     kind = str(config.get("model_type")).removesuffix("_vision_model")
+    if "TextModel" in (saved := _saved_as(config)):
+        raise StudyError(f"'{file}': {saved} is a tower of texts, which sees no images")
     if kind not in DEFAULTS:
         raise StudyError(
             f"'{file}': model_type '{config.get('model_type')}' cannot be converted, only "
@@ -154,9 +156,15 @@ def _twin(kind: str, facts: dict) -> str:
 _OWN_HEAD = ("vit", "deit", "siglip", "dinov2", "dinov2_with_registers")
 
 
+def _saved_as(config: dict) -> str:
+    """Class of transformers that a folder was saved by; empty where it does not say."""
+    said = config.get("architectures")
+    return str(said[0]) if isinstance(said, list) and said else ""
+
+
 def _labels(config: dict) -> int:
     """How many classes a folder's own classifier has; 0 without one."""
-    architecture = str((config.get("architectures") or [""])[0])
+    architecture = _saved_as(config)
     single = architecture.endswith("ForImageClassification") and not architecture.startswith("DeiT")
     if not (single or architecture == "DeiTForImageClassificationWithTeacher"):
         return 0

@@ -238,9 +238,12 @@ def check_weights(
     with TemporaryDirectory() as scratch:
         write_tables(scratch, rows, facts)
         found = zoo.load([f"{scratch}/backbones.csv"], ["*"], {}, cache).values()
-    here = [row for row in found if row.weights and Path(row.weights).is_file()]
-    if here:
-        fit.check([(row.spec, str(Path(row.weights).resolve())) for row in here])
+    files = [(row.spec, row.weights or find_weights(row.timm_id, folder, None)[0]) for row in found]
+    here = [(spec, str(Path(file).resolve())) for spec, file in files if file]
+    if here := [(spec, file) for spec, file in here if Path(file).is_file()]:
+        for _, file in here:
+            weights_files.check(file)
+        fit.check(here)
 
 
 def rows_of(
