@@ -177,7 +177,12 @@ def test_many_in_one_table(tmp_path, monkeypatch):
     assert (table["share"] == 2).all() and (table["features"] != "").all()
     html = page.read_text()
     assert "a-1 (a)" in html and "c &lt;d&gt;" in html and "fixed pattern" in html
-    assert "yes: 3 [2.5, 3.5]" in html and not re.search(r"\bnan\b", html)
+    assert "yes: 3 % [2.5, 3.5]" in html and not re.search(r"\bnan\b", html)
+    assert "<td>does not apply</td>" in html  # which has no number behind it
+    head, _ = many.lines(many.table(many.find(["b"])))
+    assert [h for h in head if h in ("sink", "fixed pattern", "register use")] == [
+        "sink", "fixed pattern", "register use",
+    ]  # fmt: skip
     assert len(pd.read_csv(compare.main([], "all").with_name("table.csv"))) == 3
     with pytest.raises(StudyError, match="(?s)'x' is no diagnosis.*'y' is no"):
         many.find(["a", "x", "y"])

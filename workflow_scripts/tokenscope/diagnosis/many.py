@@ -7,8 +7,11 @@ import pandas as pd
 
 from tokenscope.diagnosis import record
 from tokenscope.errors import StudyError
+from tokenscope.kinds.answers import KINDS
 
 ENDS = ("value", "low", "high")
+ORDER = list(KINDS)
+UNITS = {"percent": " %", "points": " points", "x uniform": " x uniform"}  # others go without
 
 
 def find(given: Iterable[str], results: str | Path = "results") -> list[Path]:
@@ -84,8 +87,9 @@ def table(files: Iterable[Path]) -> pd.DataFrame:
 
 
 def kinds_in(frame: pd.DataFrame) -> list[str]:
-    """The kinds beside high norms that a table has answers of."""
-    return [c.removesuffix("_unit") for c in frame if c.endswith("_unit")]
+    """The kinds beside high norms that a table has answers of, in the order of the kinds."""
+    found = [c.removesuffix("_unit") for c in frame if c.endswith("_unit")]
+    return sorted(found, key=lambda kind: ORDER.index(kind) if kind in ORDER else len(ORDER))
 
 
 def lines(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
@@ -113,8 +117,9 @@ def of_kind(row: dict, kind: str) -> str:
     """Answer, size and interval of one kind; empty where it was not measured."""
     if not isinstance(row[kind], str):
         return ""
-    value, low, high = (row[f"{kind}_{end}"] for end in ENDS)
-    return f"{row[kind]}: {sized(value, low, high)}" if value == value else row[kind]
+    ends = (row[f"{kind}_{end}"] for end in ENDS)
+    size = sized(*ends, UNITS.get(row[f"{kind}_unit"], ""))
+    return f"{row[kind]}: {size}" if size else row[kind]
 
 
 def sized(value: float, low: float, high: float, unit: str = "") -> str:
