@@ -56,6 +56,12 @@ def test_all_of_them_in_one_look_and_each_by_itself_and_found_by_words(window, f
     page.keyboard.press("Enter")
     assert page.locator("[data-backbone='dinov2/giant/r4'][open]").count() == 1
 
+    page.locator("#find").fill(
+        "claim 2"
+    )  # "is Claim 2 right?": its statements come with their verdicts
+    assert page.locator("#found li").first.inner_text().startswith("section Claim 2")
+    page.keyboard.press("Escape")
+
     off = "links => links.filter(a => a.getBoundingClientRect().right > innerWidth).length"
     assert page.locator("nav a").evaluate_all(off) == 0
     for width in (1300, 390):  # nothing is cut on a laptop or a phone

@@ -15,6 +15,7 @@ from tokenscope.jobs.job import job, log
 from tokenscope.phantoms.comparison import KIND_HEADER, kind_lines
 from tokenscope.report import backbones, contents, partial_tables, pictures, template_data
 from tokenscope.report.contents import PlannedTable
+from tokenscope.report.coverage import by_source
 from tokenscope.report.studied import studied
 from tokenscope.report.texts import linked, references, shown
 from tokenscope.status import summary, text
@@ -156,7 +157,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         compared={"head": beside.HEADER, "rows": beside.lines(compared)},
         deviations=_rows(Path(paths.table("deviations"))),
         status=text.section(summary.look(config["study"], root)),
-        items=_items(Path(paths.table("coverage")), root),
+        items=by_source(Path(paths.table("coverage")), root, set(drawn)),
         provenance=_provenance(paths), skipped=_skipped(samples), code=code,
         config=yaml.safe_dump(config, sort_keys=False), measured=rests[""],
         charts=(templates / CHARTS).read_text() if explorers else "",
@@ -247,16 +248,6 @@ def _counts(paths):
     """Lines of the table of registers by their number; none where nothing is trained."""
     path = Path(paths.table("register_counts"))
     return register_counts.lines(register_counts.read(path)) if path.exists() else []
-
-
-def _items(path, root):
-    """Items of the sources by source, with the files that are there to be opened."""
-    by_source = {}
-    table = _rows(path)
-    for item in (dict(zip(table["head"], row, strict=True)) for row in table["rows"]):
-        files = [(name, (root / name).exists()) for name in item["files"].split()]
-        by_source.setdefault(item["source"], []).append(item | {"files": files})
-    return by_source
 
 
 def _explorer(files):

@@ -133,9 +133,9 @@
     ({ target, kind, words: words.trim().replace(/\s+/g, " "), more });
   let entries = null;
   const index = () => [
+    ...all("tr[data-item]").map((row) => entry(document.getElementById(row.querySelector("a")?.hash.slice(1)) || row, row.closest("details").querySelector("summary").textContent.split(":")[0], row.dataset.item, row.cells[1].textContent)),
     ...all("main h2, main h3").filter((head) => !head.closest("summary")).map((head) => entry(head, "section", head.textContent)),
     ...all("details.backbone").map((one) => entry(one, "backbone", one.querySelector("h3").textContent, one.dataset.backbone)),
-    ...all("tr[data-item]").map((row) => entry(row, row.closest("details").querySelector("summary").textContent.split(":")[0], row.dataset.item, row.cells[1].textContent)),
     ...all("details.criterion").map((one) => entry(one, "statement", one.querySelector("summary").textContent)),
     ...all("main figure").map((one) => entry(one, "figure", one.querySelector("figcaption")?.textContent || "")),
     ...all("details.raw").map((one) => entry(one, "rows", one.querySelector("summary").textContent)),

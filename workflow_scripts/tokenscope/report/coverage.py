@@ -5,8 +5,10 @@ values, because Snakemake asks for them while it builds the graph.
 """
 
 import csv
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from tokenscope.errors import StudyError
 from tokenscope.figures import pages
@@ -14,6 +16,7 @@ from tokenscope.report import contents, paper_figures
 from tokenscope.study import zoo
 
 COLUMNS = ["source", "item", "published", "shows", "files", "models", "data", "why"]
+MAIN_PAPER = "reassessment-2025"
 HERE, OTHERS, NEEDS, OUT = "here", "here, of others", "needs data", "not here"
 # Tables of no backbone: jobs and the paper's own sum.
 OF_NOBODY = ("tables/accounting.csv", "tables/carbon_paper.csv")
@@ -132,3 +135,32 @@ def _sections(study) -> dict[str, str]:
         names += [OF_KINDS] if section.get("by_kind") else []
         shown |= {name: section["id"] for name in names if name not in shown}
     return shown
+
+
+def by_source(path: Path, root: Path, drawn: set[str]) -> dict[str, list[dict[str, Any]]]:
+    """Lines of ``tables/coverage.csv`` by source, for the page; none where it is not written yet.
+
+    Args:
+        root: folder of the study: ``files`` says which of an item's files are there.
+        drawn: figures that are in the page: ``target`` is where an item stands there.
+    """
+    if not path.exists():
+        return {}
+    items: dict[str, list[dict[str, Any]]] = {}
+    with open(path, newline="", encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle))
+    for item in rows:
+        files = [(name, (root / name).exists()) for name in item["files"].split()]
+        target = _target(item, [name for name, _ in files], drawn)
+        items.setdefault(item["source"], []).append(item | {"files": files, "target": target})
+    return items
+
+
+def _target(item: dict[str, Any], files: list[str], drawn: set[str]) -> str:
+    """Where a table or figure of the main paper stands on the page; else the item's section."""
+    table = re.fullmatch(r"Table ([1-5])", item["item"])
+    if table and item["source"] == MAIN_PAPER and item["section"]:
+        return f"paper-table{table[1]}"
+    figures = (name.removeprefix("figures/").rpartition(".")[0] for name in files)
+    shown = next((name for name in figures if name in drawn), "")
+    return f"figure-{shown.replace('/', '-')}" if shown else item["section"]

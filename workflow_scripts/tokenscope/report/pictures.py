@@ -84,6 +84,7 @@ def figure(
 def _note(drawing: Path) -> str:
     """What a figure says of itself (``note`` of tokenscope/figures/style.py), in its own file."""
     text = drawing.read_text(encoding="utf-8")[:20_000] if drawing.exists() else ""
+    text = re.sub(r"<cc:Agent>.*?</cc:Agent>", "", text, flags=re.DOTALL)  # has a title as well
     title = re.search(r"<dc:title>(.*?)</dc:title>", text, re.DOTALL)
     return html.unescape(title[1]) if title else ""
 
