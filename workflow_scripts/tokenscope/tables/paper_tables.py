@@ -144,8 +144,8 @@ def printed(name: str, ours: pd.DataFrame, published: pd.DataFrame) -> Printed:
     for who in dict.fromkeys([*paper, *(key[:-1] for key in measured)]):
         for key in [key for key in measured if key[:-1] == who] or [(*who, "")]:
             label = model_words(who) + f" ({key[-1]})" * (several and bool(key[-1]))
-            cells = _line(table, paper.get(who, {}), measured.get(key, {}))
-            lines.append((label, "/".join(filter(None, who)), cells))
+            line = _line(table, paper.get(who, {}), measured.get(key, {}))
+            lines.append((label, "/".join(filter(None, who)), line))
     arrows = {1: "\u2191", -1: "\u2193"}
     measures = [f"{measure.words} {arrows[measure.better]}" for measure in table.measures]
     footnote = _footnote(table, ours, list(measured))
