@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 
 from tokenscope.figures import style
 
@@ -66,7 +67,7 @@ def sheet(
     above = np.broadcast_to(above, rows)
     heights = panel * (np.ones(rows) if heights is None else np.asarray(heights, float))
     high = EDGE + float(np.sum(above) + np.sum(heights)) + gap * rows + (BELOW if bars else 0)
-    figure = style.plt.figure(figsize=(wide, high), layout="none")
+    figure = style.plt.figure(figsize=(wide, high), layout=PlaceHolderLayoutEngine(False, False))
     axes = np.empty((rows, columns), object)
     y = high - EDGE
     for row in range(rows):
