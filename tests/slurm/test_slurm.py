@@ -5,7 +5,6 @@ TOKENSCOPE_SLURM_TESTS=1 pytest tests/slurm      # about 15 minutes on two cores
 
 import csv
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -107,53 +106,6 @@ def test_a_controller_elsewhere(cluster, project):
     gone = ("squeue", "-h", "-t", "PENDING,RUNNING,COMPLETING", "-o", "%i")
     until(lambda: number not in cluster.run(*gone).split(), 60, "the end of the controller")
     assert refused() == ""
-
-
-@pytest.mark.parametrize("how", ["requeued", "out of time"])
-def test_a_controller_as_a_job(cluster, local, project, how):
-    """`make controller`: back in the queue it leaves its job alone, waits for it, and goes on."""
-    before = len(project.attempts())
-    command = ["make", "-o", ".venv/complete", "controller", "CONFIG=study.yaml"]
-    settings = {"cwd": project.dir, "env": project.env, "capture_output": True, "text": True}
-    refused = subprocess.run(command, **settings)
-    assert refused.returncode and "cpu grants 60 minutes" in refused.stderr  # it asks for a day
-    assert cluster.squeue("%Z").count([str(project.dir)]) == 0
-    script = project.dir / "profiles" / "slurm" / "controller.sh"
-    script.write_text(script.read_text().replace("--time=1-00:00:00 ", "--time=1:00:00 "))
-    if how == "out of time":  # the same with targets, of which there are fewer
-        command = ["sbatch", script.relative_to(project.dir), "study.yaml", *TARGETS]
-    said = subprocess.run(command, check=True, **settings).stdout
-    number = re.search(r"Submitted batch job (\d+)", said)[1]
-    log = project.dir / f"controller-{number}.log"
-
-    def state(fmt="%T"):
-        return cluster.run("squeue", "-h", "-t", "all", "-j", number, "-o", fmt).strip()
-
-    pid = frozen(project)
-    job = newest(cluster, project, "RUNNING")[0]
-    first = project.status()["controller"]
-    assert first["alive"] and first["slurm_job_id"] == number
-    resume = [sys.executable, RESUME, "--directory", project.dir, "--wait"]
-    second = subprocess.run(resume, env=project.env, capture_output=True, text=True)
-    assert second.returncode == 1 and f"Slurm job {number}" in second.stderr
-    if how == "requeued":
-        cluster.scontrol("requeue", number)
-    else:  # Slurm's own signal, two minutes before the end
-        minutes = int(state("%M").split(":")[-2]) + 3
-        cluster.scontrol("update", f"jobid={number}", f"timelimit={minutes}")
-    until(lambda: state() == "PENDING", 240, "the controller in the queue")
-    assert ("The time of this job is nearly over" in log.read_text()) == (how == "out of time")
-    cluster.scontrol("update", f"jobid={number}", "timelimit=60")
-    until(lambda: f"1 jobs of earlier runs in {project.dir}" in log.read_text(), 300, "its wait")
-    assert newest(cluster, project, "RUNNING")[0] == job  # it was not cancelled
-    os.kill(pid, signal.SIGCONT)
-    until(lambda: state() not in ("PENDING", "RUNNING", "COMPLETING"), 1500, "its end")
-    assert state() == "COMPLETED", log.read_text()[-6000:]
-    last = project.status()["controller"]
-    assert (last["slurm_job_id"], last["outcome"]) == (number, "finished")
-    assert last["run"] != first["run"]
-    assert [a["outcome"] for a in project.attempts()[before:]] == ["finished"]  # no work was lost
-    project.agrees_with(local)
 
 
 @pytest.mark.parametrize("how", ["payload", "scancel"])
