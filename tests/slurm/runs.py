@@ -141,6 +141,12 @@ class Project:
         subprocess.run(command, cwd=self.dir, env=self.env, check=True, stdout=subprocess.DEVNULL)
         return json.loads((self.results / "accounting" / "status.json").read_text())
 
+    def chunks(self):
+        """How many chunks of unfinished extractions there are."""
+        with contextlib.suppress(FileNotFoundError):  # a folder that was renamed meanwhile
+            return len([*self.results.glob("partial/tokens/**/journal/*.json")])
+        return 0
+
     def log_of_extraction(self):
         """What the disturbed extraction and its successors said."""
         return (self.results / "logs" / "extract" / "scenes" / VICTIM / "0000.log").read_text()
@@ -180,8 +186,7 @@ def processes(folder, word):
 
 def extraction(project, chunks=3):
     """Wait until the extraction has written a few chunks; return its process id."""
-    journal = "partial/tokens/**/journal/*.json"
-    until(lambda: len([*project.results.glob(journal)]) >= chunks, 300, "chunks")
+    until(lambda: project.chunks() >= chunks, 300, "chunks")
     return until(lambda: processes(project.dir, "extract.py"), 5, "the process")[0]
 
 

@@ -191,8 +191,7 @@ def test_lost_job_beside_its_successor(cluster, local, project):
     """A node is given up while its job goes on; both work on one store for a while."""
     run, pid = lost(cluster, project)
     until(lambda: len(processes(project.dir, "extract.py")) > 1, 120, "the successor")
-    journal = "partial/tokens/**/journal/*.json"
-    until(lambda: len([*project.results.glob(journal)]) > 20, 60, "the successor's chunks")
+    until(lambda: project.chunks() > 20, 60, "the successor's chunks")
     os.kill(pid, signal.SIGCONT)
     project.finish(run)
     until(lambda: not processes(project.dir, "extract"), 60, "the end of the lost job")
