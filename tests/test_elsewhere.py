@@ -6,11 +6,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
-from projects import ROOT, planned, snakemake
+from projects import RESULTS, ROOT, copy_project, planned, snakemake
 
 from tokenscope import command
 from tokenscope.config_file.project_files import find
@@ -22,25 +23,58 @@ module registers:
     config: config
 use rule * from registers
 """
-MINI = ROOT / "tests/mini/mini.yaml"
+MINI, DEMO = ROOT / "tests/mini/mini.yaml", ROOT / "config/demo.yaml"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def test_the_same_study_from_elsewhere_and_as_a_module(tmp_path):
+def test_the_demo_from_elsewhere_and_as_a_module(tmp_path):
     """Same jobs; what the project brings along is found there, and nothing is written into it."""
     there, module = tmp_path / "there", tmp_path / "module"
     there.mkdir()
-    module.mkdir()
-    known = ["-n", "--configfile", str(MINI)]
+    known = ["-n", "--configfile", str(DEMO)]
     elsewhere = snakemake(
         ROOT, "-s", str(ROOT / "Snakefile"), "-d", str(there), *known, "--", "all"
     )
-    text = MODULE.format(config=MINI, snakefile=ROOT / "Snakefile")
-    (module / "Snakefile").write_text(text)
-    assert len(text.splitlines()) < 7
+    as_module(module, ROOT / "Snakefile", DEMO)
     jobs = planned(elsewhere)
-    assert jobs == planned(snakemake(module, "-n")) and jobs["report"] == 1
+    assert jobs == planned(snakemake(module, "-n"))
+    assert (jobs["report"], jobs["train"], jobs["fig_norms"]) == (1, 4, 1) and jobs["extract"] > 9
     assert not (there / "config").exists()
+
+
+def as_module(folder, snakefile, config):
+    """A folder with a Snakefile of six lines that uses this workflow."""
+    folder.mkdir(exist_ok=True)
+    text = MODULE.format(config=config, snakefile=snakefile)
+    assert len(text.splitlines()) < 7
+    (folder / "Snakefile").write_text(text)
+
+
+def test_a_part_is_run_from_elsewhere_and_as_a_module(study, tmp_path):
+    """From the tokens of a backbone on, by one way, and from its measures on, by the other: claim
+    1, its figure and the report of what there is. Tables and figures are those of the clone."""
+    config, who = study / "tests/mini/mini.yaml", "scenes/control/tiny/r0-clean"
+    made = ["tables/claim1.csv", "figures/scenes/norms.svg"]
+    gone = [*made, "report/index.html", f"measures/norms/{who}.csv"]
+    for way in ("elsewhere", "module"):
+        there = tmp_path / way
+        shutil.copytree(study / RESULTS, there / RESULTS)
+        shutil.copytree(study / ".snakemake/metadata", there / ".snakemake/metadata")
+        for name in gone + [f"receipts/extract/{who}/0000.json"] * (way == "elsewhere"):
+            (there / RESULTS / name).unlink()
+        words = ["--profile", str(study / "profiles/local"), "--rerun-triggers", "mtime"]
+        if way == "elsewhere":
+            words += ["-s", str(study / "Snakefile"), "-d", str(there), "--configfile", str(config)]
+        else:
+            as_module(there, study / "Snakefile", config)
+        at = study if way == "elsewhere" else there
+        said = snakemake(at, *words, "--", *(f"{RESULTS}/{name}" for name in made))
+        assert ("rule extract:" in said) == (way == "elsewhere") and "rule norms:" in said
+        only = ["--allowed-rules", "report", "--force", "--config", "partial=True"]
+        snakemake(at, *words, *only, "--", "report")
+        assert "Vision Transformers" in (there / RESULTS / "report/index.html").read_text()
+        for name in made:
+            assert (there / RESULTS / name).read_bytes() == (study / RESULTS / name).read_bytes()
 
 
 def test_files_of_the_project_are_found_from_any_folder(tmp_path, monkeypatch):
@@ -115,6 +149,40 @@ def test_an_installed_package_plans_the_same_study(tmp_path, monkeypatch):
     )
     jobs = planned(said)
     assert jobs["train"] == 3 and jobs["report"] == 1 and str(ROOT / "config") not in said
+
+
+@pytest.mark.slow
+def test_a_wheel_holds_every_file_and_runs_from_anywhere(tmp_path):
+    """Built as `pip install .` builds it, but for the download of what builds it."""
+    pytest.importorskip("hatchling")
+    clone = copy_project(tmp_path / "clone")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    how = ["--no-deps", "--no-build-isolation", "--no-index", "-w", str(tmp_path)]
+    subprocess.run([*pip, "wheel", "-q", *how, str(clone)], check=True, cwd=tmp_path)
+    [wheel] = tmp_path.glob("tokenscope-*.whl")
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(site)
+    folders = ("config", "envs", "profiles", "rules", "workflow_scripts")
+    for file in (f for name in folders for f in (clone / name).rglob("*") if f.is_file()):
+        name = file.relative_to(clone).as_posix()
+        below = name.removeprefix("workflow_scripts/")
+        place = below if below.startswith("tokenscope/") else f"tokenscope/workflow/{name}"
+        assert (site / place).read_bytes() == file.read_bytes(), name
+    shutil.rmtree(clone)
+    entry = (next(site.glob("*.dist-info")) / "entry_points.txt").read_text()
+    module, function = re.search(r"tokenscope = ([\w.]+):(\w+)", entry).groups()
+    program = f"import sys; from {module} import {function} as run; sys.exit(run(sys.argv[1:]))"
+    for words, status, said in (
+        (["--help"], 0, "tokenscope diagnose MODEL IMAGES"),
+        (["snakefile"], 0, str(site / "tokenscope/workflow/Snakefile")),
+        (["diagnose", "vit_tiny_patch16_224", "nowhere"], 1, "there is no folder 'nowhere'"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *words], cwd=tmp_path, capture_output=True, text=True,
+            env={**os.environ, "PYTHONPATH": str(site)},
+        )  # fmt: skip
+        assert done.returncode == status and said in done.stdout + done.stderr, done
 
 
 def test_files_of_the_project_are_named_through_it_in_rules():
