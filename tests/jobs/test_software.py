@@ -159,6 +159,15 @@ def test_a_figure_says_what_it_rests_on_and_stays_equal(tmp_path, monkeypatch):
     said = "drawn by commit abc, config demo.yaml sha256:1"
     assert said in Image.open(first[0]).info["Description"] and said in first[2].read_text()
     assert [f.read_bytes() for f in first] == [f.read_bytes() for f in second]
+    assert "tables/backbones.csv" in style.describe("results/x/figures/scenes/fig3_cosine.png")
+    named = {
+        "carbon/energy": "accounting", "scenes-bank/probe_norms": "bank",
+        "kinds/matrix": "backbones",
+        "calibration/answers": "calibration", "voc/discovery/dino/small": "backbones_discovery",
+        "ade20k/dense/dino": "backbones_dense",
+    }  # fmt: skip
+    for figure, table in named.items():
+        assert f"tables/{table}.csv" in style.describe(f"results/x/figures/{figure}.svg"), figure
 
 
 def test_drawing_works_where_there_is_no_module_resource(tmp_path):

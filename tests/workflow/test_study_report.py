@@ -100,6 +100,22 @@ def test_report_of_snakemake_itself(study, tmp_path):
         assert words in text
 
 
+def test_every_table_and_figure_says_what_it_rests_on(study):
+    """Pages and figures in themselves; a CSV by its backbones, whose weights a table names."""
+    pages = list((study / RESULTS / "tables").glob("*.md"))
+    assert len(pages) > 15
+    for page in pages:
+        said = " ".join(page.read_text().partition("## What this rests on")[2].split())
+        by = r"(Measured by (no recorded )?commit|Nothing is measured here: made by (commit|version))"
+        assert re.match(by, said), page
+        assert "config mini.yaml sha256:" in said and "weights" in said, page
+    for figure in (study / RESULTS / "figures").rglob("*.svg"):
+        said = figure.read_text()
+        assert "drawn by" in said and "config mini.yaml sha256:" in said, figure
+        [named] = set(re.findall(r"they were measured: (tables/\w+\.csv) of the study", said))
+        assert (study / RESULTS / named).is_file(), figure
+
+
 def test_figures_and_report_from_packed_files(study, tmp_path):
     """Tables and figures' data alone give back every figure, bit by bit, and start nothing else.
 

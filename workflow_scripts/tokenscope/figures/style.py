@@ -5,6 +5,7 @@ must know of one is its caption (:func:`note`), which its files carry as their t
 """
 
 import itertools
+import re
 import textwrap
 from pathlib import Path
 
@@ -27,6 +28,13 @@ BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, YELLOW, BLACK = (
 )  # fmt: skip
 PALETTE = [BLUE, VERMILION, GREEN, PINK, BLACK, ORANGE, SKY]  # no yellow: a thin line vanishes
 OUTLIER = VERMILION
+
+# Tables that say what figures rest on, where it is not that of the claims' backbones, by path.
+RESTS_ON = {
+    "accounting": r"figures/carbon/", "calibration": r"figures/calibration/",
+    "bank": r"figures/[^/]+/probe_", "backbones_discovery": r"figures/[^/]+/discovery",
+    "backbones_dense": r"figures/[^/]+/dense",
+}  # fmt: skip
 
 # Inches: the width of a page's text and of a column of two, and what a page is high.
 WIDE, NARROW, TALL = 6.75, 3.25, 9.0
@@ -186,13 +194,14 @@ def blank(outputs, text: str) -> None:
     save(figure, outputs)
 
 
-def describe() -> str:
-    """What a figure rests on, for its file."""
+def describe(output) -> str:
+    """What a figure rests on, for its file; which table says what was measured goes by its path."""
     code = of_job()
     commit = f"commit {code['commit']}" if code["commit"] else f"version {code['version']}"
     config = f", config {code['config']}" if code["config"] else ""
-    weights = "weights, and by what they were measured: tables/backbones.csv of the study"
-    return f"tokenscope, drawn by {commit}{config}; {weights}"
+    table = next((name for name, like in RESTS_ON.items() if re.search(like, str(output))), "")
+    weights = f"weights, and by what they were measured: tables/{table or 'backbones'}.csv"
+    return f"tokenscope, drawn by {commit}{config}; {weights} of the study"
 
 
 def save(figure, outputs) -> None:
@@ -201,11 +210,10 @@ def save(figure, outputs) -> None:
     A file has the figure's caption as its title, says by which commit and config it was drawn, and
     where it is said what was measured.
     """
-    rests = describe()
     titled = {"Title": figure.get_label()} if figure.get_label() else {}
     for output in outputs:
         Path(output).parent.mkdir(parents=True, exist_ok=True)
-        kind = Path(output).suffix
+        kind, rests = Path(output).suffix, describe(output)
         metadata = {
             ".pdf": {"CreationDate": None, "Subject": rests, **titled},
             ".png": {"Software": None, "Description": rests, **titled},
