@@ -309,18 +309,17 @@ def by_place(places, claim1, rules, outputs):
     none = [_key(who) for who, rows in by_backbone(places) if not rows["judged"].max() > 0]
     if not groups:
         return style.blank(outputs, "no backbone has an outlier in any place")
-    columns = 6
-    above = 0.46
+    columns, above = 6, 0.46
     page = sheet(-(-len(groups) // columns), min(columns, len(groups)), above=above, largest=1.2)
     top = max(rows["judged"].max() for _, rows in groups)
     for axis, (who, rows) in zip(page.axes.flat, groups, strict=False):
         grid = rows.pivot(index="row", columns="column", values="judged").values
         shown = style.picture(axis, grid, cmap="magma", norm=PowerNorm(0.5, 0, top))
         entropy = _of(claim1, who, "outlier", "position_entropy")["value"]
-        text = style.short(_key(who)).replace("control\n", "control ", 1)
+        text = f"{who['family']}\n{who['size']} {who['registers']}"
         if np.isfinite(entropy):
             text += f"\nentropy {entropy:.2f}"
-        axis.set_title(textwrap.fill(text, 22) if "\n" not in text else text, fontsize=6, pad=2)
+        axis.set_title(text, fontsize=5.5, pad=2)
     page.bar(shown, "images with an outlier there (%), square-root scale", extend="neither")
     times = rules["times_median"]
     style.note(
