@@ -235,10 +235,14 @@ def paged(study, figure: dict, name: str) -> list[str]:
 def drawn(study, figure: dict, name: str) -> list:
     """The backbones of a figure that may have several pages, in their order."""
     rows = {
-        "trained": study.trained, "bank": study.probing.rows, "varied": study.probing.varied,
-        "discovery": study.discovery.rows, "dense": study.dense.rows, "pairs": paired(study),
-        "heads": list(dict.fromkeys(row for row, _ in study.heads.jobs)),
-    }.get(figure["over"], study.backbones)  # fmt: skip
+        "trained": lambda: study.trained,
+        "bank": lambda: study.probing.rows,
+        "varied": lambda: study.probing.varied,
+        "discovery": lambda: study.discovery.rows,
+        "dense": lambda: study.dense.rows,
+        "pairs": lambda: paired(study),
+        "heads": lambda: list(dict.fromkeys(row for row, _ in study.heads.jobs)),
+    }.get(figure["over"], lambda: study.backbones)()
     # The last parts of its path name a family, or a family and a size.
     about = sum(f"{{{key}}}" in figure["file"] for key in WILDCARDS[1:])
     of = name.split("/")[-about:] if about else []
