@@ -99,7 +99,7 @@ def _download(address: str, file: Path) -> Path:
             shutil.copyfileobj(answer, handle)
             handle.flush()
         except (OSError, http.client.HTTPException) as error:
-            if getattr(error, "errno", None) in NO_ROOM:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
                 why = f"cannot be kept in {file.parent.parent.resolve()} ({error.strerror})"
                 raise StudyError(f"{address}: {why}: make room, or work on another disk") from None
             raise StudyError(f"{address}: the download broke off ({error}); try again") from None
