@@ -117,8 +117,8 @@ def of_kind(row: dict, kind: str) -> str:
     """Answer, size and interval of one kind; empty where it was not measured."""
     if not isinstance(row[kind], str):
         return ""
-    ends = (row[f"{kind}_{end}"] for end in ENDS)
-    size = sized(*ends, UNITS.get(row[f"{kind}_unit"], ""))
+    value, low, high = (row[f"{kind}_{end}"] for end in ENDS)
+    size = sized(value, low, high, UNITS.get(row[f"{kind}_unit"], ""))
     return f"{row[kind]}: {size}" if size else row[kind]
 
 

@@ -180,22 +180,23 @@ class Measure:
 
         changes = halving_batches(self, lambda: self._replace(swaps, ~(known.mask | other)))
         return enough(
-            replacement.found(kind, changes, "control", known.mask.any(1), self.images.labels,
-                              known.onset, self.bootstrap),
+            replacement.found(kind, changes, "control", np.any(known.mask, axis=1),
+                              self.images.labels, known.onset, self.bootstrap),
             self.images.count,
         )  # fmt: skip
 
     def registers_replaced(self) -> list[Found]:
         """Does the output hang on registers? After :meth:`observed`, which keeps them."""
         kind, count = "register-use", self.images.count
-        if self.registers is None or self.kept is None:
+        registers = self.registers
+        if registers is None or self.kept is None:
             return [does_not_apply(kind, "pooled_change", "no registers")]
         stored = {
             way: replacement.other_registers(way, self.kept) for way in replacement.REGISTER_WAYS
         }
 
         def swaps(images: slice) -> dict[str, replacement.Swap]:
-            return {way: replacement.register_swap(value[images], self.registers)
+            return {way: replacement.register_swap(value[images], registers)
                     for way, value in stored.items()}  # fmt: skip
 
         changes = halving_batches(self, lambda: self._replace(swaps, ~self.known.mask))
