@@ -8,10 +8,7 @@ from functools import partial
 from pathlib import Path
 from types import MethodType
 
-from tokenscope import eager
-
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # compute jobs never ask the network for weights
-eager.stand_in()  # before timm
 
 import timm
 import torch

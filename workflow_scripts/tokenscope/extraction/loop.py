@@ -9,10 +9,6 @@ chunks are in flight, so that memory does not depend on the number of images.
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from tokenscope import eager
-
-eager.stand_in()  # before timm
-
 import numpy as np
 import pandas as pd
 import torch
