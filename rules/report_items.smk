@@ -96,7 +96,8 @@ def map_settings(wildcards):
 def maps_of(wildcards):
     """Gallery maps of the backbones of a figure: of its number, or of the family in its path."""
     name, *of = wildcards.figure.split("/")
-    entries = {entry.split("/")[1]: entry for entry in ENTRIES if entry.startswith("{dataset}/")}
+    by_dataset = [entry for entry in ENTRIES if entry.startswith("{dataset}/")]
+    entries = {entry.split("/")[1]: entry for entry in by_dataset}
     rows = on_page(entries[name], f"{wildcards.dataset}/{wildcards.figure}")
     return [
         PATHS.figure_data("maps", wildcards.dataset, row.key, f"{MAPS[name]['view']}.nc")
