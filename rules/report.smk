@@ -24,7 +24,7 @@ rule fig_published:
         tables=expand(PATHS.table("{name}"), name=PLAN),
         published=ancient(PUBLISHED),
     output:
-        figure_files("published"),
+        figure_files("published/measured"),
     log:
         f"{RESULTS}/logs/fig_published/published.log",
     conda:

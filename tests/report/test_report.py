@@ -316,4 +316,8 @@ def test_ladder_counts_as_the_outlier_rule_does():
 def test_the_phantoms_decide_what_the_page_says_first(answer, trusted):
     line = SimpleNamespace(answer=answer, scope=INSTRUMENT)
     other = SimpleNamespace(answer="contradicted", scope="elsewhere")
-    assert report._trusted({"controls": [line], "claim1": [other]}) == trusted
+    kinds = SimpleNamespace(answer="cannot tell", scope=INSTRUMENT)  # from few images: no error
+    said = {"controls": [line], "controls-kinds": [kinds], "claim1": [other]}
+    assert report._trusted(said) == trusted
+    kinds.answer = "contradicted"
+    assert report._trusted(said) == "no"

@@ -52,7 +52,9 @@ def test_report_of_the_study(study):
     verdict = dict(re.findall(r'<tr data-criterion="([^"]+)" data-verdict="([^"]+)"', page))
     assert verdict["controls"] == "supported"
     # ViTs trained here for a minute say nothing about the papers; phantoms give known answers.
-    assert not {"supported", "contradicted"} & {v for k, v in verdict.items() if k != "controls"}
+    assert not {"supported", "contradicted"} & {
+        v for k, v in verdict.items() if not k.startswith("controls")
+    }
     verdicts = table(study, "verdicts")
     lines = verdicts[verdicts["backbone"].isna()]
     phantoms = lines[lines["scope"] == "phantom"].set_index("statement")["answer"]

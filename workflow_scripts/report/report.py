@@ -209,10 +209,11 @@ def judge_all(criteria, read, facts, statistics):
 
 
 def _trusted(lines):
-    """Whether the phantoms passed: yes, no, undecided, or not run."""
-    answers = {line.answer for own in lines.values() for line in own if line.scope == INSTRUMENT}
-    if CONTRADICTED in answers:
+    """Whether the phantoms passed: yes, no, undecided, or not run. Any wrong answer is a no."""
+    of = {name: {x.answer for x in own if x.scope == INSTRUMENT} for name, own in lines.items()}
+    if any(CONTRADICTED in answers for answers in of.values()):
         return "no"
+    answers = of.get("controls", set())
     if UNDECIDED in answers:
         return "undecided"
     return "yes" if answers == {SUPPORTED} else "not run" if answers == {NOT_RUN} else "no"
