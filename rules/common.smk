@@ -1,6 +1,10 @@
 # The study that all rules ask, constants, and what wildcards may be. Nothing heavy is imported
 # here: on a cluster every job parses this file again, twice.
 import gc
+
+# A graph only grows while it is built: looking for garbage in it takes a tenth of a dry run.
+gc.set_threshold(100_000)
+
 import os
 import sys
 from pathlib import Path
@@ -62,9 +66,6 @@ except StudyError as error:
 # Jobs inherit it: parameters that named the commit would run everything again at each.
 overrides = {k: v for k, v in workflow.config_settings.config.items() if k not in contents.SWITCHES}
 software.announce(workflow.configfiles, overrides)
-
-# A graph only grows while it is built: looking for garbage in it takes a tenth of a dry run.
-gc.set_threshold(100_000)
 
 RESULTS, PATHS = STUDY.results, STUDY.paths
 HEADS, DISCOVERY, DENSE = STUDY.heads, STUDY.discovery, STUDY.dense

@@ -1,12 +1,13 @@
 # What a job asks for, and the code it stands on.
 from tokenscope import planning
-from tokenscope.code_hash import code_hash
 from tokenscope.cost import memory_model, time_model
 from tokenscope.paths import LIBRARY
 import snakemake.common
+import snakemake.dag
 import snakemake.rules
 
 planning.remember_signatures((snakemake.common, snakemake.rules))
+snakemake.dag.OutputIndex = planning.OutputsBySuffix
 
 
 def code(*scripts, reads=()):
@@ -20,7 +21,7 @@ def code(*scripts, reads=()):
 
 def counted_by(script):
     """The code that kept counts name as theirs: the library alone."""
-    return lambda wildcards: code_hash(script_file(script))
+    return lambda wildcards: planning.counted_by(script_file(script))
 
 
 def script_file(name):

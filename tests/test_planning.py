@@ -5,6 +5,8 @@ import os
 from types import SimpleNamespace
 
 import pytest
+from snakemake.io import IOFile
+from snakemake.output_index import OutputIndex
 
 from tokenscope import planning
 from tokenscope.code_hash import PACKAGE, job_hash
@@ -22,7 +24,7 @@ def memory(tmp_path, monkeypatch):
 
 def forget():
     """As a new process begins."""
-    planning.hash_of.cache_clear()
+    planning._kept.cache_clear()
     planning.library.cache_clear()
 
 
@@ -39,7 +41,7 @@ def test_a_hash_is_kept_until_a_source_changes(memory, tmp_path, monkeypatch):
     planning.hash_of(script)
     assert len(asked) == 2
     monkeypatch.setattr(planning, "library", lambda: [["another.py", 1, 1]])
-    forgotten = planning.hash_of.__wrapped__(script)
+    forgotten = planning._kept.__wrapped__(planning.job_hash, script)
     assert forgotten == job_hash(SCRIPT) and len(asked) == 3
 
 
@@ -65,3 +67,20 @@ def test_signatures_are_asked_for_once_and_also_of_what_has_no_hash():
     for function in (SCRIPT.stat, SCRIPT.stat, NoHash(), NoHash()):
         assert module.get_function_params(function) == inspect.signature(function).parameters
     assert len(asked) == 3 and vars(other) == {}
+
+
+def test_a_file_is_made_by_the_rules_that_snakemake_finds():
+    class Rule:
+        def __init__(self, *patterns):
+            self.patterns = patterns
+
+        def products(self):
+            return [IOFile(pattern) for pattern in self.patterns]
+
+    heads, tails = ("", "f/", "f/{d}/", "f/data/{d}", "t/{n}"), ("", "a", "a.png", "ba.png", "-p2")
+    rules = [Rule(head + tail, tail) for head in heads for tail in tails]
+    ours, theirs = planning.OutputsBySuffix(rules), OutputIndex(rules)
+    files = [f"{head.format(d='x', n='y')}{tail}" for head in heads for tail in tails] + ["g", "f/"]
+    found = {file: theirs.match(file) for file in files}
+    assert {file: ours.match(file) for file in files} == found
+    assert 1 < min(map(len, found.values())) < max(map(len, found.values())) < len(rules)

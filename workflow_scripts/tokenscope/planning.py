@@ -5,13 +5,17 @@ Kept beside the bytecode, and for the same reason: what follows from sources tha
 
 import json
 import os
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from tokenscope.code_hash import PACKAGE, job_hash
+from snakemake.common.prefix_lookup import PrefixLookup
+from snakemake.output_index import OutputIndex
+
+from tokenscope.code_hash import PACKAGE, code_hash, job_hash
 
 MEMORY = PACKAGE / "__pycache__" / "job_hash.json"
 
@@ -39,19 +43,51 @@ def _remembered(asked: Callable) -> Callable:
     return answer
 
 
-@cache
 def hash_of(*files: Path) -> str:
     """:func:`tokenscope.code_hash.job_hash`, from last time if nothing changed since.
 
     Parsing all sources takes most of a second, at each start and of each job of a cluster.
     """
-    key, stamp = json.dumps([_marks(file) for file in files]), library()
+    return _kept(job_hash, *files)
+
+
+def counted_by(*files: Path) -> str:
+    """:func:`tokenscope.code_hash.code_hash` in the same way."""
+    return _kept(code_hash, *files)
+
+
+class OutputsBySuffix(OutputIndex):
+    """Which rules may make a file: as Snakemake answers, without trying all of a common prefix.
+
+    Pages of figures begin alike, and there are hundreds: a tenth of a dry run of many backbones.
+    """
+
+    def __init__(self, rules):
+        suffixes: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+        for rule in rules:
+            for product in rule.products():
+                prefix, suffix = str(product.constant_prefix()), str(product.constant_suffix())
+                suffixes[prefix][len(suffix)][suffix].append(rule)
+        self._lookup = PrefixLookup(entries=list(suffixes.items()))
+
+    def match(self, targetfile):
+        return {
+            rule
+            for _, by_length in self._lookup.match_iter(targetfile)
+            for length, rules in by_length.items()
+            for rule in rules.get(targetfile[max(0, len(targetfile) - length) :], ())
+        }
+
+
+@cache
+def _kept(of: Callable[..., str], *files: Path) -> str:
+    key, stamp = json.dumps([of.__name__, *map(_marks, files)]), library()
     known: dict[str, str] = {}
     with suppress(OSError, ValueError, KeyError, TypeError):  # none yet, or torn
         kept = json.loads(MEMORY.read_text())
         known = kept["hashes"] if kept["library"] == stamp else {}
     if key not in known:
-        known[key] = job_hash(*files)
+        known[key] = of(*files)
         aside = MEMORY.with_suffix(f".{os.getpid()}")
         with suppress(OSError):  # somebody else's folder: then as before
             MEMORY.parent.mkdir(exist_ok=True)

@@ -4,6 +4,7 @@ Pure arithmetic on a study, because Snakemake asks for it while it builds the gr
 """
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -146,6 +147,15 @@ def decided_by(file: str) -> dict:
 def load(file: str, schema: str) -> dict:
     """A YAML file of the report. Raises StudyError where it is not there or not as its schema."""
     try:
+        info = Path(file).stat()
+        return _as_of(file, schema, info.st_mtime_ns, info.st_size)
+    except OSError as error:
+        raise StudyError(f"report: {file}: {error.strerror}") from None
+
+
+@cache
+def _as_of(file: str, schema: str, changed: int, size: int) -> dict:
+    try:
         content = strict_yaml.load(file)
     except StudyError as error:
         raise StudyError(f"report: {error}") from None
@@ -234,6 +244,18 @@ def paged(study, figure: dict, name: str) -> list[str]:
 
 def drawn(study, figure: dict, name: str) -> list:
     """The backbones of a figure that may have several pages, in their order."""
+    # The last parts of its path name a family, or a family and a size.
+    about = sum(f"{{{key}}}" in figure["file"] for key in WILDCARDS[1:])
+    return placed(study, figure["over"], name.split("/")[-about:] if about else [])
+
+
+def placed(study, over: str, of: list[str]) -> list:
+    """The backbones of what figures are drawn ``over`` whose key begins with these parts."""
+    return _by_place(study, over).get("/".join(of), [])
+
+
+@cache
+def _by_place(study, over: str) -> dict[str, list]:
     rows = {
         "trained": lambda: study.trained,
         "bank": lambda: study.probing.rows,
@@ -242,11 +264,12 @@ def drawn(study, figure: dict, name: str) -> list:
         "dense": lambda: study.dense.rows,
         "pairs": lambda: paired(study),
         "heads": lambda: list(dict.fromkeys(row for row, _ in study.heads.jobs)),
-    }.get(figure["over"], lambda: study.backbones)()
-    # The last parts of its path name a family, or a family and a size.
-    about = sum(f"{{{key}}}" in figure["file"] for key in WILDCARDS[1:])
-    of = name.split("/")[-about:] if about else []
-    return [row for row in rows if row.key.split("/")[: len(of)] == of]
+    }.get(over, lambda: study.backbones)()
+    found: dict[str, list] = {}
+    for row in rows:
+        for place in ("", row.family, f"{row.family}/{row.size}", row.key):
+            found.setdefault(place, []).append(row)
+    return found
 
 
 def _caption(figure: dict, name: str) -> str:

@@ -119,7 +119,7 @@ def _about(study, name: str) -> set:
     elif figure.startswith(("training_", "emergence")):
         rows = study.before_and_after
     else:
-        rows = [row for row in study.backbones if row.key.split("/")[: len(of)] == of]
+        rows = contents.placed(study, "backbones", of)
     return {(dataset, row.key) for row in rows}
 
 

@@ -8,6 +8,7 @@ import csv
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 
 from tokenscope.cards import class_list, model_folder
 from tokenscope.errors import StudyError, nearest, some
@@ -41,21 +42,21 @@ class Backbone:
     model: dict = field(default_factory=dict, hash=False)
     arch: Architecture | None = None
 
-    @property
+    @cached_property
     def key(self) -> str:
         """``family/size/registers``, as in every path."""
         return f"{self.family}/{self.size}/{self.registers}"
 
-    @property
+    @cached_property
     def register_count(self) -> int:
         return int(REGISTERS.fullmatch(self.registers)["count"])
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """Where its registers come from: none, trained, scratch ...; or which control it is."""
         return register_names.kind(self.registers)
 
-    @property
+    @cached_property
     def base_key(self) -> str:
         """Key of the same backbone without registers."""
         return f"{self.family}/{self.size}/{register_names.base(self.registers)}"
