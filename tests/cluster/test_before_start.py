@@ -87,6 +87,8 @@ LINE = {name: 1 + FILE.read_text().splitlines().index(line) for name, line in {
         ("extract", GPU | {"slurm_partition": "cpu"}, 2, "partition cpu has no GPUs", LINE["gpu"]),
         ("train", GPU | {"gpu": 8}, 2, "no node of partition gpu has 8 GPUs", 0),
         ("train", GPU | {"gpu": 8, "nodes": 2}, 2, "", 0),
+        ("extract", GPU | {"gpu": 0, "gres": "gpu:h100:1"}, 2, "", 0),
+        ("extract", GPU | {"gpu": 0, "gres": "gpu:h200:1"}, 2, "no GPU 'h200'", 0),
         ("heads", GPU | {"mem_mb": 485_000}, 2,
          "with 1 h100 GPU has the 485,000 MB that heads asks for, but 480,000.*heads: mem_mb", 0),
         ("norms", CPU, 256, "has the 256 cores that norms asks for, but 128.*set-threads", 0),
@@ -128,6 +130,11 @@ def test_what_the_partitions_do_not_have(rule, asked, threads, said, line):
         ("allocation failure: Job violates accounting/QOS policy (job submit limit, user's size "
          "and/or time limits)", r"\(qos 'long'\)", "slurm-qos"),
         ("lua: not on a Friday", "not on a Friday", "set-resources"),
+        ("lua: the --mem option is not allowed here", "not allowed", "requests: memory"),
+        ("error: Invalid --gpus specification", "gpus",
+         "set-resources: extract: gpu_model"),
+        ("No partition specified or system default partition", "No partition",
+         "set-resources: extract: slurm_partition"),
         ("Socket timed out on send/recv operation", "does not answer", "wait, try again"),
     ],
 )  # fmt: skip
@@ -150,6 +157,58 @@ def test_a_slurm_that_is_not_there_or_silent_is_told(tmp_path, monkeypatch):
     with pytest.raises(StudyError, match="Unable to contact slurm"):
         partitions.ask()
     assert "no sbatch" in refusals.asked_of_slurm(requests.Request(GPU, 1, ["extract"]))
+
+
+def test_a_site_s_own_sbatch_may_talk_on_either_stream(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    request = requests.Request(GPU, 1, ["extract"])
+    program(tmp_path / "sbatch", "echo Welcome; echo 'Checking account: FAILED (no hours)'; exit 1")
+    assert refusals.asked_of_slurm(request) == "Checking account: FAILED (no hours)"
+    program(tmp_path / "sbatch", "echo Welcome >&2; exit 0")
+    assert refusals.asked_of_slurm(request) == ""
+    program(tmp_path / "sbatch", "exit 3")
+    assert "exit status 3" in refusals.asked_of_slurm(request)
+
+
+def test_a_resource_that_the_plugin_cannot_read_is_told_with_its_key():
+    asked = grouped([("extract", GPU | {"gpu_model": "h100/80"}, 2)])
+    (one,) = refusals.problems(asked, {"gpu": partitions.Partition("gpu", True, True, 99, [
+        partitions.Node(64, 480_000, {"h100/80": 4})])}, Profile(FILE))  # fmt: skip
+    assert "Invalid GPU model format: h100/80" in one.what and "extract: gpu_model" in one.change
+
+
+@pytest.mark.parametrize(
+    ("resources", "words", "never"),
+    [
+        ({"gpu": 1, "gpu_model": "nvidia_a100-sxm4-80gb"}, "--gpus=nvidia_a100-sxm4-80gb:1", "_m"),
+        ({"gpu": 1, "gpu_model": "1g.10gb+me"}, "--gpus=1g.10gb+me:1", "plus"),
+        ({"gpu": 0, "gres": "gpu:a100-80gb:1"}, "--gres=gpu:a100-80gb:1", "--gpus"),
+        ({"gpu": 0, "gres": "gpu:h100:1", "gpu_model": "h100"}, "--gres=gpu:h100:1", "--gpus"),
+        ({"gpu": 0, "gpu_model": "h100"}, "--ntasks=1", "h100"),
+        ({"gpu_model": "h100"}, "--gpus=h100:1", "minus"),
+        ({"mem_mb": 0, "gpu": 1}, "--gpus=1", "--mem"),
+    ],
+)
+def test_gpus_in_the_words_of_a_site(resources, words, never):
+    command = " ".join(requests.Request(resources, 2, ["extract"]).command())
+    assert words in command and never not in command
+
+
+def test_a_slurm_without_accounting_is_told_before_it_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    settings = SimpleNamespace(status_command="sacct")
+
+    def told():
+        return refusals.problems([], CLUSTER, Profile(FILE), settings)
+
+    assert told() == []  # no sacct: the plugin takes squeue
+    program(tmp_path / "sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1")
+    (one,) = told()
+    assert "slurm-status-command (to squeue)" in str(one)
+    program(tmp_path / "sacct", "echo 'Problem talking to the database' >&2; exit 1")
+    assert told() == []  # down for a while
+    program(tmp_path / "sacct", "exit 0")
+    assert told() == []
 
 
 def program(file, text):

@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import logging
+import os
 from types import SimpleNamespace
 
 import pytest
 import snakemake_executor_plugin_slurm as plugin
 
 from tokenscope.cluster import slurm_plugin
+from tokenscope.cluster.requests import Asked
 from tokenscope.cluster.slurm_plugin import FORGOTTEN, PATIENCE
 
 
@@ -66,7 +68,9 @@ def slurm(monkeypatch):
 
     monkeypatch.setattr(plugin, "query_job_status", query)
     monkeypatch.setattr(plugin, "get_min_job_age", lambda: 300)
-    monkeypatch.setattr(plugin.Executor, "check_active_jobs", plugin.Executor.check_active_jobs)
+    for name in ("check_active_jobs", "run_job", "_report_job_error_threadsafe", "cancel_jobs"):
+        monkeypatch.setattr(plugin.Executor, name, getattr(plugin.Executor, name))
+    monkeypatch.setattr(plugin, "set_gres_string", plugin.set_gres_string)
     monkeypatch.setattr(slurm_plugin.time, "monotonic", lambda: state.now)
     monkeypatch.setattr(slurm_plugin, "_in_queue", lambda number: state.queue)
     return state
@@ -128,6 +132,93 @@ def test_a_job_that_slurm_has_forgotten_is_given_up(slurm):
     slurm.queue = False
     assert executor.look(gone) == []
     assert "SLURM status is: 'UNKNOWN'" in executor.failed[0][1]
+
+
+LIMIT = "sbatch: error: QOSMaxSubmitJobPerUserLimit"
+SILENT = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
+
+
+class Submitted(SimpleNamespace):
+    """A job as the plugin submits it."""
+
+    __hash__ = object.__hash__
+
+
+@pytest.fixture
+def submit(slurm, tmp_path, monkeypatch):
+    """The plugin's own submission of one job, by an sbatch that answers as it is told."""
+    calls = tmp_path / "calls"
+    calls.touch()
+    executor = Executor()
+    executor._main_event_loop, executor.slurm_logdir = None, tmp_path / "logs"
+    executor._fallback_account_arg, executor._fallback_partition = "", None
+    executor._submitted_job_clusters, executor._partitions = set(), None
+    vars(executor.workflow.executor_settings).update(
+        qos=None, reservation=None, pass_command_as_script=False
+    )
+    executor.workflow.workdir_init = str(tmp_path)
+    executor.format_job_exec = lambda job: "true"
+    executor.report_job_submission = lambda info: executor.succeeded.append(info.external_jobid)
+    resources = Asked(slurm_partition="gpu", gpu=1, gpu_model="a100-80gb", runtime=5, mem_mb=9)
+    one = Submitted(
+        name="extract", jobid=3, wildcards=["a"], is_group=lambda: False, resources=resources,
+        threads=2, rule=SimpleNamespace(name="extract"),
+    )  # fmt: skip
+
+    def asked(*answers, model="a100-80gb"):
+        """``answers``: what sbatch says of each call, in turn; one without any takes the job."""
+        for number, answer in enumerate(answers):
+            (tmp_path / str(number)).write_text(answer)
+        sbatch = tmp_path / "sbatch"
+        sbatch.write_text(
+            f"#!/bin/sh\ncd {tmp_path}; n=$(wc -l < calls)\necho $@ >> calls\n"
+            "test -s $n || { echo 77; exit; }\ncat $n >&2; exit 1\n"
+        )
+        sbatch.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        resources["gpu_model"] = model
+        executor.run_job(one)
+        return executor, calls.read_text().splitlines()
+
+    return asked
+
+
+def test_the_plugin_as_it_is_fails_a_job_that_is_not_taken_now(submit):
+    """Should this fail with a newer version, what is mended here may be gone there."""
+    executor, calls = submit(LIMIT)
+    assert "Invalid GPU model format" in executor.failed[0][1] and not calls
+    executor, calls = submit(LIMIT, model="a100")
+    assert "QOSMaxSubmitJobPerUserLimit" in executor.failed[1][1] and len(calls) == 1
+
+
+def test_a_job_that_is_not_taken_now_is_put_to_slurm_again(submit, monkeypatch, caplog):
+    pauses = []
+    monkeypatch.setattr(slurm_plugin.threading.Event, "wait", lambda self, t: pauses.append(t))
+    slurm_plugin.mend()
+    executor, calls = submit(LIMIT, LIMIT, SILENT)
+    assert executor.succeeded == ["77"] and not executor.failed and len(calls) == 4
+    assert pauses == [10, 20, 40] and "--gpus=a100-80gb:1" in calls[0]
+    told = [m for m in caplog.messages if "not taken" in m]
+    assert told[0] == "Job 3 is not taken by Slurm now: QOSMaxSubmitJobPerUserLimit"
+    assert len(told) == 2
+
+
+def test_what_is_wrong_for_good_fails_at_once_and_silence_in_the_end(submit, monkeypatch):
+    monkeypatch.setattr(slurm_plugin.threading.Event, "wait", lambda self, t: None)
+    monkeypatch.setattr(slurm_plugin, "REFUSED", -1.0)
+    slurm_plugin.mend()
+    executor, calls = submit("sbatch: error: Invalid qos specification")
+    assert len(calls) == 1 and "Invalid qos" in executor.failed[0][1]
+    executor, calls = submit(SILENT, SILENT)
+    assert len(calls) == 2 and "Socket timed out" in executor.failed[1][1]
+
+
+def test_nothing_is_submitted_after_a_run_was_interrupted(submit, monkeypatch):
+    monkeypatch.setattr(plugin, "cancel_slurm_jobs", lambda *_: None)
+    slurm_plugin.mend()
+    Executor.cancel_jobs(SimpleNamespace(_submitted_job_clusters=(), logger=None), [])
+    executor, calls = submit()
+    assert not calls and not executor.succeeded
 
 
 def test_another_version_is_left_alone(slurm, monkeypatch):

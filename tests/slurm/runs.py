@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cluster import MissingSlurm, start
+from PIL import Image
 
 from tokenscope.jobs.records import read_records
 
@@ -230,6 +231,19 @@ def copy(folder, env, whole=False):
     project.write_study()
     project.profile()
     return project
+
+
+def small_sets(project, count):
+    """Give the study so many data sets of four images; their samples, two short jobs each."""
+    images = {"type": "imagefolder", "path": "photographs", "labels": "none", "images": 4}
+    for i in range(4):
+        file = project.dir / "photographs" / f"{i}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (32, 32), (i, 0, 0)).save(file)
+    project.study["datasets"] |= {f"set{i}": images | {"seed": i} for i in range(count)}
+    project.study["threads"]["index"] = 1
+    project.write_study()
+    return [f"results/mini/data/set{i}/sample.csv" for i in range(count)]
 
 
 def cluster_in(folder, accounting=False):

@@ -10,7 +10,17 @@ import time
 
 import pytest
 from cluster import ClusterError
-from runs import SWITCH, TARGETS, cluster_in, extraction, frozen, unfinished
+from runs import (
+    SWITCH,
+    TARGETS,
+    cluster_in,
+    copy,
+    extraction,
+    frozen,
+    small_sets,
+    unfinished,
+    until,
+)
 
 pytestmark = [
     pytest.mark.slurm,
@@ -66,6 +76,27 @@ def test_the_sum_over_jobs_is_sacct_s(local, tmp_path_factory, tmp_path):
         assert all(float(row["units"]) > 0 and row["queue_seconds"] for row in submitted)
         assert {row["work"] for row in rows if row["rule"] == "train"} == {"reused"}
         assert {row["source"] for row in rows if row["rule"] == "gather"} == {"record"}
+    finally:
+        cluster.stop()
+
+
+def test_what_slurm_does_not_take_now_is_no_attempt(tmp_path_factory, tmp_path):
+    """One submitted job is allowed where the profile has six."""
+    cluster = cluster_in(tmp_path_factory.mktemp("limit"), accounting=True)
+    try:
+        cluster.run(*["sacctmgr", "-i", "modify", "qos", "normal", "set", "maxsubmitjobsperuser=1"])
+        (tmp_path / "project").mkdir()
+        project = copy(tmp_path / "project", cluster.env | {"SBATCH_ACCOUNT": "research"})
+        samples = small_sets(project, 2)
+        project.profile(retries=0, **{"slurm-status-command": "sacct"})
+        run = project.start(*samples, seconds=900)
+        until(lambda: "not taken by Slurm now" in project.log.read_text(), 120, "a refusal")
+        waits = [job["reason"] for job in project.status()["active"] if job["state"] == "queued"]
+        assert any("put to Slurm again" in why for why in waits)
+        assert "QOSMaxSubmitJobPerUserLimit" in project.finish(run)
+        rows = cluster.run("sacct", "-nXP", "-o", "state,reqmem").splitlines()
+        assert len(rows) == 4 and {row.split("|")[0] for row in rows} == {"COMPLETED"}
+        assert project.status()["attempts"] == []
     finally:
         cluster.stop()
 

@@ -14,7 +14,6 @@ from dataclasses import replace
 from statistics import median
 
 import pytest
-from PIL import Image
 from runs import (
     RECEIPT,
     RESUME,
@@ -28,6 +27,7 @@ from runs import (
     frozen,
     newest,
     processes,
+    small_sets,
     until,
 )
 
@@ -312,17 +312,10 @@ def test_two_hundred_jobs(cluster, local, tmp_path, capsys):
     """200 jobs that do next to nothing; what is printed is the cost of a job itself."""
     (tmp_path / "project").mkdir()
     project = copy(tmp_path / "project", cluster.env)
-    images = {"type": "imagefolder", "path": "photographs", "labels": "none", "images": 4}
-    for i in range(4):
-        file = project.dir / "photographs" / f"{i}.png"
-        file.parent.mkdir(exist_ok=True)
-        Image.new("RGB", (32, 32), (i, 0, 0)).save(file)
-    project.study["datasets"] |= {f"set{i}": images | {"seed": i} for i in range(100)}
-    project.study["threads"]["index"] = 1
-    project.write_study()
+    samples = small_sets(project, 100)
     project.profile(jobs=50, **{"max-jobs-per-timespan": "20/1s"})
     begun = time.monotonic()
-    project.run(*(f"results/mini/data/set{i}/sample.csv" for i in range(100)), seconds=1800)
+    project.run(*samples, seconds=1800)
     seconds = time.monotonic() - begun
     files = [*(project.results / "benchmarks").rglob("*.tsv")]
     work = sum(float(next(csv.DictReader(f.open(), delimiter="\t"))["s"]) for f in files)

@@ -22,6 +22,12 @@ SECONDS = 20.0  # for one answer of sbatch
 # What sbatch says, and the resource that is meant.
 MEANT = (
     (
+        r"--mem\b.{0,60}\b(not|forbidden|ignored)\b|"
+        r"([Nn]ot|n't|[Rr]emove|[Ww]ithout) .{0,30}--mem\b",
+        "no_mem",
+    ),
+    (r"--gpus\b|[Ii]nvalid gpus|--gres\b|GRES option unsupported", "gres"),
+    (
         r"partition specified|Invalid partition|partition not available|use this partition|"
         r"Partition in DOWN",
         "slurm_partition",
@@ -43,15 +49,17 @@ MEANT = (
     (r"[Tt]ime limit|PartitionTimeLimit", "runtime"),
     (r"[Mm]emory", "mem_mb"),
     (r"CPU count|[Mm]ore processors|cpu count", "threads"),
-    (r"generic resource|GRES|[Tt]rackable", "gpu_model"),
+    (r"generic resource|GRES|[Tt]rackable|GPU model", "gpu_model"),
+    (r"slurm_extra", "slurm_extra"),
     (r"[Ff]eature|[Cc]onstraint", "constraint"),
     (r"[Rr]eservation", "slurm-reservation"),
     (r"node configuration is not available", "slurm_partition"),
 )
 SILENT = (
-    r"(Socket|Transport) timed out|Zero Bytes|temporarily unable|Unable to contact|"
-    r"Connection refused|[Uu]nable to establish|standby"
+    r"(Socket|Transport) timed out|Zero Bytes|temporarily una|Unable to contact|"
+    r"Connection refused|[Uu]nable to establish|standby|I/O error writing script/environment"
 )
+FULL = r"(Assoc|QOS)\w*Submit\w*Limit|MaxSubmitJobs"  # of jobs that are submitted at once
 ADVICE = {
     "slurm_account": "`sacctmgr show associations user=$USER` lists yours; or export "
     "SBATCH_ACCOUNT, where the profile names none",
@@ -59,8 +67,15 @@ ADVICE = {
     "jobs": "`sacctmgr show qos format=name,maxsubmitpu` lists limits; or wait until other jobs of "
     "yours have ended",
     "slurm_partition": "`sinfo` lists partitions",
+    "gres": "gpu: 0 and gres: gpu:<model>:1 in place of gpu_model: profiles/README.md, Leonardo",
+    "no_mem": "to false, and mem_mb: 0 in default-resources of the profile",
     "gpu_model": "`sinfo -o '%P %G'` lists GPUs: the model stands between gpu: and the count",
 }
+
+
+def passing(said: str) -> bool:
+    """Whether sbatch may take the same job later: Slurm was silent, or other jobs are too many."""
+    return bool(re.search(f"{SILENT}|{FULL}", said))
 
 
 @dataclass(frozen=True)
@@ -92,8 +107,7 @@ def of_partitions(
     chosen = [partitions[name] for name in names]
     chosen = chosen or [partition for partition in partitions.values() if partition.default]
     if not chosen:
-        what = f"no partition is named ({who}), and this cluster has no default one"
-        return [Problem(what, profile.place(rule, "slurm_partition"), ", ".join(partitions))]
+        return []  # a site's own plugin may choose one: sbatch knows
     found = [_of_one(request, partition, profile) for partition in chosen]
     return [] if not all(found) else found[0]  # Slurm takes the first partition that will do
 
@@ -155,7 +169,10 @@ def _gpus(request: Request, partition: Partition, profile: Profile) -> Problem:
 
 def asked_of_slurm(request: Request, settings=None) -> str:
     """What ``sbatch --test-only`` objects to a request; empty where it would be taken."""
-    command = [*request.command(settings), "--test-only", "--wrap", "true"]
+    try:
+        command = [*request.command(settings), "--test-only", "--wrap", "true"]
+    except Exception as error:  # of Snakemake's plugin, about a resource
+        return str(error)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     except FileNotFoundError:
@@ -164,8 +181,10 @@ def asked_of_slurm(request: Request, settings=None) -> str:
         return f"sbatch: Socket timed out: no answer within {SECONDS:g} s"
     if not done.returncode:
         return ""
-    lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
-    said = [line for line in lines if "error" in line.lower() or "failure" in line.lower()]
+    # Where sbatch is a site's own script, it may talk on either.
+    lines = [x for x in (done.stderr or done.stdout).splitlines() if x.strip()]
+    lines = lines or [f"exit status {done.returncode}, and no reason given"]
+    said = [line for line in lines if re.search("error|fail", line, re.I)]
     return "; ".join(
         dict.fromkeys(re.sub(r"^sbatch: |error: |fatal: ", "", s) for s in said or lines)
     )
@@ -188,6 +207,10 @@ def _told(requests: list[Request], said: str, profile: Profile, settings) -> Pro
             request.threads,
             f"threads in the study's config, or {profile.option('set-threads')}",
         )
+    elif meant == "gres" and not value:
+        place = profile.place(request.rules[0], "gpu_model")
+    elif meant == "no_mem":
+        value, place = "", "requests: memory in the study's config"
     elif meant.startswith("slurm-") or meant in ("", "jobs"):
         place = profile.option(meant or "set-resources")
     of = f" ({meant.removeprefix('slurm_')} '{value}')" if value else ""
@@ -222,4 +245,20 @@ def problems(
             if said:
                 answers[said].append(request)
     told = [_told(asked, said, profile, settings) for said, asked in answers.items()]
-    return [*found.values(), *told]
+    return [*found.values(), *told, *_unseen(profile, settings)]
+
+
+def _unseen(profile: Profile, settings) -> list[Problem]:
+    """Whether the ends of jobs could be seen: sacct is there on sites without accounting, too."""
+    if getattr(settings, "status_command", None) != "sacct":
+        return []
+    command = ["sacct", "-X", "-n", "--name", "tokenscope_test", "-o", "JobIdRaw"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return []  # the plugin takes squeue, or asks again
+    said = done.stderr.strip() or done.stdout.strip()
+    if not done.returncode or not re.search("disabled|not (enabled|configured|supported)", said):
+        return []
+    what = f"this Slurm keeps no accounting, so nobody would see a job end ({said})"
+    return [Problem(what, profile.option("slurm-status-command"), "to squeue")]

@@ -1,5 +1,6 @@
 """What the jobs of a run ask Slurm for: each kind of request once, with the rules that make it."""
 
+import functools
 import shlex
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ SENT = (
     "gpu", "gpu_model", "gres", "nodes", "tasks", "tasks_per_node", "tasks_per_gpu", "mpi",
     "cpus_per_task", "cpus_per_gpu", "mem_mb", "mem_mb_per_cpu", "runtime", "slurm_extra",
 )  # fmt: skip
+SIGNS = {"-": "__minus__", "+": "__plus__"}  # in the models of GPUs
 MOST = ("runtime", "mem_mb")  # of these a request holds the most that any of its jobs asks for
 
 
@@ -23,6 +25,34 @@ class Asked(dict):
             return self[name]
         except KeyError:
             raise AttributeError(name) from None
+
+
+def spelled(set_gres_string):
+    """Wraps the plugin's words for GPUs, so that models may be named as sites name them.
+
+    The plugin (2.8.0) takes letters, digits, underscores and dots alone, and a site may have a
+    ``nvidia_a100-sxm4-80gb`` or a ``1g.10gb+me``. A job of no GPU (``gpu: 0``) asks for no model.
+    """
+
+    @functools.wraps(set_gres_string)
+    def with_signs(job):
+        found = {name: job.resources.get(name) for name in ("gpu", "gpu_model", "gres")}
+        asked = Asked({name: value for name, value in found.items() if value is not None})
+        if asked.get("gpu") == 0:  # else the plugin would write --gpus=h100:0
+            asked.pop("gpu_model", None)
+        for name in asked.keys() - {"gpu"}:
+            for sign, word in SIGNS.items():
+                asked[name] = str(asked[name]).replace(sign, word)
+
+        class Job:
+            resources = asked
+
+        text = set_gres_string(Job)
+        for sign, word in SIGNS.items():
+            text = text.replace(word, sign)
+        return text
+
+    return with_signs
 
 
 @dataclass
@@ -68,6 +98,9 @@ class Request:
 
         Args:
             settings: of the plugin, as a run has them.
+
+        Raises:
+            WorkflowError: the plugin cannot put a resource into words.
         """
         from snakemake_executor_plugin_slurm.submit_string import get_submit_command
         from snakemake_executor_plugin_slurm.utils import set_gres_string
@@ -81,7 +114,7 @@ class Request:
             "account": f"-A {shlex.quote(str(account))}" if account else "",
             "partition": f"-p {shlex.quote(partition)}" if partition else "", "workdir": "",
         }  # fmt: skip
-        return shlex.split(get_submit_command(Job, words, settings) + set_gres_string(Job))
+        return shlex.split(get_submit_command(Job, words, settings) + spelled(set_gres_string)(Job))
 
 
 def of_run(workflow, attempt: int = 1) -> list[Request]:

@@ -1,6 +1,6 @@
-"""What Snakemake's Slurm plugin 2.8.0 leaves undone: jobs that are gone, and it waits for them.
+"""What Snakemake's Slurm plugin 2.8.0 leaves undone: jobs that are gone, or not taken just now.
 
-Three ways to wait without end, each mended from outside and for this version alone:
+Each is mended from outside and for this version alone. Three ways to wait without end:
 - A preempted job that Slurm will not start again (no requeue, or a partition that cancels) stays
   PREEMPTED, which is none of the states that count as failed. It is reported as failed here and
   submitted again; preemption uses up no attempt, so memory and time do not grow with it.
@@ -9,21 +9,33 @@ Three ways to wait without end, each mended from outside and for this version al
 - A job that Slurm no longer knows (it ended, and its record was dropped before the next question)
   is asked after for ever. After a while it is reported as failed here.
 
+And one not to wait at all: a job that sbatch does not take now (Slurm is restarted, the limit of
+submitted jobs is reached) fails at once, and so do its next attempts, within seconds. It is put to
+sbatch again here until it is taken, as the same attempt. GPUs may have a dash in their model.
+
 ``profiles/upstream-slurm-plugin.md`` says the same to the plugin's authors.
 """
 
 import functools
+import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncGenerator
 from importlib.metadata import PackageNotFoundError, version
+
+from tokenscope.cluster.refusals import passing
+from tokenscope.cluster.requests import spelled
 
 MODULE, PACKAGE = "snakemake_executor_plugin_slurm", "snakemake-executor-plugin-slurm"
 MENDS = ("2.8.0",)
 PATIENCE = 90.0  # seconds in which Slurm may put a preempted job back into the queue
 FORGOTTEN = 600.0  # seconds without a word of a job, of which a question for itself is asked
 MOST = 50  # preemptions of one job, after which they count as attempts
+PAUSES = (10.0, 120.0)  # seconds between two calls of sbatch for one job: at first, at most
+FRAME = re.compile(r"SLURM sbatch failed\. The error message was '|sbatch: (error: )?")
+REFUSED = 86400.0  # seconds for which a job is not taken, after which that counts as an attempt
 
 
 def mend() -> str:
@@ -41,8 +53,15 @@ def mend() -> str:
             "without end has not been tried"
         )
     watcher = Watcher()
-    vars(plugin)["query_job_status"] = watcher.remember(plugin.query_job_status)
-    plugin.Executor.check_active_jobs = watcher.around(plugin.Executor.check_active_jobs)
+    vars(plugin).update(
+        query_job_status=watcher.remember(plugin.query_job_status),
+        set_gres_string=spelled(plugin.set_gres_string),
+    )
+    executor, submitter = plugin.Executor, Submitter()
+    executor.check_active_jobs = watcher.around(executor.check_active_jobs)
+    executor.run_job = submitter.around(executor.run_job)
+    executor._report_job_error_threadsafe = submitter.hear(executor._report_job_error_threadsafe)
+    executor.cancel_jobs = submitter.until(executor.cancel_jobs)
     return ""
 
 
@@ -111,6 +130,58 @@ class Watcher:
             msg=f"SLURM-job '{number}' failed, SLURM status is: '{why}'. ",
             aux_logs=[str(log)] if log else [],
         )
+
+
+class Submitter:
+    """Puts a job to sbatch again that Slurm does not take now; what is wrong for good fails."""
+
+    def __init__(self):
+        self.said: dict[object, str] = {}  # by job, what the last call was refused for
+        self.over = threading.Event()
+
+    def hear(self, report):
+        """Wraps the plugin's word to Snakemake that a submission failed."""
+
+        @functools.wraps(report)
+        def heard(executor, job_info, msg):
+            said = msg.partition("sbatch call:")[0]
+            if job_info.job in self.said and passing(said):
+                self.said[job_info.job] = " ".join(FRAME.sub("", said).split()).strip("' .")
+            else:
+                report(executor, job_info, msg)
+
+        return heard
+
+    def around(self, run_job):
+        """Wraps the submission of one job, in a thread of its own kind."""
+
+        @functools.wraps(run_job)
+        def submitted(executor, job):
+            pause, longest = PAUSES
+            told, end = "", time.monotonic() + REFUSED
+            while not self.over.is_set():
+                if time.monotonic() < end:
+                    self.said[job] = ""
+                run_job(executor, job)
+                if not (said := self.said.pop(job, "")):
+                    return
+                if said != told:
+                    executor.logger.warning(f"Job {job.jobid} is not taken by Slurm now: {said}")
+                told = said
+                self.over.wait(pause)
+                pause = min(2 * pause, longest)
+
+        return submitted
+
+    def until(self, cancel_jobs):
+        """Wraps the end of a run that is interrupted: nothing is submitted from then on."""
+
+        @functools.wraps(cancel_jobs)
+        def cancelled(executor, active_jobs):
+            self.over.set()
+            cancel_jobs(executor, active_jobs)
+
+        return cancelled
 
 
 def _requeues(executor) -> bool:

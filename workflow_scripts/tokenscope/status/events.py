@@ -13,13 +13,14 @@ from pathlib import Path
 
 FOLDER = "accounting/events"
 SUBMITTED = re.compile(r"Job (\d+) has been submitted with SLURM jobid (\S+)")
+REFUSED = re.compile(r"Job (\d+) is not taken by Slurm now: (.*)")
 AGAIN = re.compile(r"Trying to restart job (\d+)")
 FAILED_AS = re.compile(r"SLURM-job '(\S+?)' failed.*?SLURM status is: ?'(\w+)'", re.S)
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a job: started, submitted, finished, failed, again."""
+    """Something that happened to a job: started, refused, submitted, finished, failed, again."""
 
     time: float
     kind: str
@@ -72,6 +73,8 @@ class Recorder(logging.Handler):
             text = record.getMessage()
             if found := SUBMITTED.search(text):
                 yield self._line("submitted", int(found[1]), slurm_job_id=found[2])
+            elif found := REFUSED.search(text):
+                yield self._line("refused", int(found[1]), why=found[2][:600])
             elif found := AGAIN.search(text):
                 yield self._line("again", int(found[1]))
 
