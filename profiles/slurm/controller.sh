@@ -6,7 +6,7 @@
 #SBATCH --partition=cpu               # [site]
 #SBATCH --time=1-00:00:00             # [site] when it is over, the same job goes on in the queue
 #SBATCH --cpus-per-task=2
-#SBATCH --mem=4G
+#SBATCH --mem=4G                      # [site] delete it where memory comes with cores
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@120           # two minutes before the end
 #SBATCH --open-mode=append

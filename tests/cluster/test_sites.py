@@ -26,6 +26,9 @@ RECIPES = {
     "QOS, constraint, reservation": (
         "-p gpu --gpus=a100:1 -C 80gb&nvlink --qos=gpu_long --mail-type=NONE --exclude=n13",
         "-p cpu --qos=normal", "h100"),
+    "GPUs by a constraint": ("--qos=shared -C gpu -A my_project_g --gpus=1",
+                             "--qos=shared -C cpu -A my_project ", "-p "),
+    "Memory that comes with cores": ("-p gpu --gpus=h100:1", "-p cpu", "--mem"),
 }  # fmt: skip
 
 
@@ -44,6 +47,8 @@ def adapted(name):
         "default-resources", {}
     )
     profile["set-resources"] = {rule: gpu for rule in GPU_RULES}
+    if name == "GPUs by a constraint":  # says: delete the line
+        del profile["default-resources"]["slurm_partition"]
     return profile
 
 
@@ -95,7 +100,8 @@ def test_snakemake_reads_a_recipe(tmp_path, name):
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--profile", folder, "-n", "-p", "--nolock",
          "--configfile", "tests/mini/mini.yaml", "--config", f"results={tmp_path}/results",
-         "forecast=none", "small_jobs=cluster", "device=cuda", "--", "claim1"],
+         "forecast=none", "small_jobs=cluster", "device=cuda",
+         f"requests={{memory: {name != 'Memory that comes with cores'}}}", "--", "claim1"],
         cwd=ROOT, capture_output=True, text=True,
         env=os.environ | {"TOKENSCOPE_REQUESTS": str(note)},
     )  # fmt: skip

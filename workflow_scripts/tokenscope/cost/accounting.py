@@ -90,7 +90,7 @@ def _from_record(name: str, record: dict) -> dict:
         "gpu_joules": sum(g["joules"] for g in gpus) if known else None,
         "gpu_method": _methods(gpus), "cpu_joules": cpu["joules"], "cpu_method": cpu["method"],
         "asked_minutes": record.get("asked", {}).get("runtime"),
-        "asked_mb": record.get("asked", {}).get("mem_mb"), "peak_mb": record.get("peak_mb"),
+        "asked_mb": record.get("asked", {}).get("mem_mb") or None, "peak_mb": record.get("peak_mb"),
         "reason": record.get("reason", ""),
         **{name: record.get("code", {}).get(name, "") for name in ("commit", "config")},
     }  # fmt: skip

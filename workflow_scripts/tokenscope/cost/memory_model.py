@@ -12,7 +12,9 @@ from tokenscope.study.study import Study
 
 
 def megabytes(study: Study, rule: str, wildcards, threads: int = 1, attempt: int = 1) -> int:
-    """Megabytes to request, more on each attempt."""
+    """Megabytes to request, more on each attempt; none where a site lets nobody ask for memory."""
+    if not study.config["requests"].get("memory", True):
+        return 0
     return int(MEMORY[rule](Job(study, rule, dict(wildcards.items()), threads))) * attempt
 
 
