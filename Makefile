@@ -172,11 +172,10 @@ status: $(LIGHT)/complete  ## hours done and to do, what runs, what failed and w
 	@$(NAMED); PYTHONPATH=workflow_scripts $(DRAWS)/python workflow_scripts/status.py "$$named" \
 	  $${WATCH:+--watch="$$WATCH"}
 
-resume: $(VENV)/complete  ## on Slurm, after the controller died: wait for its jobs, go on (HOW=--cancel)
-	$(BIN)/python workflow_scripts/resume.py $$HOW
-	@$(BIN)/python workflow_scripts/check.py "$$CONFIG" --syntax
-	$(BIN)/snakemake --unlock --configfile "$$CONFIG"
-	$(BIN)/snakemake --profile slurm --configfile "$$CONFIG"
+resume: $(VENV)/complete  ## on Slurm, after the controller died: wait for its jobs, go on: make resume STUDY=paper (HOW=--cancel)
+	@$(NAMED); $(BIN)/python workflow_scripts/resume.py $$HOW && \
+	  $(BIN)/snakemake --unlock --configfile "$$named" && \
+	  $(BIN)/snakemake --profile slurm --configfile "$$named"
 
 checks: $(VENV)/complete  ## formatting, linters and types
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
