@@ -97,15 +97,18 @@ def _requests(config: str, profile: str) -> tuple[list[Request], list[Request], 
 
 def _settings(content: dict) -> SimpleNamespace:
     """The plugin's settings of a profile that reach sbatch."""
-    names = ("requeue", "no-requeue", "qos", "reservation")
-    return SimpleNamespace(**{n.replace("-", "_"): content.get(f"slurm-{n}") for n in names})
+    names = ("requeue", "no-requeue", "qos", "reservation", "status-command")
+    found = {n.replace("-", "_"): content.get(f"slurm-{n}") for n in names}
+    found["status_command"] = found["status_command"] or "sacct"  # as the plugin where it is there
+    return SimpleNamespace(**found)
 
 
 def _words(request: Request) -> str:
     gpu = f"{request.gpus} {request.model or 'GPU'}, " if request.gpus else ""
+    memory = f"{asked:,} MB and " if (asked := request.get("mem_mb")) else ""
     return (
         f"{some(request.rules, 3)}: partition {request.partition or 'of the site'}, {gpu}"
-        f"{request.threads} cores, up to {request.get('mem_mb', 0):,} MB and "
+        f"{request.threads} cores, up to {memory}"
         f"{request.get('runtime', 0)} minutes: taken"
     )
 
@@ -124,7 +127,8 @@ def _controller(have: dict[str, partitions.Partition]) -> tuple[str, str, str, s
     if not said:
         command = ["sbatch", "--test-only", CONTROLLER, "config"]
         done = subprocess.run(command, capture_output=True, text=True)
-        said = (done.stderr.strip().splitlines() or ["refused"])[-1] if done.returncode else ""
+        words = (done.stderr.strip() or done.stdout.strip() or "refused").splitlines()
+        said = words[-1] if done.returncode else ""
     if said:
         return WRONG, "controller", said, f"the lines [site] of {CONTROLLER}"
     return OK, "controller", "as a job of its own: taken (make controller)", ""
@@ -152,11 +156,11 @@ def _on_a_node(requests: list[Request], settings, results: str, minutes: float) 
     request = max(requests, key=lambda r: (min(r.gpus, 1), len(r.rules)))
     small = request.resources | {
         "runtime": MINUTES,
-        "mem_mb": MEGABYTES,
+        "mem_mb": MEGABYTES if request.get("mem_mb") else None,
         "nodes": None,
         "tasks": None,
     }
-    if request.gpus:
+    if request.get("gpu"):  # not beside gres: a site that wants that may refuse --gpus
         small["gpu"] = 1
     small = {name: value for name, value in small.items() if value is not None}
     folder = Path(results, "doctor")
@@ -165,8 +169,9 @@ def _on_a_node(requests: list[Request], settings, results: str, minutes: float) 
     for file in (answer, log):
         file.unlink(missing_ok=True)
     inside = [sys.executable, __file__, "--here", str(answer), "--results", results]
-    inside += ["--gpus", str(small.get("gpu") or 0)]
-    command = [*Request(small, request.threads, request.rules).command(settings)]
+    asked = Request(small, request.threads, request.rules)
+    inside += ["--gpus", str(asked.gpus)]
+    command = asked.command(settings)
     command += [
         "--job-name",
         "tokenscope_doctor",
@@ -176,11 +181,14 @@ def _on_a_node(requests: list[Request], settings, results: str, minutes: float) 
         shlex.join(inside),
     ]
     done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        row = (WRONG, "node", done.stderr.strip().splitlines()[-1], "see above")
+    # A site's own sbatch may say more than the number of the job.
+    number = re.search(r"^(?:Submitted batch job )?(\d+)(?:;\S+)?\s*$", done.stdout, re.M)
+    if done.returncode or not number:
+        said = (done.stderr.strip() or done.stdout.strip() or "sbatch said nothing").splitlines()
+        row = (WRONG, "node", said[-1], "see above")
         _show(*row)
         return [row]
-    job, end, told = done.stdout.split(";")[0].strip(), time.monotonic() + 60 * minutes, ""
+    job, end, told = number[1], time.monotonic() + 60 * minutes, ""
     print(f"       job {job} on one node ...", flush=True)
     while not answer.is_file():
         state = subprocess.run(

@@ -174,7 +174,51 @@ SAID = {
     "urllib.error.HTTPError: HTTP Error 404: Not Found": "no such file",
     "socket.gaierror: [Errno -3] Temporary failure in name resolution": "make weights",
     "urllib3.exceptions.NewConnectionError: [Errno 101] Network is unreachable": "make weights",
+    "httpx.ProxyError: 407 Proxy Authentication Required": "HTTPS_PROXY",
+    "requests.exceptions.ProxyError: HTTPSConnectionPool(host='a', port=443): Max retries exceeded "
+    "with url: /api (Caused by ProxyError('Unable to connect to proxy', OSError('Tunnel connection "
+    "failed: 403 Forbidden')))": "HTTPS_PROXY",
+    "httpx.ConnectError: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed":
+        "SSL_CERT_FILE",
+    "httpx.ConnectTimeout: timed out": "make weights",
+    # What sites differ in: memory, GPUs by --gres, whole nodes, least requests, narrow login nodes.
+    "sbatch: error: ERROR: the --mem option is not supported on this system": "requests: memory",
+    "sbatch: error: lua: please remove --mem, memory comes with cores": "requests: memory",
+    "sbatch: unrecognized option '--gpus=h100:1'": "gres: gpu",
+    "sbatch: error: Invalid --gpus specification": "gres: gpu",
+    "sbatch: error: This partition requires --gres=gpu:N": "gres: gpu",
+    "sbatch: error: Requested GRES option unsupported by configured SelectType plugin": "gres: gpu",
+    "sbatch: error: CPUs must be a multiple of 16": "Whole nodes",
+    "sbatch: error: lua: this partition gives whole nodes only": "Whole nodes",
+    "sbatch: error: QOSMinGRES": "mintres",
+    "sbatch: error: you must request at least one GPU in partition gpu": "mintres",
+    "sbatch: error: Your project has insufficient balance": "used up",
+    "sbatch: error: Batch job submission failed: User not found": "SBATCH_ACCOUNT",
+    "sbatch: error: Batch job submission failed: Requested partition configuration not available "
+    "now": "scontrol show partition",
+    "sbatch: error: Batch job submission failed: Node count specification invalid": "gpu_model",
+    "sbatch: error: Batch job submission failed: Connection refused": "did not answer",
+    "sbatch: error: Batch job submission failed: Protocol authentication error": "login node",
+    'sbatch: error: Munge encode failed: Failed to access "/run/munge/munge.socket.2"': "munge",
+    "sbatch: fatal: Could not establish a configuration source": "login node",
+    "slurmstepd: error: couldn't chdir to `/home/me/a': No such file or directory: going to /tmp "
+    "instead": "does not see this folder",
+    "bash: line 1: /home/me/a/.venv/bin/python: No such file or directory":
+        "does not see this folder",
+    "RuntimeError: can't start new thread": "make controller",
+    "OSError: [Errno 24] Too many open files": "make controller",
+    "Unexpected error from cudaGetDeviceCount(). Error 803: system has unsupported display driver "
+    "/ cuda driver combination": "TORCH_INDEX",
+    "CUDA error: the provided PTX was compiled with an unsupported toolchain.": "TORCH_INDEX",
+    "Failed to initialize NVML: Driver/library version mismatch": "broken",
     # Why a job waits, as squeue tells it.
+    "reason: AccountNotAllowed": "SBATCH_ACCOUNT",
+    "reason: AssocGrpGRESMinutes": "used up",
+    "reason: AssociationTimeLimit": "lower runtime",
+    "reason: PartitionConfig": "scontrol show partition",
+    "reason: MaxGRESPerAccount": "maxtrespu",
+    "reason: job requeued in held state": "scontrol release",
+    "reason: Reservation": "slurm-reservation",
     "reason: JobHeldAdmin": "scontrol release",
     "reason: ReqNodeNotAvail, UnavailableNodes:n[1-3]": "sinfo -R",
     "reason: BadConstraints": "gpu_model",

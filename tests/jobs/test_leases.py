@@ -63,6 +63,21 @@ def test_each_job_has_its_own_device_and_a_killed_one_leaves_it(start, monkeypat
     assert third.poll() is None and theirs["3"].poll() is None
 
 
+def test_slices_of_mig_inside_one_allocation(start, tmp_path, monkeypatch):
+    """As Slurm names them to a job of a whole node; another allocation there has its own."""
+    old, new = "MIG-GPU-8932f937-d72c/1/0", "MIG-2a4b-0c"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"{old},{new}")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    first, second = start(1), start(1)
+    assert {shown(first)[0], shown(second)[0]} == {old, new}
+    third = start(1)
+    assert "waits for a GPU" in third.stderr.readline()
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    assert shown(start(2))[0] == f"{old},{new}"
+    second.stdin.close()
+    assert shown(third)[0] in (old, new)
+
+
 def test_a_job_of_several_gpus_takes_them_together(start, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     one = start(1)
@@ -81,7 +96,9 @@ def test_devices_are_what_the_process_may_use(tmp_path, monkeypatch):
         (tmp_path / name).touch()
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert devices(tmp_path) == ["0", "1"]
-    for visible, named in {"2, 3": ["2", "3"], "": [], "NoDevFiles": [], "1,-1,2": ["1"]}.items():
+    uuids = ["GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "MIG-GPU-8932f937/1/0", "MIG-5f-0c"]
+    given = {"2, 3": ["2", "3"], "": [], "NoDevFiles": [], "1,-1,2": ["1"], "0,0": ["0"]}
+    for visible, named in (given | {",".join(uuids): uuids}).items():
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         assert devices(tmp_path) == named
 

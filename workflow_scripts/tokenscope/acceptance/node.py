@@ -6,12 +6,14 @@ import tempfile
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import proxy_bypass
 
 import torch
 
 from tokenscope.acceptance.outcome import Said, gpus
 from tokenscope.jobs.energy import allocated, gpu_here
 from tokenscope.jobs.gpu_driver import driver, mismatch, missing_kernels
+from tokenscope.jobs.network import proxy_of
 
 MEGABYTES = 256  # written and read, to tell the speed of a disk
 FILES = 200
@@ -52,16 +54,24 @@ def cores() -> Said:
 
 
 def network() -> Said:
-    """Whether the hub of weights can be reached: no job needs it after make weights."""
+    """Whether the hub of weights can be reached: no job needs it after make weights.
+
+    Where a proxy is named (HTTPS_PROXY), whether that can be.
+    """
     from huggingface_hub import constants
 
-    place = urlsplit(constants.ENDPOINT)
+    place, by = urlsplit(constants.ENDPOINT), ""
+    proxy = proxy_of(place.scheme)
+    if proxy and not proxy_bypass(place.hostname or ""):
+        place = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
+        by = f" by the proxy {place.hostname}:{place.port or 80}"
     try:
         port = place.port or (443 if place.scheme == "https" else 80)
         with socket.create_connection((place.hostname or "", port), timeout=5):
-            return Said(True, "the hub of weights can be reached")
-    except OSError as error:
-        return Said(None, f"no way to the hub of weights ({error}): make weights beforehand")
+            return Said(True, f"the hub of weights can be reached{by}")
+    except (OSError, ValueError) as error:
+        what = f"no way to the hub of weights{by} ({error}): make weights beforehand"
+        return Said(None, what)
 
 
 def disk(folder: str | Path) -> Said:

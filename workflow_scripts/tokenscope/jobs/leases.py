@@ -26,7 +26,7 @@ VISIBLE, ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
 def devices(folder: Path = Path("/dev")) -> list[str]:
     """The GPUs that this process may use: those of CUDA_VISIBLE_DEVICES, else all there are."""
     if os.environ.get(VISIBLE) is not None:
-        return allocated() or []
+        return list(dict.fromkeys(allocated() or []))
     return [str(i) for i, _ in enumerate(folder.glob("nvidia[0-9]*"))]
 
 

@@ -3,6 +3,7 @@
 import errno
 import platform
 from collections.abc import Iterator
+from urllib.request import getproxies
 
 FULL = {
     errno.EDQUOT: "your quota is used up there",
@@ -43,10 +44,27 @@ def why(error: BaseException, source: str, folder: object) -> str:
         if "Offline" in type(one).__name__:
             return "HF_HUB_OFFLINE is set: unset it where there is a network"
     text = next((str(one).splitlines()[0] for one in _chain(error) if str(one)), "")
+    told = f"({text or type(error).__name__})"
+    if "CERTIFICATE_VERIFY_FAILED" in "".join(map(str, _chain(error))):
+        return (
+            f"{source} shows a certificate that is not trusted here {told}: where a site's proxy "
+            "signs with its own, export SSL_CERT_FILE=<its certificates>"
+        )
+    if proxy := proxy_of("https"):
+        return (
+            f"{source} cannot be reached by the proxy {proxy} that HTTPS_PROXY names {told}: ask "
+            "the site for the right one, or unset it where there is a network without"
+        )
     return (
-        f"{source} cannot be reached from {platform.node()} ({text or type(error).__name__}): "
-        "`make weights` obtains all of a study beforehand, where there is a network"
+        f"{source} cannot be reached from {platform.node()} {told}: `make weights` obtains all of "
+        "a study beforehand, where there is a network; behind a proxy export HTTPS_PROXY"
     )
+
+
+def proxy_of(scheme: str) -> str:
+    """The proxy of the environment, without a password; empty where none is named."""
+    found = getproxies()
+    return (found.get(scheme) or found.get("all") or "").rpartition("@")[2]
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

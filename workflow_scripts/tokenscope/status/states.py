@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tokenscope.cost.claims import claim_of
+from tokenscope.jobs.hints import WAITS
 from tokenscope.jobs.sacct import comment_of
 from tokenscope.jobs.squeue import Queued
 from tokenscope.status.events import Event
@@ -84,7 +85,8 @@ def states(
 def _waits(slurm: Queued) -> str:
     reason = slurm.reason.strip("()")
     state = "" if slurm.state == "PENDING" else f"{slurm.state}: "
-    return f"{state}{reason if reason != 'None' else 'has just been submitted'}"
+    words = WAITS.get(reason.partition(",")[0], "")
+    return state + (words if reason == "None" else ": ".join(filter(None, [reason, words])))
 
 
 def _told(job: Job, event: Event | None, alive: bool, cluster: bool, asked: bool, now: float):
@@ -103,7 +105,9 @@ def _told(job: Job, event: Event | None, alive: bool, cluster: bool, asked: bool
             job.reason = "was interrupted"
     elif alive or not asked:
         job.state = "queued"
-        job.reason = "is being submitted" if event.kind == "started" else "Slurm does not show it"
+        refused = f"is put to Slurm again ({event.why})"
+        others = {"started": "is being submitted", "refused": refused}
+        job.reason = others.get(event.kind, "Slurm does not show it")
     else:
         job.reason = "was interrupted"
 

@@ -23,7 +23,10 @@ ASKED = 10.0  # seconds that Slurm's programs may take
 
 @dataclass
 class Status:
-    """All that `make status` says; ``notes`` tell what could not be asked."""
+    """All that `make status` says; ``notes`` tell what could not be asked.
+
+    ``cluster``: whether its jobs are submitted to Slurm.
+    """
 
     study: str
     time: float
@@ -37,6 +40,7 @@ class Status:
     left: tuple[float, float, float] | None
     gpus: float
     notes: list[str] = field(default_factory=list)
+    cluster: bool = False
 
     def counts(self, claim: str | None = None) -> dict[str, int]:
         """Jobs by state, of one claim or of all."""
@@ -84,7 +88,7 @@ def look(
         attempts=failed(attempts, happened), left=_left(plan, jobs, expected),
         gpu_hours=_hours(plan, attempts, jobs, expected, "gpus"),
         core_hours=_hours(plan, attempts, jobs, expected, "cores"),
-        gpus=plan.machine.gpus, notes=notes,
+        gpus=plan.machine.gpus, notes=notes, cluster=plan.cluster,
     )  # fmt: skip
 
 

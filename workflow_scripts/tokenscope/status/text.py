@@ -4,6 +4,7 @@ import time
 from datetime import datetime
 
 from tokenscope.jobs.hints import of_text
+from tokenscope.status.attempts import UNSAID
 from tokenscope.status.states import Job
 from tokenscope.status.summary import HOURS, Status
 
@@ -124,9 +125,12 @@ def _controller(status: Status) -> str:
         return f"lives {who}, for {since}; last heartbeat {c.age:.0f} s ago"
     if c.ended:
         return f"none lives; the last {c.outcome} at {_clock(c.ended)} ({who})"
+    again = "start it again: it goes on where it was"
+    if status.cluster:
+        again = f"make resume STUDY={status.study} waits for its jobs and goes on"
     return (
         f"DEAD: the last was {who}, its last heartbeat is {span(c.age)} old and it did not say "
-        "that it ended; make resume goes on"
+        f"that it ended; {again}"
     )
 
 
@@ -134,10 +138,9 @@ def _job(job: Job) -> list[str]:
     where = " ".join(filter(None, [job.host, job.slurm_job_id and f"job {job.slurm_job_id}"]))
     since = f"{span(job.elapsed)}" if job.state == "running" and job.elapsed else ""
     about = ", ".join(filter(None, [where, since, job.reason]))
-    return [
-        f"  {job.name}{f' ({about})' if about else ''}",
-        *([f"      {job.log}"] * bool(job.log)),
-    ]
+    silent = {"running": "its log is empty so far", "failed": UNSAID}.get(job.state, "")
+    said = job.log or silent
+    return [f"  {job.name}{f' ({about})' if about else ''}", *([f"      {said}"] * bool(said))]
 
 
 def _notes(status: Status) -> list[str]:
