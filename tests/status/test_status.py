@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from tokenscope.cost.accounting import collect, table
 from tokenscope.cost.carbon import Site
 from tokenscope.cost.schedule import Machine
 from tokenscope.jobs import sacct, squeue
+from tokenscope.jobs.controllers import Controller, Heartbeat
 from tokenscope.status import events, graph, states
 from tokenscope.status.graph import Graph, Planned
 from tokenscope.status.summary import as_json, look
@@ -250,6 +252,53 @@ def test_a_run_on_this_machine_without_slurm(tmp_path):
     assert (alive[names[0]].state, alive[names[0]].elapsed) == ("running", 60)
 
 
+def test_a_dead_controller_held_jobs_and_an_empty_log_are_told_in_sentences(tmp_path):
+    results = tmp_path / "results"
+    jobs = [plan("extract", i) for i in range(5)]
+    small(results, *jobs, cluster=True)
+    own = replace(Controller.own(RUN, "s", str(results)), host="login2", machine="elsewhere")
+    heart = Heartbeat(own, tmp_path)
+    heart.beat()
+    told(
+        results,
+        *((1, "submitted", "extract", i, {"slurm_job_id": str(i)}) for i in range(3)),
+        (2, "started", "extract", 3, {}),
+        (3, "failed", "extract", 3, {"why": ""}),
+        (2, "refused", "extract", 4, {"why": "QOSMaxSubmitJobPerUserLimit"}),
+    )
+    queue = of_squeue(
+        tmp_path,
+        (0, "extract", 0, "RUNNING", "None", "10:00"),
+        (1, "extract", 1, "PENDING", "JobHeldUser", "0:00"),
+        (2, "extract", 2, "PENDING", "None", "0:00"),
+    )
+
+    def shown(queue):
+        return "\n".join(lines(look("s", results, tmp_path, queue, of_sacct())))
+
+    text = shown(queue)
+    for part in (
+        "controller  lives on login2", "JobHeldUser: is held by its owner", "scontrol release",
+        "(job 2, has just been submitted)", "its log is empty so far", "died before it could say",
+        "is put to Slurm again (QOSMaxSubmitJobPerUserLimit)", "lower jobs in",
+    ):  # fmt: skip
+        assert part in text
+
+    def none(*_, **__):
+        raise FileNotFoundError("squeue")
+
+    text = shown(none)
+    assert "squeue is not installed here" in text and "Slurm cannot be asked here" in text
+    os.utime(heart.file, (BEGAN, BEGAN))
+    text = shown(queue)
+    assert "DEAD: the last was on login2" in text and "make resume STUDY=s waits" in text
+    here = tmp_path / "here"
+    small(here, plan("probe", 0))
+    Heartbeat(replace(own, results=str(here)), tmp_path).beat()
+    os.utime(heart.file, (BEGAN, BEGAN))
+    assert "start it again" in "\n".join(lines(look("s", here, tmp_path)))
+
+
 def test_a_part_of_a_study_leaves_the_rest_as_it_was_known(tmp_path):
     small(tmp_path, plan("probe", 0), plan("probe", 1))
     small(tmp_path, plan("probe", 1, todo=False))
@@ -264,6 +313,7 @@ def test_events_of_snakemakes_messages(tmp_path):
     logger = logging.Logger("of a controller")
     logger.addHandler(recorder)
     logger.info("Execute", extra={"event": LogEvent.JOB_STARTED, "jobs": [3, 4]})
+    logger.warning("Job 3 is not taken by Slurm now: QOSMaxSubmitJobPerUserLimit")
     logger.info("Job 3 has been submitted with SLURM jobid 77 (log: x/77.log).")
     logger.info("Finished", extra={"event": LogEvent.JOB_FINISHED, "job_id": 4})
     why = "SLURM-job '77' failed, SLURM status is: 'TIMEOUT'. Reason: Unknown."
@@ -279,6 +329,7 @@ def test_events_of_snakemakes_messages(tmp_path):
     found = [(e.kind, e.job, e.slurm_job_id, e.state) for e in events.read(tmp_path)]
     assert found == [
         ("started", "probe/a", "", ""), ("started", "probe/b", "", ""),
+        ("refused", "probe/a", "", ""),
         ("submitted", "probe/a", "77", ""), ("finished", "probe/b", "", ""),
         ("failed", "probe/a", "77", "TIMEOUT"), ("again", "probe/a", "", ""),
         ("failed", "probe/a", "", ""),

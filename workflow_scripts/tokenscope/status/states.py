@@ -107,7 +107,8 @@ def _told(job: Job, event: Event | None, alive: bool, cluster: bool, asked: bool
         job.state = "queued"
         refused = f"is put to Slurm again ({event.why})"
         others = {"started": "is being submitted", "refused": refused}
-        job.reason = others.get(event.kind, "Slurm does not show it")
+        unseen = "Slurm does not show it" if asked else "was submitted; Slurm cannot be asked here"
+        job.reason = others.get(event.kind, unseen)
     else:
         job.reason = "was interrupted"
 

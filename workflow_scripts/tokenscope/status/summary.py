@@ -72,6 +72,8 @@ def look(
     if plan.cluster:
         try:
             queued = queue(folder.resolve(), seconds=ASKED)
+        except FileNotFoundError:
+            notes.append("the queue of Slurm cannot be asked: squeue is not installed here")
         except (OSError, subprocess.SubprocessError) as error:
             what = getattr(error, "stderr", None) or error
             notes.append(f"the queue of Slurm cannot be asked: {' '.join(str(what).split())}")
