@@ -133,6 +133,8 @@ def test_what_the_partitions_do_not_have(rule, asked, threads, said, line):
         ("lua: the --mem option is not allowed here", "not allowed", "requests: memory"),
         ("error: Invalid --gpus specification", "gpus",
          "set-resources: extract: gpu_model"),
+        ("this partition gives out whole nodes only, use --exclusive", "whole", "set-threads"),
+        ("Checking project a: FAILED (no hours left)", r"\(account 'nobody'\)", "slurm_account"),
         ("No partition specified or system default partition", "No partition",
          "set-resources: extract: slurm_partition"),
         ("Socket timed out on send/recv operation", "does not answer", "wait, try again"),
@@ -172,9 +174,11 @@ def test_a_site_s_own_sbatch_may_talk_on_either_stream(tmp_path, monkeypatch):
 
 def test_a_resource_that_the_plugin_cannot_read_is_told_with_its_key():
     asked = grouped([("extract", GPU | {"gpu_model": "h100/80"}, 2)])
-    (one,) = refusals.problems(asked, {"gpu": partitions.Partition("gpu", True, True, 99, [
-        partitions.Node(64, 480_000, {"h100/80": 4})])}, Profile(FILE))  # fmt: skip
+    asked += grouped([("heads", GPU | {"slurm_extra": "--qos=long"}, 2)])
+    one, two = refusals.problems(asked, {"gpu": partitions.Partition("gpu", True, True, 99, [
+        partitions.Node(64, 480_000, {"h100/80": 4, "h100": 4})])}, Profile(FILE))  # fmt: skip
     assert "Invalid GPU model format: h100/80" in one.what and "extract: gpu_model" in one.change
+    assert "not allowed in the 'slurm_extra'" in two.what and ": slurm_extra" in two.change
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,12 @@ MEANT = (
         r"([Nn]ot|n't|[Rr]emove|[Ww]ithout) .{0,30}--mem\b",
         "no_mem",
     ),
+    (r"slurm_extra", "slurm_extra"),
+    (r"whole nodes|--exclusive|a multiple of", "whole"),
+    (
+        r"(hours|budget|credits?) (is |are )?left|[Ii]nsufficient|over its limit|has expired|threshold",
+        "slurm_account",
+    ),
     (r"--gpus\b|[Ii]nvalid gpus|--gres\b|GRES option unsupported", "gres"),
     (
         r"partition specified|Invalid partition|partition not available|use this partition|"
@@ -50,7 +56,6 @@ MEANT = (
     (r"[Mm]emory", "mem_mb"),
     (r"CPU count|[Mm]ore processors|cpu count", "threads"),
     (r"generic resource|GRES|[Tt]rackable|GPU model", "gpu_model"),
-    (r"slurm_extra", "slurm_extra"),
     (r"[Ff]eature|[Cc]onstraint", "constraint"),
     (r"[Rr]eservation", "slurm-reservation"),
     (r"node configuration is not available", "slurm_partition"),
@@ -68,6 +73,8 @@ ADVICE = {
     "yours have ended",
     "slurm_partition": "`sinfo` lists partitions",
     "gres": "gpu: 0 and gres: gpu:<model>:1 in place of gpu_model: profiles/README.md, Leonardo",
+    "whole": "to the cores of a node, or one job for all: profiles/README.md, Whole nodes",
+    "slurm_extra": "what the plugin has a word for goes there: profiles/README.md, Sites",
     "no_mem": "to false, and mem_mb: 0 in default-resources of the profile",
     "gpu_model": "`sinfo -o '%P %G'` lists GPUs: the model stands between gpu: and the count",
 }
@@ -202,7 +209,7 @@ def _told(requests: list[Request], said: str, profile: Profile, settings) -> Pro
     elif meant == "qos":
         value = value or getattr(settings, "qos", "") or ""
         place = place if request.get("qos") else profile.option("slurm-qos")
-    elif meant == "threads":
+    elif meant in ("threads", "whole"):
         value, place = (
             request.threads,
             f"threads in the study's config, or {profile.option('set-threads')}",

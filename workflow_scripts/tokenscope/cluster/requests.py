@@ -104,10 +104,12 @@ class Request:
         """
         from snakemake_executor_plugin_slurm.submit_string import get_submit_command
         from snakemake_executor_plugin_slurm.utils import set_gres_string
+        from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
 
         class Job:
             resources, threads = Asked(self.resources), self.threads
 
+        validate_slurm_extra(Job)
         account, partition = self.get("slurm_account"), self.partition
         words = {
             "run_uuid": "tokenscope_test", "slurm_logfile": "/dev/null", "comment_str": "test",

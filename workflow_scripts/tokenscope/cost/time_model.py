@@ -115,8 +115,12 @@ def minutes(study: Study, rule: str, wildcards, threads: int = 1, attempt: int =
     """
     seconds = Job(study, rule, dict(wildcards.items()), threads).seconds()
     least = study.config["requests"]["minimum_minutes"]
-    longest = study.config["requests"].get("longest_minutes") or math.inf
-    return int(min(longest, max(least, math.ceil(REQUEST * seconds / 60)) * attempt))
+    return granted(study, max(least, math.ceil(REQUEST * seconds / 60)) * attempt)
+
+
+def granted(study: Study, minutes: int) -> int:
+    """So many minutes, or the most that the site grants a job."""
+    return int(min(minutes, study.config["requests"].get("longest_minutes") or math.inf))
 
 
 def _pass(job: Job) -> float:
