@@ -29,7 +29,8 @@ MEANT = (
     (r"slurm_extra", "slurm_extra"),
     (r"whole nodes|--exclusive|a multiple of", "whole"),
     (
-        r"(hours|budget|credits?) (is |are )?left|[Ii]nsufficient|over its limit|has expired|threshold",
+        r"(hours|budget|credits?) (is |are )?left|[Ii]nsufficient|over its limit|has expired|"
+        r"usage threshold",
         "slurm_account",
     ),
     (r"--gpus\b|[Ii]nvalid gpus|--gres\b|GRES option unsupported", "gres"),
@@ -210,10 +211,8 @@ def _told(requests: list[Request], said: str, profile: Profile, settings) -> Pro
         value = value or getattr(settings, "qos", "") or ""
         place = place if request.get("qos") else profile.option("slurm-qos")
     elif meant in ("threads", "whole"):
-        value, place = (
-            request.threads,
-            f"threads in the study's config, or {profile.option('set-threads')}",
-        )
+        value = request.threads if meant == "threads" else ""
+        place = f"threads in the study's config, or {profile.option('set-threads')}"
     elif meant == "gres" and not value:
         place = profile.place(request.rules[0], "gpu_model")
     elif meant == "no_mem":
