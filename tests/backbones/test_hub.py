@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -162,6 +163,36 @@ def test_a_full_quota_is_no_lack_of_network(number, said):
             raise RuntimeError("the client gave up") from inner
     except RuntimeError as error:
         assert said in why(error, "the hub", "/home/me") and "weights: cache" in why(error, "", "")
+
+
+def test_a_site_s_proxy_is_named_where_it_stands_in_the_way(monkeypatch):
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    refused = OSError("Tunnel connection failed: 403 Forbidden")
+    assert "behind a proxy export HTTPS_PROXY" in why(refused, "the hub", "")
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:secret@proxy.example:3128")
+    said = why(refused, "the hub", "")
+    assert "by the proxy proxy.example:3128" in said and "secret" not in said
+    signed = OSError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")
+    assert "SSL_CERT_FILE" in why(signed, "the hub", "")
+
+
+def test_the_way_to_the_hub_leads_by_the_proxy(monkeypatch):
+    """What a node tells of its network, with a door that is open and one that is not."""
+    import huggingface_hub.constants as constants
+
+    from tokenscope.acceptance.node import network
+
+    monkeypatch.setattr(constants, "ENDPOINT", "https://hub.invalid")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        address = f"127.0.0.1:{door.getsockname()[1]}"
+        monkeypatch.setenv("https_proxy", f"http://{address}")
+        said = network()
+        assert said.kept and said.text.endswith(f"can be reached by the proxy {address}")
+    said = network()
+    assert said.kept is None and f"by the proxy {address}" in said.text
 
 
 OBTAIN = """
