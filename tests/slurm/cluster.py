@@ -95,7 +95,7 @@ AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={ports[4]}
 AccountingStoragePass={dir}/munge.socket
-AccountingStorageEnforce=associations,qos
+AccountingStorageEnforce=associations,limits,qos
 AccountingStorageTRES=gres/gpu
 AccountingStoreFlags=job_comment
 """
