@@ -41,6 +41,11 @@ ELSEWHERE = {  # what is not run here, and the test that runs it
     "pip install .": "changes the environment: tests/test_elsewhere.py",
     "pip install -e .": "changes the environment: tests/test_elsewhere.py",
     "tokenscope diagnose MODEL IMAGES": "an installed package: tests/test_elsewhere.py",
+    "tokenscope --help": "an installed package: tests/test_elsewhere.py",
+    "snakemake -s ~/tokenscope/Snakefile -d elsewhere --profile ~/tokenscope/profiles/local "
+    "--configfile ~/tokenscope/config/demo.yaml -- all": "a second folder: tests/test_elsewhere.py",
+    'snakemake -s "$(tokenscope snakefile)" --profile "$(tokenscope profile)" --configfile my.yaml '
+    "-- all": "an installed package: tests/test_elsewhere.py",
     "make resume": "needs a Slurm: tests/slurm",
     "snakemake --sdm conda --profile slurm": "needs a Slurm and conda",
     "sbatch --test-only": "is asked by the doctor: tests/cluster/test_sites.py",

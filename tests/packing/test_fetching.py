@@ -96,6 +96,7 @@ def test_from_a_file_with_all_bytes_and_times(packed, laptop):
 def test_equal_files_make_equal_archives(packed, monkeypatch):
     before = packed.read_bytes()
     monkeypatch.chdir(packed.parents[2])
+    Path("results/mine/tables/.DS_Store").write_text("what a system leaves")
     pack.main("mine.yaml")
     assert packed.read_bytes() == before
 
@@ -205,7 +206,10 @@ def listed_too(name, link=tarfile.REGTYPE):
 
 
 OUTSIDE = ["../above.csv", "/tmp/absolute.csv", "C:/drive.csv", "a\\b.csv", ".git/config.yaml",
-           "workflow_scripts/code.py", "sitecustomize.py"]  # fmt: skip
+           "workflow_scripts/code.py", "sitecustomize.py", "profiles/default/config.yaml",
+           "./Profiles/default/config.yaml", ".github/workflows/a.yml",
+           "results/mine/numpy/__init__.py", "results/mine/x.yaml",
+           "results/mine/tables/.pth"]  # fmt: skip
 CHANGES = {
     "a flipped byte of a file": (
         lambda m: [(i, c.replace(b"1,2", b"1,3", 1)) for i, c in m],
@@ -229,6 +233,10 @@ CHANGES = {
         ["1,000,000,000,00", "MB are free here: make room"],
     ),
     "results in git": (in_list(results=".git/x"), ["pack.json, is damaged"]),
+    "results that make takes for an environment": (
+        in_list(results=".venv"),
+        ["pack.json, is damaged"],
+    ),
     "results above": (in_list(results="../x"), ["pack.json, is damaged"]),
 }
 
@@ -238,6 +246,12 @@ def test_a_pack_that_is_not_what_was_packed(packed, laptop, name):
     change, words = CHANGES[name]
     file = remade(packed, laptop, change)
     refused(laptop, file, *words)
+
+
+def test_two_packs_in_one(packed, laptop):
+    both = laptop / "both.tar.gz"
+    both.write_bytes(2 * packed.read_bytes())
+    refused(laptop, both, "both.tar.gz: is more than one archive")
 
 
 def test_another_study_another_config_or_no_pack_at_all(packed, laptop):

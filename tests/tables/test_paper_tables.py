@@ -4,7 +4,9 @@ import re
 
 import pandas as pd
 import pytest
+from tables import paper_tables as script
 
+from tokenscope.jobs import software
 from tokenscope.tables import probe_tables, tidy
 from tokenscope.tables.paper_tables import NONE, TABLES, latex
 from tokenscope.tables.published import Published
@@ -114,3 +116,27 @@ def test_table_4_pairs_released_models_only():
         "84.33", "84.10 [83.10, 85.10]", "84.71", "84.90 [83.90, 85.90]",
     ]  # fmt: skip
     assert line[3].startswith(r"\textbf{84.90}")
+
+
+def test_files_say_at_their_top_what_they_rest_on_and_print_the_same(claim4, tmp_path, monkeypatch):
+    monkeypatch.setenv(software.COMMIT, "v0.1.0-31-gabcdefabcdef")
+    monkeypatch.setenv(software.CONFIG, "my-vit.yaml sha256:1")
+    tidy.write(claim4, tmp_path / "claim4.csv")
+    claims, files = {"claim4": tmp_path / "claim4.csv"}, {n: tmp_path / f"{n}.tex" for n in TABLES}
+    bank = {"commit": "0a1b", "config": "a-b.yaml sha256:2", "weights_sha256": ["f" * 64, "e" * 64]}
+    pd.DataFrame(bank).to_csv(tmp_path / "bank.csv", index=False)
+    script.main(claims, {"claim4": tmp_path / "bank.csv"}, "config/published.csv", files)
+    for name, file in files.items():
+        first, *lines = file.read_text().splitlines(keepends=True)
+        comments = [line for line in lines if line.startswith("%")]
+        assert lines[: len(comments)] == comments and all(len(line) < 102 for line in comments)
+        said = " ".join(" ".join(line[1:].split()) for line in comments)
+        ours = claim4 if TABLES[name].claim == "claim4" else claim4[:0]
+        assert said == (
+            "Measured by commit 0a1b, config a-b.yaml sha256:2; weights of 2 backbones. Their "
+            "checksums: tables/bank.csv of the study."
+            if len(ours)
+            else "Nothing is measured here: made by commit v0.1.0-31-gabcdefabcdef, config "
+            "my-vit.yaml sha256:1; no weights."
+        )
+        assert "".join([first, *lines[len(comments) :]]) == latex(name, ours, PUBLISHED.rows)

@@ -104,10 +104,16 @@ def test_report_of_snakemake_itself(study, tmp_path):
 
 def test_every_table_and_figure_says_what_it_rests_on(study):
     """Pages and figures in themselves; a CSV by its backbones, whose weights a table names."""
-    pages = list((study / RESULTS / "tables").glob("*.md"))
-    assert len(pages) > 15
-    for page in pages:
-        said = " ".join(page.read_text().partition("## What this rests on")[2].split())
+    tables = study / RESULTS / "tables"
+    said_by = {
+        page: " ".join(page.read_text().partition("## What this rests on")[2].split())
+        for page in tables.glob("*.md")
+    }
+    assert len(said_by) > 15
+    for page in tables.glob("table*.tex"):
+        comments = re.findall(r"^% (.*)", page.read_text(), re.M)
+        said_by[page] = " ".join(comments[1:])  # after what table it is
+    for page, said in said_by.items():
         by = r"Measured by (no recorded )?commit|Nothing is measured here: made by (commit|version)"
         assert re.match(by, said), page
         assert "config mini.yaml sha256:" in said and "weights" in said, page

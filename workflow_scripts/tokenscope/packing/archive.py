@@ -16,6 +16,9 @@ from tokenscope.stores.receipts import sha256_file
 
 FORMAT = 1  # raised when an older project could not read what is packed
 LIST = "pack.json"
+CRATE = "ro-crate-metadata.json"
+# Below the folder of results; receipts of samples name the images that were skipped.
+PARTS = ("tables", "figures/data", "receipts/sample")
 
 
 def write(archive: Path, files: list[Path], about: dict, pages: dict[str, str]) -> dict:

@@ -13,9 +13,9 @@ from pathlib import PurePosixPath
 
 import pandas as pd
 
+from tokenscope.packing.archive import CRATE
 from tokenscope.tables.rests_on import SOFTWARE, values
 
-FILE = "ro-crate-metadata.json"
 CONTEXT = "https://w3id.org/ro/crate/1.1/context"
 PROFILE = "https://w3id.org/ro/crate/1.1"
 TERMS = {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}
@@ -75,7 +75,7 @@ def crate(
         for name, table in rests.items()
     ]
     add({
-        "@id": FILE, "@type": "CreativeWork", "conformsTo": {"@id": PROFILE},
+        "@id": CRATE, "@type": "CreativeWork", "conformsTo": {"@id": PROFILE},
         "about": {"@id": "./"},
     })  # fmt: skip
     add({
@@ -86,7 +86,7 @@ def crate(
         "mentions": actions,
     })  # fmt: skip
     graph = [_plain(entity) for entity in by_id.values()]
-    graph.sort(key=lambda entity: (entity["@id"] != FILE, entity["@id"] != "./"))
+    graph.sort(key=lambda entity: (entity["@id"] != CRATE, entity["@id"] != "./"))
     return json.dumps({"@context": [CONTEXT, TERMS], "@graph": graph}, indent=1) + "\n"
 
 

@@ -13,13 +13,11 @@ from jsonschema.exceptions import best_match
 from tokenscope.config_file import strict_yaml
 from tokenscope.errors import StudyError
 from tokenscope.jobs.software import this_code
-from tokenscope.packing.archive import entry_of, write
+from tokenscope.packing.archive import CRATE, PARTS, entry_of, write
 from tokenscope.packing.card import title
-from tokenscope.packing.crate import BEHIND, FILE, crate
+from tokenscope.packing.crate import BEHIND, crate
 from tokenscope.paths import CONFIG, PROJECT
 
-# Below the folder of results; receipts of samples name the images that were skipped.
-PARTS = ("tables", "figures/data", "receipts/sample")
 SCHEMA = CONFIG / "schemas" / "config.schema.yaml"
 
 
@@ -57,7 +55,7 @@ def pack(config: str | Path) -> Packed:
     about = {"study": study["study"], "results": results.as_posix(), **this_code()}
     about["config"] = parts["configs"][0].as_posix()
     files = [name for part in parts.values() for name in part]
-    write(archive, files, about, {f"{about['results']}/{FILE}": _described(about, results, parts)})
+    write(archive, files, about, {f"{about['results']}/{CRATE}": _described(about, results, parts)})
     return Packed(study, archive, parts)
 
 
@@ -84,15 +82,22 @@ def citation() -> dict:
 def _inside(path: Path, key: str) -> Path:
     """A path relative to this folder, so that it is in its place where the archive is unpacked."""
     plain = Path(os.path.relpath(path))
-    if ".." in plain.parts:
+    if hidden := [part for part in plain.parts if part.startswith(".")]:
+        where = "outside of this folder" if ".." in hidden else f"in the hidden {hidden[0]}"
         raise StudyError(
-            f"{key}: '{path}' lies outside of this folder; only what is in it is packed"
+            f"{key}: '{path}' lies {where}; only what is in this folder, in sight, is packed"
         )
     return plain
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(_no_link(path) for path in folder.rglob("*") if path.is_file())
+    """Files below a folder, without hidden ones, which a system or an editor leaves."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        _no_link(path)
+        for path in files
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
 
 
 def _no_link(path: Path) -> Path:

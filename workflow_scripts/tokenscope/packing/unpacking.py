@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from tokenscope.errors import StudyError, some
-from tokenscope.packing.archive import FORMAT, LIST
+from tokenscope.packing.archive import CRATE, FORMAT, LIST, PARTS
 from tokenscope.stores.receipts import sha256_file
 
 MOST_LIST = 64_000_000  # bytes of a pack's list; a study's is some hundred kB
@@ -46,8 +46,9 @@ def unpack(archive: Path, folder: Path, version: str, called: str = "") -> dict:
             while member := tar.next():
                 _write(tar, member, folder, listed, called)
                 seen.add(member.name)
-            while stream.read(_PIECE):
-                pass
+            while rest := stream.read(_PIECE):  # to its checksum
+                if rest.strip(b"\0"):
+                    raise StudyError(f"{called}: is more than one archive; name one pack")
     except StudyError:
         raise
     except _BROKEN as error:
@@ -85,18 +86,24 @@ def _list(tar: tarfile.TarFile, member: tarfile.TarInfo | None, called: str) -> 
 
 
 def _inside(name: str) -> bool:
-    """Whether a path stays in the folder it is relative to, on Windows as well."""
+    """Whether a path stays in the folder it is relative to, in sight, on Windows as well."""
     plain = PurePosixPath(name)
-    return bool(plain.parts) and not plain.is_absolute() and not {"..", ".git"} & set(
-        plain.parts
-    ) and not re.search(r"[:\\\0]", name)  # fmt: skip
+    hidden = [part for part in plain.parts if part.startswith(".")]
+    return bool(plain.parts) and not (plain.is_absolute() or hidden or re.search(r"[:\\\0]", name))
 
 
 def _belongs(name: str, listed: dict) -> bool:
-    """Whether a pack may hold it: what lies below its results, and configs beside them."""
-    return _inside(name) and (
-        name.startswith(f"{listed['results']}/") or name.endswith((".yaml", ".yml", ".csv"))
-    )
+    """Whether a pack may hold it: data among its results, and configs beside them.
+
+    Nothing that Python would import, or Snakemake take for a profile of its own.
+    """
+    if not _inside(name):
+        return False
+    below = name.removeprefix(f"{listed['results']}/")
+    if below != name:
+        return below == CRATE or below.startswith(tuple(f"{part}/" for part in PARTS))
+    top = PurePosixPath(name).parts[0].lower()
+    return top != "profiles" and name.endswith((".yaml", ".yml", ".csv"))
 
 
 def _check_version(listed: dict, called: str, version: str) -> None:

@@ -234,8 +234,11 @@ def _footnote(table: PaperTable, ours: pd.DataFrame, measured: list[tuple]) -> s
     return " ".join(said)
 
 
-def latex(name: str, ours: pd.DataFrame, published: pd.DataFrame) -> str:
-    """A table (:func:`printed`) as a LaTeX table environment."""
+def latex(name: str, ours: pd.DataFrame, published: pd.DataFrame, rests: Sequence[str] = ()) -> str:
+    """A table (:func:`printed`) as a LaTeX table environment.
+
+    ``rests``: lines at its top that say what it rests on, comments to TeX.
+    """
     table = printed(name, ours, published)
     wide = 2 * len(table.columns)
     head, rules, groups, last = [""], [], [""], ["Model"]
@@ -247,6 +250,7 @@ def latex(name: str, ours: pd.DataFrame, published: pd.DataFrame) -> str:
     lines = [[_escaped(label), *map(_in_tex, cells)] for label, _, cells in table.lines]
     text = [
         f"% Table {table.number} of the main paper. Needs \\usepackage{{booktabs}}.",
+        *rests,
         r"\begin{table}[t]", r"\centering\footnotesize",
         rf"\caption{{{table.caption} As Table {table.number} of the main paper.}}",
         rf"\label{{tab:{name}}}",

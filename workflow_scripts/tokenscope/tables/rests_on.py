@@ -46,7 +46,17 @@ def sentence(provenance: pd.DataFrame) -> str:
 
 def page_end(said: str) -> list[str]:
     """The end of a page in Markdown: what it rests on, as :func:`sentence` or :func:`made` say."""
-    return ["## What this rests on", "", *textwrap.wrap(said, 100), ""]
+    return ["## What this rests on", "", *_wrapped(said, 100), ""]
+
+
+def comment(said: str) -> list[str]:
+    """The same as lines that TeX does not print."""
+    return [f"% {line}" for line in _wrapped(said, 98)]
+
+
+def _wrapped(said: str, width: int) -> list[str]:
+    """Lines; commits and names of configs are never cut, at hyphens or elsewhere."""
+    return textwrap.wrap(said, width, break_long_words=False, break_on_hyphens=False)
 
 
 def made() -> str:
