@@ -204,10 +204,14 @@ locks:          ## write the locks of envs/ anew: all packages, all platforms, w
 	  uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 --no-header \
 	    --no-annotate --no-emit-index-url --no-emit-find-links $$pins.txt -o $$pins.lock || exit 1; done
 
+# Where nothing is listed, the pins must be among those that are up to date: else no registry answered.
 outdated: $(VENV)/complete  ## which pins have newer versions
-	@$(BIN)/python -m pip list --outdated --disable-pip-version-check --format=columns | grep -iE \
-	  "^(Package|$$(sed -nE 's/^([A-Za-z0-9_.-]+)==.*/\1/p' envs/requirements*.txt | tr '_' '.' | paste -sd '|' -)) " \
-	  || echo "All pins are the newest versions."
+	@pins="$$(sed -nE 's/^([A-Za-z0-9_.-]+)==.*/\1/p' envs/requirements*.txt | tr '_' '.' | paste -sd '|' -)"; \
+	known() { $(BIN)/python -m pip list "$$1" --retries 1 --disable-pip-version-check --format=columns \
+	  | grep -iE "^($$2$$pins) "; }; \
+	known --outdated 'Package|' || { known --uptodate > /dev/null \
+	  && echo "All pins are the newest versions." \
+	  || { echo "No package registry answers here: whether pins have newer versions is not known."; exit 1; }; }
 
 schema: $(VENV)/complete  ## write the schema that editors complete a config by
 	PYTHONPATH=workflow_scripts $(BIN)/python -m tokenscope.config_file.editor_schema

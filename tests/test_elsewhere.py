@@ -177,6 +177,7 @@ def test_a_wheel_holds_every_file_and_runs_from_anywhere(tmp_path):
         (["--help"], 0, "tokenscope diagnose MODEL IMAGES"),
         (["snakefile"], 0, str(site / "tokenscope/workflow/Snakefile")),
         (["diagnose", "vit_tiny_patch16_224", "nowhere"], 1, "there is no folder 'nowhere'"),
+        *(([name, "--help"], 0, f"usage: tokenscope {name}") for name in command.PROGRAMS),
     ):
         done = subprocess.run(
             [sys.executable, "-c", program, *words], cwd=tmp_path, capture_output=True, text=True,
@@ -208,6 +209,25 @@ def test_words_of_a_command_by_place(given, meant):
     assert command.by_name(command.PROGRAMS["diagnose"], given) == meant
 
 
+@pytest.mark.parametrize(
+    "made, here",
+    [
+        ("say which, e.g. ARCH=vit_x (a timm id)", "say which, e.g. --arch vit_x (a timm id)"),
+        ("name their folder (WEIGHTS=), or", "name their folder (--weights), or"),
+        ("STUDY=mine takes it", "--study mine takes it"),
+        ("or replace them: REPLACE=yes", "or replace them: --replace"),
+        ("again: make verify CONFIG=a.yaml MEND=yes", "again: tokenscope verify a.yaml --mend"),
+        ("Next: make check CONFIG=a.yaml, then", "Next: tokenscope check a.yaml, then"),
+        ("make fetch FROM=<DOI> STUDY=mine", "tokenscope fetch <DOI> --study mine"),
+        ("run: make study CONFIG=a.yaml", f"run: {command.RUN} --configfile a.yaml -- all"),
+        ("pack it again (make pack)", "pack it again (tokenscope pack)"),
+        ("MODEL=vit_x: without a tag", "MODEL=vit_x: without a tag"),
+    ],
+)
+def test_sentences_of_programs_in_the_words_of_the_command(made, here):
+    assert command.in_words_of_the_command(made) == here
+
+
 def test_the_command_runs_the_programs_of_the_project(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert {f"{name}.py" for name in command.PROGRAMS} <= {
@@ -220,4 +240,9 @@ def test_the_command_runs_the_programs_of_the_project(capsys, monkeypatch, tmp_p
     )
     assert command.main(["diagnose", "no.such", "nowhere"]) == 1
     assert "there is no folder 'nowhere'" in capsys.readouterr().err
-    assert command.main(["diagnose", "--help"]) == 0
+    (tmp_path / "a.png").write_bytes(b"x")
+    assert command.main(["diagnose", "a.png", "."]) == 1
+    assert "say which architecture, e.g. --arch vit_base" in capsys.readouterr().err
+    for name in command.PROGRAMS:
+        assert command.main([name, "--help"]) == 0
+        assert capsys.readouterr().out.startswith(f"usage: tokenscope {name} ")

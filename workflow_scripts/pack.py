@@ -7,6 +7,7 @@ it in its place; ``make figure`` and ``make report`` work there without weights,
 Partial results are packed as they are.
 """
 
+import argparse
 import sys
 
 from tokenscope.errors import StudyError
@@ -34,9 +35,9 @@ def main(config):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("python workflow_scripts/pack.py <config of a study>")
+    parser = argparse.ArgumentParser(description="Pack what figures and report are made from")
+    parser.add_argument("config", help="YAML file of a study")
     try:
-        main(sys.argv[1])
+        main(parser.parse_args().config)
     except StudyError as error:
         sys.exit(f"error: {error}")

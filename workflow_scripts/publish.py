@@ -6,6 +6,7 @@ Behind ``make publish``. All of it lies in ``<results>/publish``, to be looked t
 by hand; nothing is sent anywhere.
 """
 
+import argparse
 import hashlib
 import json
 import shutil
@@ -92,9 +93,9 @@ def _said(study):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("python workflow_scripts/publish.py <config of a study>")
+    parser = argparse.ArgumentParser(description="Write what a data repository and a hub want")
+    parser.add_argument("config", help="YAML file of a study")
     try:
-        main(sys.argv[1])
+        main(parser.parse_args().config)
     except StudyError as error:
         sys.exit(f"publish: {error}")

@@ -33,7 +33,7 @@ def main(config, mended=False):
     count = len(found.faults)
     print(f"{count} fault{'s' * (count > 1)} in {what}.")
     if not mended:
-        print("To have that made again: make verify STUDY=<this study> MEND=yes takes away")
+        print(f"To have that made again: make verify CONFIG={config} MEND=yes takes away")
         for path in dict.fromkeys(path for fault in found.faults for path in fault.remove):
             print(f"    {path}")
         print("(of a store whose chunks alone are damaged, only these), and the next run makes it.")
