@@ -223,9 +223,12 @@ CHANGES = {
     "a damaged list": (lambda m: [(m[0][0], b"{"), *m[1:]], ["pack.json, is damaged"]),
     "another format": (in_list(format=2, version="3.1"), ["format 2", "version 3.1", "format 1"]),
     "another version": (in_list(version="7.0", commit="abc"), ["version 7.0, commit abc"]),
-    **{f"listed too: {name}": (listed_too(name), ["is none of"]) for name in OUTSIDE},
-    "a link": (listed_too("results/mine/link", tarfile.SYMTYPE), ["link is none of"]),
-    "a hard link": (listed_too("results/mine/link", tarfile.LNKTYPE), ["link is none of"]),
+    **{f"listed too: {name}": (listed_too(name), ["no file that a pack may"]) for name in OUTSIDE},
+    "a link": (listed_too("results/mine/tables/l", tarfile.SYMTYPE), ["l is no file that a pack"]),
+    "a hard link": (
+        listed_too("results/mine/tables/l", tarfile.LNKTYPE),
+        ["l is no file that a pack"],
+    ),
     "more than the disk has": (
         lambda m: in_list(
             files={**json.loads(m[0][1])["files"], "a.csv": {"bytes": 10**18, "sha256": "0"}}
@@ -275,8 +278,20 @@ def test_an_answer_that_is_cut_in_pieces_and_other_statuses(packed, laptop, web)
     for status in (401, 403, 404, 429, 500, 503):
         answers["/status"] = status, {}, b""
         refused(laptop, f"{address}/status", f"answers {status}")
-    answers["/page"] = 200, {}, b"<html>log in</html>"
-    refused(laptop, f"{address}/page", f"FROM={address}/page", "is no .tar.gz at all")
+    for name, body, words in (
+        ("page", b"\n<html>log in</html>", "is a web page, no .tar.gz"),
+        ("zip", b"PK\x03\x04...", "is a zip archive, no .tar.gz"),
+        ("nothing", b"", "is empty"), ("text", b"none", "is no .tar.gz"),
+    ):  # fmt: skip
+        answers[f"/{name}"] = 200, {}, body
+        refused(laptop, f"{address}/{name}", f"FROM={address}/{name}: {words}")
+    answers["/here"] = 302, {"Location": "/there"}, b""
+    answers["/there"] = 302, {"Location": "/here"}, b""
+    refused(laptop, f"{address}/here", "would lead to an infinite loop.)")
+    answers["/length"] = 200, {"Content-Length": "many"}, packed.read_bytes()
+    fetch.fetch(f"{address}/length", "mine")
+    assert (laptop / "mine.yaml").read_text() == STUDY
+    shutil.rmtree(laptop / "results")
     refused(laptop, "http://127.0.0.1:1/x.tar.gz", "127.0.0.1:1/x.tar.gz: cannot be reached")
 
 

@@ -103,8 +103,8 @@ def _download(address: str, file: Path) -> Path:
                 why = f"cannot be kept in {file.parent.parent.resolve()} ({error.strerror})"
                 raise StudyError(f"{address}: {why}: make room, or work on another disk") from None
             raise StudyError(f"{address}: the download broke off ({error}); try again") from None
-        expected, size = answer.headers.get("Content-Length"), handle.tell()
-    if expected is not None and int(expected) != size:
+        expected, size = answer.headers.get("Content-Length", ""), handle.tell()
+    if expected.isdecimal() and int(expected) != size:
         raise StudyError(
             f"{address}: the download was cut off after {size:,} of {int(expected):,} bytes; "
             "fetch it again"
@@ -117,8 +117,9 @@ def _open(address: str, what: str):
     try:
         return urllib.request.urlopen(request, timeout=SECONDS)
     except urllib.error.HTTPError as error:
+        why = str(error.reason).partition("\n")[0]  # of a loop it says three lines
         raise StudyError(
-            f"{what}: {urlsplit(address).netloc} answers {error.code} ({error.reason})"
+            f"{what}: {urlsplit(address).netloc} answers {error.code} ({why})"
         ) from None
     except (OSError, ValueError, http.client.HTTPException) as error:
         why = getattr(error, "reason", error)

@@ -21,6 +21,7 @@ from tokenscope.stores.receipts import sha256_file
 
 MOST_LIST = 64_000_000  # bytes of a pack's list; a study's is some hundred kB
 _PIECE = 1 << 20
+_OTHERS = {b"<": "a web page", b"PK": "a zip archive", b"\xfd7zXZ": "packed by xz"}
 _BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError, OSError)
 
 
@@ -35,6 +36,7 @@ def unpack(archive: Path, folder: Path, version: str, called: str = "") -> dict:
         StudyError: it is no pack, one of another version, damaged or cut off, or the disk is full.
     """
     called = called or str(archive)
+    _check_kind(archive, called)
     try:
         # Not "r|gz": tarfile itself does not compare the checksum at the end of the stream.
         with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
@@ -60,6 +62,21 @@ def unpack(archive: Path, folder: Path, version: str, called: str = "") -> dict:
     text = json.dumps(listed, indent=1) + "\n"
     _keep(folder / listed["results"] / LIST, [text.encode()])
     return listed
+
+
+def _check_kind(archive: Path, called: str) -> None:
+    """Whether it begins as a pack does; what servers send in its place is named."""
+    with archive.open("rb") as handle:
+        begins = handle.read(512)
+    if begins.startswith(b"\x1f\x8b"):
+        return
+    is_ = "empty" if not begins else "no .tar.gz"
+    for first, kind in _OTHERS.items():
+        if begins.lstrip().startswith(first):
+            is_ = f"{kind}, no .tar.gz"
+    raise StudyError(
+        f"{called}: is {is_}: name the archive that make pack writes, as it is (<study>.tar.gz)"
+    )
 
 
 def _list(tar: tarfile.TarFile, member: tarfile.TarInfo | None, called: str) -> dict:
@@ -136,8 +153,13 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, listed: 
            called: str) -> None:  # fmt: skip
     """One member, compared with the list."""
     expected = listed["files"].get(member.name)
-    if not expected or not member.isfile() or not _belongs(member.name, listed):
+    if not expected:
         raise StudyError(f"{called}: {member.name} is none of the files that it lists")
+    if not member.isfile() or not _belongs(member.name, listed):
+        raise StudyError(
+            f"{called}: {member.name} is no file that a pack may hold: only data among its "
+            "results, and configs; nothing of it was unpacked"
+        )
     if member.size != expected["bytes"]:
         raise StudyError(
             f"{called}: {member.name} has {member.size:,} bytes, {expected['bytes']:,} were packed"
