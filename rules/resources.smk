@@ -49,8 +49,9 @@ def megabytes(rule):
 
 
 def check_site():
-    """Refuse to start jobs that the site's Slurm would refuse."""
+    """Refuse to start jobs that the site's Slurm would refuse, or in an image that is not there."""
     try:
+        before_start.check_image(workflow)
         before_start.check(workflow)
     except StudyError as error:
         raise WorkflowError(str(error))

@@ -1,13 +1,16 @@
 """Locks hold what is pinned and all that it needs, with hashes; the container is made from one."""
 
+import os
 import re
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from projects import ROOT
+from projects import MINI, RESULTS, ROOT, copy_project, snakemake
 
 ENVS = ROOT / "envs"
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
@@ -80,7 +83,44 @@ def test_the_image_is_where_the_rules_look_for_it_and_the_profile_has_its_line()
     built = re.search(r"apptainer build (\S+) (\S+)", (ENVS / "tokenscope.def").read_text())
     assert f'container: of_project("{built[1]}")' in (ROOT / "rules/common.smk").read_text()
     assert (ROOT / built[2]).is_file()
+    assert lines_of_the_profile()["software-deployment-method"] == "apptainer"
+
+
+def lines_of_the_profile():
+    """What the Slurm profile has for the container, in comments."""
     profile = (ROOT / "profiles/slurm/profile.v9+.yaml").read_text()
-    line = re.search(r"^# (software-deployment-method: .*)", profile, re.M)[1]
-    assert yaml.safe_load(line) == {"software-deployment-method": "apptainer"}
-    assert yaml.safe_load(re.search(r"^# (apptainer-args: .*)", profile, re.M)[1])
+    lines = re.findall(r"^# ((?:software-deployment|apptainer)\S+: .*)", profile, re.M)
+    return yaml.safe_load("\n".join(lines))
+
+
+APPTAINER = """#!/bin/sh
+test "$1" = --version && echo apptainer version 1.3.4 && exit
+echo "$@" >> calls
+while case $1 in *.sif) false;; esac; do shift; done
+test -f "$1" || { echo "FATAL: could not open image $1"; exit 255; }
+shift
+exec "$@"
+"""
+
+
+@pytest.mark.slow
+def test_jobs_run_in_the_image_as_the_profile_says(tmp_path):
+    """With a program in the place of Apptainer, which runs what it is given as it is."""
+    clone, program = copy_project(tmp_path / "clone"), tmp_path / "bin/apptainer"
+    program.parent.mkdir()
+    program.write_text(APPTAINER)
+    program.chmod(0o755)
+    profile = yaml.safe_load((ROOT / "profiles/local/profile.v9+.yaml").read_text())
+    (tmp_path / "profile").mkdir()
+    (tmp_path / "profile/config.yaml").write_text(yaml.safe_dump(profile | lines_of_the_profile()))
+    path = f"{program.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    words = ["--profile", str(tmp_path / "profile"), *MINI, f"{RESULTS}/tables/coverage.csv"]
+    env = {**os.environ, "PATH": path}
+    said = snakemake(clone, *words, env=env, ok=False)
+    assert "apptainer build envs/tokenscope.sif envs/tokenscope.def" in said
+    assert not (clone / "calls").exists()  # before any job
+    (clone / "envs/tokenscope.sif").touch()
+    snakemake(clone, *words, env=env)
+    assert (clone / RESULTS / "tables/coverage.csv").stat().st_size > 100
+    call = (clone / "calls").read_text().splitlines()[-1]
+    assert "--nv --bind /data" in call and "envs/tokenscope.sif" in call and "coverage.py" in call

@@ -10,6 +10,7 @@ from tokenscope.cluster import partitions, refusals, requests
 from tokenscope.cluster.profile import Profile
 from tokenscope.cluster.refusals import Problem
 from tokenscope.errors import StudyError
+from tokenscope.paths import of_project
 
 NOTE = "TOKENSCOPE_REQUESTS"  # names a file in which a dry run notes its requests: make doctor
 
@@ -53,6 +54,21 @@ def check(workflow) -> None:
             print(f"remark: {problem}", file=sys.stderr)
     if wrong := [str(problem) for problem in told if not problem.late]:
         raise StudyError("\n".join(["Slurm would refuse these jobs; none was submitted.", *wrong]))
+
+
+def check_image(workflow) -> None:
+    """Refuse to start jobs in an image that nobody has built.
+
+    Raises:
+        StudyError: which, and how it is built.
+    """
+    for image in workflow.dag.container_imgs.values():
+        if image.is_local and not Path(image.path).is_file():
+            raise StudyError(
+                f"jobs are to run in the image {image.path}, which is not there: apptainer build "
+                f"{image.path} {of_project('envs/tokenscope.def')}, or take "
+                "software-deployment-method out of the profile"
+            )
 
 
 def note(workflow, results: str) -> None:
