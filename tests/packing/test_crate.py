@@ -69,6 +69,7 @@ def test_structure_of_the_file(metadata):
     assert root["@type"] == "Dataset" and root["name"] and root["description"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", root["datePublished"])
     assert known[root["license"]["@id"]]["@type"] == "CreativeWork"
+    assert known[root["publisher"]["@id"]]["@type"] == "Organization"
 
 
 def test_everything_that_is_pointed_to_is_described(metadata):

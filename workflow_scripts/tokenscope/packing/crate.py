@@ -51,11 +51,14 @@ def crate(
         by_id.setdefault(entity["@id"], entity)
         return {"@id": entity["@id"]}
 
+    address = {"url": about["remote"]} if about.get("remote") else {}
     authors = [
         add({"@id": f"#author-{number}", "@type": "Organization" if "name" in one else "Person",
-             "name": one.get("name") or f"{one['given-names']} {one['family-names']}"})
+             "name": one.get("name") or f"{one['given-names']} {one['family-names']}",
+             **(address if "name" in one else {})})
         for number, one in enumerate(citation["authors"], 1)
     ]  # fmt: skip
+    publishers = [one for one in authors if by_id[one["@id"]]["@type"] == "Organization"]
     licence = str(citation["license"])
     licence_id = LICENCES.get(licence, f"#licence-{licence}")
     licensed = add({
@@ -82,7 +85,8 @@ def crate(
         "@id": "./", "@type": "Dataset", "name": title,
         "description": f"Tables and figure data of the study {about['study']} of "
         f"{citation['title']}.",
-        "datePublished": published, "license": licensed, "author": authors, "hasPart": parts,
+        "datePublished": published, "license": licensed, "author": authors,
+        "publisher": publishers, "hasPart": parts,
         "mentions": actions,
     })  # fmt: skip
     graph = [_plain(entity) for entity in by_id.values()]
