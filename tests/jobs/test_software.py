@@ -108,6 +108,29 @@ def test_a_commit_alone_reruns_nothing():
         assert "of_job" not in text and "this_code" not in text, file
 
 
+@pytest.mark.parametrize(
+    "wrote, commit, remote",
+    [
+        ({"url": "https://me:key@example.org/a/b", "vcs_info": {"commit_id": "abcdef0123456789"}},
+         "abcdef012345", "https://example.org/a/b"),
+        ({"url": "file:///home/me/clone", "dir_info": {}}, "", ""),
+        (None, "", ""),
+    ],
+)  # fmt: skip
+def test_an_installed_package_knows_the_commit_that_pip_took(
+    unannounced, monkeypatch, wrote, commit, remote
+):
+    class Package:
+        def read_text(self, name):
+            assert name == "direct_url.json"
+            return wrote and json.dumps(wrote)
+
+    monkeypatch.setattr(software, "PROJECT", software.INSTALLED)
+    monkeypatch.setattr(software, "distribution", lambda name: Package())
+    monkeypatch.setattr(software, "version", lambda: "0.1.0")
+    assert software.this_code() == {"commit": commit, "remote": remote, "version": "0.1.0"}
+
+
 def receipt(folder, shard, **more):
     facts = {
         "name": "a/b/r0", "geometry": "80px", "params": 1, "device": "cpu", "precision": "float32",

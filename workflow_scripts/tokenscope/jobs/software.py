@@ -5,19 +5,20 @@ environment: a node need not have git, and no rule is run again because of them.
 """
 
 import hashlib
+import json
 import os
 import platform
 import re
 import subprocess
 from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.metadata import version as installed
 from pathlib import Path
 
 import yaml
 
-from tokenscope.paths import PROJECT
+from tokenscope.paths import INSTALLED, PROJECT
 
 COMMIT, REMOTE, CONFIG = "TOKENSCOPE_COMMIT", "TOKENSCOPE_REMOTE", "TOKENSCOPE_CONFIG"
 PACKAGES = ("torch", "timm", "numpy", "zarr", "xarray", "pillow")
@@ -44,7 +45,8 @@ def of_job() -> dict[str, str]:
     """``commit`` (``git describe --always --dirty``), ``remote`` (without credentials; empty where
     it is a folder) and ``version`` of the code that runs, and the ``config`` it runs by.
 
-    The commit is empty where there is no git, or no clone: an installed package knows its version.
+    An installed package knows the commit that pip took it from (``pip install git+https://...``);
+    of a folder or an archive it knows its version alone, and the commit is empty.
     """
     return {**this_code(), "config": os.environ.get(CONFIG, "")}
 
@@ -77,11 +79,23 @@ def versions() -> dict[str, str]:
 
 @cache
 def _of_git() -> dict[str, str]:
+    if PROJECT == INSTALLED:
+        return _of_pip()
     top = _git("rev-parse", "--show-toplevel")
     if not top or not os.path.samefile(top, PROJECT):  # a package within somebody's repository
         return {"commit": "", "remote": ""}
     commit = _git("describe", "--always", "--dirty", "--tags", "--abbrev=12")
     return {"commit": commit, "remote": public(_git("remote", "get-url", "origin"))}
+
+
+def _of_pip() -> dict[str, str]:
+    """What pip wrote down of where it took this package from (PEP 610)."""
+    try:
+        said = json.loads(distribution("tokenscope").read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        said = {}
+    commit = said.get("vcs_info", {}).get("commit_id", "")[:12]
+    return {"commit": commit, "remote": public(said["url"]) if commit else ""}
 
 
 def _git(*words: str) -> str:
