@@ -23,6 +23,7 @@ rule probe:
     params:
         who=who,
         settings={k: v for k, v in PROBES.items() if k not in ("backbones", "sensitivity")},
+        times=config["outliers"]["times_median"],
         saw_labels=lambda w: STUDY.probing.saw_labels(row_of(w)),
         statistics=config["statistics"],
         device=config["device"],

@@ -9,7 +9,9 @@ from banks import World
 from probes import fig_error_maps, fig_probe_norms, probe
 
 from tokenscope.tables import tidy
+from tokenscope.tables.paper_tables import printed
 from tokenscope.tables.probe_tables import tables
+from tokenscope.tables.published import Published
 
 WHO = {"family": "f", "size": "s", "registers": "r0", "kind": "none", "dataset": "d"}
 SETTINGS = {
@@ -29,7 +31,7 @@ def probed(world, folder, normal, outlier, absent=()):
         receipts[-1].write_text(json.dumps({"store": str(store)}))
     out = {name: str(folder / f"{name}.csv") for name in ("rows", "places", "norms")}
     bank = {"receipts": receipts}
-    probe.main(bank, WHO, False, SETTINGS, STATISTICS, "cpu", folder / "partial", out)
+    probe.main(bank, WHO, False, SETTINGS, 3, STATISTICS, "cpu", folder / "partial", out)
     fig_error_maps.main(out["places"], out["rows"], "d", [folder / "maps.png"])
     fig_probe_norms.main(out["norms"], out["rows"], "d", [folder / "norms.png"])
     assert (folder / "maps.png").exists() and (folder / "norms.png").exists()
@@ -59,6 +61,13 @@ def test_tables_say_what_the_tokens_hold(world, tmp_path):
     assert "normal position_top1 of a paper" in first[8] and last[5].startswith("cls ")
     by = rows.set_index(["group", "metric"])
     assert by.loc[("outlier", "position_confounded"), "value"] == 0
+    over = by.loc[("normal", "share_norm_over_3x_median")]  # their norm is one median
+    assert (over["value"], over["n"]) == (0, 80)
+    foot = "Tokens over 3 x median among the normal ones tested: "
+    published = Published("config/published.csv").rows
+    assert foot + "none." in printed("table1", rows, published).footnote
+    rows.loc[rows["metric"] == "share_norm_over_3x_median", "value"] = 1.25
+    assert foot + "1.25 % or less (f-s)." in printed("table2", rows, published).footnote
     # One minus error over the mean patch's error, on the same tokens.
     error, plain = (
         by.loc[(group, "pixel_l2_squared"), "value"] for group in ("normal", "normal: mean patch")

@@ -34,7 +34,7 @@ def main(table, outputs):
             for x, ratio in enumerate(grid.columns):
                 rate, no = grid.loc[share, ratio], refused.loc[share, ratio]
                 if 0 < rate < 100 or no > 0:  # all and none are said by the colour
-                    text = f"{rate:.0f}" + (f"\n({no:.0f})" if no >= 1 else "")
+                    text = f"{rate:.0f}" + (f"\n/{no:.0f}" if no >= 1 else "")
                     axis.text(
                         x, y, text, ha="center", va="center", fontsize=5, linespacing=0.85,
                         color="w" if rate < 60 else "k",
@@ -51,8 +51,8 @@ def main(table, outputs):
     style.note(
         figure,
         f"Panels: images x patches, spread of the bulk. {form.capitalize()} form, "
-        f"{modes['draws'].min()} draws a cell. Numbers where it is not all or none; in brackets: "
-        'draws with "no" (%).',
+        f"{modes['draws'].min()} draws a cell. Numbers where it is not all or none; "
+        'after a stroke: draws with "no" (%).',
     )
     style.save(figure, outputs)
 

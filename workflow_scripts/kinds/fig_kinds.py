@@ -59,8 +59,8 @@ def matrix(answers, outputs):
     answers = answers.assign(who=named(answers))
     who, kinds = list(dict.fromkeys(answers["who"])), list(KINDS)
     kinds = [kind for kind in kinds if kind in set(answers["artifact"])]
-    high = min(0.2, (style.TALL - 1.2) / max(1, len(who)))
-    figure, axis = style.plt.subplots(figsize=(style.WIDE, high * len(who) + 1.1))
+    high = min(0.2, (style.TALL - 1.3) / max(1, len(who)))
+    figure, axis = style.plt.subplots(figsize=(style.WIDE, high * len(who) + 1.2))
     for row in answers.itertuples():
         x, y = kinds.index(row.artifact), who.index(row.who)
         axis.add_patch(style.plt.Rectangle((x - 0.5, y - 0.5), 1, 1, lw=0.6, ec="white",
@@ -78,7 +78,7 @@ def matrix(answers, outputs):
     labels = ["\n".join(textwrap.wrap(kind.replace("-", " "), 9, break_long_words=False))
               for kind in kinds]  # fmt: skip
     axis.set(xlim=(-0.5, len(kinds) - 0.5), ylim=(len(who) - 0.5, -0.5))
-    axis.set_xticks(range(len(kinds)), labels, fontsize=5)
+    axis.set_xticks(range(len(kinds)), labels, fontsize=6, rotation=90)
     axis.set_yticks(range(len(who)), who, fontsize=max(5, min(6, 31 * high)))
     axis.xaxis.tick_top()
     axis.tick_params(length=0)
@@ -109,6 +109,12 @@ def by_block(rows, answers, kind, quantities, outputs):
     rows = rows[(rows["artifact"] == kind) & (rows["block"] > 0) & rows["who"].isin(who)]
     if rows.empty:
         return style.blank(outputs, f"no backbone of this study has what kind {kind} is about")
+    seen = rows.groupby("who")["value"].apply(lambda values: values.abs().max() > 0)
+    zero = [name for name in who if name in seen.index and not seen[name]]
+    if len(zero) == len(seen):
+        label = quantities[0][1]
+        return style.blank(outputs, f"{label}: none in any block of {len(zero)} backbones")
+    who = [name for name in who if name not in zero]
     beside = min(3, len(quantities))  # names in the legend, as many as panels
     lines = -(-len(who) // beside)
     figure, axes = style.panels(len(quantities), columns=3, height=1.5 + 0.125 * lines)
@@ -132,7 +138,9 @@ def by_block(rows, answers, kind, quantities, outputs):
     handles, labels = axes[0].get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     figure.legend(unique.values(), unique, loc="outside lower center", ncols=beside, fontsize=6)
-    style.note(figure, NOTE.format(count=len(who), all=answers.loc[about.index, "dataset"].size))
+    none = f" Zero in every block: {', '.join(zero)}." if zero else ""
+    count, all_of_them = len(who) + len(zero), answers.loc[about.index, "dataset"].size
+    style.note(figure, NOTE.format(count=count, all=all_of_them) + none)
     style.save(figure, outputs)
 
 
@@ -165,6 +173,8 @@ def experiments(rows, answers, outputs):
         who = list(dict.fromkeys(found["who"]))
         for i, quantity in enumerate(panels[kind]):
             line = found[found["metric"] == quantity]
+            if line.empty:
+                continue
             y = np.array([who.index(w) for w in line["who"]]) + 0.25 * (i - 1)
             value = line["value"].to_numpy()
             ends = np.abs(line[["low", "high"]].to_numpy().T - value)
@@ -177,7 +187,6 @@ def experiments(rows, answers, outputs):
                         fontsize=5.5)  # fmt: skip
         axis.set(xlabel=labels[kind], title=TITLES[kind])
         axis.locator_params(axis="x", nbins=3)
-        axis.ticklabel_format(axis="x", scilimits=(-2, 3))
         axis.invert_yaxis()
         axis.legend(
             fontsize=6, loc="upper right", bbox_to_anchor=(1.0, -0.4 / (0.26 * most + 0.6)),

@@ -47,10 +47,12 @@ def densities(groups, outputs, columns=4):
     for axis, (who, rows) in zip(axes, groups, strict=False):
         for group, colour in COLOURS.items():
             line = wider(rows[rows["group"] == group])
-            axis.fill_between(
-                line.index, line["low"], line["high"], color=colour, alpha=0.25, lw=0, step="mid"
+            edges = [*(line.index - WIDTH / 2), line.index[-1] + WIDTH / 2]
+            low, high, density = (
+                [*line[name], line[name].iloc[-1]] for name in ("low", "high", "density")
             )
-            axis.step(line.index, line["density"], color=colour, label=group, where="mid")
+            axis.fill_between(edges, low, high, color=colour, alpha=0.25, lw=0, step="post")
+            axis.step(edges, density, color=colour, label=group, where="post")
         axis.set(xlim=(-1, 1), title=style.title(who))
         axis.set_xticks([-1, -0.5, 0, 0.5, 1])
     axes[0].set_ylim(bottom=0)

@@ -1,20 +1,20 @@
 """Figure 4 and its kin: distributions of feature norms, by backbone, block and place."""
 
-import textwrap
-
 import numpy as np
 import pandas as pd
 from matplotlib.colors import PowerNorm
 
 from tokenscope.figures import style
 from tokenscope.figures.backbone import norms_by_block
+from tokenscope.figures.outlier_shares import by_depth, by_size
 from tokenscope.figures.sheet import sheet
 from tokenscope.jobs.job import job
 from tokenscope.norms.outlier_rule import cutoff_of_median, share_metric
+from tokenscope.study.register_names import base as register_base
 from tokenscope.study.register_names import register_count
 from tokenscope.tables import tidy
 from tokenscope.tables.formatting import interval_text
-from tokenscope.tables.tidy import BACKBONE_COLUMNS, KIND_COLUMNS, by_backbone, rows_of
+from tokenscope.tables.tidy import BACKBONE_COLUMNS, by_backbone, rows_of
 
 
 def main(curves, places, claim1, claim2, backbones, dataset, paper, rules, outputs):
@@ -38,9 +38,10 @@ def main(curves, places, claim1, claim2, backbones, dataset, paper, rules, outpu
     curves, places, claim1, claim2 = (t[t["dataset"] == dataset] for t in tables)
     by_key = {_key(who): (who, rows) for who, rows in by_backbone(curves)}
     several, everyone = [by_key[key] for key in paper], list(by_key.values())
-    last_block(several, claim1, rules, outputs["paper"], [*apart(claim2, paper)], columns=2)
+    remarks = [*apart(claim2, paper)]
+    last_block(several, claim1, rules, outputs["paper"], remarks, columns=2, twins=by_key)
     for groups, files in style.pages(outputs["last"], everyone):
-        last_block(groups, claim1, rules, files)
+        last_block(groups, claim1, rules, files, twins=by_key)
     for groups, files in style.pages(outputs["blocks"], everyone):
         by_block(groups, claim1, rules, files)
     for groups, files in style.pages(outputs["two"], everyone):
@@ -75,12 +76,14 @@ def apart(claim2, paper):
                 break
 
 
-def last_block(groups, claim1, rules, outputs, remarks=(), columns=4):
+def last_block(groups, claim1, rules, outputs, remarks=(), columns=4, twins=None):
     """Density of last-block norms with its interval, on one scale; the outlier rules' cutoffs.
 
     Args:
         groups: who and its rows of the curves, one a panel.
         remarks: sentences that stand first in the caption.
+        twins: the same of all backbones, by name: one with registers is drawn over its twin
+            without.
     """
     times, percentile = rules["times_median"], rules["percentile"]
     figure, axes = style.panels(
@@ -88,10 +91,12 @@ def last_block(groups, claim1, rules, outputs, remarks=(), columns=4):
         sharex=True,
     )  # fmt: skip
     for axis, (who, rows) in zip(axes, groups, strict=False):
-        rows = rows[rows["block"] == rows["block"].max()]
-        median = rows["median"].iloc[0]
-        half = np.sqrt(rows["norm"].iloc[1] / rows["norm"].iloc[0])
-        edges = np.append(rows["norm"] / half, rows["norm"].iloc[-1] * half) / median
+        base = {**who, "registers": register_base(who["registers"])}
+        twin = (twins or {}).get(_key(base)) if register_count(who["registers"]) else None
+        if twin:
+            before, edges, _ = _last(twin[1])
+            axis.stairs(before["density"], edges, baseline=None, color="0.6", lw=0.8)
+        rows, edges, median = _last(rows)
         axis.stairs(
             rows["high"], edges, baseline=rows["low"], fill=True, color=style.SKY, alpha=0.6
         )
@@ -126,9 +131,18 @@ def last_block(groups, claim1, rules, outputs, remarks=(), columns=4):
         " ".join([*remarks, ""])
         + "Share of tokens over the orange-red line, the valley before a mode of their own; "
         f"dashed, where there is none, {times:g} x median. Grey, dotted: the {percentile:g}th "
-        "percentile, which claims 3 and 4 use. Bands and brackets: over images.",
+        "percentile, which claims 3 and 4 use. Grey, whole: the same backbone without registers. "
+        "Bands and brackets: over images.",
     )
     style.save(figure, outputs)
+
+
+def _last(rows):
+    """Rows of the last block, edges of its bins in medians, and the median."""
+    rows = rows[rows["block"] == rows["block"].max()]
+    median = rows["median"].iloc[0]
+    half = np.sqrt(rows["norm"].iloc[1] / rows["norm"].iloc[0])
+    return rows, np.append(rows["norm"] / half, rows["norm"].iloc[-1] * half) / median, median
 
 
 def by_block(groups, claim1, rules, outputs):
@@ -204,103 +218,6 @@ def _of_groups(rows, times):
             }
         found.append(pd.DataFrame(table).T)
     return found
-
-
-def by_depth(claim2, rules, outputs):
-    """Share of outlier tokens against depth, a panel a family; what is zero throughout is named."""
-    metric, least = share_metric(rules["times_median"]), rules["min_share"]
-    table = claim2[claim2["metric"] == metric]
-    families = list(table.groupby("family", sort=False))
-    figure, axes = style.panels(max(1, len(families)), columns=3, height=1.7, sharey=True)
-    for axis, (family, rows) in zip(axes, families, strict=False):
-        axis.set(title=family, ylim=(0, 100), xlim=(0, 1.02))
-        axis.set_yscale("symlog", linthresh=least)
-        axis.axhline(least, color="0.5", lw=0.6, ls=":")
-        none = []
-        looks = style.lines()
-        for (size, registers), line in rows.groupby(["size", "registers"], sort=False):
-            name = f"{size} {registers}"
-            if not line["value"].max() > 0:
-                none.append(name)
-                continue
-            look = next(looks)
-            depth = np.arange(1, len(line) + 1) / len(line)
-            axis.fill_between(
-                depth, line["low"], line["high"], color=look["color"], alpha=0.12, lw=0
-            )
-            axis.plot(depth, line["value"], label=name, **look)
-        handles, labels = axis.get_legend_handles_labels()
-        if labels:
-            axis.legend(
-                fontsize=6 if len(labels) <= 6 else 5, loc="upper left", handlelength=2.2,
-                ncols=1 if len(labels) <= 6 else 2, borderaxespad=0.1, labelspacing=0.2,
-            )  # fmt: skip
-        if none:
-            names = (
-                ", ".join(none)
-                .replace(" ", "\N{NO-BREAK SPACE}")
-                .replace(",\N{NO-BREAK SPACE}", ", ")
-            )
-            text = textwrap.wrap(f"none in any block: {names}", 44, break_on_hyphens=False)
-            text = [*text[:4], f"{text[4]} ..."] if len(text) > 5 else text
-            axis.text(
-                0.02, 0.03, "\n".join(text), transform=axis.transAxes, fontsize=5.5, va="bottom",
-                bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1},
-            )  # fmt: skip
-        axis.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
-    figure.supxlabel("depth (block / all blocks)")
-    figure.supylabel(f"tokens over {rules['times_median']:g} x median (%)")
-    style.note(
-        figure,
-        f"Dotted: {least:g} %, the least share that counts; below it the scale is linear. Bands: "
-        "over images. Backbones without such a token in any block are named, not drawn.",
-    )
-    style.save(figure, outputs)
-
-
-def by_size(claim2, backbones, rules, outputs):
-    """Share of outlier tokens at the block with most of them, against the number of parameters."""
-    metric, least = share_metric(rules["times_median"]), rules["min_share"]
-    table = claim2[claim2["metric"] == metric].merge(
-        backbones[[*BACKBONE_COLUMNS, "dataset", "params"]]
-    )
-    peak = table.loc[table.groupby(KIND_COLUMNS, sort=False)["value"].idxmax()]
-    peak = peak.sort_values("params", kind="stable")
-    figure, axis = style.plt.subplots(figsize=(5.0, 2.8))
-    place, of = (
-        peak.groupby("params").cumcount(),
-        peak.groupby("params")["params"].transform("size"),
-    )
-    peak = peak.assign(x=peak["params"] / 1e6 * 1.035 ** (place - (of - 1) / 2))
-    families = peak.groupby("family", sort=False)
-    for look, (family, rows) in zip(style.lines(), families, strict=False):
-        without = rows["registers"].map(register_count).eq(0)
-        plain = rows[without].groupby("params")["value"].max()  # a line joins a family's sizes
-        axis.plot(plain.index / 1e6, plain, color=look["color"], lw=0.7, ls=look["ls"])
-        for own, face in ((rows[without], look["color"]), (rows[~without], "white")):
-            axis.errorbar(
-                own["x"], own["value"],
-                [own["value"] - own["low"], own["high"] - own["value"]], fmt=look["marker"],
-                ms=3.5, lw=0.7, mfc=face, color=look["color"],
-            )  # fmt: skip
-        axis.plot([], [], look["ls"], marker=look["marker"], ms=3.5, lw=0.7, color=look["color"],
-                  label=family)  # fmt: skip
-    ends = peak["params"].min() / 1e6 / 1.5, peak["params"].max() / 1e6 * 1.5
-    axis.set(xscale="log", xlim=ends, xlabel="parameters (millions, log scale)")
-    style.plain_log(axis.xaxis)
-    axis.set_yscale("symlog", linthresh=least)
-    axis.set_ylim(-0.15 * least, 100)
-    axis.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
-    axis.set_ylabel(f"tokens over {rules['times_median']:g} x median (%)")
-    axis.axhline(least, color="0.5", lw=0.6, ls=":")
-    axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=6)
-    style.note(
-        figure,
-        "At the block with most of them. Filled: without registers, joined by size; hollow: with "
-        "registers. Backbones of equally many parameters stand beside each other. Dotted: "
-        f"{least:g} %, below it the scale is linear. Bars: over images.",
-    )
-    style.save(figure, outputs)
 
 
 def by_place(places, claim1, rules, outputs):

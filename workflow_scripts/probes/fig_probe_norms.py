@@ -10,14 +10,16 @@ from tokenscope.tables.tidy import by_backbone, rows_of
 
 SHOWN = {
     "position_top1": "position, top-1 (%)",
-    "pixel_l2_squared": "pixels, squared L2",
+    "pixel_l2_squared": "pixels, squared L2 (log scale)",
     "class_top1": "class, top-1 (%)",
 }
+LOG = ("pixel_l2_squared",)  # the mean patch errs many times as much
 COLOURS = {"normal": style.BLUE, "outlier": style.OUTLIER}
+BINS, APART = 10, 2  # tenths of a group; places between two groups
 NOTE = (
-    "Test tokens of each group in tenths by feature norm, each at its median norm; bars: 95 % "
-    "bootstrap over seeds and images. Each group has a probe of its own. Dotted: chance, or the "
-    "mean patch."
+    "Test tokens of each group in tenths by feature norm, lowest first; below: median norm of the "
+    "first and of the last tenth. Bars: 95 % bootstrap over seeds and images. Each group has a "
+    "probe of its own. Dotted: chance, or the mean patch."
 )
 
 
@@ -46,30 +48,37 @@ def _page(groups, norms, outputs):
         for axis, metric in zip(line, SHOWN, strict=True):
             _panel(axis, rows_of(norms, **who, metric=metric), rows, metric)
         line[0].set_ylabel(style.title(who).replace("/", " ", 1).replace("/", "\n", 1), fontsize=6)
-    for axis, label in zip(axes[0], SHOWN.values(), strict=True):
+    for axis, (metric, label) in zip(axes[0], SHOWN.items(), strict=True):
         axis.set_title(label)
-        axis.set_ylim(bottom=0)
-    axes[0, 2].legend(loc="upper right", fontsize=6, ncols=2)
-    figure.supxlabel("feature norm (log scale)")
+        if metric in LOG:
+            axis.set_yscale("log")
+            style.plain_log(axis.yaxis)
+        else:
+            axis.set_ylim(bottom=0)
+    marks = [style.plt.Line2D([], [], ls="", marker="o", ms=3, color=c) for c in COLOURS.values()]
+    figure.legend(marks, COLOURS, loc="outside upper center", ncols=2, fontsize=6)
+    figure.supxlabel("tenths of the tokens by feature norm")
     style.note(figure, NOTE)
     style.save(figure, outputs)
 
 
 def _panel(axis, table, claim4, metric):
-    axis.set_xscale("log")
-    ends = table["norm"].min(), table["norm"].max()
+    ticks = {}
     for number, (group, colour) in enumerate(COLOURS.items()):
+        start = number * (BINS + APART - 1)
         line = table[table["group"] == group].sort_values("tenth")
         if len(line):
             bars = np.abs(line[["low", "high"]].to_numpy().T - line["value"].to_numpy())
             axis.errorbar(
-                line["norm"], line["value"], bars, color=colour, fmt="o", ms=2, elinewidth=0.6,
-                label=group,
+                start + line["tenth"], line["value"], bars, color=colour, fmt="o", ms=2,
+                elinewidth=0.6,
             )  # fmt: skip
+            first, last = line["norm"].iloc[[0, -1]]
+            ticks[start + (BINS + 1) / 2] = f"{first:.3g} to {last:.3g}"
         base = "chance" if metric != "pixel_l2_squared" else guess_name(group, "mean patch")
         guess = claim4[(claim4["group"] == base) & (claim4["metric"] == metric)]["value"]
         if len(guess) and len(line):
-            own = line["norm"].min(), line["norm"].max()
+            own = start + 0.5, start + BINS + 0.5
             axis.plot(own, [guess.iloc[0]] * 2, color=colour, lw=0.8, ls=":")
         own = claim4[(claim4["metric"] == metric) & (claim4["group"] == group)]
         for row in own.itertuples():
@@ -79,9 +88,9 @@ def _panel(axis, table, claim4, metric):
                     f"{group}: {tidy.why_not_measured(row.unit)} ({row.n})", fontsize=6,
                     ha="right", va="top", transform=axis.transAxes, color=colour,
                 )  # fmt: skip
-    if len(table) and ends[0] > 0:
-        axis.set_xlim(ends[0] / 1.15, ends[1] * 1.15)
-    style.plain_log(axis.xaxis)
+    axis.set_xticks(list(ticks), list(ticks.values()), fontsize=6)
+    axis.set_xlim(0, 2 * BINS + APART)
+    axis.tick_params(axis="x", length=0)
 
 
 if "snakemake" in globals():

@@ -45,6 +45,7 @@ def _page(groups, theirs, outputs):
     figure, axes = style.plt.subplots(
         1, len(PANELS), sharey=True, figsize=(style.WIDE, 0.32 * len(groups) + 0.85)
     )
+    crosses = 0
     for axis, (metric, title) in zip(axes, PANELS.items(), strict=True):
         for y, (who, rows) in enumerate(groups):
             backbone = {column: who[column] for column in BACKBONE_COLUMNS}
@@ -57,6 +58,7 @@ def _page(groups, theirs, outputs):
                     axis.errorbar(own["value"], [place] * len(own), xerr=np.nan_to_num(ends),
                                   fmt=mark, ms=3, lw=0.8, color=colour)  # fmt: skip
                 cross = same[same["group"] == group]["value"]
+                crosses += len(cross)
                 axis.plot(cross, [place] * len(cross), "x", color=colour, ms=4.5, mew=0.9)
             if y % 2:
                 axis.axhspan(y - 0.5, y + 0.5, color="0.95", lw=0, zorder=0)
@@ -72,8 +74,10 @@ def _page(groups, theirs, outputs):
         style.plt.Line2D([], [], color=colour, marker=mark, ls="", ms=3)
         for colour, mark in GROUPS.values()
     ]
-    handles.append(style.plt.Line2D([], [], color="0.4", marker="x", ls="", ms=4.5))
-    names = ["normal", "outlier", "CLS", "published"]
+    names = ["normal", "outlier", "CLS"]
+    if crosses:
+        handles.append(style.plt.Line2D([], [], color="0.4", marker="x", ls="", ms=4.5))
+        names.append("published")
     figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=6)
     style.note(figure, NOTE)
     style.save(figure, outputs)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from tokenscope.forward.device import pick_device
 from tokenscope.jobs.job import Progress, StopRequest, job, log
+from tokenscope.norms.outlier_rule import share_metric
 from tokenscope.probes.questions import (
     TASKS,
     ask,
@@ -38,7 +39,7 @@ CURVES = {
 }
 
 
-def main(bank, who, saw_labels, settings, statistics, device, partial, outputs):
+def main(bank, who, saw_labels, settings, times, statistics, device, partial, outputs):
     """Ask all questions; write tidy ``rows``, and ``places`` and ``norms`` for the figures.
 
     Args:
@@ -47,6 +48,7 @@ def main(bank, who, saw_labels, settings, statistics, device, partial, outputs):
         saw_labels: whether the backbone was trained with labels of these classes.
         who: family, size, registers, kind and data set, as columns of every row.
         settings: the section ``probes`` of the config.
+        times: the outlier rule's multiple of the median norm.
         statistics: the section of that name.
         device: ``cpu``, ``cuda`` or ``auto``.
         partial: folder for the states of an interrupted run.
@@ -70,6 +72,8 @@ def main(bank, who, saw_labels, settings, statistics, device, partial, outputs):
         if not answer.groups:
             continue
         report(rows, task, answer, bank, settings, statistics)
+        if task == "position":
+            _over_rule(rows, answer, bank, times, statistics)
         for name, frames in (("places", _by_place), ("norms", _by_norm)):
             tables[name] += frames(who, task, answer, bank, statistics)
     tidy.write(rows.frame(), outputs["rows"])
@@ -221,6 +225,17 @@ def _confounding(rows, group, answer, bank, settings, bootstrap):
     rows.add("claim4", group, "position_confounded", verdict, unit="verdict", n=bootstrap.images)
 
 
+def _over_rule(rows, answer, bank, times, statistics):
+    """How many of the test tokens that are called normal are over the rule of claim 2."""
+    if bank.norm_over_median is None:  # banks of earlier versions
+        return
+    bootstrap = answer.bootstrap(statistics)
+    over = answer.of_tokens(bank.norm_over_median, "normal") > times
+    sums = np.bincount(answer.image, weights=100.0 * over)
+    share = bootstrap.ratio(sums, answer.count())[:3]
+    rows.add("claim4", "normal", share_metric(times), *share, "percent", bootstrap.images)
+
+
 def _by_place(who, task, answer, bank, statistics):
     """Mean score at each place of the grid, with the number of tokens behind it."""
     if task == "class":
@@ -267,6 +282,6 @@ if "snakemake" in globals():
     with job(snakemake.log[0], label, snakemake.threads):
         main(
             bank=dict(snakemake.input.items()), who=p.who, saw_labels=p.saw_labels,
-            settings=p.settings, statistics=p.statistics, device=p.device, partial=p.partial,
-            outputs=dict(snakemake.output.items()),
+            settings=p.settings, times=p.times, statistics=p.statistics, device=p.device,
+            partial=p.partial, outputs=dict(snakemake.output.items()),
         )  # fmt: skip

@@ -35,7 +35,7 @@ def main(registers, dataset, times, output):
     wanted = [
         ("last_block", share, f"tokens over\n{times:g} x median (%)"),
         ("last_block", f"{share}_minus_r0", "the same, minus\nwithout (points)"),
-        ("own_head", "top1_minus_r0", "top-1 of the own head,\nminus without (points)"),
+        ("own_head", "top1_minus_r0", "own head, top-1,\nminus without (points)"),
     ]
     table["base"] = [register_names.base(name) for name in table["registers"]]
     table["r"] = [
@@ -65,6 +65,7 @@ def main(registers, dataset, times, output):
                 axis.set_ylabel(label, fontsize=6.5)
             if line == 2:
                 axis.set_xlabel("registers")
+    figure.align_ylabels(axes[:, 0])
     for axis in axes.ravel():
         if not axis.has_data() and not axis.texts:
             axis.axis("off")

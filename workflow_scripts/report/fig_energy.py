@@ -131,7 +131,8 @@ def forecasts(rows, outputs):
             )  # fmt: skip
             axis.scatter(
                 [], [], s=12, color=colour, marker="o" if shown else "D",
-                label=rule if shown else "other rules" if i == len(style.PALETTE) - 1 else None,
+                label=rule.replace("_", " ") if shown
+                else "other rules" if i == len(style.PALETTE) - 1 else None,
             )  # fmt: skip
         ends = np.array([known[["forecast_seconds", "seconds"]].min().min() / 2,
                          known[["forecast_seconds", "seconds"]].max().max() * 2])  # fmt: skip

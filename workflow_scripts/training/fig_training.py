@@ -129,14 +129,14 @@ def _register_norms(after, names, outputs):
             ("norm_median", "-", "median patch"), ("norm_p98", ":", "98th percentile"),
         ):  # fmt: skip
             value = rows.loc[(last_block, metric), "value"]
-            axis.axhline(value, color="0.5", ls=dashes, lw=0.8)
-            axis.text(0.99, value, text, fontsize=5.5, color="0.35", ha="right", va="bottom",
-                      transform=axis.get_yaxis_transform())  # fmt: skip
+            axis.axhline(value, color="0.5", ls=dashes, lw=0.8, label=text)
         labels = ["CLS" if label == "cls" else label for label in labels]
         axis.set_xticks(range(len(tokens)), labels=labels)
         axis.set_ylim(0, 1.15 * axis.get_ylim()[1])
         axis.set_xlim(-0.5, len(tokens) - 0.5)
         axis.set_title(f"{name[0]}\n{name[1]} {name[2]}")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=6)
     figure.supxlabel("CLS and registers, by their number")
     figure.supylabel("norm, last block")
     style.note(figure, "Mean norm of each token; grey: of patches. Bars: bootstrap over images.")

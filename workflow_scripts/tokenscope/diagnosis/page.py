@@ -10,6 +10,7 @@ from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.study.register_names import base
 from tokenscope.tables import tidy
+from tokenscope.tables.formatting import words
 from tokenscope.tables.names import minus_r0
 from tokenscope.tables.rests_on import sentence
 from tokenscope.tables.tidy import BACKBONE_COLUMNS
@@ -120,9 +121,9 @@ def by_rule(backbone: BackboneFigures) -> list[tuple]:
     """Share of tokens under each rule, and the mixture, after the last block."""
     last = backbone.rows[backbone.rows["group"] == "last_block"]
     shares = last[last["metric"].str.contains("share")].to_dict("records")
-    words = {"bimodality_upper_share": "upper mode of the mixture of two Gaussians"}
+    named = {"bimodality_upper_share": "upper mode of the mixture of two Gaussians"}
     return [
-        (words.get(row["metric"], row["metric"].replace("share_norm_", "").replace("_", " ")),
+        (named.get(row["metric"], row["metric"].replace("share_norm_", "").replace("_", " ")),
          interval(row, " %"))
         for row in shares
     ]  # fmt: skip
@@ -137,7 +138,7 @@ def moved(registers: pd.DataFrame | None, who: dict, rules: dict) -> list[tuple]
     if not len(made) or base(made[0]) != who["registers"]:
         return []
     lines = []
-    for pattern, words in MOVED.items():
+    for pattern, named in MOVED.items():
         metric = pattern.format(f"{rules['times_median']:g}")
         cells = []
         for name in (made[0], made[0].replace("testtime", "random")):
@@ -151,7 +152,7 @@ def moved(registers: pd.DataFrame | None, who: dict, rules: dict) -> list[tuple]
             cells.append((f"{value['value'] - change['value']:.3g}{unit}", interval(value, unit),
                           interval(change, points)))  # fmt: skip
         if len(cells) == 2:
-            lines.append((words, cells[0][0], cells[0][1], cells[0][2], cells[1][2]))
+            lines.append((named, cells[0][0], cells[0][1], cells[0][2], cells[1][2]))
     return lines
 
 
@@ -208,7 +209,7 @@ def classes(probes: pd.DataFrame | None, who: dict) -> list[tuple]:
     rows = of_backbone(probes, who)
     rows = rows[rows["metric"] == "class_top1"]
     return [
-        (row["group"], interval(row, " %") if row["value"] == row["value"] else row["unit"])
+        (words(row["group"]), interval(row, " %") if row["value"] == row["value"] else row["unit"])
         for row in rows.to_dict("records")
     ]
 
@@ -235,7 +236,7 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, who: dict, statistics: dic
 def as_text(pairs: pd.DataFrame | None) -> list[tuple]:
     """Lines of the paired table: what, first, second, difference, whether it is one."""
     lines = []
-    for metric, (words, unit) in PAIRED.items() if pairs is not None else ():
+    for metric, (named, unit) in PAIRED.items() if pairs is not None else ():
         rows = pairs[pairs["metric"] == metric].set_index("group")
         if len(rows):
             low, high = rows.loc["second-first", ["low", "high"]]
@@ -246,5 +247,5 @@ def as_text(pairs: pd.DataFrame | None) -> list[tuple]:
                     ("first", unit), ("second", unit), ("second-first", "points" * bool(unit)),
                 )
             ]  # fmt: skip
-            lines.append((words, *cells, answer))
+            lines.append((named, *cells, answer))
     return lines

@@ -60,9 +60,12 @@ def cmap(name: str = "viridis"):
 
 
 def lines():
-    """Colour, dash and marker of one line after another: all different for the first 28."""
+    """Colour, dash and marker of one line after another: all different for the first 28.
+
+    Two that follow each other differ in all three, so that one is seen on top of the other.
+    """
     dashes = [("-", "o"), ("--", "s"), (":", "^"), ("-.", "D")]
-    for (dash, marker), colour in itertools.cycle(itertools.product(dashes, PALETTE)):
+    for (dash, marker), colour in zip(itertools.cycle(dashes), itertools.cycle(PALETTE)):
         yield {"color": colour, "ls": dash, "marker": marker, "ms": 2.5}
 
 

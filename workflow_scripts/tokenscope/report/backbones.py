@@ -9,7 +9,13 @@ import pandas as pd
 from tokenscope.kinds import answers as of_kinds
 from tokenscope.study.register_names import is_control
 from tokenscope.tables import tidy
-from tokenscope.tables.formatting import as_text, interval_text, words
+from tokenscope.tables.formatting import (
+    as_text,
+    interval_text,
+    unit_text,
+    without_unit,
+    words,
+)
 from tokenscope.tables.paper_tables import Printed, model_words
 from tokenscope.verdicts.answers import (
     AS_PUBLISHED,
@@ -34,12 +40,16 @@ KINDS_SECTION = "kinds"
 
 @dataclass(frozen=True)
 class Cell:
-    """An answer with its number or reason; ``size``: as a share of the largest of its row."""
+    """An answer with its number or reason; ``size``: as a share of the largest of its row.
+
+    ``value`` is the number alone, for a narrow column; its ``unit`` stands in the head of the row.
+    """
 
     answer: str
     text: str
     size: float = 0.0
     value: str = ""
+    unit: str = ""
 
 
 def anchor(key: str) -> str:
@@ -91,9 +101,7 @@ def matrix(
             judged = _by_backbone(lines[verdict["id"]])
             cells = _sized([_statement(judged.get(key)) for key in keys])
             if any(cell and cell.answer != NOT_RUN for cell in cells):
-                rows.append(
-                    {"said": verdict["said"], "href": f"statement-{verdict['id']}", "cells": cells}
-                )
+                rows.append(_row(verdict["said"], f"statement-{verdict['id']}", cells))
             else:
                 absent += 1
         if section["id"] == KINDS_SECTION and len(kinds):
@@ -172,9 +180,24 @@ def _statement(judged: list[Judged] | None) -> Cell | None:
     if not judged:
         return None
     one = min(judged, key=lambda one: FIRST.index(one.answer))
-    value = one.value if one.value == one.value else 0.0
-    text = number(one)
-    return Cell(one.answer, text or one.why, abs(value), text.partition(" [")[0])
+    return _cell(one.answer, number(one) or one.why, one.value, one.unit)
+
+
+def _cell(answer: str, text: str, value: float, unit: str) -> Cell:
+    if value != value:
+        return Cell(answer, text)
+    return Cell(answer, text, abs(value), without_unit(value, unit), unit_text(unit))
+
+
+def _row(said: str, href: str, cells: list[Cell | None]) -> dict:
+    """A row of the matrix; where its numbers are not of one unit, each keeps its own."""
+    units = dict.fromkeys(cell.unit for cell in cells if cell and cell.value)
+    if len(units) > 1:
+        cells = [
+            cell and replace(cell, value=f"{cell.value} {cell.unit}".strip()) for cell in cells
+        ]
+    return {"said": said, "href": href, "cells": cells,
+            "unit": next(iter(units)) if len(units) == 1 else ""}  # fmt: skip
 
 
 def _sized(cells: list[Cell | None]) -> list[Cell | None]:
@@ -193,15 +216,14 @@ def _kinds(keys: Sequence[str], kinds: pd.DataFrame) -> list[dict]:
             continue
         cells = [_kind(own.loc[key]) if key in own.index else None for key in keys]
         said = f"{kind.replace('-', ' ').capitalize()}: {meaning}"
-        rows.append({"said": said, "href": KINDS_SECTION, "cells": _sized(cells)})
+        rows.append(_row(said, KINDS_SECTION, _sized(cells)))
     return rows
 
 
 def _kind(row: pd.Series) -> Cell:
-    value = row["value"] if row["value"] == row["value"] else 0.0
-    text = _measured(row)
     why = row["why"] if isinstance(row["why"], str) else ""
-    return Cell(f"kind {row['answer']}", text or why, abs(value), text.partition(" [")[0])
+    unit = row["unit"] if isinstance(row["unit"], str) else ""
+    return _cell(f"kind {row['answer']}", _measured(row) or why, row["value"], unit)
 
 
 def _measured(row) -> str:

@@ -22,6 +22,7 @@ from tokenscope.study.register_names import is_control
 
 SCHEMAS = CONFIG / "schemas"
 WILDCARDS = ("dataset", "family", "size", "registers")
+ASIDE = 4  # rank of figures that are of use, but no finding
 SWITCHES = ("partial", "figure", "forecast", "check")  # of the command line: they change no number
 
 
@@ -171,7 +172,7 @@ def pages(study) -> dict[str, list[tuple[str, str, int]]]:
     """Figures of each section: path below ``figures`` without ending, caption, and rank.
 
     Rank 0 has what a study or a data set has once, 1 what a family has, 2 what a backbone has;
-    further pages of a figure come after their first.
+    further pages of a figure come after their first. :data:`ASIDE` has what is folded away.
     """
     by_section: dict[str, dict[str, tuple[str, int]]] = {}
     for section in sections(study.config["report"]["sections"]):
@@ -179,7 +180,10 @@ def pages(study) -> dict[str, list[tuple[str, str, int]]]:
         for entry in section.get("figures", []):
             rank = sum(f"{{{name}}}" in entry["file"] for name in ("family", "registers"))
             own |= {
-                name: (_caption(entry, name), rank + (figure_pages.number(name)[1] > 1))
+                name: (
+                    _caption(entry, name),
+                    ASIDE if entry.get("aside") else rank + (figure_pages.number(name)[1] > 1),
+                )
                 for name in figures(study, entry)
             }
     return {

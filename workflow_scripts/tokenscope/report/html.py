@@ -8,15 +8,20 @@ import jinja2
 from markupsafe import Markup
 
 from tokenscope.figures import style
+from tokenscope.report.texts import shown
 from tokenscope.stores.receipts import write_text
 
 
 def render(template: str | Path, page: str | Path, **values) -> None:
-    """Fill a template and write the page; a value that the template lacks is an error."""
+    """Fill a template and write the page; a value that the template lacks is an error.
+
+    Its filter ``shown`` says names with underscores in words, or as code.
+    """
     source = Path(template).read_text()
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["shown"] = lambda text: shown(text, [])
     write_text(page, environment.from_string(source).render(**values))
 
 

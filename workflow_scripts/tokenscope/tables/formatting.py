@@ -29,6 +29,13 @@ def as_text(value: float, unit: str) -> str:
     return number_text(value, unit) + _unit_text(unit)
 
 
+def without_unit(value: float, unit: str) -> str:
+    """The same where the unit stands elsewhere (:func:`unit_text`), as in the head of a row."""
+    if unit == "verdict" or tidy.is_refused(unit) or value != value:
+        return as_text(value, unit)
+    return f"{value:.4g}" if unit == BLOCK else number_text(value, unit)
+
+
 def number_text(value: float, unit: str = "") -> str:
     """A number alone, with the same digits wherever it is printed: page, Markdown and LaTeX.
 
@@ -108,5 +115,10 @@ def _labels() -> tuple[dict[str, str], list[tuple[re.Pattern, str]]]:
     return dict(row for row in rows if "{n}" not in row[0]), patterns
 
 
+def unit_text(unit: str) -> str:
+    """A unit as it stands behind numbers; empty where a number needs none."""
+    return {"percent": "%", "ratio": "", BLOCK: "block", "verdict": ""}.get(unit, unit)
+
+
 def _unit_text(unit: str) -> str:
-    return {"percent": " %", "": ""}.get(unit, f" {unit}")
+    return f" {unit_text(unit)}".rstrip()

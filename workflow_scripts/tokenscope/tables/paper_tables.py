@@ -12,7 +12,7 @@ import pandas as pd
 
 from tokenscope.study.register_names import is_control, kind
 from tokenscope.tables import tidy
-from tokenscope.tables.formatting import interval_text, number_text
+from tokenscope.tables.formatting import interval_text, number_text, words
 from tokenscope.tables.probe_tables import COUNTS
 
 PAPER = "reassessment-2025"
@@ -223,15 +223,30 @@ def _footnote(table: PaperTable, ours: pd.DataFrame, measured: list[tuple]) -> s
             counts.append(f"{low if low == high else f'{low} to {high}'} for {part}")
     if counts:
         said.append(f"Tokens per group here: {', '.join(counts)}.")
-    for group, metric, value, words in REMARKS if table.question else ():
+    if table.question and (over := _normal_over_rule(ours)):
+        said.append(over)
+    for group, metric, value, remark in REMARKS if table.question else ():
         if metric == "position_confounded" and table.question != "position":
             continue
         rows = tidy.rows_of(ours, group=group, metric=metric, value=value)
         who = dict.fromkeys(rows[tidy.BACKBONE_COLUMNS].itertuples(index=False, name=None))
         if who:
-            said.append(f"{words}: {'; '.join(map(model_words, who))}.")
+            said.append(f"{remark}: {'; '.join(map(model_words, who))}.")
     said.append("Bold: best estimate of a line, which its interval may not set apart.")
     return " ".join(said)
+
+
+def _normal_over_rule(ours: pd.DataFrame) -> str:
+    """How many of the normal tokens are over the rule of claim 2; empty where nobody counted."""
+    rows = tidy.rows_of(ours, group="normal").dropna(subset=["value"])
+    rows = rows[rows["metric"].astype(str).str.startswith("share_norm_over_")]
+    if not len(rows):
+        return ""
+    most = rows.sort_values("value").iloc[-1]
+    who = model_words([most[name] for name in tidy.BACKBONE_COLUMNS])
+    found = f"{number_text(most['value'], 'percent')} % or less ({who})"
+    said = f"{words(most['metric'])} among the normal ones tested"
+    return f"{said[:1].upper()}{said[1:]}: {found if most['value'] > 0 else 'none'}."
 
 
 def latex(name: str, ours: pd.DataFrame, published: pd.DataFrame, rests: Sequence[str] = ()) -> str:
