@@ -34,7 +34,10 @@
   let rule = "times";
   const RULES = {
     times: () => Number($("ex-threshold").value),
-    p98: (one, block) => rung(one, one.blocks[block - 1].p98 / one.blocks[block - 1].median),
+    p98: (one, block) => {  // the step nearest to it above which anything is left
+      const nearest = rung(one, one.blocks[block - 1].p98 / one.blocks[block - 1].median);
+      return above(one, block, nearest) ? nearest : nearest - 1;
+    },
     150: (one, block) => rung(one, ABSOLUTE / one.blocks[block - 1].median),
   };
 
