@@ -173,7 +173,7 @@ def experiments(rows, answers, outputs):
         who = list(dict.fromkeys(found["who"]))
         for i, quantity in enumerate(panels[kind]):
             line = found[found["metric"] == quantity]
-            if line.empty:
+            if not line["value"].notna().any():
                 continue
             y = np.array([who.index(w) for w in line["who"]]) + 0.25 * (i - 1)
             value = line["value"].to_numpy()

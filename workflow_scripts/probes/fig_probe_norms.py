@@ -53,6 +53,7 @@ def _page(groups, norms, outputs):
         if metric in LOG:
             axis.set_yscale("log")
             style.plain_log(axis.yaxis)
+            axis.yaxis.set_major_locator(style.LogLocator(numticks=4))
         else:
             axis.set_ylim(bottom=0)
     marks = [style.plt.Line2D([], [], ls="", marker="o", ms=3, color=c) for c in COLOURS.values()]
