@@ -1,5 +1,7 @@
 """Outlier minus normal class accuracy under other recipes, published differences marked."""
 
+import string
+
 import pandas as pd
 
 from tokenscope.figures import style
@@ -7,6 +9,7 @@ from tokenscope.jobs.job import job
 from tokenscope.tables import tidy
 from tokenscope.tables.tidy import BACKBONE_COLUMNS, KIND_COLUMNS, by_backbone, rows_of
 
+LINE, LEVELS = 6, 2  # points; how many letters stand above another
 NOTE = (
     "Class probe, top-1 of outlier tokens minus that of normal tokens of the same images; bars: "
     "95 % bootstrap over seeds and images; right: training images, test images."
@@ -40,6 +43,7 @@ def _page(groups, trained, theirs, outputs):
         1, count, figsize=(min(style.WIDE, 2.2 * count + 1.9), 0.19 * len(names) + 0.75),
         squeeze=False, sharey=True, sharex=True,
     )  # fmt: skip
+    letters = dict(zip(theirs.index, string.ascii_lowercase, strict=False))
     for axis, (who, recipes) in zip(axes[0], groups, strict=True):
         key = tuple(who.values())
         axis.axvline(0, color="0.7", lw=0.6)
@@ -62,12 +66,17 @@ def _page(groups, trained, theirs, outputs):
             axis.errorbar(row.value, y, xerr=ends, fmt="o", ms=3, lw=0.9, color=colour)
             counts = f"{trained[*key, row.group]:,.0f}, {row.n:,}"
             axis.text(1.01, y, counts, fontsize=5.5, va="center", transform=_left(axis))
-        axis.set_title(style.title(who))
+        axis.set_title(style.title(who), pad=3 + LINE * (1 + LEVELS))
         axis.text(1.01, 1.01, "train, test", fontsize=5.5, va="bottom", transform=axis.transAxes)
+    for axis in axes[0]:
+        _named(axis, theirs, letters)
     axes[0, 0].set_yticks(range(len(names)), names)
     axes[0, 0].set_ylim(len(names) - 0.5, -0.5)
     figure.supxlabel("outlier minus normal, top-1 (points)")
-    lines = [f"{'/'.join(name[:2])} {value:+.2f} ({name[3]})" for name, value in theirs.items()]
+    lines = [
+        f"{letters[name]} {'/'.join(name[:2])} {value:+.2f} ({name[3]})"
+        for name, value in theirs.items()
+    ]
     published = f" Lines, published (the same model in blue): {', '.join(lines)}." if lines else ""
     style.note(figure, NOTE + published)
     style.save(figure, outputs)
@@ -78,6 +87,19 @@ def differences(published):
     rows = published[published["metric"] == "class_top1"]
     wide = rows.pivot_table(index=[*BACKBONE_COLUMNS, "source"], columns="group", values="value")
     return (wide["outlier"] - wide["normal"]).dropna()
+
+
+def _named(axis, theirs, letters):
+    """A letter above each published line; those that are close stand above each other."""
+    low, high = axis.get_xlim()
+    before, level = low - high, 0
+    for name, value in theirs.sort_values().items():
+        level = min(level + 1, LEVELS) if value - before < 0.05 * (high - low) else 0
+        axis.annotate(
+            letters[name], (value, 1), (0, 1 + LINE * level), ha="center", fontsize=6,
+            xycoords=("data", "axes fraction"), textcoords="offset points",
+        )  # fmt: skip
+        before = value
 
 
 def _left(axis):

@@ -74,9 +74,9 @@ NOTES = {
     "takes off the mean patch's squared error, in percent: errors of groups compare only so "
     "where one group's patches are plainer. position_confounded: yes if a group's tokens crowd "
     "in so few places (position_entropy) that their position can be guessed without looking: "
-    "then a position probe says nothing about local information. outliers know: more or less if "
-    "the interval of outlier minus normal leaves zero out. Of normal tokens it is also said how "
-    "many are over the outlier rule's multiple of their image's median. Phantoms of content: the "
+    "then a position probe says nothing about local information. What outliers encode: more or "
+    "less if the interval of outlier minus normal leaves zero out. Of normal tokens it is also "
+    "said how many are over the outlier rule's multiple of their image's median. Phantoms of content: the "
     "planted neuron adds one and the same vector to constant patches and takes nothing away, so "
     "planted outliers should know as much as their patch shows; the clean one has no mechanism, "
     "its outliers are just its 2 % largest tokens.",

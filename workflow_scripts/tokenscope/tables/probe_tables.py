@@ -39,8 +39,8 @@ TABLES = {
     "Table 3: class": (Measure("class", "class_top1", "top-1 / %", 1, "commonest class"),),
 }
 HEADER = ("backbone", "measure", "normal", "outlier", "outlier - normal", "CLS, registers",
-          "guessing", "tokens a group", "published: normal / outlier / CLS",
-          "outliers know")  # fmt: skip
+          "guessing", "tokens per group", "published: normal / outlier / CLS",
+          "what outliers encode")  # fmt: skip
 COUNTS = ("train", "validation", "test")
 
 
