@@ -76,10 +76,10 @@ NOTES = {
     "in so few places (position_entropy) that their position can be guessed without looking: "
     "then a position probe says nothing about local information. What outliers encode: more or "
     "less if the interval of outlier minus normal leaves zero out. Of normal tokens it is also "
-    "said how many are over the outlier rule's multiple of their image's median. Phantoms of content: the "
-    "planted neuron adds one and the same vector to constant patches and takes nothing away, so "
-    "planted outliers should know as much as their patch shows; the clean one has no mechanism, "
-    "its outliers are just its 2 % largest tokens.",
+    "said how many are over the outlier rule's multiple of their image's median. Phantoms of "
+    "content: the planted neuron adds one and the same vector to constant patches and takes "
+    "nothing away, so planted outliers should know as much as their patch shows; the clean one has "
+    "no mechanism, its outliers are just its 2 % largest tokens.",
     "sensitivity": "Each recipe changes one thing of the study's class probe. Published "
     "differences on DINOv2-g: +3.2 points (darcet-2024), +18.3 (reassessment-2025).",
     "claim5": "own_head: the classifier a backbone came with; published_head: DINOv2's linear "
