@@ -38,6 +38,12 @@ def test_what_a_table_rests_on(study):
     assert tables["claim3"].provenance == "backbones"
 
 
+def test_what_is_no_finding_is_folded_and_embedded_last(study):
+    ranks = {name: rank for page in contents.pages(study).values() for name, _, rank in page}
+    last = {name for name, rank in ranks.items() if rank == contents.ASIDE}
+    assert last == {"carbon/forecast"} and max(ranks.values()) == contents.ASIDE
+
+
 def test_without_sections_their_tables_are_about_nothing(study):
     sections = ("probes", "heads", "discovery", "dense", "diagnose")
     config = {key: value for key, value in study.config.items() if key not in sections}

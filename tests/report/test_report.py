@@ -180,6 +180,11 @@ def test_on_paper_it_is_light_and_every_chart_and_column_keeps_its_own_place(ope
         "heads => heads.map(h => [h.innerText, getComputedStyle(h, '::before').content])"
     )
     assert heads[3] == ["", '"quantity"'] and all(content != '""' for _, content in heads)
+    # The heads of rows keep their own words, and those of the first table have room for them.
+    before = opened.locator("table.stack tbody th").evaluate_all(
+        "heads => heads.map(h => getComputedStyle(h, '::before').content)"
+    )
+    assert before and set(before) == {"none"}
 
 
 def test_partial_results_are_called_partial(made):
