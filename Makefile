@@ -19,6 +19,15 @@ FREE := PYTHON TORCH_INDEX CONFIG HOW STUDY PROFILE GPUS FIG MODEL IMAGES ARCH A
 $(foreach name,$(FREE),$(eval override $(name) := $$(value $(name))))
 export $(FREE)
 
+# What is no variable of ours would be dropped without a word, and AGAINTS=other compare nothing.
+NEAREST = python3 -c 'import difflib, sys; given, *known = sys.argv[1:]; near = difflib.get_close_matches(given.upper(), [word.upper() for word in known]); print("; nearest: " + next(word for word in known if word.upper() == near[0]) if near else "")' 2> /dev/null
+QUOTED = '$(subst ','\'',$(1))'
+OURS := $(FREE) $(shell sed -nE 's/^([A-Z_]+) *[:?]?=.*/\1/p' $(firstword $(MAKEFILE_LIST)))
+STRAY := $(firstword $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(filter-out $(OURS),$(name)))))
+ifneq ($(STRAY),)
+$(error there is no variable '$(STRAY)'$(shell $(NEAREST) $(call QUOTED,$(STRAY)) $(FREE)))
+endif
+
 # The config of a study by its name, as the shell's $$named: make figure FIG=fig3 STUDY=paper
 CONFIGS = config/*.yaml studies/*/study.yaml
 KNOWN = sed -nE 's/^study: *([^ ]+).*/\1/p' $(CONFIGS) 2>/dev/null | paste -sd ' ' -
@@ -39,7 +48,8 @@ DRAWING := figure $(shell sed -n 's/^rule \(fig_[a-z_]*\):.*/\1/p' rules/*.smk)
 PYTEST = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest
 SPREAD = -n auto --maxprocesses 4 --dist loadscope
 
-.PHONY: $(shell sed -nE 's/^([a-z-]+):.*[#]{2} .*/\1/p' $(firstword $(MAKEFILE_LIST)))
+TARGETS := $(shell sed -nE 's/^([a-z-]+):.*[#]{2} .*/\1/p' $(firstword $(MAKEFILE_LIST)))
+.PHONY: $(TARGETS)
 
 help:           ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -218,3 +228,7 @@ schema: $(VENV)/complete  ## write the schema that editors complete a config by
 
 clean:          ## remove results and Snakemake's records, keep the environment
 	rm -rf results .snakemake
+
+.DEFAULT:
+	@printf "make has no target '%s'%s (make help lists them)\n" $(call QUOTED,$@) \
+	  "$$($(NEAREST) $(call QUOTED,$@) $(TARGETS))"; exit 1

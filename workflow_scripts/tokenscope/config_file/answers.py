@@ -15,7 +15,15 @@ import yaml
 from jsonschema import Draft202012Validator, validators
 
 from tokenscope.config_file.lines import Source
-from tokenscope.config_file.schema_words import allowed, as_meant, choices, homes, one_of, said
+from tokenscope.config_file.schema_words import (
+    allowed,
+    as_meant,
+    choices,
+    homes,
+    odd_sign,
+    one_of,
+    said,
+)
 from tokenscope.errors import StudyError
 from tokenscope.paths import CONFIG
 
@@ -90,7 +98,8 @@ class Answers:
 
     def located(self, message: str) -> str:
         """Each line of a message, after the file and line of the key that it begins with."""
-        return "\n".join(f"{self._where(line)}{line}" for line in message.splitlines())
+        lines = message.splitlines()
+        return "\n".join(f"{self._where(line)}{line}{odd_sign(line)}" for line in lines)
 
     def _source(self) -> Source | None:
         try:
@@ -143,7 +152,9 @@ class Answers:
                     f"; nearest: {near}" if _alike(str(word).casefold(), near) else ""
                 )
             else:
-                yield f"{where}{selector}: is missing; it is {one_of(by_word)}"
+                within = next((w for w in by_word if isinstance(there.get(w), dict)), "")
+                meant = f": write {selector}: {within}, and its keys beside it" if within else ""
+                yield f"{where}{selector}: is missing; it is {one_of(by_word)}{meant}"
                 return
             there, word = {**there, selector: near}, near
         form = by_word[word]
@@ -154,6 +165,9 @@ class Answers:
     def _unknown(self, key, path, there, schema, config) -> str:
         known = [k for k in schema.get("properties", {}) if k not in there or k != key]
         place = f"of {_section(path, there)}"
+        above, dot, below = key.partition(".")
+        if dot and above in schema.get("properties", {}):
+            return f"is no key {place}: keys lie within each other, write {above}: {{{below}: ...}}"
         near = [k for k in difflib.get_close_matches(key, known, n=1, cutoff=0.6)]
         above = [p for k, p in homes(self.schema) if k == key]
         if near and (not above or _alike(key, near[0], 0.8)):
@@ -201,10 +215,17 @@ class Answers:
         if isinstance(there, str):
             by_case = {choice.casefold(): choice for choice in choices(schema)}
             near = difflib.get_close_matches(there.casefold(), by_case, n=1, cutoff=0.7)
-            hint = f"; nearest: {by_case[near[0]]}" if near and len(by_case) > 1 else hint
-        elsewhere = len(path) > 1 and any(k == path[-1] and not p for k, p in homes(self.schema))
+            if near and (len(by_case) > 1 or near[0] == there.casefold()):
+                word = by_case[near[0]]
+                hint = (
+                    f"; nearest: {word}" if schema.get("type") != "array" else f": write [{word}]"
+                )
+        places = [p for k, p in homes(self.schema) if path and k == path[-1]]
+        named = [p for p in places if p == (*path[:-1], "<name>")]
+        elsewhere = len(path) > 1 and (() in places or named)
         if elsewhere and not isinstance(there, dict) and schema.get("type", "object") == "object":
-            hint = f" ('{path[-1]}' is a key of a study: is the indentation right?)"
+            home = ": ".join(named[0]) if named else "a study"
+            hint = f" ('{path[-1]}' is a key of {home}: is the indentation right?)"
         if error.validator == "uniqueItems":
             return f"names something twice: {said(there)}"
         if error.validator == "minItems" and not there:
@@ -258,7 +279,7 @@ def _path(sentence: str) -> list:
     for word in sentence.split(": "):
         if match := re.fullmatch(r"item (\d+)", word):
             path.append(int(match[1]) - 1)
-        elif re.fullmatch(r"[\w.-]+", word):
+        elif re.fullmatch(r"[^\s']+", word):
             path.append(word)
         else:
             break
@@ -289,9 +310,9 @@ def _extras(there: dict, schema: dict) -> list[str]:
 
 def _meant(key: str, there: dict, schema: dict) -> bool:
     """Whether an unknown key is near enough to a missing one to be it: that is said instead."""
+    known = [*schema.get("properties", {}), key]
     return any(
-        difflib.get_close_matches(str(extra), list(schema.get("properties", {})), n=1, cutoff=0.6)
-        == [key]
+        difflib.get_close_matches(str(extra), known, n=1, cutoff=0.6) == [key]
         for extra in _extras(there, schema)
     )
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from tokenscope.config_file.schema_words import odd_sign
 from tokenscope.errors import StudyError
 
 
@@ -87,9 +88,15 @@ class Source:
             if re.match(r" *[^\S \t]", odd):
                 where = f"{self.file}, line {lines.index(odd) + 1}"
                 return f"{where}: '{odd.strip()}' is indented with a sign that looks like a space"
+        for line in (above, text):
+            if odd := odd_sign(line):
+                where = f"{self.file}, line {lines.index(line) + 1}"
+                return f"{where}: '{line.strip()}': no YAML{odd}"
         if "mapping values" in problem and re.match(r" *[\w-]+:[^\s/]", above):
             where = f"{self.file}, line {lines.index(above) + 1}"
             return f"{where}: '{above.strip()}': a space is missing after the colon"
+        if re.search(r"[]}\"'] +[^#\s,]", text) and "block mapping" in str(error.context or ""):
+            return f"{where}: '{text.strip()}': what stands after the bracket or quotation mark?"
         began = f" (begun in line {context.line + 1})" if context else ""
         for words, what in _TROUBLES.items():
             if words in problem or words in str(error.context or ""):
@@ -101,21 +108,28 @@ _WRONG = (
     "the indentation does not fit the lines before{began}: keys of one section start in one column"
 )
 _TAG = "! has a meaning in YAML: put the text in quotation marks"
+_SIGN = "no word begins with such a sign: put it in quotation marks"
 _TROUBLES = {
+    "unknown escape": "\\ has a meaning within double quotation marks: take single ones, or none",
     "flow sequence": "a bracket [ is not closed, or a comma is missing{began}",
     "flow mapping": "a brace {{ is not closed, or a comma is missing{began}",
     "quoted scalar": "a quotation mark is not closed{began}",
     "could not find expected ':'": "no key and value: is a colon (with a space after it) missing?",
     "mapping values are not allowed": (
-        "a second colon, or the indentation does not fit the line before: text with a colon wants "
-        "quotation marks"
+        "a second colon (a key within a key stands on the next line, further in; text with a colon "
+        "wants quotation marks), or the indentation does not fit the line before"
     ),
     "sequence entries are not allowed": _WRONG,
     "block mapping": _WRONG,
     "block collection": _WRONG,
     "another document": "a second document begins: keep one, without ---",
     "node content": "a value is missing, or there is a comma too many",
-    "alias": "* has a meaning in YAML: put globs that begin with it in quotation marks",
+    "alias": (
+        "* has a meaning in YAML: put globs that begin with it in quotation marks; items of a list "
+        "begin with a hyphen"
+    ),
+    "cannot start any token": _SIGN,
+    "expected alphabetic": _SIGN,
     "undefined tag": _TAG,
     "constructor for the tag": _TAG,
 }

@@ -131,7 +131,9 @@ def _weights(study) -> Iterator[str]:
     weights = study.config["weights"]
     folder = weights["folder"]
     if folder and not Path(folder).is_dir():
-        yield f"weights: folder: there is no folder '{folder}' on {platform.node()}"
+        yield f"weights: folder: there is no folder '{folder}' on {platform.node()}" + (
+            _instead(folder)
+        )
     for row in study.rows.values():
         if row.recipe or row.attached:
             continue

@@ -4,7 +4,9 @@ import os
 import re
 from pathlib import Path
 
+from tokenscope.config_file.project_files import NAMED
 from tokenscope.errors import StudyError, nearest
+from tokenscope.paths import of_project
 
 
 def check_results(config: dict) -> None:
@@ -17,6 +19,31 @@ def check_results(config: dict) -> None:
     place = next(p for p in (Path(results), *Path(results).parents) if p.exists())
     if not (place.is_dir() and os.access(place, os.W_OK)):
         raise StudyError(f"results: '{results}': {place} is no folder one can write to")
+
+
+def check_files(config: dict) -> None:
+    """Files and folders of the project that a config names instead of the usual ones are there.
+
+    Raises:
+        StudyError: some are not, a line each.
+    """
+    absent = []
+    for place in NAMED:
+        named: object = config
+        for key in place:
+            named = named.get(key) if isinstance(named, dict) else None
+        if (
+            isinstance(named, str)
+            and not Path(of_project(named)).exists()
+            and not Path(named).exists()
+        ):
+            beside = (
+                Path(named).parent if Path(named).parent.is_dir() else Path(of_project("config"))
+            )
+            near = nearest(str(named), [str(file) for file in beside.iterdir()])
+            absent.append(f"{': '.join(place)}: there is no '{named}'{near}")
+    if absent:
+        raise StudyError("\n".join(absent))
 
 
 def check_analysed(config: dict) -> None:
@@ -32,6 +59,17 @@ def check_analysed(config: dict) -> None:
             have = ", ".join(config["datasets"])
             near = nearest(name, config["datasets"])
             raise StudyError(f"analyse: '{name}' is no data set of this study, only: {have}{near}")
+
+
+def check_among(key: str, name: str, analysed: list[str]) -> None:
+    """A key names an analysed data set.
+
+    Raises:
+        StudyError: it names another.
+    """
+    if name not in analysed:
+        have, near = ", ".join(analysed), nearest(name, analysed)
+        raise StudyError(f"{key}: '{name}' is not among analyse: {have}{near}")
 
 
 def check_classes(config: dict) -> None:
@@ -60,7 +98,7 @@ def check_testtime(config: dict, attached: bool) -> None:
         StudyError: it is not.
     """
     testtime = config.get("testtime")
-    if testtime and testtime["dataset"] not in config["analyse"]:
-        raise StudyError(f"testtime: dataset: '{testtime['dataset']}' is not among analyse")
+    if testtime:
+        check_among("testtime: dataset", testtime["dataset"], config["analyse"])
     if testtime and not attached:
         raise StudyError(f"testtime: backbones: {testtime['backbones']} match none of the study's")

@@ -1,6 +1,7 @@
 """Who is diagnosed, on a page of its own: the section ``diagnose``."""
 
-from tokenscope.errors import StudyError
+from tokenscope.config_file import references
+from tokenscope.errors import StudyError, nearest
 from tokenscope.study import zoo
 
 FAMILIES = ("mine", "other")
@@ -15,13 +16,13 @@ def diagnosed(study) -> list[zoo.Backbone]:
     section = study.config.get("diagnose")
     if not section:
         return []
-    if section["dataset"] not in study.config["analyse"]:
-        raise StudyError(f"diagnose: dataset: '{section['dataset']}' is not among analyse")
+    references.check_among("diagnose: dataset", section["dataset"], study.config["analyse"])
     known = {row.key: row for row in study.named}
     for key in section["backbones"]:
         if key not in known:
             raise StudyError(
                 f"diagnose: backbones: '{key}' is none of this study's: {', '.join(known)}"
+                f"{nearest(key, known)}"
             )
     return [known[key] for key in section["backbones"] if known[key] in study.backbones]
 

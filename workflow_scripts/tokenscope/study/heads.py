@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
-from tokenscope.errors import StudyError
+from tokenscope.errors import StudyError, nearest
 from tokenscope.images.geometry import Geometry
 from tokenscope.study import flops, zoo
 from tokenscope.study.zoo import Backbone
@@ -68,7 +68,7 @@ class Heads:
             if name and name not in study.datasets:
                 raise StudyError(
                     f"heads: {key}: '{name}' is no data set of this study, only: "
-                    f"{', '.join(study.datasets)}"
+                    f"{', '.join(study.datasets)}{nearest(name, study.datasets)}"
                 )
         if not self.settings:
             return

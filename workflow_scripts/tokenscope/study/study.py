@@ -40,7 +40,8 @@ class Study:
         mistakes: list[str] = []  # those of the second group name what is analysed
         for checks in (
             (lambda: references.check_results(config), lambda: references.check_analysed(config),
-             lambda: references.check_classes(config), self._check_trained, self._read_heads,
+             lambda: references.check_classes(config), lambda: references.check_files(config),
+             self._check_trained, self._read_heads,
              self._read_discovery, self._read_dense),
             (self._check_testtime, self._read_phantoms, self._read_probes, self._read_diagnosed),
         ):  # fmt: skip
@@ -59,7 +60,10 @@ class Study:
         for row in self.rows.values():
             images = row.recipe and self.recipes[row.recipe]["dataset"]
             if images and images not in self.datasets:
-                raise StudyError(f"{row.key} is trained on data set '{images}': add it to datasets")
+                raise StudyError(
+                    f"datasets: {images}: is missing: {row.key} is trained on it (controls: true "
+                    "brings what phantoms need)"
+                )
             if images:
                 self.training(row)
 
