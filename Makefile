@@ -22,6 +22,10 @@ export $(FREE)
 # What is no variable of ours would be dropped without a word, and AGAINTS=other compare nothing.
 NEAREST = python3 -c 'import difflib, sys; given, *known = sys.argv[1:]; near = difflib.get_close_matches(given.upper(), [word.upper() for word in known]); print("; nearest: " + next(word for word in known if word.upper() == near[0]) if near else "")' 2> /dev/null
 QUOTED = '$(subst ','\'',$(1))'
+# What a variable may be: $(call WORD,BAD,fail skip), or a number: $(call COUNT,GPUS).
+WORD = [[ -z "$${$(1)}" || " $(2) " == *" $${$(1)} "* ]] || { printf "%s=%s: it is one of: %s%s\n" $(1) \
+	  "$${$(1)}" "$(2)" "$$($(NEAREST) "$${$(1)}" $(2))"; exit 1; }
+COUNT = [[ "$${$(1)}" =~ ^[0-9]*$$ ]] || { printf "%s=%s: it is a whole number\n" $(1) "$${$(1)}"; exit 1; }
 OURS := $(FREE) $(shell sed -nE 's/^([A-Z_]+) *[:?]?=.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 STRAY := $(firstword $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(filter-out $(OURS),$(name)))))
 ifneq ($(STRAY),)
@@ -34,7 +38,8 @@ KNOWN = sed -nE 's/^study: *([^ ]+).*/\1/p' $(CONFIGS) 2>/dev/null | paste -sd '
 NAMED = named="$$CONFIG"; if test "$$named" = config/config.yaml; then named=; \
 	  if [[ "$$STUDY" =~ ^[A-Za-z0-9_-]+$$ ]]; then \
 	    named=$$(grep -lsxE -e "study: *$$STUDY( .*)?" $(CONFIGS) | head -n 1); fi; fi; \
-	  test -n "$$named" || { printf "there is no study '%s', only: %s\n" "$$STUDY" "$$($(KNOWN))"; exit 1; }; \
+	  test -n "$$named" || { printf "there is no study '%s', only: %s%s\n" "$$STUDY" "$$($(KNOWN))" \
+	    "$$($(NEAREST) "$$STUDY" $$($(KNOWN)))"; exit 1; }; \
 	  $(DRAWS)/python workflow_scripts/check.py "$$named" --syntax || exit 1
 # Of one's own: CONFIG=my.yaml, or STUDY= with its name.
 OWN = test -n "$(GIVEN)" || { printf "make $@ CONFIG=my.yaml (or STUDY=<name>): name your config; there are the studies %s\n" "$$($(KNOWN))"; exit 1; }; \
@@ -126,12 +131,12 @@ check: $(VENV)/complete  ## would it run, at which cost, what is missing? make c
 	@$(OWN); $(BIN)/python workflow_scripts/check.py "$$named" $${PROFILE:+--profile="$$PROFILE"}
 
 study: $(VENV)/complete  ## run a study of your own on this machine: make study CONFIG=my.yaml [GPUS=4]
-	@$(OWN); $(BIN)/snakemake --profile profiles/local $${GPUS:+--resources gpu="$$GPUS"} \
+	@$(call COUNT,GPUS); $(OWN); $(BIN)/snakemake --profile profiles/local $${GPUS:+--resources gpu="$$GPUS"} \
 	  --configfile "$$named" -- all && $(PAGE)
 
 diagnose: $(VENV)/complete  ## does it have artifacts? make diagnose MODEL=<timm id|file|folder> IMAGES=<folder>
 	@test -n "$$MODEL" -a -n "$$IMAGES" || { echo "make diagnose MODEL=<timm id, weights file (with ARCH=<timm id>) or Hugging Face folder> IMAGES=<folder> [AGAINST=<second backbone>] [BAD=skip] [CLASSES=<list>]"; exit 1; }
-	@$(BIN)/python workflow_scripts/diagnose.py --model="$$MODEL" --images="$$IMAGES" \
+	@$(call WORD,BAD,fail skip); $(BIN)/python workflow_scripts/diagnose.py --model="$$MODEL" --images="$$IMAGES" \
 	  --arch="$$ARCH" --against="$$AGAINST" --against-arch="$$AGAINST_ARCH" --name="$$NAME" \
 	  $${WEIGHTS:+--weights="$$WEIGHTS"} $${BAD:+--bad="$$BAD"} $${CLASSES:+--classes="$$CLASSES"}
 
@@ -179,11 +184,11 @@ controller: $(VENV)/complete  ## submit the controller itself to Slurm: make con
 	  sbatch profiles/slurm/controller.sh "$$named"
 
 status: $(LIGHT)/complete  ## hours done and to do, what runs, what failed and why: make status STUDY=paper [WATCH=60]
-	@$(NAMED); PYTHONPATH=workflow_scripts $(DRAWS)/python workflow_scripts/status.py "$$named" \
+	@$(call COUNT,WATCH); $(NAMED); PYTHONPATH=workflow_scripts $(DRAWS)/python workflow_scripts/status.py "$$named" \
 	  $${WATCH:+--watch="$$WATCH"}
 
 resume: $(VENV)/complete  ## on Slurm, after the controller died: wait for its jobs, go on: make resume STUDY=paper (HOW=--cancel)
-	@$(NAMED); $(BIN)/python workflow_scripts/resume.py $$HOW && \
+	@$(call WORD,HOW,--wait --cancel); $(NAMED); $(BIN)/python workflow_scripts/resume.py $$HOW && \
 	  $(BIN)/snakemake --unlock --configfile "$$named" && \
 	  $(BIN)/snakemake --profile slurm --configfile "$$named"
 

@@ -139,6 +139,30 @@ def test_other_words(bench, attempt, name, key):
     attempt(run, bool)
 
 
+TYPOS = [
+    ("stduy STUDY=demo", "make has no target 'stduy'; nearest: study"),
+    ("study STUDI=demo", "there is no variable 'STUDI'; nearest: STUDY"),
+    ("report study=demo", "there is no variable 'study'; nearest: STUDY"),
+    ("diagnose MODEL=m IMAGES=i AGAINTS=n", "there is no variable 'AGAINTS'; nearest: AGAINST"),
+    ("study STUDY=dmeo", "there is no study 'dmeo', only: "),
+    ("study STUDY=dmeo", "; nearest: demo"),
+    ("study STUDY=demo GPUS=four", "GPUS=four: it is a whole number"),
+    ("status STUDY=demo WATCH=soon", "WATCH=soon: it is a whole number"),
+    ("diagnose MODEL=m IMAGES=i BAD=skipp", "BAD=skipp: it is one of: fail skip; nearest: skip"),
+    ("resume HOW=--cancle", "HOW=--cancle: it is one of: --wait --cancel; nearest: --cancel"),
+    ("it's", "make has no target 'it's'"),
+    ("$(touch${IFS}ran)", "make has no target '$'"),
+    ("`touch${IFS}ran`", "make has no target '`touch${IFS}ran`'"),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), TYPOS)
+def test_typos_of_make_are_answered_and_run_nothing(bench, words, sentence):
+    done, told = make(bench, *words.split())
+    assert done.returncode and sentence in done.stdout + done.stderr
+    assert not told and not list(bench.rglob("ran"))
+
+
 STUDY = """study: mine
 results: {results}
 backbones: ["a/b/r0"]

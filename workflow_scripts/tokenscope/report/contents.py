@@ -3,6 +3,7 @@
 Pure arithmetic on a study, because Snakemake asks for it while it builds the graph.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from tokenscope.config_file import strict_yaml
-from tokenscope.errors import StudyError
+from tokenscope.errors import StudyError, nearest
 from tokenscope.figures import pages as figure_pages
 from tokenscope.paths import CONFIG
 from tokenscope.report import paper_figures
@@ -199,8 +200,10 @@ def named(paths: Paths, names: list[str], part: str, formats: list[str]) -> list
     """
     matching = [name for name in names if part and part in name]
     if part and not matching:
+        words = {word: None for name in names for word in (name, *re.split("[/_]", name))}
         raise StudyError(
-            f"figure: no figure has '{part}' in its path; there are {', '.join(names)}"
+            f"figure: no figure has '{part}' in its path{nearest(part, words)}; there are "
+            f"{', '.join(names)}"
         )
     return [paths.figure(name, ending) for name in matching for ending in formats]
 
