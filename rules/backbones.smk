@@ -40,8 +40,8 @@ rule weights:
 
 rule plant:
     input:
-        card=lambda w: PATHS.card(base_row(w).key),
-        weights=lambda w: PATHS.backbone(base_row(w).key, "model.safetensors"),
+        card=lambda w: PATHS.card(base_row(w).key),  # of the weights: new with each training
+        weights=ancient(lambda w: PATHS.backbone(base_row(w).key, "model.safetensors")),
         pixels=lambda w: training_images(base_row(w))[0],
     output:
         card=PATHS.card(BACKBONE),

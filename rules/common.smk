@@ -117,15 +117,23 @@ wildcard_constraints:
     table="[a-z0-9_]+",
 
 
+def rendering(name):
+    """What rendered scenes follow from: what reads them hangs on this, not on their age."""
+    keys = ("images", "seed", "size", "plain_skies")
+    made = {key: STUDY.datasets[name].get(key) for key in keys}
+    return {**made, "code": code("data/render.py")({})}
+
+
 def changes_of(wildcards, record):
-    """How often files of a data set were found changed; scenes are rendered by a rule."""
+    """How often files of a data set were found changed; of scenes, which a rule renders, by what."""
     name = wildcards.dataset
     if STUDY.datasets[name]["type"] == "scenes":
-        return 0
+        return rendering(name)
     return watched.changes(record.format(dataset=name), STUDY.layout(name))
 
 
 def watch_of(source, record):
     """The same of a set with boxes or maps: the number, and where what was read is written down."""
     made = source["layout"] == "scenes"
-    return {"record": record, "changes": 0 if made else watched.changes(record, source)}
+    changes = rendering(source["dataset"]) if made else watched.changes(record, source)
+    return {"record": record, "changes": changes}

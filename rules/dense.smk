@@ -6,7 +6,7 @@ MAPS_READ = PATHS.data("{dataset}", "maps/read.json")
 
 rule index_targets:
     input:
-        lambda w: DENSE.made_here(w.dataset),
+        ancient(lambda w: DENSE.made_here(w.dataset)),
     output:
         listed=PATHS.data("{dataset}", "maps/images.csv"),
         receipt=PATHS.receipt("maps", "{dataset}"),

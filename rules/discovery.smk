@@ -6,7 +6,7 @@ BOXES_READ = PATHS.data("{dataset}", "boxes/read.json")
 
 rule index_boxes:
     input:
-        lambda w: DISCOVERY.made_here(w.dataset),
+        ancient(lambda w: DISCOVERY.made_here(w.dataset)),
     output:
         images=PATHS.data("{dataset}", "boxes/images.csv"),
         boxes=PATHS.data("{dataset}", "boxes/boxes.csv"),

@@ -60,8 +60,8 @@ rule train:
 # The pass of extraction over the snapshots of a training, norms only.
 rule snapshots:
     input:
-        card=PATHS.card(BACKBONE),
-        snapshots=PATHS.backbone(BACKBONE, "snapshots"),
+        card=PATHS.card(BACKBONE),  # new with each training: the age of its snapshots says nothing
+        snapshots=ancient(PATHS.backbone(BACKBONE, "snapshots")),
         sample=PATHS.data("{dataset}", "sample.csv"),
         pixels=pixels_of,
     output:
