@@ -123,9 +123,9 @@ calibrate-kinds: $(VENV)/complete  ## count anew how often the answers of the ki
 	PYTHONPATH=workflow_scripts $(BIN)/python -m tokenscope.calibration.kinds config/kinds_calibration.csv
 
 new: $(VENV)/complete  ## write a study of your own: make new NAME=mine MODEL=<timm id|file|folder> IMAGES=<folder>
-	@test -n "$$NAME" -a -n "$$MODEL" -a -n "$$IMAGES" || { echo "make new NAME=<of the study> MODEL=<timm id, weights file (with ARCH=<timm id>) or Hugging Face folder> IMAGES=<folder> [WEIGHTS=<folder of local weights>]"; exit 1; }
-	@$(BIN)/python workflow_scripts/new.py --name="$$NAME" --model="$$MODEL" --images="$$IMAGES" \
-	  --arch="$$ARCH" --weights="$$WEIGHTS"
+	@test -n "$$NAME" -a -n "$$MODEL" -a -n "$$IMAGES" || { echo "make new NAME=<of the study> MODEL=<timm id, weights file (with ARCH=<timm id>) or Hugging Face folder> IMAGES=<folder> [WEIGHTS=<folder of local weights>] [BAD=skip]"; exit 1; }
+	@$(call WORD,BAD,fail skip); $(BIN)/python workflow_scripts/new.py --name="$$NAME" --model="$$MODEL" \
+	  --images="$$IMAGES" --arch="$$ARCH" --weights="$$WEIGHTS" $${BAD:+--bad="$$BAD"}
 
 check: $(VENV)/complete  ## would it run, at which cost, what is missing? make check CONFIG=my.yaml
 	@$(OWN); $(BIN)/python workflow_scripts/check.py "$$named" $${PROFILE:+--profile="$$PROFILE"}

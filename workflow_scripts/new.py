@@ -36,7 +36,8 @@ def write(options) -> str:
     folder.mkdir(parents=True)
     setup.write_tables(folder, rows, facts)
     file = folder / "study.yaml"
-    file.write_text(text_of(options.name, str(folder), rows[0], images, facts[0], options.weights))
+    given = (options.name, str(folder), rows[0], images, facts[0], options.weights, options.bad)
+    file.write_text(text_of(*given))
     if rows[0]["note"]:
         print(f"note: {rows[0]['note']}")
     return str(file)
@@ -49,6 +50,7 @@ def main(arguments=None) -> int:
     parser.add_argument("--images", required=True, help="folder of images")
     parser.add_argument("--arch", default="", help="timm id of a weights file's architecture")
     parser.add_argument("--weights", default="", help="folder with <timm id>/model.safetensors")
+    parser.add_argument("--bad", default="fail", choices=("fail", "skip"), help="broken images")
     options = parser.parse_args(arguments)
     try:
         file = write(options)

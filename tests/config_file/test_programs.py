@@ -40,15 +40,16 @@ def test_the_schema_of_editors_is_up_to_date_and_explains():
     assert "who is an outlier" in cutoffs
 
 
+@pytest.mark.parametrize("bad", ["fail", "skip"])
 @pytest.mark.parametrize("probed", [False, True])
 @pytest.mark.parametrize("timm_id", [TINY, "vit_small_patch14_reg4_dinov2.lvd142m"])
-def test_a_new_study_is_valid_as_it_is_written(tmp_path, photographs, timm_id, probed):
+def test_a_new_study_is_valid_as_it_is_written(tmp_path, photographs, timm_id, probed, bad):
     images = setup.Images(str(photographs), 300, 2) if probed else setup.Images.of(str(photographs))
     model = setup.Model(timm_id)
     facts = setup.facts_of([model], str(tmp_path))
     rows = setup.rows_of([model], facts)
     setup.write_tables(tmp_path, rows, facts)
-    text = text_of("mine", str(tmp_path), rows[0], images, facts[0], "")
+    text = text_of("mine", str(tmp_path), rows[0], images, facts[0], "", bad)
     (tmp_path / "study.yaml").write_text(text)
     first = text.splitlines()[0].partition("$schema=")[2]
     assert (tmp_path / first).resolve() == editor_schema.FILE
@@ -57,6 +58,9 @@ def test_a_new_study_is_valid_as_it_is_written(tmp_path, photographs, timm_id, p
     assert study.backbones[0].timm_id == timm_id
     assert bool(study.testtime_bases) == ("reg4" not in timm_id)
     assert bool(study.probing.rows) == probed
+    assert bool(config.get("kinds")) == (images.used >= setup.MIN_KINDS)
+    assert config["datasets"]["images"]["on_bad_image"] == bad
+    assert (config["datasets"]["images"]["images"] == "all") == (bad == "skip")
     assert needs.missing(study) == []
 
 
