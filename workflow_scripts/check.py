@@ -79,7 +79,10 @@ def check_weights(config: str) -> None:
             "(<timm id>.safetensors), or name their folder in weights: folder"
         )
     try:
-        fit.check([(row.spec, str(Path(row.weights).resolve())) for row in own])
+        remarks = fit.check([(row.spec, str(Path(row.weights).resolve())) for row in own])
+        for row, remark in zip(own, remarks, strict=True):
+            if remark:
+                print(f"note: {row.key}: {remark}")
     except StudyError as error:
         told += str(error).splitlines()
     if told:

@@ -86,6 +86,15 @@ def test_weights_that_do_not_fit_are_named_before_anything_is_written(
     assert not Path("studies").exists()
 
 
+@pytest.mark.parametrize(("side", "said"), [(14, False), (24, True)])
+def test_weights_of_another_input_size_are_remarked_on(tmp_path, side, said):
+    spec = {"name": "mine/own/r0", "timm_id": TINY, "registers": 0, "model": {}}
+    file = tmp_path / "own.safetensors"
+    save_file({"pos_embed": torch.zeros(1, 1 + side**2, 192)}, file)
+    remark = fit.other_size(spec, str(file))
+    assert ("24 x 24 patches, images of 384 pixels" in remark) == bool(remark) == said
+
+
 def test_a_check_asks_for_weights_of_ones_own_and_for_the_hub(
     tmp_path, photographs, monkeypatch, capsys
 ):
@@ -105,7 +114,7 @@ def test_a_check_asks_for_weights_of_ones_own_and_for_the_hub(
         str(refusal.value),
     )
     asked = []
-    monkeypatch.setattr(fit, "check", asked.extend)
+    monkeypatch.setattr(fit, "check", lambda pairs: asked.extend(pairs) or [""])
     Path("own.safetensors").touch()
     table = Path("studies/mine/backbones.csv")
     table.write_text(table.read_text().replace(f"r0,{TINY},", f"r0,{TINY},own.safetensors"))

@@ -223,7 +223,7 @@ def check_weights(
     """Raise a StudyError unless weights fit, or can be had: before anything is begun.
 
     Args:
-        rows, facts: of the backbones, see :func:`rows_of`.
+        rows, facts: of the backbones, see :func:`rows_of`; a remark on a file becomes its note.
         folder: of local weights, if any. cache: of downloaded ones.
     """
     for row in rows:
@@ -243,7 +243,10 @@ def check_weights(
     if here := [(spec, file) for spec, file in here if Path(file).is_file()]:
         for _, file in here:
             weights_files.check(file)
-        fit.check(here)
+        remarks = dict(zip((spec["name"] for spec, _ in here), fit.check(here), strict=True))
+        for row in rows:
+            name = "/".join(row[c] for c in zoo.COLUMNS[:3])
+            row["note"] = row["note"] or remarks.get(name, "")
 
 
 def rows_of(
