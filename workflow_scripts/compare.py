@@ -12,9 +12,13 @@ from pathlib import Path
 
 from tokenscope.diagnosis import many
 from tokenscope.errors import StudyError
+from tokenscope.kinds.answers import KINDS, NO, NOT_ABOUT, UNDECIDED, YES
 from tokenscope.paths import SCRIPTS
 from tokenscope.report.html import render
 from tokenscope.tables import tidy
+
+
+ANSWERS = (YES, NO, UNDECIDED, NOT_ABOUT)
 
 
 def main(given, to):
@@ -33,7 +37,8 @@ def main(given, to):
     tidy.write(frame, Path(to, "table.csv"))
     render(
         templates / "compare.html", page, style=(templates / "style.css").read_text(), head=head,
-        lines=lines, backbones=frame.to_dict("records"),
+        lines=lines, backbones=frame.to_dict("records"), answers=ANSWERS,
+        kinds={kind: KINDS[kind] for kind in many.kinds_in(frame) if kind in KINDS},
     )  # fmt: skip
     return page
 
