@@ -182,6 +182,10 @@ def test_kinds_of_a_phantom_are_right_where_what_is_known_is_said(truth):
     doubt = of_kinds("heavy-tail", truth, kinds_said(high_norm="cannot tell"))
     assert doubt["high-norm"] == ("not yes", "cannot tell", True)
     assert of_kinds("corners", np.zeros_like(truth), wrong) == {}
+    asked, not_asked = kinds_said(resolution="yes"), kinds_said(resolution="does not apply")
+    assert of_kinds("finer-grid", truth, asked)["resolution"] == ("yes", "yes", True)
+    assert of_kinds("finer-grid", truth, kinds_said())["resolution"] == ("yes", "no", False)
+    assert "resolution" not in of_kinds("finer-grid", truth, not_asked)  # no second size
     with pytest.raises(StudyError, match="nothing is said of the kind sink"):
         of_kinds("clean", truth, kinds_said().query("artifact != 'sink'"))
 

@@ -140,6 +140,11 @@ ANSWERS: dict[str, Answer] = {
         other="register, sink on it", said="the same, and all tokens read that register",
         kinds=("sink", "register-norm", "register-use"), unknown=LAST,
     ),
+    "finer-grid": Answer(
+        other="high norms at a larger size",
+        said="patches around one corner, long where the image is cut into more patches, else not",
+        kinds=("resolution",),
+    ),
 }  # fmt: skip
 if tuple(ANSWERS) != CONTROLS:
     raise StudyError("phantoms: names (study/register_names.py) and answers are not the same")

@@ -4,13 +4,14 @@ Nothing here asks the instrument: norms are compared with what is known of each 
 shifted to see what follows, and attention, channels and registers are looked at directly.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import interpolate, normalize
 
 from tokenscope.errors import StudyError
 from tokenscope.forward.hooks import TokenHooks
@@ -31,11 +32,12 @@ class Seen:
     """One pass of a phantom over images.
 
     ``norms`` (image, block, patch) and ``ratio``, the same in medians of the image; ``out`` is what
-    the hooks give, with q, k, v of the last block; ``constant`` (image, patch).
+    the hooks give, with q, k, v of the last block; ``constant`` (image, patch); ``x``, the input.
     """
 
     model: nn.Module
     planted: Planted
+    x: Tensor
     out: dict[str, Tensor]
     constant: np.ndarray
     norms: np.ndarray
@@ -49,7 +51,7 @@ class Seen:
         norms = out["norms"][:, :, model.num_prefix_tokens :].numpy()
         ratio = norms / np.median(norms, axis=2, keepdims=True)
         constant = constant_patches(pixels, model.patch_embed.patch_size[0])
-        return cls(model, planted, out, constant, norms, ratio)
+        return cls(model, planted, x, out, constant, norms, ratio)
 
 
 @torch.inference_mode()
@@ -214,6 +216,24 @@ def _read_register(seen: Seen) -> dict[str, float]:
     return facts | _registered(seen, "read-register")
 
 
+def _finer_grid(seen: Seen) -> dict[str, float]:
+    """On finer grids some patches are long, those of the same places in all images."""
+    facts, embed = {}, seen.model.patch_embed
+    side, patch = embed.grid_size[0], embed.patch_size[0]
+    for finer in (side + 1, 3 * side // 2):
+        size = finer * patch
+        model = copy.deepcopy(seen.model)
+        model.set_input_size(img_size=(size, size))
+        with TokenHooks(model) as observe:
+            out = observe(interpolate(seen.x[:SHIFTED], size=(size, size)))
+        norms = out["norms"][:, -1, model.num_prefix_tokens :].numpy()
+        high = norms >= ORDINARY * np.median(norms, axis=1, keepdims=True)
+        if not high[0].any() or (high != high[0]).any():
+            _refuse("finer-grid", f"at {size} pixels other patches are long in each image, or none")
+        facts[f"long_at_{size}_pixels"] = float(high[0].sum())
+    return facts
+
+
 SPECIAL: dict[str, Callable[[Seen], dict[str, float]]] = {
     "heavy-tail": _heavy_tail,
     "scaled-images": _scaled_images,
@@ -226,4 +246,5 @@ SPECIAL: dict[str, Callable[[Seen], dict[str, float]]] = {
     "channel": _channel,
     "registered": _registered,
     "read-register": _read_register,
+    "finer-grid": _finer_grid,
 }

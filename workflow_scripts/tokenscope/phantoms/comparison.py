@@ -14,6 +14,7 @@ from tokenscope.tables import tidy
 MISSED = 0.01  # share of the planted tokens that may be missed or made up
 KIND_HEADER = ["phantom", "dataset", "kind", "known", "said", "right"]
 ABSENT = (NO, NOT_ABOUT)  # what may be said of a kind that is not there
+NOT_ASKED = ("resolution", NOT_ABOUT)  # a study without kinds: second_size
 ROUNDED = 1e-4  # percent, by which tables round
 
 
@@ -117,7 +118,8 @@ def of_kinds(
 
     Returns:
         by kind, known ``yes``, ``no`` or ``not yes``; the answer; None where it cannot tell. Kinds
-        of which nothing is known are left out; all are where these images show nothing planted.
+        of which nothing is known are left out, and another size where none was asked for; all are
+        where these images show nothing planted.
 
     Raises:
         StudyError: a kind has no answer.
@@ -134,7 +136,7 @@ def of_kinds(
     return {
         kind: (known, answer, _right(answer, allowed[known]))
         for kind, answer in answers.items()
-        if (known := ANSWERS[name].of_kind(kind))
+        if (known := ANSWERS[name].of_kind(kind)) and (kind, answer) != NOT_ASKED
     }
 
 

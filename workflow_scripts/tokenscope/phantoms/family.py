@@ -318,6 +318,12 @@ def _registered(read: bool) -> Callable[[_Maker], Planted]:
     return make
 
 
+def _finer_grid(maker: _Maker) -> Planted:
+    flag, length = maker.flags.finer_grid(), 10 * maker.median
+    neuron = maker.flags.fire(maker.block, [flag], length * maker.flags.direction())
+    return Planted(maker.block, neuron, length)
+
+
 REGISTERED = ("registered", "read-register")
 MAKERS: dict[str, Callable[[_Maker], Planted]] = {
     "clean": _clean,
@@ -338,4 +344,5 @@ MAKERS: dict[str, Callable[[_Maker], Planted]] = {
     "channel": _channel,
     "registered": _registered(read=False),
     "read-register": _registered(read=True),
+    "finer-grid": _finer_grid,
 }

@@ -8,6 +8,7 @@ where all of some flags are down. Who is who is therefore known without running 
 - :meth:`Flags.content`: down at patches of one colour. Fixed zero-sum filters of the patch respond
   with zero there; in the first block, two MLP neurons for each of them (+ and -) add up |response|.
 - :meth:`Flags.place`: down at chosen places or prefix tokens, raised by the position embedding.
+- :meth:`Flags.finer_grid`: down at some places where the image is cut into more patches alone.
 - :meth:`Flags.image`: down in every token of an image in which some token has other flags down. An
   attention head is given up for it: it attends evenly to all tokens, so that its output is zero
   only if no token is marked.
@@ -29,6 +30,7 @@ FILTER_GAIN = 0.03  # keeps filter responses small beside the stream
 CONTRAST_GAIN = 5000.0  # one grey level in one pixel already saturates |response|
 FLAG_GAIN = 2e-5  # keeps the flag small beside the stream
 RAISED = 0.05  # quenches a neuron; small beside the CLS token, whose norm is about 0.1
+FOOT = 0.02  # of a raised flag: less than a resampled step swings past its foot, and far from zero
 FIRE, QUENCH = 10.0, 1e6  # pre-activation of a neuron: FIRE - QUENCH * (sum of its flags)
 SINK = 15.0  # logits by which a sink is ahead: all others together get below 1 percent
 
@@ -88,6 +90,19 @@ class Flags:
         self.model.pos_embed[:, list(patches), flag] = 0
         for number, token in enumerate(self._prefix_tokens()):
             token[..., flag] = 0 if number in prefix else RAISED
+        return flag
+
+    @torch.no_grad()
+    def finer_grid(self) -> int:
+        """A flag that is down nowhere on the grid that was trained, and somewhere on finer ones.
+
+        Its position embedding steps down at a corner. Bicubic interpolation, by which it is
+        resampled to more patches, swings past the foot of a step: below zero, at a few places
+        beside the corner.
+        """
+        flag, columns = self.place(), self.model.patch_embed.grid_size[1]
+        corner = [row * columns + column for row in (0, 1) for column in (0, 1)]
+        self.model.pos_embed[:, corner, flag] = FOOT * RAISED
         return flag
 
     @torch.no_grad()

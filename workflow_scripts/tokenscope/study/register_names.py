@@ -11,7 +11,7 @@ from functools import cache
 CONTROLS = (
     "clean", "content-10x", "content-3x", "content-2.5x", "corners", "tied", "fading", "heavy-tail",
     "scaled-images", "sink-cls", "sink-patch", "attended-corner", "fixed-pattern", "cls-corner",
-    "global-patches", "channel", "registered", "read-register",
+    "global-patches", "channel", "registered", "read-register", "finer-grid",
 )  # fmt: skip
 # The controls of testtime: as many neurons drawn at random are moved; the same neurons are silenced
 # at the patches and moved nowhere.
