@@ -31,7 +31,7 @@ rule measure_kinds:
     params:
         spec=lambda w: row_of(w).spec,
         images=images_of,
-        settings=KINDS,
+        settings=lambda w: KINDS | {"second_size": row_of(w).another_size(KINDS["second_size"])},
         truth=lambda w: STUDY.objects(w.dataset, w.family, w.size),
         labelled=own_head,
         who=who,

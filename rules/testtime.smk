@@ -33,7 +33,7 @@ rule neurons:
     params:
         spec=lambda w: row_of(w).spec,
         images=images_of,
-        settings=lambda w: STUDY.neuron_search,
+        settings=lambda w: STUDY.neuron_search(row_of(w)),
         rules={
             "times_median": config["outliers"]["times_median"],
             "confidence": config["statistics"]["confidence"],

@@ -17,7 +17,6 @@ from tokenscope.paths import SCRIPTS
 from tokenscope.report.html import render
 from tokenscope.tables import tidy
 
-
 ANSWERS = (YES, NO, UNDECIDED, NOT_ABOUT)
 
 

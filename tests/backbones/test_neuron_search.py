@@ -196,11 +196,12 @@ def test_a_choice_is_judged_at_another_size(batches):
     assert summary["verdict"] == "cannot tell"  # six images
     assert list(table.groupby("how", sort=False).groups) == ["before", "testtime", "random"]
     rows = TidyRows(dict.fromkeys(("family", "size", "registers", "kind", "dataset"), "x"), 9, 0)
-    add_trials(rows, table, {"resamples": 20, "confidence": 0.95, "seed": 0})
+    statistics = {"resamples": 20, "confidence": 0.95, "seed": 0}
+    add_trials(rows, table.assign(pixels=24), statistics)
     said = rows.frame().set_index(["group", "metric"])["value"]
-    assert said["testtime", "transfer_share"] == 0
-    assert said["before", "transfer_share"] == pytest.approx(100 / 9)
-    assert said["before", "transfer_top1_minus_r0"] == 0
+    assert said["testtime-at_24_pixels", "transfer_share"] == 0
+    assert said["before-at_24_pixels", "transfer_share"] == pytest.approx(100 / 9)
+    assert said["before-at_24_pixels", "transfer_top1_minus_r0"] == 0
 
 
 def test_the_published_score_is_a_mean_over_images_of_means_over_outliers(batches):

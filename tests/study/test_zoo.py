@@ -100,6 +100,13 @@ def test_high_resolution_is_a_multiple_of_the_patch(everything):
     assert everything["deit3/small/r0"].size_near(800) == 800
 
 
+def test_another_size_is_the_first_that_is_not_its_own(everything):
+    dino, deit = everything["dinov2/small/r0"], everything["deit3/small/r0"]  # 518 and 224 pixels
+    assert dino.another_size([224, 518]) == 224 and deit.another_size([224, 518]) == 512
+    assert dino.another_size(800) == 798 and deit.another_size(224) is None
+    assert deit.another_size(15) is deit.another_size(None) is deit.another_size([224]) is None
+
+
 def test_conda_environment_has_the_same_pins():
     pinned = lambda path: sorted(re.findall(r"[\w-]+==[\w.]+", Path(path).read_text()))  # noqa: E731
     light, own = pinned("envs/requirements-light.txt"), pinned("envs/requirements.txt")

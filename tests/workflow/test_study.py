@@ -131,6 +131,12 @@ def test_registers_at_test_time_take_the_planted_outliers(study):
     ):  # fmt: skip
         after = value(rows, registers=f"r1-content-10x-{kind}", group="last_block", metric=name)
         assert after["value"] == pytest.approx(expected, abs=0.2) and after["n"] == 80
+    # At another size, where nothing was searched, the same neuron writes them.
+    moved = {how: value(rows, registers="r1-content-10x-testtime",
+                        group=f"{how}-at_120_pixels", metric="transfer_share")["value"]
+             for how in ("before", "testtime", "random")}  # fmt: skip
+    assert search["transfer"]["size"] == 120 and moved["testtime"] < 0.2
+    assert moved["before"] > 1 and moved["random"] == pytest.approx(moved["before"], abs=0.2)
 
 
 def test_stores_explain_themselves(study):

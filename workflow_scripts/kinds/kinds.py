@@ -34,7 +34,7 @@ def main(card, receipts, spec, inputs, settings, truth, labelled, who, statistic
         spec: of the backbone, as the table of backbones gives it.
         inputs: where its images are (:class:`tokenscope.images.readers.ImageInputs`), in the
             store's order.
-        settings: the study's section ``kinds``.
+        settings: the study's section ``kinds``, with the ``second_size`` of this backbone or none.
         truth: store of the ground truth of scenes that are seen whole, with their boxes, or empty.
         labelled: whether the backbone's head knows the classes of the images.
         who, statistics: columns that name the backbone; the study's section of that name.
@@ -85,8 +85,7 @@ def main(card, receipts, spec, inputs, settings, truth, labelled, who, statistic
         *measure.of_outliers(), *measure.outliers_replaced(), *measure.shifted(larger.read)
     ]  # fmt: skip
     larger.close()
-    second = (settings["second_size"] or 0) // patch * patch
-    if second and second != shape.size:
+    if second := settings["second_size"]:
         other = open_backbone(spec, weights, second, device)
         read = resized(second, chosen)
         beside = measure_of(other, chosen, read.read, tokens.grid)

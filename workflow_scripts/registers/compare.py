@@ -87,6 +87,8 @@ def add_trials(rows, trials, statistics):
         bootstrap = Bootstrap.of(len(table), statistics)
         judged = images in ("unseen", "transfer")
         group = how if judged else f"{how} {count} neurons, try {number}"
+        if images == "transfer":
+            group += f"-at_{table['pixels'].iloc[0]:.0f}_pixels"
         measured = [
             Measurement.mean(group, f"{images}_share", table["over"].values, bootstrap, "percent"),
             Measurement.mean(group, f"{images}_kept", table["kept"].values, bootstrap),

@@ -11,6 +11,7 @@ from tokenscope.tables import tidy
 
 IMAGES = 3
 ERRORS = 2
+ASIDE = 1.08  # of marks that would lie on others
 TRIES = {
     "leading": "the leading neurons", "changed": "one change more", "testtime": "chosen",
     "random": "as many random neurons", "zeroed": "chosen, silenced and not moved",
@@ -86,13 +87,15 @@ def number(table, name, outputs):
     if table.empty:
         return style.blank(outputs, f"{name}: nothing is attached, so no number was tried")
     figure, axes = style.plt.subplots(1, 2, figsize=(style.WIDE, 2.3))
-    before = table.loc[table["how"] == "before", "over"].mean()
+    before = {images: rows["over"].mean()
+              for images, rows in table[table["how"] == "before"].groupby("images")}  # fmt: skip
     labels = "patches over the cutoff (%)", "kept (1: nothing changed)"
     for axis, column, label in zip(axes, ("over", "kept"), labels, strict=True):
         for images, how, colour, marker in (
             ("search", "leading", style.BLUE, "o-"), ("search", "changed", style.SKY, "x"),
             ("unseen", "testtime", style.VERMILION, "D"), ("unseen", "random", "0.6", "s"),
             ("unseen", "zeroed", style.ORANGE, "v"), ("unseen", "published", style.GREEN, "^"),
+            ("transfer", "testtime", style.PINK, "P"),
         ):  # fmt: skip
             rows = table[(table["images"] == images) & (table["how"] == how)]
             if rows.empty:
@@ -100,15 +103,24 @@ def number(table, name, outputs):
             tries = rows.groupby("try", sort=False)
             mean, count = tries[column].mean(), tries["neurons"].first()
             error = ERRORS * tries[column].std().fillna(0) / np.sqrt(tries.size())
+            what = TRIES[how]
+            if images == "transfer":
+                what, count = f"{what}, at {rows['pixels'].iloc[0]:.0f} pixels", count * ASIDE
             axis.errorbar(count, mean, error, fmt=marker, color=colour, ms=4, lw=1, capsize=2,
-                          label=TRIES[how])  # fmt: skip
+                          label=what)  # fmt: skip
         axis.set(xscale="log", xlabel="neurons moved", ylabel=label)
-        axis.axhline(1 if column == "kept" else before, color="0.7", lw=0.6, ls=":")
+        for images, share in before.items():
+            axis.axhline(1 if column == "kept" else share, color="0.7", lw=0.6,
+                         ls="--" if images == "transfer" else ":")  # fmt: skip
         style.plain_log(axis.xaxis)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3)
-    style.note(figure, f"{name}. Bars: two standard errors over images; lines and crosses: images "
-               "that chose; other marks: images that chose nothing; dotted: before.")  # fmt: skip
+    dashed = "; dashed: before, at the other size" if "transfer" in before else ""
+    style.note(
+        figure,
+        f"{name}. Bars: two standard errors over images; lines and crosses: images that chose; "
+        f"other marks: images that chose nothing; dotted: before{dashed}.",
+    )
     style.save(figure, outputs)
 
 

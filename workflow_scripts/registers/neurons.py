@@ -95,8 +95,7 @@ def main(card, receipts, spec, inputs, settings, rules, head, batch, device, thr
 
     def transferred(found, labels):
         """What the choice does to the unseen images at another size."""
-        shape, patch = Geometry.parse(inputs.geometry), fresh().patch_embed.patch_size[0]
-        size = settings["second_size"] // patch * patch
+        shape, size = Geometry.parse(inputs.geometry), settings["second_size"]
         other = Geometry(size, round(shape.resize * size / shape.size), shape.interpolation,
                          shape.mode)  # fmt: skip
         rows = inputs.rows.iloc[unseen].reset_index(drop=True)
@@ -111,7 +110,7 @@ def main(card, receipts, spec, inputs, settings, rules, head, batch, device, thr
             "at %d pixels: %.2g %% of the patches over the cutoff, %.2g %% before; %.3g kept",
             size, summary["share"], summary["share_before"], summary["kept"],
         )  # fmt: skip
-        return {"size": size} | summary, table
+        return {"size": size} | summary, table.assign(pixels=size)
 
     def fresh():
         return open_backbone(spec, weights, device=device)

@@ -177,8 +177,8 @@ def _neurons(job: Job) -> float:
     images = min(job.images, job.study.config["testtime"]["images"])
     # One pass over all for the scores, about 22 tries on half of them, then before, the choice and
     # three controls on as many others; at a second size before and twice after.
-    second = job.study.config["testtime"]["second_size"]
-    sizes = [job.size] * 17 + ([job.row.size_near(second)] * 4 if second else [])
+    second = job.row.another_size(job.study.config["testtime"]["second_size"])
+    sizes = [job.size] * 17 + ([second] * 4 if second else [])
     flops = images * sum(forward_flops(job.arch, size) for size in sizes)
     return start_seconds(job.gpu) + flops / job.speed
 
@@ -187,7 +187,7 @@ def _kinds(job: Job) -> float:
     """Two passes that look at every block, up to ten of experiments, one at another size."""
     section = job.study.config["kinds"]
     images = min(job.images, section["images"])
-    sizes = [job.size] * 15 + [job.row.size_near(section["second_size"] or job.size)]
+    sizes = [job.size] * 15 + [job.row.another_size(section["second_size"]) or job.size]
     flops = sum(forward_flops(job.arch, size) for size in sizes)
     return start_seconds(job.gpu) + images * (0.02 + flops / job.speed)
 

@@ -127,11 +127,11 @@ class Study:
         controls = register_names.ATTACHED_CONTROLS
         return attached + [base.with_attached(counts[0], kind) for kind in controls]
 
-    @property
-    def neuron_search(self) -> dict:
-        """Settings that decide which neurons are found; a change of the others finds the same."""
-        keys = ("images", "contrast", "max_neurons", "min_share", "second_size", "seed")
-        return {key: self.config["testtime"][key] for key in keys}
+    def neuron_search(self, row: Backbone) -> dict:
+        """Settings of a search; a change of the others finds the same neurons."""
+        keys = ("images", "contrast", "max_neurons", "min_share", "seed", "second_size")
+        settings = {key: self.config["testtime"][key] for key in keys}
+        return settings | {"second_size": row.another_size(settings["second_size"])}
 
     def neurons_of(self, row: Backbone) -> str:
         """What was found for the base of a backbone with registers added at test time."""

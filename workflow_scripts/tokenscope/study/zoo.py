@@ -116,6 +116,11 @@ class Backbone:
         """Largest multiple of the patch size up to ``target``: 800 becomes 798 for patch 14."""
         return target // self.arch.patch * self.arch.patch
 
+    def another_size(self, asked: int | list[int] | None) -> int | None:
+        """The first of the sizes asked for, in whole patches, that is not its own; or None."""
+        sizes = map(self.size_near, [asked] if isinstance(asked, int) else asked or [])
+        return next((size for size in sizes if size and size != self.arch.input_size), None)
+
 
 def load(
     tables: list[str],

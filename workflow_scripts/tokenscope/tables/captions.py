@@ -108,7 +108,8 @@ NOTES = {
     "search_kept, unseen_kept: what the class probabilities before and after have in common, or "
     "without a head the cosine of the pooled features, by the number of leading neurons moved "
     "(changed: one more or fewer), on images that chose (search) or chose nothing (unseen); there "
-    "beside random, zeroed and what the published search moves by default (Jiang et al. 2025).",
+    "beside random, zeroed and what the published search moves by default (Jiang et al. 2025). "
+    "transfer_...: the same images at another size, where nothing was searched.",
     "dense": "linear: a head trained here on frozen tokens after the final norm (batch norm and "
     "1 x 1 convolution for classes; 256 depth bins from patch and CLS for depth); constant: the "
     "commonest class or the mean depth of the training images. miou: over classes that occur. "
