@@ -1,6 +1,6 @@
 # What a job asks for, and the code it stands on.
 from tokenscope import planning
-from tokenscope.cost import memory_model, time_model
+from tokenscope.cost import memory_model, time_limit
 from tokenscope.paths import LIBRARY
 import snakemake.common
 import snakemake.dag
@@ -36,7 +36,7 @@ def gpu(wildcards=None):
 
 def minutes(rule):
     """Reserved minutes by the cost model, twice the expectation, more on each attempt."""
-    return lambda wildcards, threads, attempt: time_model.minutes(
+    return lambda wildcards, threads, attempt: time_limit.minutes(
         STUDY, rule, wildcards, threads, attempt
     )
 

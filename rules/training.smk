@@ -38,7 +38,7 @@ rule train:
         tasks=lambda w: STUDY.compute(row_of(w))["nodes"],
         tasks_per_gpu=0,
         mem_mb=megabytes("train"),
-        runtime=lambda w: time_model.granted(STUDY, STUDY.compute(row_of(w))["minutes"]),
+        runtime=lambda w: time_limit.granted(STUDY, STUDY.compute(row_of(w))["minutes"]),
     params:
         spec=lambda w: row_of(w).spec,
         base=lambda w: STUDY.rows[row_of(w).base].spec if row_of(w).base else {},

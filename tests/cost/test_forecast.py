@@ -11,7 +11,7 @@ import pytest
 import yaml
 from projects import copy_project, snakemake
 
-from tokenscope.cost import claims, time_model
+from tokenscope.cost import claims, time_limit, time_model
 from tokenscope.cost.calibration import (
     BESIDE,
     BETWEEN,
@@ -130,12 +130,12 @@ def test_requests_and_forecast_share_one_model():
     job = time_model.Job(whole, "extract", wildcards | {"shard": "0000"}, 16)
     hours = job.flops() / (UTILISATION * PEAK) / 3600
     assert hours == pytest.approx(3.33, abs=0.1)  # the arithmetic by hand, for claim 4
-    assert time_model.minutes(whole, "extract", job.wildcards, 16) == math.ceil(job.seconds() / 30)
-    assert time_model.minutes(whole, "extract", job.wildcards, 16, attempt=2) == 2 * math.ceil(
+    assert time_limit.minutes(whole, "extract", job.wildcards, 16) == math.ceil(job.seconds() / 30)
+    assert time_limit.minutes(whole, "extract", job.wildcards, 16, attempt=2) == 2 * math.ceil(
         job.seconds() / 30
     )
     small = time_model.Job(study(), "extract", wildcards | {"shard": "0000"}, 16)
-    assert time_model.minutes(small.study, "extract", small.wildcards) == 10
+    assert time_limit.minutes(small.study, "extract", small.wildcards) == 10
     arch = small.arch
     assert small.bytes() == 5000 * flops.token_bytes(arch, arch.input_size)
     lean = study(extract=DEFAULTS["extract"] | {"tokens": False})

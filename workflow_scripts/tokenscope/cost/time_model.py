@@ -1,6 +1,6 @@
 """Time: the seconds each job is expected to take, and the bytes it leaves behind.
 
-One model, behind both the requests and the forecast.
+One model, behind both the requests (``time_limit.py``) and the forecast.
 
 ``MODEL`` has a line for each rule whose cost follows from the study: a function that gives seconds
 on one machine of the kind the study names, and one that gives the bytes the job leaves behind. A
@@ -8,7 +8,6 @@ rule without a line is not an error: the forecast takes what earlier jobs of tha
 the rule requests, and says which.
 """
 
-import math
 from collections.abc import Callable
 
 from tokenscope.images.geometry import Geometry
@@ -32,7 +31,6 @@ from tokenscope.study.flops import (
 from tokenscope.study.study import Study
 
 CORE = 2e10  # FLOP/s in float32 that one core sustains
-REQUEST = 2  # time asked for, in expectations
 PASSES = ("extract", "features")  # rules that read a whole data set through a backbone
 
 
@@ -105,22 +103,6 @@ class Job:
         if self.rule in PASSES:
             return self.images * forward_flops(self.arch, self.size)
         return 0.0
-
-
-def minutes(study: Study, rule: str, wildcards, threads: int = 1, attempt: int = 1) -> int:
-    """Minutes to request: twice the expectation, whole ones, more on each attempt.
-
-    ``requests: minimum_minutes`` is the least a site's noise (a cold file system) allows for,
-    ``longest_minutes`` the most that the site grants, whatever the attempt.
-    """
-    seconds = Job(study, rule, dict(wildcards.items()), threads).seconds()
-    least = study.config["requests"]["minimum_minutes"]
-    return granted(study, max(least, math.ceil(REQUEST * seconds / 60)) * attempt)
-
-
-def granted(study: Study, minutes: int) -> int:
-    """So many minutes, or the most that the site grants a job."""
-    return int(min(minutes, study.config["requests"].get("longest_minutes") or math.inf))
 
 
 def _pass(job: Job) -> float:
