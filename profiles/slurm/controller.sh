@@ -4,6 +4,7 @@
 # Its name begins as those of its jobs do (slurm-jobname-prefix), so that a second one is refused.
 #SBATCH --job-name=tokenscope_controller
 #SBATCH --partition=cpu               # [site]
+##SBATCH --account=my_project         # [site] who pays, with one #; else SBATCH_ACCOUNT is read
 #SBATCH --time=1-00:00:00             # [site] when it is over, the same job goes on in the queue
 #SBATCH --cpus-per-task=2
 #SBATCH --mem=4G                      # [site] delete it where memory comes with cores
