@@ -124,7 +124,7 @@ MEMORY: dict[str, Callable[[Job], float]] = {
     "gains": _manifest,
     "index_boxes": lambda job: job.study.discovery.listing_mb(job.wildcards["dataset"]),
     "discover": _any_size,
-    "corloc": _torch,
+    "corloc": lambda job: job.study.discovery.corloc_mb(job.wildcards["dataset"]),
     "discovery_maps": _any_size,
     "index_targets": _light,
     "dense_head": _any_size,

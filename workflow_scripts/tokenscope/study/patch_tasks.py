@@ -88,6 +88,12 @@ class PatchTask:
         """Host memory in MB of listing a set; COCO's annotations are one JSON of half a GB."""
         return 6000 if self.sets[name]["layout"] == "coco" else LIGHT_MB
 
+    def corloc_mb(self, name: str) -> int:
+        """Host memory in MB of CorLoc: boxes and hits of every setting, some copies; no torch."""
+        c = self.config
+        settings = c["blocks"] * len(c["facets"]) * len(c["normalise"]) * len(c["biases"])
+        return int(LIGHT_MB + 1e-4 * self.planned_images(name) * settings)
+
     def forward_seconds(self, row: Backbone, images: int, side: int, speed: float) -> float:
         """Expected seconds of forward passes over images of ``side`` pixels, start included."""
         start = start_seconds(self.study.gpu)
