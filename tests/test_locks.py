@@ -116,6 +116,7 @@ def test_jobs_run_in_the_image_as_the_profile_says(tmp_path):
     path = f"{program.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     words = ["--profile", str(tmp_path / "profile"), *MINI, f"{RESULTS}/tables/coverage.csv"]
     env = {**os.environ, "PATH": path}
+    snakemake(clone, "--profile", "profiles/local", *words[2:], env=env)  # without these lines
     said = snakemake(clone, *words, env=env, ok=False)
     assert "apptainer build envs/tokenscope.sif envs/tokenscope.def" in said
     assert not (clone / "calls").exists()  # before any job

@@ -62,6 +62,8 @@ def check_image(workflow) -> None:
     Raises:
         StudyError: which, and how it is built.
     """
+    if "apptainer" not in map(str, workflow.deployment_settings.deployment_method):
+        return
     for image in workflow.dag.container_imgs.values():
         if image.is_local and not Path(image.path).is_file():
             raise StudyError(
