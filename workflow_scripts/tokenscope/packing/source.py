@@ -117,9 +117,9 @@ def _open(address: str, what: str):
     try:
         return urllib.request.urlopen(request, timeout=SECONDS)
     except urllib.error.HTTPError as error:
-        why = str(error.reason).partition("\n")[0]  # of a loop it says three lines
+        said = str(error.reason).partition("\n")[0]  # of a loop it says three lines
         raise StudyError(
-            f"{what}: {urlsplit(address).netloc} answers {error.code} ({why})"
+            f"{what}: {urlsplit(address).netloc} answers {error.code} ({said})"
         ) from None
     except (OSError, ValueError, http.client.HTTPException) as error:
         why = getattr(error, "reason", error)
