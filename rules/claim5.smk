@@ -115,7 +115,7 @@ rule fig_gains:
     conda:
         LIGHT_ENV
     params:
-        code=code("classification/fig_gains.py", reads=[PUBLISHED]),
+        code=code("classification/fig_gains.py", reads=[PUBLISHED, LABELS]),
     script:
         "../workflow_scripts/classification/fig_gains.py"
 

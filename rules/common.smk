@@ -86,6 +86,7 @@ container: of_project("envs/tokenscope.sif")
 
 # Tables of the project that rules read: inputs whose content counts and not their age (code()).
 PUBLISHED = of_project("config/published.csv")
+LABELS = of_project("config/labels.csv")  # words of metrics and groups
 COUNTED = of_project("config/calibration.csv")
 ENV = "../envs/tokenscope.yaml"
 LIGHT_ENV = "../envs/tokenscope-light.yaml"  # of rules that import nothing heavy

@@ -103,7 +103,7 @@ rule diagnosis_page:
         site=vars(SITE),
         code=code(
             "diagnosis/diagnosis_page.py",
-            reads=PAGE_FILES.values(),
+            reads=[*PAGE_FILES.values(), LABELS],
         ),
     script:
         "../workflow_scripts/diagnosis/diagnosis_page.py"

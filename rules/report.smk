@@ -103,7 +103,7 @@ rule coverage:
 
 
 REPORTED = {
-    "labels": of_project("config/labels.csv"),
+    "labels": LABELS,
     "references": of_project("config/references.csv"),
     "published": PUBLISHED,
     "kinds_counts": of_project("config/kinds_calibration.csv"),

@@ -103,7 +103,7 @@ rule paper_tables:
     conda:
         LIGHT_ENV
     params:
-        code=code("tables/paper_tables.py", reads=[PUBLISHED]),
+        code=code("tables/paper_tables.py", reads=[PUBLISHED, LABELS]),
     script:
         "../workflow_scripts/tables/paper_tables.py"
 
