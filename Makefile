@@ -22,7 +22,7 @@ export $(FREE)
 # What is no variable of ours would be dropped without a word, and AGAINTS=other compare nothing.
 NEAREST = python3 -c 'import difflib, sys; given, *known = sys.argv[1:]; near = difflib.get_close_matches(given.upper(), [word.upper() for word in known]); print("; nearest: " + next(word for word in known if word.upper() == near[0]) if near else "")' 2> /dev/null
 QUOTED = '$(subst ','\'',$(1))'
-# What a variable may be: $(call WORD,BAD,fail skip), or a number: $(call COUNT,GPUS).
+# What a variable may be: $(call WORD,HOW,--wait --cancel), or a number: $(call COUNT,GPUS).
 WORD = [[ -z "$${$(1)}" || " $(2) " == *" $${$(1)} "* ]] || { printf "%s=%s: it is one of: %s%s\n" $(1) \
 	  "$${$(1)}" "$(2)" "$$($(NEAREST) "$${$(1)}" $(2))"; exit 1; }
 COUNT = [[ "$${$(1)}" =~ ^[0-9]*$$ ]] || { printf "%s=%s: it is a whole number\n" $(1) "$${$(1)}"; exit 1; }
@@ -124,7 +124,7 @@ calibrate-kinds: $(VENV)/complete  ## count anew how often the answers of the ki
 
 new: $(VENV)/complete  ## write a study of your own: make new NAME=mine MODEL=<timm id|file|folder> IMAGES=<folder>
 	@test -n "$$NAME" -a -n "$$MODEL" -a -n "$$IMAGES" || { echo "make new NAME=<of the study> MODEL=<timm id, weights file (with ARCH=<timm id>) or Hugging Face folder> IMAGES=<folder> [WEIGHTS=<folder of local weights>] [BAD=skip]"; exit 1; }
-	@$(call WORD,BAD,fail skip); $(BIN)/python workflow_scripts/new.py --name="$$NAME" --model="$$MODEL" \
+	@$(BIN)/python workflow_scripts/new.py --name="$$NAME" --model="$$MODEL" \
 	  --images="$$IMAGES" --arch="$$ARCH" --weights="$$WEIGHTS" $${BAD:+--bad="$$BAD"}
 
 check: $(VENV)/complete  ## would it run, at which cost, what is missing? make check CONFIG=my.yaml
@@ -136,7 +136,7 @@ study: $(VENV)/complete  ## run a study of your own on this machine: make study 
 
 diagnose: $(VENV)/complete  ## does it have artifacts? make diagnose MODEL=<timm id|file|folder> IMAGES=<folder>
 	@test -n "$$MODEL" -a -n "$$IMAGES" || { echo "make diagnose MODEL=<timm id, weights file (with ARCH=<timm id>) or Hugging Face folder> IMAGES=<folder> [AGAINST=<second backbone>] [BAD=skip] [CLASSES=<list>]"; exit 1; }
-	@$(call WORD,BAD,fail skip); $(BIN)/python workflow_scripts/diagnose.py --model="$$MODEL" --images="$$IMAGES" \
+	@$(BIN)/python workflow_scripts/diagnose.py --model="$$MODEL" --images="$$IMAGES" \
 	  --arch="$$ARCH" --against="$$AGAINST" --against-arch="$$AGAINST_ARCH" --name="$$NAME" \
 	  $${WEIGHTS:+--weights="$$WEIGHTS"} $${BAD:+--bad="$$BAD"} $${CLASSES:+--classes="$$CLASSES"}
 

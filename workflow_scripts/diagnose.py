@@ -16,6 +16,7 @@ from pathlib import Path
 
 import yaml
 
+from tokenscope.config_file.references import check_word
 from tokenscope.diagnosis import setup
 from tokenscope.errors import StudyError
 from tokenscope.paths import snakemake
@@ -30,6 +31,7 @@ def prepare(options) -> str:
     Raises:
         StudyError: images or a backbone that are not there or not usable.
     """
+    check_word("BAD", options.bad, ("fail", "skip"))
     images = setup.Images.of(options.images)
     models = [setup.Model.of(options.model, options.arch, CACHE)]
     if options.against:
@@ -101,7 +103,7 @@ def main(arguments=None) -> int:
     parser.add_argument("--device", default="auto", choices=("auto", "cuda", "cpu"))
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--classes", default="", help="list of the classes of its own head")
-    parser.add_argument("--bad", default="fail", choices=("fail", "skip"), help="broken images")
+    parser.add_argument("--bad", default="fail", help="broken images: fail, or skip")
     options = parser.parse_args(arguments)
     try:
         file = prepare(options)

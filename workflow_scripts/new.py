@@ -10,6 +10,7 @@ import re
 import sys
 from pathlib import Path
 
+from tokenscope.config_file.references import check_word
 from tokenscope.diagnosis import setup
 from tokenscope.diagnosis.new_study import text_of
 from tokenscope.errors import StudyError
@@ -28,6 +29,7 @@ def write(options) -> str:
     folder = Path("studies", options.name)
     if folder.exists():
         raise StudyError(f"NAME={options.name}: {folder} is there already; take another name")
+    check_word("BAD", options.bad, ("fail", "skip"))
     images = setup.Images.of(options.images)
     model = setup.Model.of(options.model, options.arch, CACHE)
     facts = setup.facts_of([model], CACHE)
@@ -50,7 +52,7 @@ def main(arguments=None) -> int:
     parser.add_argument("--images", required=True, help="folder of images")
     parser.add_argument("--arch", default="", help="timm id of a weights file's architecture")
     parser.add_argument("--weights", default="", help="folder with <timm id>/model.safetensors")
-    parser.add_argument("--bad", default="fail", choices=("fail", "skip"), help="broken images")
+    parser.add_argument("--bad", default="fail", help="broken images: fail, or skip")
     options = parser.parse_args(arguments)
     try:
         file = write(options)

@@ -148,7 +148,6 @@ TYPOS = [
     ("study STUDY=dmeo", "; nearest: demo"),
     ("study STUDY=demo GPUS=four", "GPUS=four: it is a whole number"),
     ("status STUDY=demo WATCH=soon", "WATCH=soon: it is a whole number"),
-    ("diagnose MODEL=m IMAGES=i BAD=skipp", "BAD=skipp: it is one of: fail skip; nearest: skip"),
     ("resume HOW=--cancle", "HOW=--cancle: it is one of: --wait --cancel; nearest: --cancel"),
     ("it's", "make has no target 'it's'"),
     ("$(touch${IFS}ran)", "make has no target '$'"),

@@ -72,6 +72,9 @@ def test_a_new_study_writes_nothing_over(tmp_path, photographs, monkeypatch, cap
     assert "studies/mine is there already" in capsys.readouterr().err
     assert new.main([*given, "my study"]) == 1
     assert "NAME=my study: make it of letters" in capsys.readouterr().err
+    assert new.main([*given, "other", "--bad", "skipp"]) == 1
+    said = capsys.readouterr().err.strip()
+    assert said == "new: BAD=skipp: it must be fail or skip; nearest: skip"
 
 
 def test_weights_that_do_not_fit_are_named_before_anything_is_written(

@@ -2,9 +2,11 @@
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenscope.config_file.project_files import NAMED
+from tokenscope.config_file.schema_words import one_of
 from tokenscope.errors import StudyError, nearest
 from tokenscope.paths import of_project
 
@@ -19,6 +21,16 @@ def check_results(config: dict) -> None:
     place = next(p for p in (Path(results), *Path(results).parents) if p.exists())
     if not (place.is_dir() and os.access(place, os.W_OK)):
         raise StudyError(f"results: '{results}': {place} is no folder one can write to")
+
+
+def check_word(key: str, word: str, words: Sequence[str]) -> None:
+    """A key, or a variable of make, is one of a few words.
+
+    Raises:
+        StudyError: it is another.
+    """
+    if word not in words:
+        raise StudyError(f"{key}={word}: it must be {one_of(words)}{nearest(word, words)}")
 
 
 def check_files(config: dict) -> None:
