@@ -148,6 +148,10 @@ def test_tables_are_named_and_pictures_tell_what_was_found(opened, made):
     other = {"said": "Not asked.", "main": {"answer": "not run", "why": "no measurement yet"}}
     said = template_data.found([verdict, other])
     assert said == "Found here: Outliers vanish: supported (3 of 4)."
+    phantoms = {"scope": "phantom", "answer": "supported", "why": "3 of 3"}
+    assert template_data.found([other | {"lines": [other["main"] | {"scope": "x"}, phantoms]}]) == (
+        "Found here: Not asked: of phantoms supported (3 of 3)."
+    )
     shown = pictures.figure("scenes/fig4_norms", "Norms.", made["root"] / "figures", None, said)
     assert shown["alt"] == f"Norms. File scenes/fig4_norms. {said}"
 

@@ -17,6 +17,7 @@ from tokenscope.verdicts.answers import (
     AS_PUBLISHED,
     CONTRADICTED,
     NOT_RUN,
+    PHANTOM,
     SAME_MODEL,
     SUPPORTED,
     UNDECIDED,
@@ -119,13 +120,19 @@ def _raw(value) -> str:
 
 
 def found(verdicts: list[dict]) -> str:
-    """What a section finds, in a sentence, for those who cannot see its figures."""
-    lines = [(v["said"].rstrip("."), v["main"]) for v in verdicts]
-    said = [
-        f"{text}: {main['answer']}" + f" ({main['why']})" * bool(main["why"])
-        for text, main in lines
-        if main["answer"] in (SUPPORTED, CONTRADICTED, UNDECIDED)
-    ]
+    """What a section finds, in a sentence, for those who cannot see its figures.
+
+    A statement that no backbone of the study decides is said of the phantoms.
+    """
+    said = []
+    for verdict in verdicts:
+        phantoms = [line for line in verdict.get("lines", []) if line["scope"] == PHANTOM]
+        for line in (verdict["main"], *phantoms):
+            if line["answer"] in (SUPPORTED, CONTRADICTED, UNDECIDED):
+                of = "of phantoms " * (line in phantoms)
+                why = f" ({line['why']})" * bool(line["why"])
+                said.append(f"{verdict['said'].rstrip('.')}: {of}{line['answer']}{why}")
+                break
     return f"Found here: {'; '.join(said)}." if said else ""
 
 
