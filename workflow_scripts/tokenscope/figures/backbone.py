@@ -48,7 +48,7 @@ class BackboneFigures:
 
 def overview(backbones: list[BackboneFigures], rules: dict):
     """A line a backbone: a photograph and its two maps, norms by block, outliers by place."""
-    figure = style.plt.figure(figsize=(style.WIDE, 1.55 * len(backbones) + 0.1))
+    figure = style.plt.figure(figsize=(style.WIDE, 1.3 * len(backbones) + 0.1))
     axes = figure.subplots(
         len(backbones), 5, squeeze=False, width_ratios=[1, 1, 1, 1.5, 1.2], sharey="col"
     )
