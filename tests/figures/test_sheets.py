@@ -104,6 +104,7 @@ def test_each_backbone_stands_on_one_page_of_a_figure():
 
         def __init__(self, key):
             self.key = key
+            self.family, self.size, _ = key.split("/")
 
     class Study:
         backbones = [Row(f"sbb/{n}/r0") for n in range(21)] + [Row("dino/base/r0")]
