@@ -23,7 +23,7 @@ from tokenscope.cost.calibration import (
 )
 from tokenscope.cost.carbon import Site
 from tokenscope.cost.claims import claim_of
-from tokenscope.cost.forecast import warnings
+from tokenscope.cost.forecast import crossed_lines, warnings
 from tokenscope.cost.job_graph import Task
 from tokenscope.cost.memory_model import MEMORY
 from tokenscope.cost.schedule import Machine, Step, simulate
@@ -238,6 +238,17 @@ def test_implausible_sums_are_remarked_upon():
     assert remark(5.5) == "" and "over 60" in remark(61)
     assert "under 3" in remark(1) and "claim5 (" in remark(1) and "5,000 images" in remark(1)
     assert "518" in remark(1, backbones=["deit3/*/*"]) and "518" not in remark(1)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_backbones_of_grids_share_a_line_where_there_are_too_many_families(many):
+    keys = [f"tuned-l{n}-s{seed}/small/r0" for n in range(7 if many else 2) for seed in range(3)]
+    keys += [f"dinov2/{size}/r{count}" for size in "sblg" for count in (0, 4)]
+    crossed = {("claim1", key): {"hours": 1.0} for key in keys}
+    told = crossed_lines(crossed, "hours", "GPU", ["tuned"])
+    assert [line.split() for line in told if "dinov2" in line] == [["dinov2", "8"]]
+    assert len(told) == (3 if many else 8)
+    assert (["tuned", "21"] in [line.split() for line in told]) == many
 
 
 def test_claims_by_rule_and_table():

@@ -9,6 +9,7 @@ import os
 import sys
 import textwrap
 from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -217,14 +218,18 @@ def show(workflow, study: Study, site: Site) -> None:
         walls = {name: forecast.wall(m) for name, m in machines(workflow, cluster).items()}
         text = lines(forecast, study, walls, study.config["carbon"].get("plausible_gpu_hours"))
         if how == "full":
-            text += tables(forecast, Path(study.results, FOLDER))
+            grids = sorted(study.config["training"], key=len, reverse=True)
+            text += tables(forecast, Path(study.results, FOLDER), grids)
         elif forecast.todo:
             text.append("  more       --config forecast=full (by claim and backbone)")
         print("\n".join(text), flush=True)
 
 
-def tables(forecast: Totals, folder: Path) -> list[str]:
-    """Write the tables as CSV; returns those that a terminal has room for."""
+def tables(forecast: Totals, folder: Path, grids: Iterable[str] = ()) -> list[str]:
+    """Write the tables as CSV; returns those that a terminal has room for.
+
+    ``grids``: names of families that are trained here in many variants (``training``).
+    """
     by_key = {
         "rule": forecast.table(lambda task: task.rule),
         "claim": forecast.table(lambda task: task.claim),
@@ -239,20 +244,26 @@ def tables(forecast: Totals, folder: Path) -> list[str]:
     crossed = forecast.crossed()
     write({",".join(key): row for key, row in crossed.items()}, "claim,backbone",
           folder / "by_claim_and_backbone.csv")  # fmt: skip
-    text += ["", *crossed_lines(crossed, *_unit(forecast))]
+    text += ["", *crossed_lines(crossed, *_unit(forecast), grids)]
     return [*text, "", f"More by rule, backbone and what a claim takes alone: {folder}/by_*.csv"]
 
 
 def crossed_lines(
-    crossed: dict[tuple[str, str], dict[str, float]], column: str, unit: str
+    crossed: dict[tuple[str, str], dict[str, float]], column: str, unit: str, grids: Iterable[str]
 ) -> list[str]:
-    """Hours by backbone (line) and claim (column); of many backbones, by family."""
+    """Hours by backbone (line) and claim (column); of many, by family, or by grid of families."""
     names = {backbone for _, backbone in crossed}
-    short = (lambda name: name.split("/")[0]) if len(names) > MOST_LINES else str
+    families = {name: name.split("/")[0] for name in names}
+    if len(names) <= MOST_LINES:
+        families = {name: name for name in names}
+    elif len(set(families.values())) > MOST_LINES:
+        families = {
+            n: next((g for g in grids if f.startswith(f"{g}-")), f) for n, f in families.items()
+        }
     claims = list(dict.fromkeys(claim for claim, _ in crossed))
     hours: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(claims, 0.0))
     for (claim, backbone), row in crossed.items():
-        hours[short(backbone)][claim] += row[column]
+        hours[families[backbone]][claim] += row[column]
     cells = [[f"{unit}-hours", *claims]]
     cells += [[name, *(_short(v) for v in row.values())] for name, row in hours.items()]
     return _aligned(cells)
