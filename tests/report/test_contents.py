@@ -44,6 +44,15 @@ def test_what_is_no_finding_is_folded_and_embedded_last(study):
     assert last == {"carbon/forecast"} and max(ranks.values()) == contents.ASIDE
 
 
+def test_only_figures_of_one_backbone_are_listed_by_backbone(study):
+    """Of a large family the further pages of a figure stand with the first."""
+    ranks = {name: rank for page in contents.pages(study).values() for name, _, rank in page}
+    of = {name.split("/", 2)[-1] for name, rank in ranks.items() if rank == 2}
+    assert of and of <= {row.key for row in study.rows.values()}
+    paged = [rank for name, rank in ranks.items() if "/page" in name]
+    assert set(paged) <= {1} and (paged or study.config["study"] == "demo")
+
+
 def test_without_sections_their_tables_are_about_nothing(study):
     sections = ("probes", "heads", "discovery", "dense", "diagnose")
     config = {key: value for key, value in study.config.items() if key not in sections}

@@ -172,8 +172,8 @@ def _as_of(file: str, schema: str, changed: int, size: int) -> dict:
 def pages(study) -> dict[str, list[tuple[str, str, int]]]:
     """Figures of each section: path below ``figures`` without ending, caption, and rank.
 
-    Rank 0 has what a study or a data set has once, 1 what a family has, 2 what a backbone has;
-    further pages of a figure come after their first. :data:`ASIDE` has what is folded away.
+    Rank 0 has what a study or a data set has once, 1 what a family has and further pages, 2 what a
+    backbone has. :data:`ASIDE` has what is folded away.
     """
     by_section: dict[str, dict[str, tuple[str, int]]] = {}
     for section in sections(study.config["report"]["sections"]):
@@ -183,7 +183,9 @@ def pages(study) -> dict[str, list[tuple[str, str, int]]]:
             own |= {
                 name: (
                     _caption(entry, name),
-                    ASIDE if entry.get("aside") else rank + (figure_pages.number(name)[1] > 1),
+                    ASIDE
+                    if entry.get("aside")
+                    else max(rank, int(figure_pages.number(name)[1] > 1)),
                 )
                 for name in figures(study, entry)
             }
