@@ -117,7 +117,8 @@ MEMORY: dict[str, Callable[[Job], float]] = {
     "norms": _norms,
     "decision": _norms,
     "redundancy": _held(lambda job: 200),
-    "control": _torch,
+    # Beside the norms, the images themselves and what tells constant patches.
+    "control": _held(lambda job: 12 * job.arch.depth + 9 * job.arch.patch**2),
     "probe": _probes,
     "sensitivity": _probes,
     "heads": lambda job: job.study.heads.memory_mb(job.row, job.wildcards["view"], job.gpu),
