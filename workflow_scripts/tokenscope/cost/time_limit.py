@@ -15,6 +15,8 @@ def minutes(study: Study, rule: str, wildcards, threads: int = 1, attempt: int =
     ``longest_minutes`` the most that the site grants, whatever the attempt.
     """
     seconds = Job(study, rule, dict(wildcards.items()), threads).seconds()
+    if seconds is None:
+        raise KeyError(f"no model of the time of rule {rule}")
     least = study.config["requests"]["minimum_minutes"]
     return granted(study, max(least, math.ceil(REQUEST * seconds / 60)) * attempt)
 
