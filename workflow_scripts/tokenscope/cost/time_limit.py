@@ -2,7 +2,7 @@
 
 import math
 
-from tokenscope.cost.time_model import Job
+from tokenscope.cost.time_model import MODEL, Job
 from tokenscope.study.study import Study
 
 REQUEST = 2  # time asked for, in expectations
@@ -14,9 +14,7 @@ def minutes(study: Study, rule: str, wildcards, threads: int = 1, attempt: int =
     ``requests: minimum_minutes`` is the least a site's noise (a cold file system) allows for,
     ``longest_minutes`` the most that the site grants, whatever the attempt.
     """
-    seconds = Job(study, rule, dict(wildcards.items()), threads).seconds()
-    if seconds is None:
-        raise KeyError(f"no model of the time of rule {rule}")
+    seconds = MODEL[rule][0](Job(study, rule, dict(wildcards.items()), threads))
     least = study.config["requests"]["minimum_minutes"]
     return granted(study, max(least, math.ceil(REQUEST * seconds / 60)) * attempt)
 
