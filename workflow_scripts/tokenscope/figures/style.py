@@ -125,7 +125,8 @@ def attention_bar(sheet, shown, name: str = "attention", number: int = 0, of: in
     text = f"{name} / uniform,\nlog scale (black: over {top:.3g})"
     bar = sheet.bar(shown, text, number, of, "both")
     inner = 10.0 ** np.floor(np.log10(0.8 * top)) if top > 3 else 0
-    steps = [step for step in (inner, top) if step > 1.3]
+    apart = inner > 1.3 and np.log(top / inner) > 0.3 * np.log(top)  # else labels touch
+    steps = [*([inner] if apart else []), *([top] if top > 1.3 else [])]
     bar.set_ticks(
         [*(1 / step for step in reversed(steps)), 1, *steps],
         labels=[*(f"1/{step:.3g}" for step in reversed(steps)), "1", *(f"{s:.3g}" for s in steps)],
@@ -140,7 +141,8 @@ def plain_log(axis) -> None:
         axis.set_major_locator(MaxNLocator(4))
         axis.set_minor_locator(NullLocator())
     else:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+        subs = (1, 2, 5) if high < 1e3 * low else (1,)  # of many decades the powers alone
+        axis.set_major_locator(LogLocator(subs=subs, numticks=6))
     axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axis.set_minor_formatter(NullFormatter())
 
