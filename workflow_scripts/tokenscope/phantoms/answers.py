@@ -183,5 +183,5 @@ def high_norms(name: str, pixels: np.ndarray, patch: int) -> np.ndarray:
         return constant
     mask = np.zeros_like(constant)
     grid = pixels.shape[1] // patch, pixels.shape[2] // patch
-    mask[:, corner_patches(grid)[: answer.corners]] = True
+    mask[:, corner_patches(grid)[-answer.corners :]] = True
     return mask

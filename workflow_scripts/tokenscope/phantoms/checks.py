@@ -239,7 +239,7 @@ SPECIAL: dict[str, Callable[[Seen], dict[str, float]]] = {
     "scaled-images": _scaled_images,
     "sink-cls": _sink("sink-cls", 0, broadcast=True),
     "sink-patch": _sink("sink-patch", 1, broadcast=False),
-    "attended-corner": _sink("attended-corner", 1, broadcast=False),
+    "attended-corner": _sink("attended-corner", -1, broadcast=False),
     "fixed-pattern": _fixed_pattern,
     "cls-corner": _cls_corner,
     "global-patches": _global_patches,

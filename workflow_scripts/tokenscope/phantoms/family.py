@@ -234,8 +234,9 @@ def _sink(prefix: list[int], places: list[int], empty: bool) -> Callable[[_Maker
 
 
 def _attended_corner(maker: _Maker) -> Planted:
-    """From the block after the planting one on, all heads look at the corner, and take nothing."""
-    places = corner_patches(maker.model.patch_embed.grid_size)[:1]
+    """From the block after the planting one on, all heads look at a corner, and take nothing."""
+    # The last: upper corners are sky, and images would tie their place to content.
+    places = corner_patches(maker.model.patch_embed.grid_size)[-1:]
     flag, mask = maker.flags.place(places), torch.zeros_like(maker.constant)
     mask[:, places] = True
     for block in range(maker.block + 1, maker.depth + 1):
