@@ -118,23 +118,25 @@ wildcard_constraints:
     table="[a-z0-9_]+",
 
 
-def rendering(name):
-    """What rendered scenes follow from: what reads them hangs on this, not on their age."""
+def rendered(name):
+    """What scenes are rendered from: what reads them hangs on this, not on their age."""
     keys = ("images", "seed", "size", "plain_skies")
+    if STUDY.datasets[name]["type"] != "scenes":
+        return {}
     made = {key: STUDY.datasets[name].get(key) for key in keys}
     return {**made, "code": code("data/render.py")({})}
 
 
 def changes_of(wildcards, record):
-    """How often files of a data set were found changed; of scenes, which a rule renders, by what."""
+    """How often files of a data set were found changed; scenes are rendered by a rule."""
     name = wildcards.dataset
     if STUDY.datasets[name]["type"] == "scenes":
-        return rendering(name)
+        return 0
     return watched.changes(record.format(dataset=name), STUDY.layout(name))
 
 
 def watch_of(source, record):
     """The same of a set with boxes or maps: the number, and where what was read is written down."""
-    made = source["layout"] == "scenes"
-    changes = rendering(source["dataset"]) if made else watched.changes(record, source)
-    return {"record": record, "changes": changes}
+    if source["layout"] == "scenes":
+        return {"record": record, "changes": 0, "rendered": rendered(source["dataset"])}
+    return {"record": record, "changes": watched.changes(record, source)}

@@ -51,6 +51,7 @@ rule index:
     params:
         source=lambda w: STUDY.layout(w.dataset),
         changes=lambda w: changes_of(w, LISTED),
+        rendered=lambda w: rendered(w.dataset),
         record=LISTED,
         code=code("data/index.py"),
     script:
@@ -81,6 +82,7 @@ rule sample:
         on_bad_image=lambda w: STUDY.datasets[w.dataset].get("on_bad_image", "fail"),
         listed=LISTED,
         changes=lambda w: changes_of(w, SAMPLED),
+        rendered=lambda w: rendered(w.dataset),
         record=SAMPLED,
         code=code("data/sample.py"),
     script:

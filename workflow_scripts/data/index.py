@@ -11,7 +11,7 @@ def main(source, threads, changes, output, record):
     Args:
         source: where the data set is and how it is labelled, as :func:`index` takes it.
         threads: files listed at the same time.
-        changes: how often its files were found changed; of scenes, what they are rendered by.
+        changes: how often its files were found changed.
         output: CSV file, one row per image.
         record: JSON file of what the listing rests on: tokenscope.datasets.watched.
     """
