@@ -1,5 +1,6 @@
 """Attempts on how data sets lie on disk: names, labels, lists, tars, parquet files, links."""
 
+import csv
 import io
 import json
 import os
@@ -380,7 +381,7 @@ def test_any_names_of_images_come_back(tmp_path_factory, attempt, names):
     (folder / "set").mkdir()
     table = pd.DataFrame({"file": names, "label": [f"c{i}" for i in range(len(names))]})
     with open(folder / "list.csv", "w", newline="", encoding="utf-8", errors="surrogatepass") as f:
-        table.to_csv(f, index=False)
+        table.to_csv(f, index=False, quoting=csv.QUOTE_ALL)  # a lone \r ends a line
     source = {
         "type": "imagefolder",
         "path": str(folder / "set"),

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -45,7 +46,8 @@ class Executor(plugin.Executor):
         async def active():
             return [job.external_jobid async for job in self.check_active_jobs(list(jobs))]
 
-        return asyncio.run(active())
+        with ThreadPoolExecutor(1) as thread:  # a browser of other tests has a loop in this one
+            return thread.submit(asyncio.run, active()).result()
 
 
 class Rule:

@@ -144,7 +144,7 @@ def test_lint_and_rule_graph(project):
         ("study: mini", "study: mini\ndevise: cpu", "devise"),
         ("analyse: [scenes]", "analyse: [scene]", "'scene' is no data set"),
         ("embedded/tiny/r1-scratch", "embedded/tiny/r9", "Register counts of embedded/tiny"),
-        ("scenes-train: {", "scenes-trial: {", "add it to datasets"),
+        ("scenes-train: {", "scenes-trial: {", "r1-scratch is trained on it"),
         ("scenes, images: 160, seed: 2", "scenes, images: 0, seed: 2", "images"),
         ("study: mini", "study: mini\ncarbon: {intensity: -0.1}", "-0.1"),
         ("study: mini", "study: mini\ncarbon: {pue: 0.9}", "0.9"),
