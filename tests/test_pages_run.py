@@ -47,6 +47,7 @@ ELSEWHERE = {  # what is not run here, and the test that runs it
     'snakemake -s "$(tokenscope snakefile)" --profile "$(tokenscope profile)" --configfile my.yaml '
     "-- all": "an installed package: tests/test_elsewhere.py",
     "make resume": "needs a Slurm: tests/slurm",
+    "make resume STUDY=paper": "needs a Slurm: tests/slurm",
     "snakemake --sdm conda --profile slurm": "needs a Slurm and conda",
     "sbatch --test-only": "is asked by the doctor: tests/cluster/test_sites.py",
 }
