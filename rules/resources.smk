@@ -7,7 +7,7 @@ import snakemake.dag
 import snakemake.rules
 
 planning.remember_signatures((snakemake.common, snakemake.rules))
-snakemake.dag.OutputIndex = planning.OutputsBySuffix
+planning.find_by_suffix(snakemake.dag)
 
 
 def code(*scripts, reads=()):

@@ -84,3 +84,14 @@ def test_a_file_is_made_by_the_rules_that_snakemake_finds():
     found = {file: theirs.match(file) for file in files}
     assert {file: ours.match(file) for file in files} == found
     assert 1 < min(map(len, found.values())) < max(map(len, found.values())) < len(rules)
+
+
+def test_another_snakemake_keeps_its_own_index():
+    class Another: ...
+
+    modules = SimpleNamespace(OutputIndex=Another), SimpleNamespace(), SimpleNamespace()
+    modules[2].OutputIndex = OutputIndex
+    for module in modules:
+        planning.find_by_suffix(module)
+    assert modules[0].OutputIndex is Another and vars(modules[1]) == {}
+    assert modules[2].OutputIndex is planning.OutputsBySuffix

@@ -12,10 +12,13 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from snakemake.common.prefix_lookup import PrefixLookup
-from snakemake.output_index import OutputIndex
-
 from tokenscope.code_hash import PACKAGE, code_hash, job_hash
+
+try:
+    from snakemake.common.prefix_lookup import PrefixLookup
+    from snakemake.output_index import OutputIndex
+except ImportError:  # another Snakemake, which then looks rules up in its own way
+    OutputIndex = object  # type: ignore[assignment,misc]
 
 MEMORY = PACKAGE / "__pycache__" / "job_hash.json"
 
@@ -77,6 +80,16 @@ class OutputsBySuffix(OutputIndex):
             for length, rules in by_length.items()
             for rule in rules.get(targetfile[max(0, len(targetfile) - length) :], ())
         }
+
+
+def find_by_suffix(dag: ModuleType) -> None:
+    """Let Snakemake look rules up by :class:`OutputsBySuffix`, if it still does as is known here.
+
+    Args:
+        dag: its module that has the index.
+    """
+    if getattr(dag, "OutputIndex", None) is OutputIndex:
+        dag.OutputIndex = OutputsBySuffix  # type: ignore[attr-defined]
 
 
 @cache
