@@ -163,6 +163,43 @@ def test_every_flipped_byte_is_found(packed, laptop):
     assert idle < len(places) / 10
 
 
+@pytest.mark.parametrize("bit", [0x01, 0x40, 0x80])
+def test_headers_of_any_bytes(packed, laptop, bit):
+    """Of a stream that is whole again, so that no checksum of it tells: a sentence, or equal files."""
+    whole, heads = bytearray(gzip.decompress(packed.read_bytes())), []
+    with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
+        for member in tar:
+            heads += range(member.offset, member.offset_data)
+    taken = 0
+    for at in heads[::3]:
+        bad = laptop / "bad.tar.gz"
+        changed = whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :]
+        block = at - at % 512  # its checksum fits again, but where a byte of the checksum is meant
+        if not 148 <= at % 512 < 156:
+            head = changed[block : block + 148] + b" " * 8 + changed[block + 156 : block + 512]
+            changed[block + 148 : block + 156] = b"%06o\0 " % sum(head)
+        bad.write_bytes(gzip.compress(changed, 1))
+        try:
+            fetch.fetch(str(bad), "mine")
+        except StudyError as error:
+            assert "bad.tar.gz" in str(error) and set(below(laptop)) == {"bad.tar.gz"}
+        else:
+            assert all((laptop / name).read_text() == text for name, text in FILES.items())
+            taken += 1
+            shutil.rmtree(laptop / "results")
+            (laptop / "mine.yaml").unlink()
+    assert 0 < taken < len(heads[::3])
+
+
+def timed(seconds):
+    def change(members):
+        members[-1][0].mtime = seconds
+        members[-1][0].pax_headers = {}
+        return members
+
+    return change
+
+
 def remade(packed, laptop, change):
     """The same pack with its members changed, in a stream that is whole again."""
     file = laptop / "other.tar.gz"
@@ -219,6 +256,7 @@ CHANGES = {
     "a file less": (lambda m: m[:-1], ["1 files are missing: mine.yaml"]),
     "a longer file": (lambda m: [*m[:-1], (m[-1][0], m[-1][1] + b"x")], ["were packed"]),
     "a file above": (named_anew("../mine.yaml"), ["../mine.yaml is none of"]),
+    "a time past all time": (timed(1e30), ["mine.yaml is damaged: no file can be of the time"]),
     "no list": (lambda m: m[1:], ["holds no list of its files"]),
     "a damaged list": (lambda m: [(m[0][0], b"{"), *m[1:]], ["pack.json, is damaged"]),
     "another format": (in_list(format=2, version="3.1"), ["format 2", "version 3.1", "format 1"]),

@@ -59,6 +59,8 @@ def _describe(node: ast.AST, file: Path, text: list[str], imports: list[Import])
     if isinstance(node, ast.Import | ast.ImportFrom) and (own := _own(node, file)):
         imports.extend(own)
         return
+    if isinstance(node, ast.JoinedStr):  # Python 3.12 ends a width that is a variable with nothing
+        node.values = [v for v in node.values if getattr(v, "value", None) != ""]
     text.append(type(node).__name__)
     for name in node._fields:
         value = getattr(node, name)

@@ -178,7 +178,12 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, listed: 
             f"{called}: {member.name} is damaged: its checksum is not the one that was packed; "
             "fetch it again"
         )
-    os.utime(folder / member.name, (member.mtime, member.mtime))
+    try:
+        os.utime(folder / member.name, (member.mtime, member.mtime))
+    except (OverflowError, ValueError):
+        raise StudyError(
+            f"{called}: {member.name} is damaged: no file can be of the time it names; fetch it again"
+        ) from None
 
 
 def _keep(place: Path, pieces: Iterable[bytes]) -> None:
