@@ -165,7 +165,7 @@ def test_every_flipped_byte_is_found(packed, laptop):
 
 @pytest.mark.parametrize("bit", [0x01, 0x40, 0x80])
 def test_headers_of_any_bytes(packed, laptop, bit):
-    """Of a stream that is whole again, so that no checksum of it tells: a sentence, or equal files."""
+    """Of a stream that is whole again, so that no checksum tells: a sentence, or equal files."""
     whole, heads = bytearray(gzip.decompress(packed.read_bytes())), []
     with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
         for member in tar:

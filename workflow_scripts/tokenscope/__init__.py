@@ -3,3 +3,7 @@
 Nothing here imports Snakemake, so a notebook can use all of it. Importing the package itself is
 free of heavy dependencies; torch is imported only by the modules that run a backbone.
 """
+
+from tokenscope import lazy_compiler
+
+lazy_compiler.install()

@@ -14,9 +14,10 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-# They watch a job from outside: no number it computes depends on them.
+# They watch a job from outside, or its imports: no number it computes depends on them.
 WATCHERS = {"jobs/job.py", "jobs/records.py", "jobs/energy.py", "jobs/leases.py",
-            "jobs/gpu_driver.py", "jobs/software.py"}  # fmt: skip
+            "jobs/gpu_driver.py", "jobs/software.py", "lazy_compiler.py",
+            "__init__.py"}  # fmt: skip
 
 
 class ImportsNothing(Exception):
@@ -150,8 +151,8 @@ def _packages(file: Path) -> list[Path]:
 
 
 def _acts(file: Path) -> bool:
-    """Whether a file does anything: a docstring does not."""
-    return bool(_read(file).text or _read(file).imports)
+    """Whether a file does anything that counts: a docstring does not."""
+    return not _watches(file) and bool(_read(file).text or _read(file).imports)
 
 
 _open: list[Path] = []  # whose digest is being taken

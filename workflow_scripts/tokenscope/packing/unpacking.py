@@ -182,7 +182,8 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, listed: 
         os.utime(folder / member.name, (member.mtime, member.mtime))
     except (OverflowError, ValueError):
         raise StudyError(
-            f"{called}: {member.name} is damaged: no file can be of the time it names; fetch it again"
+            f"{called}: {member.name} is damaged: no file can be of the time that it names; "
+            "fetch it again"
         ) from None
 
 
