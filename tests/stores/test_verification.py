@@ -1,5 +1,6 @@
 """What a whole study is checked for: each kind of damage is named, with what to remove."""
 
+import shutil
 import subprocess
 import sys
 
@@ -10,9 +11,9 @@ from projects import ROOT
 
 from tokenscope.errors import StudyError
 from tokenscope.stores.mending import mend
-from tokenscope.stores.receipts import sha256_file, write_receipt
+from tokenscope.stores.receipts import read_receipt, sha256_file, weights_of, write_receipt
 from tokenscope.stores.verification import verify
-from tokenscope.stores.zarr_store import StoreWriter, Variable
+from tokenscope.stores.zarr_store import StoreWriter, Variable, store_of
 
 VARIABLES = {"norms": Variable(("block",), (3,), "float32")}
 
@@ -131,3 +132,26 @@ def test_the_command_ends_with_what_to_type(results, tmp_path):
     assert run("--mend").returncode == 0 and run().returncode == 0
     with pytest.raises(StudyError, match="run the study first"):
         verify(tmp_path / "nothing")
+
+
+def test_results_that_were_renamed_or_copied_are_their_own(results, tmp_path_factory):
+    """What receipts and cards name is what lies beside them, and never in the place of before."""
+    place = tmp_path_factory.mktemp("place")
+    copied = shutil.copytree(results, place / "copied")
+    flip(chunk(results))
+    (results / "backbones/a/model.safetensors").write_bytes(b"another")
+    assert not verify(copied).faults and verify(results).faults
+    renamed = (place / "copied").rename(place / "renamed")
+    assert not verify(renamed).faults
+    assert store_of(renamed / "receipts/extract/a.json") == str(renamed / "tokens.zarr/a")
+    flip(chunk(renamed))
+    assert [f.remove[0] for f in verify(renamed).faults] == [str(renamed / "tokens.zarr/a")]
+
+
+def test_weights_from_elsewhere_stay_where_they_are(results, tmp_path_factory):
+    weights = tmp_path_factory.mktemp("weights") / "a.safetensors"
+    weights.write_bytes(b"weights")
+    card = results / "backbones/b/card.json"
+    card.parent.mkdir()
+    write_receipt(card, name="b", weights=str(weights), sha256=sha256_file(weights))
+    assert weights_of(read_receipt(card)) == str(weights)

@@ -94,6 +94,9 @@ def write_receipt(path: str | Path, **facts) -> None:
 def read_receipt(path: str | Path) -> dict:
     """What a receipt, a card or another small file of ours says.
 
+    A store or weights that it names are those of its own results, whatever these were called when
+    it was written.
+
     Raises:
         StudyError: it is not there, or no JSON object.
     """
@@ -107,4 +110,20 @@ def read_receipt(path: str | Path) -> dict:
         raise StudyError(f"{path}: the file does not exist; run the job that makes it") from None
     except (OSError, ValueError, RecursionError) as error:
         raise StudyError(f"{path}: is damaged ({error}); delete it and run again") from None
+    for key in ("store", "weights"):
+        if isinstance(named := facts.get(key), str):
+            facts[key] = _beside(named, Path(path))
     return facts
+
+
+def _beside(named: str, receipt: Path) -> str:
+    """A path that a file of results names, in these results, which may have been copied or renamed.
+
+    Unchanged where there is no such file in them: weights may lie anywhere.
+    """
+    inside = [place for place in receipt.parents if place.name in ("receipts", "backbones")]
+    if not inside or Path(named).is_relative_to(root := inside[0].parent):
+        return named
+    parts = Path(named).parts
+    ends = (root / Path(*parts[start:]) for start in range(1, len(parts) - 1))
+    return str(next((place for place in ends if place.exists()), named))
