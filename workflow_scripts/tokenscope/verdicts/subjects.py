@@ -53,13 +53,13 @@ def subjects(
 
 
 def _subject(study, criterion, dataset, who, groups, of_papers) -> Subject:
-    subject, facts = Subject(who, dataset), study.facts
+    facts = study.facts
     why = conditions.stands_for_papers(who, dataset, study.criteria, facts) if of_papers else ""
     if why:
-        return replace(subject, excused=(NOT_APPLICABLE, why))
+        return Subject(who, dataset, excused=(NOT_APPLICABLE, why))
     rows = study.evidence.of(criterion.table, dataset, who)
     if not rows:
-        return replace(subject, excused=(NOT_RUN, "no measurement yet"))
+        return Subject(who, dataset, excused=(NOT_RUN, "no measurement yet"))
     cells = [
         Cell(who, dataset, group, number)
         for group, metric in rows
@@ -69,12 +69,13 @@ def _subject(study, criterion, dataset, who, groups, of_papers) -> Subject:
         and (number := _number(study, criterion, rows, group, metric)) is not None
     ]
     if not cells:
-        return replace(subject, excused=(NOT_APPLICABLE, _nothing(criterion, who)))
+        return Subject(who, dataset, excused=(NOT_APPLICABLE, _nothing(criterion, who)))
     heads = conditions.too_few_heads(criterion, study.criteria, facts)
     if heads:
         cells = [replace(c, number=c.number._replace(why=heads)) for c in cells]
-    return replace(
-        subject,
+    return Subject(
+        who,
+        dataset,
         cells=tuple(cells),
         excused=conditions.excused(criterion, study.evidence, facts, who, dataset),
         notes=(
@@ -100,8 +101,9 @@ def over_r0(metric: str) -> bool:
 
 def _of_two_files(criterion: Criterion, facts: Facts, who: str) -> bool:
     """Whether a number compares two released files, of which another training might differ."""
-    released = register_names.kind(tidy.columns_of(who)["registers"]) == "trained"
-    return over_r0(criterion.metric) and released and who not in facts.images_seen
+    if not over_r0(criterion.metric) or who in facts.images_seen:
+        return False
+    return register_names.kind(tidy.columns_of(who)["registers"]) == "trained"
 
 
 def _number(study, criterion, rows, group, metric) -> Number | None:
