@@ -15,7 +15,7 @@ STUDY ?= paper
 # What a user gives reaches the recipes through the environment as it was typed, and stands there in
 # quotes: neither make nor a shell takes a $$ or a backtick in a folder's name for a command.
 GIVEN := $(filter-out file,$(origin CONFIG) $(origin STUDY))
-FREE := PYTHON TORCH_INDEX CONFIG HOW STUDY PROFILE GPUS FIG MODEL IMAGES ARCH AGAINST AGAINST_ARCH NAME WEIGHTS SECTION BENCH WATCH FROM REPLACE LOCKED BAD CLASSES OF
+FREE := PYTHON TORCH_INDEX CONFIG HOW STUDY PROFILE GPUS FIG MODEL IMAGES ARCH AGAINST AGAINST_ARCH NAME WEIGHTS SECTION BENCH WATCH FROM REPLACE MEND LOCKED BAD CLASSES OF
 $(foreach name,$(FREE),$(eval override $(name) := $$(value $(name))))
 export $(FREE)
 
@@ -44,7 +44,9 @@ NAMED = named="$$CONFIG"; if test "$$named" = config/config.yaml; then named=; \
 # Of one's own: CONFIG=my.yaml, or STUDY= with its name.
 OWN = test -n "$(GIVEN)" || { printf "make $@ CONFIG=my.yaml (or STUDY=<name>): name your config; there are the studies %s\n" "$$($(KNOWN))"; exit 1; }; \
 	  $(NAMED)
-PAGE = printf "Open %s/report/index.html.\n" "$$(sed -nE 's/^results: *"?([^" ]+).*/\1/p' "$$named")"
+RESULTS = "$$(sed -nE 's/^results: *"?([^" ]+).*/\1/p' "$$named")"
+PAGE = printf "Open %s/report/index.html.\n" $(RESULTS)
+DRAWN_FROM = test -d $(RESULTS)/figures/data || { printf "%s: nothing to draw from is here yet; run the study (make study) or fetch its results (make fetch)\n" $(RESULTS); exit 1; }
 # Rules that take tables and figures' data alone: with them Snakemake can start no other job.
 DRAWING := figure $(shell sed -n 's/^rule \(fig_[a-z_]*\):.*/\1/p' rules/*.smk)
 
@@ -145,7 +147,7 @@ compare: $(LIGHT)/complete  ## diagnoses in one table: make compare OF="mine ano
 
 figure: $(LIGHT)/complete  ## draw a figure from small files alone: make figure FIG=fig3 STUDY=paper
 	@test -n "$$FIG" || { echo "make figure FIG=fig3 STUDY=paper: name a figure"; exit 1; }
-	@$(NAMED); $(DRAWS)/snakemake --profile profiles/local --nolock --allowed-rules $(DRAWING) \
+	@$(NAMED); $(DRAWN_FROM); $(DRAWS)/snakemake --profile profiles/local --nolock --allowed-rules $(DRAWING) \
 	  --configfile "$$named" --config figure="$$FIG" -- figure
 
 report: $(LIGHT)/complete  ## a report of what there is, of a study half done: make report STUDY=paper (or CONFIG=)
@@ -157,17 +159,18 @@ pack: $(LIGHT)/complete  ## pack what figures and report are made from, to be co
 
 fetch: $(LIGHT)/complete  ## somebody's packed study: make fetch FROM=<file, address or DOI> STUDY=paper
 	@test -n "$$FROM" || { echo "make fetch FROM=<file, address or DOI of a packed study> STUDY=paper"; exit 1; }
-	@PYTHONPATH=workflow_scripts $(DRAWS)/python workflow_scripts/fetch.py --study="$$STUDY" \
+	@$(call WORD,REPLACE,yes); PYTHONPATH=workflow_scripts $(DRAWS)/python workflow_scripts/fetch.py --study="$$STUDY" \
 	  $${REPLACE:+--replace} -- "$$FROM"
 
 publish: $(LIGHT)/complete  ## what a data repository and a hub want of a study: make publish STUDY=paper
 	@$(NAMED); PYTHONPATH=workflow_scripts $(DRAWS)/python workflow_scripts/publish.py "$$named"
 
 verify: $(LIGHT)/complete  ## every file of a study against its checksum: make verify STUDY=paper
-	@$(NAMED); PYTHONPATH=workflow_scripts $(DRAWS)/python workflow_scripts/verify.py "$$named" $${MEND:+--mend}
+	@$(call WORD,MEND,yes); $(NAMED); PYTHONPATH=workflow_scripts $(DRAWS)/python workflow_scripts/verify.py "$$named" \
+	  $${MEND:+--mend}
 
 dry-run: $(LIGHT)/complete  ## show what the paper study would run on a cluster
-	$(DRAWS)/snakemake --profile slurm -n
+	@$(DRAWS)/snakemake --profile slurm -n
 
 forecast: $(LIGHT)/complete  ## what it would cost on a cluster: make forecast CONFIG=my.yaml
 	@$(NAMED); $(DRAWS)/snakemake --profile slurm -n --configfile "$$named" --config forecast=full -- all

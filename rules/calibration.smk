@@ -27,6 +27,7 @@ rule calibrate:
         runtime=minutes("calibrate"),
     params:
         settings=CALIBRATION,
+        decides=counted_by("calibration/calibrate.py"),  # kept with the counts
         code=code("calibration/calibrate.py"),
     script:
         "../workflow_scripts/calibration/calibrate.py"

@@ -182,7 +182,7 @@ rule report:
 
 # Figures whose path holds the name given by --config figure=fig3.
 try:
-    NAMED = contents.named(PATHS, DRAWN, config["figure"], FORMATS)
+    NAMED = contents.named(PATHS, DRAWN, str(config["figure"]), FORMATS)
 except StudyError as error:
     print(error, file=sys.stderr)
     sys.exit(1)

@@ -8,6 +8,7 @@ it is there afterwards, or nothing.
 """
 
 import argparse
+import shlex
 import shutil
 import signal
 import sys
@@ -64,6 +65,12 @@ def _forget_killed(home: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def next_call(study: str, config: str) -> str:
+    """What make takes a fetched study by: its name where its config is among those it knows."""
+    known = Path(config).parts[:1] in (("config",), ("studies",))
+    return f"STUDY={study}" if known or not config else f"CONFIG={shlex.quote(config)}"
+
+
 def _stop(*_) -> None:
     raise KeyboardInterrupt
 
@@ -92,7 +99,8 @@ def main(arguments=None) -> int:
     )
     if packed and packed != here:
         print(f"packed by commit {packed}; the code here is {here or 'of no known commit'}")
-    print(f"Next: make figure FIG=fig3 STUDY={name}, make report STUDY={name}")
+    by = next_call(name, listed.get("config", ""))
+    print(f"Next: make figure FIG=fig3 {by}, make report {by}")
     return 0
 
 

@@ -1,6 +1,7 @@
 """Attempts on commands: what a user types is never run, and a pack holds only what it should."""
 
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -36,6 +37,7 @@ def bench(tmp_path):
         (programs / name).write_text(RECORDER)
         (programs / name).chmod(0o755)
     (tmp_path / ".venv" / "complete").touch()
+    (tmp_path / "results/demo/figures/data").mkdir(parents=True)
     return tmp_path
 
 
@@ -264,3 +266,23 @@ def test_a_pipe_is_not_packed(finished, attempt):
             return not any("pipe" in name for name in tar.getnames())
 
     attempt(packed, right)
+
+
+def test_every_variable_that_a_recipe_reads_may_be_given():
+    """Else make refuses as unknown what its own help and pages say."""
+    makefile = (ROOT / "Makefile").read_text()
+    read = set(re.findall(r"\$\$\{?([A-Z][A-Z_]+)\b", makefile))
+    (free,) = re.findall(r"^FREE := (.*)$", makefile, re.M)
+    assert read - set(free.split()) <= {"HOME", "PATH"}, read - set(free.split())
+    pages = [ROOT / name for name in ("README.md", "config/README.md", "config/stores.md",
+                                      "profiles/README.md", "CHANGELOG.md")]  # fmt: skip
+    for page in pages:
+        for command in re.findall(r"make [a-z-]+(?: +[A-Z_]+=[^ `]+)+", page.read_text()):
+            named = re.findall(r"\b([A-Z_]+)=", command)
+            assert set(named) <= {*free.split()}, (page, command)
+
+
+@pytest.mark.parametrize("given", ["fetch FROM=a REPLACE=no", "verify STUDY=demo MEND=no"])
+def test_a_switch_is_yes_or_not_given(given):
+    done = subprocess.run(["make", *given.split()], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode and "it is one of: yes" in done.stdout

@@ -18,6 +18,7 @@ from pathlib import Path
 import fetch  # programs, not of the library
 import pack
 import pytest
+import verify
 from small_pack import FILES, STUDY
 
 from tokenscope.errors import StudyError
@@ -91,6 +92,32 @@ def test_from_a_file_with_all_bytes_and_times(packed, laptop):
     assert json.loads((laptop / "results/mine/pack.json").read_text()) == listed
     assert listed["study"] == "mine" and listed["config"] == "mine.yaml"
     refused(laptop, packed, "results/mine is there already")  # a second time
+
+
+def test_what_was_fetched_is_verified_by_the_list_of_its_pack(packed, laptop, capsys):
+    fetch.main([str(packed)])
+    assert "Next: make figure FIG=fig3 CONFIG=mine.yaml, make" in capsys.readouterr().out
+    assert verify.main("mine.yaml") == 0
+    assert capsys.readouterr().out == "Whole: 5 files as they were packed.\n"
+    table = laptop / "results/mine/tables/claim1.csv"
+    table.write_text(table.read_text().replace("1", "2"))
+    (laptop / "results/mine/ro-crate-metadata.json").unlink()
+    assert verify.main("mine.yaml") == 2
+    said = capsys.readouterr().out
+    assert "results/mine/tables/claim1.csv: is not as it was packed; fetch it again" in said
+    assert "ro-crate-metadata.json: was packed, and is gone" in said and "2 of 5 files" in said
+    (laptop / "results/mine/pack.json").write_text('{"files": [], "results": 1}')
+    with pytest.raises(StudyError, match=r"pack\.json: is damaged"):
+        verify.main("mine.yaml")
+    (laptop / "results/mine/pack.json").unlink()
+    assert verify.main("mine.yaml") == 0
+    assert "nothing to compare" in capsys.readouterr().out
+
+
+def test_how_make_takes_what_was_fetched():
+    assert fetch.next_call("paper", "config/config.yaml") == "STUDY=paper"
+    assert fetch.next_call("mine", "studies/mine/study.yaml") == "STUDY=mine"
+    assert fetch.next_call("mine", "my own.yaml") == "CONFIG='my own.yaml'"
 
 
 def test_equal_files_make_equal_archives(packed, monkeypatch):
@@ -439,7 +466,7 @@ def test_nothing_stays_when_the_disk_does_not_take_it(packed, laptop, monkeypatc
 def test_what_is_printed(packed, laptop, capsys):
     assert fetch.main([str(packed), "--study", "mine"]) == 0
     said = capsys.readouterr().out
-    assert "results/mine: 5 files" in said and "make report STUDY=mine" in said
+    assert "results/mine: 5 files" in said and "make report CONFIG=mine.yaml" in said
     assert fetch.main(["absent"]) == 1
     assert capsys.readouterr().err.startswith("fetch: FROM=absent: there is no such file")
     assert archive.LIST == "pack.json" and Path("results/mine/pack.json").is_file()

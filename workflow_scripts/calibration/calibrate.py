@@ -39,6 +39,6 @@ if "snakemake" in globals():
     w, p = snakemake.wildcards, snakemake.params
     with job(snakemake.log[0], f"calibrate {w.images} x {w.patches}", snakemake.threads):
         main(
-            settings=p.settings, images=int(w.images), patches=int(w.patches), code=p.code,
+            settings=p.settings, images=int(w.images), patches=int(w.patches), code=p.decides,
             output=snakemake.output[0],
         )  # fmt: skip

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from tokenscope.errors import StudyError, some
 from tokenscope.packing.archive import CRATE, FORMAT, LIST, PARTS
-from tokenscope.stores.receipts import sha256_file
+from tokenscope.stores.receipts import read_receipt, sha256_file
 
 MOST_LIST = 64_000_000  # bytes of a pack's list; a study's is some hundred kB
 _PIECE = 1 << 20
@@ -257,6 +257,28 @@ def place(folder: Path, listed: dict, home: Path, replace: bool = False) -> int:
                 os.replace(before / name, home / name)
         raise StudyError(f"{listed['results']}: cannot be written ({error})") from None
     return len(listed["files"])
+
+
+def compare(results: Path) -> tuple[int, list[str]]:
+    """How many files a study was fetched with, and what of them is not as it was packed.
+
+    Raises:
+        StudyError: the list of them is damaged.
+    """
+    file = results / LIST
+    if not file.exists():
+        return 0, []
+    facts = read_receipt(file)
+    try:
+        inside, faults = f"{facts['results']}/", []
+        for name, expected in facts["files"].items():
+            here = results / name.removeprefix(inside) if name.startswith(inside) else Path(name)
+            if not _same(here, expected):
+                what = "is not as it was packed" if here.is_file() else "was packed, and is gone"
+                faults.append(f"{here}: {what}; fetch it again")
+    except (KeyError, TypeError, AttributeError):
+        raise StudyError(f"{file}: is damaged; fetch the study again") from None
+    return len(facts["files"]), faults
 
 
 def _counts(file: Path) -> bool:

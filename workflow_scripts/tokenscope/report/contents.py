@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from tokenscope.config_file import strict_yaml
-from tokenscope.errors import StudyError, nearest
+from tokenscope.errors import StudyError, nearest, some
 from tokenscope.figures import pages as figure_pages
 from tokenscope.paths import CONFIG
 from tokenscope.report import paper_figures
@@ -24,6 +24,7 @@ from tokenscope.study.register_names import is_control
 SCHEMAS = CONFIG / "schemas"
 WILDCARDS = ("dataset", "family", "size", "registers")
 ASIDE = 4  # rank of figures that are of use, but no finding
+MOST_NAMED = 24  # figures, where one of another name was asked for
 SWITCHES = ("partial", "figure", "forecast", "check")  # of the command line: they change no number
 
 
@@ -202,10 +203,11 @@ def named(paths: Paths, names: list[str], part: str, formats: list[str]) -> list
     """
     matching = [name for name in names if part and part in name]
     if part and not matching:
-        words = {word: None for name in names for word in (name, *re.split("[/_]", name))}
+        last = list(dict.fromkeys(Path(name).name for name in names))
+        numbered = [word.partition("_")[0] for word in last if re.match(r"(fig|table)\d", word)]
         raise StudyError(
-            f"figure: no figure has '{part}' in its path{nearest(part, words)}; there are "
-            f"{', '.join(names)}"
+            f"figure: no figure has '{part}' in its path{nearest(part, [*numbered, *last, *names])}"
+            f"; there are {some(last, MOST_NAMED)}"
         )
     return [paths.figure(name, ending) for name in matching for ending in formats]
 
