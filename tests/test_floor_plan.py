@@ -74,7 +74,10 @@ def test_the_floor_plan_names_every_package_once():
 
 def test_the_floor_plan_names_the_floors_in_order():
     text = sections(FLOOR_PLAN)["Library, in the order of the data"]
-    _beside, *lines = re.findall(r"^    (.+)$", text, re.M)
+    beside, *lines = re.findall(r"^    (.+)$", text, re.M)
+    alone = {file.stem for file in LIBRARY.glob("*.py")} - {"__init__"}
+    assert set(beside.split(", ")) == alone
+    assert {f"`{name}.py`" for name in alone} <= {f"`{one}`" for one in in_backticks(text)}
     assert [set(line.split(", ")) for line in lines] == floors()
 
 
