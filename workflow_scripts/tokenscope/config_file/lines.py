@@ -95,9 +95,16 @@ class Source:
         if "mapping values" in problem and re.match(r" *[\w-]+:[^\s/]", above):
             where = f"{self.file}, line {lines.index(above) + 1}"
             return f"{where}: '{above.strip()}': a space is missing after the colon"
+        if "mapping values" in problem and re.fullmatch(r" *[\w-][^:#]*", above):
+            if len(above) - len(above.lstrip()) == len(text) - len(text.lstrip()):
+                where = f"{self.file}, line {lines.index(above) + 1}"
+                return f"{where}: '{above.strip()}': {_TROUBLES[_NO_COLON]}"
         if re.search(r"[]}\"'] +[^#\s,]", text) and "block mapping" in str(error.context or ""):
             return f"{where}: '{text.strip()}': what stands after the bracket or quotation mark?"
         began = f" (begun in line {context.line + 1})" if context else ""
+        if "flow" in str(error.context or "") and context.line < number and ":" in text:
+            where, text = f"{self.file}, line {context.line + 1}", lines[context.line]
+            began = f" (before line {number + 1})"
         for words, what in _TROUBLES.items():
             if words in problem or words in str(error.context or ""):
                 return f"{where}: '{text.strip()}': {what.format(began=began)}"
@@ -109,12 +116,13 @@ _WRONG = (
 )
 _TAG = "! has a meaning in YAML: put the text in quotation marks"
 _SIGN = "no word begins with such a sign: put it in quotation marks"
+_NO_COLON = "could not find expected ':'"
 _TROUBLES = {
     "unknown escape": "\\ has a meaning within double quotation marks: take single ones, or none",
     "flow sequence": "a bracket [ is not closed, or a comma is missing{began}",
     "flow mapping": "a brace {{ is not closed, or a comma is missing{began}",
     "quoted scalar": "a quotation mark is not closed{began}",
-    "could not find expected ':'": "no key and value: is a colon (with a space after it) missing?",
+    _NO_COLON: "no key and value: is a colon (with a space after it) missing?",
     "mapping values are not allowed": (
         "a second colon (a key within a key stands on the next line, further in; text with a colon "
         "wants quotation marks), or the indentation does not fit the line before"
