@@ -172,9 +172,17 @@ def _time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+# Heads of the table for the terminal, where they are not those of the CSV file.
+_WORDS = {
+    "reserved_gpu_hours": "GPU-h reserved", "expected_gpu_hours": "expected", "low": "5 %",
+    "high": "95 %", "core_hours": "core-h", "reserved_units": "units reserved",
+    "expected_units": "expected", "kwh": "kWh", "co2_kg": "kg CO2", "storage_gb": "GB stored",
+}  # fmt: skip
+
+
 def table_lines(title: str, rows: dict[str, dict[str, float]]) -> list[str]:
     """A table for the terminal."""
-    cells = [[title, *COLUMNS]] + [
+    cells = [[title, *(_WORDS.get(name, name) for name in COLUMNS)]] + [
         [name, *(f"{v:,}" if isinstance(v, int) else _short(v, 3) for v in row.values())]
         for name, row in rows.items()
     ]
