@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_verdicts import DECIDE, STATEMENT
 from scipy import stats
@@ -96,6 +97,7 @@ def test_images_alone_deceive_where_trainings_differ_by_their_seed():
     assert rate(own, quantity="found", backbones=1) > 75
     said = simulation.in_words(table)["x"]
     assert "0.4 points found in" in said and "images alone" in said
+    assert "decided, although there was no effect, in " in said
 
 
 def test_margins_and_ratios_and_several_data_sets():
@@ -130,7 +132,22 @@ def test_answers_of_the_decision_err_as_often_as_was_counted():
     assert no["value"].tolist() == pytest.approx([10, 100 * (1 - 0.9**40)])
     assert (no["holds"] == "no").all()
     assert "wrong answer in 10.0 %" in simulation.in_words(rates)["no"]
+    assert simulation.page(rates).count("| no | answer |") == 2  # without a size or unit
     assert simulation.of_decisions(of, {}).empty
+
+
+def test_words_of_a_quantity_without_a_unit_that_were_read_from_a_file(tmp_path):
+    """An empty unit comes back as NaN, and must not be printed."""
+    row = dict.fromkeys(simulation.COLUMNS, "") | {
+        "statement": "x", "comparison": "maintains", "smallest": 0.05, "unit": "", "studies": 9,
+        "design": "released", "value": 5.0, "low": 3.0, "high": 7.0,
+    }  # fmt: skip
+    rows = [row | {"quantity": quantity, "backbones": count}
+            for quantity in (simulation.WRONG, simulation.FOUND) for count in (1, 40)]  # fmt: skip
+    pd.DataFrame(rows).to_csv(tmp_path / "rates.csv", index=False)
+    said = simulation.in_words(pd.read_csv(tmp_path / "rates.csv"))["x"]
+    assert "; 0.1 from the margin found in 5.0 %" in said and "nan" not in said
+    assert "decided, although the truth lay at the margin, in 5.0 %" in said
 
 
 def test_a_seed_gives_the_same_table():

@@ -221,7 +221,7 @@ def in_words(rates: pd.DataFrame) -> dict[str, str]:
     for (statement, design), rows in rates.groupby(["statement", "design"], sort=False):
         by = rows.set_index(["quantity", "backbones"])
         many, first = int(rows["backbones"].max()), rows.iloc[0]
-        wrong = by.loc[(WRONG, many)]
+        wrong, improves = by.loc[(WRONG, many)], first["comparison"] == "improves"
         if design == COUNTED:
             said.setdefault(str(statement), []).append(
                 f"Counted on {first['studies']:,} draws with {first['truth']}: the wrong answer in "
@@ -229,15 +229,17 @@ def in_words(rates: pd.DataFrame) -> dict[str, str]:
                 f"{many}."
             )
             continue
-        size = f"{2 * first['smallest']:g} {first['unit']}".strip()
+        unit = first["unit"] if isinstance(first["unit"], str) else ""  # read from a file: NaN
+        size = f"{2 * first['smallest']:g} {unit}".strip()
+        although = "there was no effect" if improves else "the truth lay at the margin"
         sentence = (
-            f"Simulated ({design}, {first['studies']} studies of {many} backbones): decided "
-            f"{wrong['truth']} in {_rate(wrong)} of the studies"
+            f"Simulated ({design}, {first['studies']} studies of {many} backbones): decided, "
+            f"although {although}, in {_rate(wrong)} of the studies"
         )
         if design != ALONE:
             one, found = by.loc[(FOUND, 1)], by.loc[(FOUND, many)]
             sentence += (
-                f"; {size} {'from the margin ' * (first['comparison'] != 'improves')}found in "
+                f"; {size} {'' if improves else 'from the margin '}found in "
                 f"{_rate(one)} of single backbones and {_rate(found)} of {many}"
             )
         said.setdefault(str(statement), []).append(sentence + ".")
@@ -254,7 +256,7 @@ def page(rates: pd.DataFrame) -> str:
     lines = ["# Error rates of the verdicts", "", *(__doc__ or "").split("\n")[2:], ""]
     header = ["statements", *keys]
     lines += [f"| {' | '.join(header)} |", "|" + "-|" * len(header)]
-    text = rates.round(3).astype(str)
+    text = rates.round(3).astype(object).fillna("").astype(str)  # groups of NaN would be dropped
     for key, rows in text.groupby(keys, sort=False):
         lines.append(f"| {', '.join(rows['statement'])} | {' | '.join(key)} |")
     return "\n".join([*lines, ""])
