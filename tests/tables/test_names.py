@@ -6,7 +6,7 @@ from tables import gather
 from tokenscope.study import heads
 from tokenscope.tables import names
 from tokenscope.tables.captions import NOTES, TITLES
-from tokenscope.tables.formatting import in_words, words
+from tokenscope.tables.formatting import heading, in_words, words
 from tokenscope.tables.register_gains import OFFICIAL, RESIZED
 
 
@@ -41,6 +41,8 @@ def test_readers_see_words(name, said):
 
 def test_definitions_use_the_words_of_their_tables():
     note = "free_of_place_and_image: how much. ..._minus_r0: the difference; norm_p98."
+    assert heading("top-1 (%)") == "top-1 (%)" and heading("minus r0 (points)").endswith("(points)")
+    assert heading("weights_sha256") == "SHA-256 of the weights" and heading("on") == "on"
     assert in_words(note) == (
         "left open by place and image: how much. ... minus that without registers: the difference; "
         "98th percentile of norms."

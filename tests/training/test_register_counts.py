@@ -60,6 +60,15 @@ def test_the_answer_follows_the_seeds(gains, answer):
     assert four["time_overhead"] == 3  # of a forward pass, not of a training step
 
 
+def test_intervals_of_an_accuracy_end_at_0_and_100():
+    """Two seeds of 50 and 51 %: Student's interval would be ten wide, that of the registers' more;
+    a difference has no such ends."""
+    none, four = table((0.0, 48.0)).to_dict("records")
+    assert (four["top1"], four["top1_low"], four["top1_high"]) == (74.5, 0, 100)
+    assert none["top1_low"] == pytest.approx(50.5 - 12.706 * 0.5, rel=1e-3)
+    assert four["top1_minus_r0_low"] < -200 and none["outliers_low"] > 0
+
+
 def test_few_seeds_decide_nothing():
     (_, two) = table((0.5, 0.5)).to_dict("records")
     assert two["changes_top1"] == "cannot tell: 2 of 3 seeds"

@@ -48,6 +48,8 @@ def test_before_after_and_over_seeds():
     mean = top1[top1["group"] == "after: own_head, over seeds"].iloc[0]
     assert (mean["family"], mean["value"], mean["n"]) == ("f", 52, 2)
     assert mean["high"] - mean["value"] == pytest.approx(12.706 * 2, rel=1e-3)  # Student
+    share = table[table["metric"].str.startswith("share") & table["group"].str.contains("over")]
+    assert (share["low"] == share["high"]).all()
     text = page(table, PUBLISHED)
     assert "| f-s0/small/r1-finetuned | set | 2 to 1 | 30 [29, 31] | 50 [49, 51] |" in text
     assert text.count("| 70 |") == 3  # the largest register norm

@@ -22,7 +22,7 @@ from tokenscope.status import summary, text
 from tokenscope.stores.receipts import read_receipt, write_text
 from tokenscope.study.paths import Paths
 from tokenscope.tables import beside, paper_tables, probe_tables, tidy
-from tokenscope.tables.formatting import in_words, words
+from tokenscope.tables.formatting import heading, in_words, words
 from tokenscope.tables.published import Published
 from tokenscope.tables.rests_on import made, page_end, sentence
 from tokenscope.training import register_counts
@@ -178,6 +178,7 @@ def render(templates, **what):
     environment.filters["shown"] = lambda text: shown(text, known)
     environment.filters["words"] = words
     environment.filters["words_in"] = in_words
+    environment.filters["heading"] = heading
     environment.filters["script"] = lambda text: jinja2.utils.markupsafe.Markup(
         text.replace("</script", "<\\/script")
     )

@@ -85,6 +85,11 @@ def has_words(name: str) -> bool:
     )
 
 
+def heading(name: str) -> str:
+    """The head of a column: a name of ours in words; one that is a text already stays as it is."""
+    return _label(name) or (words(name) if name.isidentifier() else name)
+
+
 def in_words(text: str) -> str:
     """A text with names of metrics and groups in it, as tables beside it show them."""
     said = re.sub(r"[a-z0-9]+(?:_[a-z0-9]+)+", lambda name: words(name[0]), text)

@@ -20,7 +20,8 @@ NOTE = (
     "Each line is one number of registers, over trainings that differ in their seed alone. "
     "artifacts: how many of them have artifacts by the decision of claim 1. outliers: tokens over "
     "the multiple of the median. Differences are from the training without registers of the same "
-    "seed; brackets are Student's intervals over seeds, uncorrected for the number of lines; with "
+    "seed; brackets are Student's intervals over seeds, uncorrected for the number of lines, those "
+    "of shares and accuracies within 0 and 100 %; with "
     "fewer seeds than verdicts ask for nothing is decided. Costs as in tables/overhead.md, of this "
     "architecture, time of a forward pass on the machine that ran it."
 )
@@ -108,8 +109,9 @@ def _costs(single: pd.DataFrame, costs: dict[str, pd.DataFrame], count: int) -> 
 
 
 HEADER = [
-    "trained", "on", "registers", "seeds", "artifacts", "outliers / %", "less r0 / points",
-    "outliers", "top-1 / %", "less r0 / points", "top-1", "parameters", "FLOPs", "time",
+    "trained", "on", "registers", "seeds", "artifacts", "outliers (%)", "minus r0 (points)",
+    "outliers change", "top-1 (%)", "minus r0 (points)", "top-1 changes", "parameters", "FLOPs",
+    "time",
 ]  # fmt: skip
 
 

@@ -127,7 +127,10 @@ def over_seeds(table: pd.DataFrame, confidence: float) -> pd.DataFrame:
         mean = values.mean()
         half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values)
         row = dict(zip(keys, key, strict=True))
-        row |= {"value": mean, "low": mean - half, "high": mean + half, "n": len(values)}
+        low, high = mean - half, mean + half
+        if row["unit"] == "percent":  # of a share or an accuracy; differences are in points
+            low, high = max(low, 0.0), min(high, 100.0)
+        row |= {"value": mean, "low": low, "high": high, "n": len(values)}
         row |= {"group": names.over_seeds(row["group"]), "seed": "", "training_seed": ""}
         rows.append(row)
     return pd.DataFrame(rows, columns=table.columns)
