@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import numpy as np
 
@@ -46,7 +47,8 @@ def together(study: Study, criterion: Criterion, asked: Sequence[Subject]) -> Un
     cells = [c for s in asked if not s.excused for c in s.cells]
     deciding = [c for c in cells if not c.number.why] or cells
     if not deciding:
-        return of_cells(sorted(asked, key=lambda subject: not subject.cells))[0]
+        about = [one for one in asked if _measured(study, criterion, one)]
+        return of_cells(sorted(about or asked, key=lambda subject: not subject.cells))[0]
     if criterion.test.kind == "answer":
         same = len({c.number.value for c in deciding}) == 1
         number = deciding[0].number if same else Number(NAN, NAN, NAN, "verdict")
@@ -59,6 +61,12 @@ def together(study: Study, criterion: Criterion, asked: Sequence[Subject]) -> Un
         for names in ((c.dataset for c in deciding), (c.group for c in deciding))
     )
     return Unit(who, places, groups, number, notes=notes)
+
+
+def _measured(study: Study, criterion: Criterion, subject: Subject) -> bool:
+    """Whether a data set is one on which the statement's number is measured at all."""
+    rows = study.evidence.of(criterion.table, subject.dataset, subject.who)
+    return any(fnmatchcase(metric, criterion.metric) for _, metric in rows)
 
 
 def judged(study: Study, criterion: Criterion, units: Sequence[Unit]) -> list[Judged]:
