@@ -10,6 +10,7 @@ from itertools import combinations
 from math import hypot
 
 from tokenscope.tables import names
+from tokenscope.tables.formatting import words
 from tokenscope.verdicts.answers import (
     NOT_APPLICABLE,
     SAME_MODEL,
@@ -25,6 +26,7 @@ from tokenscope.verdicts.subjects import Planned, Study, over_r0
 from tokenscope.verdicts.testing import decided, p_values
 
 ALONE = "images alone would say"
+NAMED = 3  # pairs; more are counted
 
 
 def lines(study: Study, criterion: Criterion, planned: Planned) -> list[Line]:
@@ -43,17 +45,28 @@ def lines(study: Study, criterion: Criterion, planned: Planned) -> list[Line]:
     ]
     if not judged:
         return []
-    alone = sum(ALONE in j.why for j in judged)
-    why = (
-        f"of {len(judged)} comparisons of two backbones that differ in their seed alone, images "
-        f"alone would decide {alone}"
-    )
+    why = _why(criterion, judged)
     return [Line(SAME_MODEL, UNDECIDED, why, tuple(judged), "", "", 0, len(judged),
                  counts=counted(judged))]  # fmt: skip
 
 
+def _metric(criterion: Criterion) -> str:
+    """What a statement compares with the twin's, of one backbone."""
+    return names.without_minus_r0(criterion.metric).partition("_gain_over_")[0]
+
+
+def _why(criterion: Criterion, judged: list[Judged]) -> str:
+    """Who is compared in what, and how often images alone would decide."""
+    alone, pairs = sum(ALONE in j.why for j in judged), list(dict.fromkeys(j.who for j in judged))
+    who = ", ".join(pairs[:NAMED]) + f" and {len(pairs) - NAMED} more" * (len(pairs) > NAMED)
+    what = f"two backbones that differ in their seed alone ({who}), in {words(_metric(criterion))}"
+    if len(judged) == 1:
+        return f"{what}: images alone would {'decide it' if alone else 'not decide it'}"
+    return f"{what}: of {len(judged)} comparisons images alone would decide {alone}"
+
+
 def _pair(study: Study, criterion: Criterion, dataset: str, first: str, second: str):
-    metric = names.without_minus_r0(criterion.metric).partition("_gain_over_")[0]
+    metric = _metric(criterion)
     rows, others = (study.evidence.of(criterion.table, dataset, who) for who in (first, second))
     for key in rows.keys() & others.keys():
         group, own = key
