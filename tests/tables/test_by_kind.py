@@ -7,6 +7,7 @@ from tokenscope.tables import tidy
 from tokenscope.tables.by_kind import by_kind, page
 
 PARAMS = {"a/small/r0": 20e6, "a/base/r0": 90e6, "a/large/r0": 300e6}
+PROBED = {"dinov2/small/r0": 22e6, "dinov2/base/r0": 86e6, "deit3/medium/r0": 39e6}
 
 
 def rows(key, claim, *measurements):
@@ -32,8 +33,12 @@ def test_means_are_over_backbones_of_a_kind():
         rows("dinov2/small/r0", "claim4", ("outlier-normal", "position_top1", -10.0)),
         rows("dinov2/base/r0", "claim4", ("outlier-normal", "position_top1", -20.0)),
         rows("deit3/medium/r0", "claim4", ("outlier-normal", "position_top1", -1.0)),
+        # Trained here, with registers, without outliers: what verdicts excuse is not pooled.
+        rows("vit/tiny/r0-scratch", "claim4", ("outlier-normal", "position_top1", 90.0)),
+        rows("dinov2/large/r4", "claim4", ("outlier-normal", "position_top1", 90.0)),
+        rows("a/small/r0", "claim4", ("outlier-normal", "position_top1", 90.0)),
     ]
-    table = by_kind(pd.concat(tables), pd.concat(probes), PARAMS, 0.95)
+    table = by_kind(pd.concat(tables), pd.concat(probes), PARAMS | PROBED, 0.95)
     found = table.set_index(["kind", "quantity"])
     large, small = (f"{n}, without registers" for n in
                     ("300 M parameters or more", "below 300 M parameters"))  # fmt: skip
@@ -41,6 +46,8 @@ def test_means_are_over_backbones_of_a_kind():
     assert found.loc[(small, "with artifacts"), "value"] == 50
     assert found.loc[(small, "share of outliers"), "value"] == 2  # not the one trained here
     assert found.loc[(small, "with artifacts"), "who"] == "a/small/r0 a/base/r0"
+    ends = ["low", "high"]
+    assert found.loc[(small, "with artifacts"), ends].tolist() == [0, 100]
     top1 = found.xs("position_top1, outlier minus normal", level="quantity")
     assert top1["value"].to_dict() == {"trained with iBOT": -15, "trained otherwise": -1}
     assert top1.loc["trained with iBOT", "high"] == pytest.approx(-15 + 12.706 * 5, rel=1e-3)

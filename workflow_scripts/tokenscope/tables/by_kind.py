@@ -9,7 +9,6 @@ sets; intervals are Student's, over backbones.
 import pandas as pd
 from scipy import stats
 
-from tokenscope.study.register_names import is_control
 from tokenscope.tables import tidy
 
 LARGE = 300e6  # parameters, as the main paper parts them
@@ -19,8 +18,9 @@ LOCAL = ("position_top1", "position_distance", "pixel_explained", "pixel_l2_squa
 COLUMNS = ["kind", "quantity", "backbones", "value", "low", "high", "unit", "who"]
 NOTE = (
     "One line a kind of backbone and quantity: how many backbones it is about, the mean over them "
-    "and Student's interval. Outlier minus normal: of the probes of claim 4. Sizes: of backbones "
-    "released without registers."
+    "and Student's interval, which describes them and decides nothing. All were released without "
+    "registers. Outlier minus normal: of the probes of claim 4, of backbones that have outliers or "
+    "may have some (claim 1)."
 )
 
 
@@ -31,7 +31,8 @@ def by_kind(
 
     Args:
         claim1, claim4: tidy rows; the second may be empty.
-        params: number of parameters by backbone (family/size/registers), of the released ones.
+        params: number of parameters by backbone (family/size/registers), of those released
+            without registers. Others are left out.
         confidence: of intervals, e.g. 0.95.
     """
     rows = []
@@ -45,7 +46,8 @@ def by_kind(
         rows.append(_row(kind, "with artifacts", 100 * answers[keys], "percent", confidence))
         own = shares.reindex(keys).dropna()
         rows.append(_row(kind, "share of outliers", own, "percent", confidence))
-    probed = claim4[~claim4["kind"].map(is_control).astype(bool)]
+    clean = set(answers[answers == 0].index)  # their highest 2 % are ordinary tokens
+    probed = claim4[tidy.backbone_names(claim4).isin(set(params) - clean)]
     for name, ibot in (("trained with iBOT", True), ("trained otherwise", False)):
         for metric in LOCAL:
             own = probed[
@@ -68,9 +70,12 @@ def _row(kind: str, quantity: str, values: pd.Series, unit: str, confidence: flo
     count, mean, half = len(values), values.mean() if len(values) else float("nan"), float("nan")
     if count > 1:
         half = stats.t.ppf((1 + confidence) / 2, count - 1) * stats.sem(values)
+    low, high = mean - half, mean + half
+    if unit == "percent" and count > 1:  # a share, or how many of them
+        low, high = max(low, 0.0), min(high, 100.0)
     return {
-        "kind": kind, "quantity": quantity, "backbones": count, "value": mean, "low": mean - half,
-        "high": mean + half, "unit": unit, "who": " ".join(values.index),
+        "kind": kind, "quantity": quantity, "backbones": count, "value": mean, "low": low,
+        "high": high, "unit": unit, "who": " ".join(values.index),
     }  # fmt: skip
 
 
