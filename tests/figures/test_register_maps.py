@@ -22,7 +22,7 @@ def test_the_numbers_beside_are_those_of_the_table():
     for register, value in (("reg0", 0.1), ("reg1", 0.7)):
         rows.add("registers", register, "map_cosine_with_cls", value, 0, 1)
     assert list(said(rows.frame())) == [
-        "cosine between registers' maps 0.25 [0.20, 0.30]", "with CLS's 0.10 to 0.70",
+        "cosine between registers' maps 0.25 [0.20, 0.30]", "cosine with CLS's map 0.10 to 0.70",
         "over 5,000 images (tables/registers.csv)",
     ]  # fmt: skip
     assert not list(said(rows.frame().iloc[:0]))

@@ -35,3 +35,16 @@ def test_numbers_of_several_units_keep_their_own():
     one = row((4.2, "percent"), (2.0, "x uniform"), (float("nan"), ""))
     assert one["unit"] == ""
     assert [cell.value for cell in one["cells"]] == ["4.20 %", "2 x uniform", ""]
+
+
+def test_facts_of_a_backbone_are_whole_but_for_the_hash():
+    who = dict(zip(("family", "size", "registers"), KEYS[0].split("/"), strict=True))
+    facts = {
+        "origin": "phantom, content-10x + 1 registers at test time (mean)",
+        "timm_id": "vit_base_patch14_reg4_dinov2.lvd142m", "weights_sha256": "0" * 64,
+    }  # fmt: skip
+    (one,) = backbones.sections_of(KEYS[:1], [], {}, {}, [], pd.DataFrame([who | facts]))
+    assert dict(one["facts"]) == {
+        "architecture (timm)": facts["timm_id"], "hash of the weights": "0" * 24,
+        "weights": "phantom, content-10x + 1 register at test time (mean)",
+    }  # fmt: skip

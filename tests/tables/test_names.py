@@ -6,7 +6,7 @@ from tables import gather
 from tokenscope.study import heads
 from tokenscope.tables import names
 from tokenscope.tables.captions import NOTES, TITLES
-from tokenscope.tables.formatting import heading, in_words, words
+from tokenscope.tables.formatting import amount, group_words, heading, in_words, words
 from tokenscope.tables.register_gains import OFFICIAL, RESIZED
 
 
@@ -37,6 +37,15 @@ def test_views_and_tables_are_those_of_the_study():
 ])  # fmt: skip
 def test_readers_see_words(name, said):
     assert words(name) == said
+
+
+def test_groups_and_sizes_in_words():
+    assert group_words("judged") == "by each one's own decision"
+    assert group_words("judged, other: openclip/huge/r0").endswith(", other: openclip/huge/r0")
+    assert group_words("last_block") == "last block"
+    assert words("judged_share_minus_other").endswith(" minus that of the other")
+    said = [amount(1, "points"), amount(2, "points"), amount(0.1, "ratio"), amount(0.5, "percent")]
+    assert said == ["1 point", "2 points", "0.1", "0.5 %"]
 
 
 def test_definitions_use_the_words_of_their_tables():

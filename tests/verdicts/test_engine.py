@@ -13,6 +13,7 @@ from tokenscope.verdicts.conditions import Facts
 from tokenscope.verdicts.engine import judge
 from tokenscope.verdicts.evidence import Evidence
 from tokenscope.verdicts.subjects import Study
+from tokenscope.verdicts.table import supported_if
 
 
 def line(of, criterion, rows, scope=GENERALISES, **given):
@@ -244,6 +245,10 @@ def test_criteria_and_sections_of_the_project_are_sound():
     assert (sizes["top1"], sizes["miou"], sizes["rmse"], sizes["corloc"], sizes["tokens"]) == (
         0.2, 0.5, 0.005, 1, 0.1,
     )  # fmt: skip
+    said = {name: supported_if(criterion) for name, criterion in by_id.items()}
+    assert "is above 0 with its whole interval and 1 point from it" in said["discovery-registers"]
+    assert said["overhead-flops"].endswith(" is below 2 (a count: no interval)")
+    assert not any("0.33334" in one or " 1 points" in one for one in said.values())
     assert by_id["claim5-tokens"].test.kind == "not_more"  # Table 5 of the reassessment
     assert {"claim1-dinov2-small", "claim1-dinov2-base", "discovery-openclip"} <= by_id.keys()
 

@@ -1,5 +1,6 @@
 """Backbones in one look, against statements and kinds of artifacts; and each one by itself."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -11,6 +12,7 @@ from tokenscope.study.register_names import is_control
 from tokenscope.tables import tidy
 from tokenscope.tables.formatting import (
     as_text,
+    group_words,
     interval_text,
     unit_text,
     without_unit,
@@ -148,7 +150,7 @@ def sections_of(
         own = provenance[known == key].to_dict("records") if len(provenance) else []
         statements = [
             {"section": title, "id": name, "said": said, "answer": one.answer,
-             "number": number(one), "dataset": one.dataset, "group": words(one.group),
+             "number": number(one), "dataset": one.dataset, "group": group_words(one.group),
              "why": one.why}
             for (title, name, said), by_key in judged.items()
             for one in by_key.get(key, [])
@@ -157,7 +159,7 @@ def sections_of(
         pages.append({
             "key": key, "words": in_words(key), "anchor": anchor(key),
             "artifacts": _artifacts(tables.get("claim1"), key),
-            "facts": [(FACTS[name], row[name][:40]) for row in own[:1]
+            "facts": [(FACTS[name], _fact(name, row[name])) for row in own[:1]
                       for name in FACTS if row.get(name)],
             "statements": statements, "kinds": _kinds_of(answers, key),
             "lines": _lines(printed, key),
@@ -165,6 +167,13 @@ def sections_of(
             "rows": [(name, count[key]) for name, count in counts.items() if key in count],
         })  # fmt: skip
     return pages
+
+
+def _fact(name: str, text: str) -> str:
+    """What is known of the weights, whole but for their hash."""
+    if name == "weights_sha256":
+        return text[:24]
+    return re.sub(r"\b1 registers", "1 register", text)
 
 
 def _by_backbone(lines: list[Line]) -> dict[str, list[Judged]]:

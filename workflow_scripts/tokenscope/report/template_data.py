@@ -10,12 +10,13 @@ from tokenscope.report.partial_tables import Read
 from tokenscope.study.register_names import is_control
 from tokenscope.tables import tidy
 from tokenscope.tables.captions import NOTES
-from tokenscope.tables.formatting import as_text, in_words, interval_text, words
+from tokenscope.tables.formatting import as_text, group_words, in_words, interval_text, words
 from tokenscope.tables.names import claim_of
 from tokenscope.tables.published import Published
 from tokenscope.verdicts.answers import (
     AS_PUBLISHED,
     CONTRADICTED,
+    NOT_APPLICABLE,
     NOT_RUN,
     PHANTOM,
     SAME_MODEL,
@@ -59,7 +60,7 @@ def _line(line: Line) -> dict:
         "where": line.where, "supporting": line.supporting, "asked": line.asked, "spread": spread,
         "counts": {name: n for name, n in line.counts.items() if n},
         "judged": [
-            {"one": one, "number": number(one), "group": words(one.group)}
+            {"one": one, "number": number(one), "group": group_words(one.group)}
             for one in line.judged
             if one.answer != NOT_RUN or len(line.judged) <= NOT_RUN_SHOWN
         ],
@@ -94,7 +95,7 @@ def _row(row: dict, published: Published) -> dict:
     control = is_control(row["kind"]) and row["family"] != "control"
     return {
         "who": who + " (control)" * control, "dataset": row["dataset"], "group": row["group"],
-        "metric": row["metric"], "group_words": words(row["group"]),
+        "metric": row["metric"], "group_words": group_words(row["group"]),
         "metric_words": words(row["metric"]), "text": as_text(value, row["unit"]),
         "value": _raw(value),
         "interval": _interval(row), "low": _raw(row["low"]),

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from tokenscope.tables import tidy
-from tokenscope.tables.formatting import interval_text, number_text, words
+from tokenscope.tables.formatting import group_words, interval_text, number_text, words
 from tokenscope.tables.published import ALIASES, same_images
 from tokenscope.tables.register_gains import as_ours
 
@@ -96,16 +96,16 @@ def _texts(row: dict) -> list[str]:
         interval = interval_text(row["low"], row["high"], row["unit"])
     if row["difference"] == row["difference"]:
         difference = f"{row['difference']:+.4g}"
-    return [row["source"], row["item"], who, row["dataset"], words(row["group"]),
+    return [row["source"], row["item"], who, row["dataset"], group_words(row["group"]),
             words(row["metric"]), f"{row['bound']}{row['published']:g}{mark}", here, interval,
             difference, row["differs"]]  # fmt: skip
 
 
 def page(table: pd.DataFrame) -> str:
     """The same as Markdown, by source and table of the source."""
-    text = ["# Published figures, and ours beside them", ""]
+    text = ["# Published numbers, and ours beside them", ""]
     measured = int(table["here"].notna().sum())
-    text += [f"{measured} of {len(table)} published figures are measured in this study.", ""]
+    text += [f"{measured} of {len(table)} published numbers are measured in this study.", ""]
     for (source, item), rows in table.groupby(["source", "item"], sort=False):
         text += [f"## {source}, {item}", ""]
         text += [f"| {' | '.join(HEADER[2:])} |", "|" + "-|" * len(HEADER[2:])]

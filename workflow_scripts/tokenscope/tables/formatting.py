@@ -13,6 +13,8 @@ _COMPOSED = {
     "+": " + ", "/": " over ", "-": ", ",
 }  # fmt: skip
 BLOCK = "block, from 1"  # the unit of a block's number
+OTHER = ", other: "  # before the name of the backbone that a group compares with
+_SINGULAR = {"points": "point", "patches": "patch"}
 TWO_DECIMALS = ("percent", "points", "patches", "squared L2 per patch")
 
 
@@ -85,6 +87,16 @@ def has_words(name: str) -> bool:
     )
 
 
+def group_words(name: str) -> str:
+    """A group in words: that of judged tokens, which is a question elsewhere, and pairs.
+
+    The other backbone of a pair keeps its name, whose slashes divide nothing.
+    """
+    own, other, who = name.partition(OTHER)
+    said = "by each one's own decision" if own == "judged" else words(own)
+    return f"{said}{other}{who}"
+
+
 def heading(name: str) -> str:
     """The head of a column: a name of ours in words; one that is a text already stays as it is."""
     return _label(name) or (words(name) if name.isidentifier() else name)
@@ -123,6 +135,11 @@ def _labels() -> tuple[dict[str, str], list[tuple[re.Pattern, str]]]:
 def unit_text(unit: str) -> str:
     """A unit as it stands behind numbers; empty where a number needs none."""
     return {"percent": "%", "ratio": "", BLOCK: "block", "verdict": ""}.get(unit, unit)
+
+
+def amount(size: float, unit: str) -> str:
+    """A size that somebody chose, with its unit; one of it in the singular."""
+    return f"{size:g} {_SINGULAR.get(unit, unit) if size == 1 else unit_text(unit)}".strip()
 
 
 def _unit_text(unit: str) -> str:

@@ -19,6 +19,7 @@ import pandas as pd
 from scipy import stats
 
 from tokenscope.stats.seeds import noise_of_ends, normal_quantile
+from tokenscope.tables.formatting import amount
 from tokenscope.verdicts.answers import AS_PUBLISHED, CONTRADICTED, GENERALISES, SUPPORTED
 from tokenscope.verdicts.conditions import Facts
 from tokenscope.verdicts.criteria import IMPROVES, Criteria, Criterion, Effect, Source
@@ -230,7 +231,7 @@ def in_words(rates: pd.DataFrame) -> dict[str, str]:
             )
             continue
         unit = first["unit"] if isinstance(first["unit"], str) else ""  # read from a file: NaN
-        size = f"{2 * first['smallest']:g} {unit}".strip()
+        size = amount(2 * first["smallest"], unit)
         although = "there was no effect" if improves else "the truth lay at the margin"
         sentence = (
             f"Simulated ({design}, {first['studies']} studies of {many} backbones): decided, "

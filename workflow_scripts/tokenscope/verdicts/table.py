@@ -9,7 +9,14 @@ import textwrap
 
 import pandas as pd
 
-from tokenscope.tables.formatting import as_text, interval_text, words
+from tokenscope.tables.formatting import (
+    amount,
+    as_text,
+    group_words,
+    interval_text,
+    number_text,
+    words,
+)
 from tokenscope.verdicts.answers import Judged, Line
 from tokenscope.verdicts.criteria import (
     BOUNDS,
@@ -93,23 +100,25 @@ def _cell(text: str) -> str:
 def supported_if(criterion: Criterion) -> str:
     """What would support a statement, as the end of a sentence that begins "Supported if"."""
     test = criterion.test
-    what = f"{words(criterion.metric)} ({'; '.join(map(words, criterion.groups))})"
+    what = f"{words(criterion.metric)} ({'; '.join(map(group_words, criterion.groups))})"
     if criterion.minus:
-        what += f" less that of “{words(criterion.minus)}”"
+        what += f" less that of “{group_words(criterion.minus)}”"
     if criterion.share_of_depth:
         what += " as a share of all blocks"
     if test.kind == "answer":
         return f"{what} is: {test.answer}"
     if test.kind == "order":
         return f"{what} is first no, then yes, from the smallest to the largest model of a family"
-    return f"{what} is {_bound(test)}" + (", a count" if criterion.exact else "")
+    if criterion.exact:
+        return f"{what} is {_SIDES[test.kind]} {number_text(test.bound)} (a count: no interval)"
+    return f"{what} is {_bound(test)}"
 
 
 def _bound(test: Comparison) -> str:
-    bound = f"{_SIDES[test.kind]} {test.bound:g} with its whole interval"
+    bound = f"{_SIDES[test.kind]} {number_text(test.bound)} with its whole interval"
     if test.kind in BOUNDS or test.effect is None:
         return bound
-    size = f"{test.effect.size:g} {test.effect.unit}".strip()
+    size = amount(test.effect.size, test.effect.unit)
     if test.kind in IMPROVES:
         return (
             f"{bound} and {size} from it or more (smallest effect of interest: {test.effect.why})"

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import special
 
 from tokenscope.stats.seeds import two_sided
+from tokenscope.tables.formatting import amount
 from tokenscope.verdicts.answers import CONTRADICTED, SUPPORTED, UNDECIDED
 from tokenscope.verdicts.criteria import IMPROVES, Comparison
 from tokenscope.verdicts.evidence import Evidence, Number
@@ -79,7 +80,7 @@ def decided(
             return UNDECIDED, f"it would decide alone, not after Holm's correction over {together}"
         return UNDECIDED, _undecided(test, number)
     if test.kind in IMPROVES and abs(away) < test.least:
-        size = f"{test.least:g} {number.unit}".strip()
+        size = amount(test.least, number.unit)
         return UNDECIDED, f"there is a difference, but below the smallest that counts ({size})"
     return (SUPPORTED if away * test.sign > 0 else CONTRADICTED), ""
 
@@ -88,6 +89,6 @@ def _undecided(test: Comparison, number: Number) -> str:
     if test.kind not in IMPROVES:
         return "the interval includes the bound"
     if -test.least < number.low - test.bound and number.high - test.bound < test.least:
-        size = f"{test.least:g} {number.unit}".strip()
+        size = amount(test.least, number.unit)
         return f"no difference that counts: the whole interval is within {size} of none"
     return "the interval includes no difference"
