@@ -4,6 +4,7 @@ import pages
 import pandas as pd
 
 from tokenscope.report.studied import NOTHING_PUBLISHED, studied
+from tokenscope.report.template_data import in_one_line
 from tokenscope.tables import tidy
 from tokenscope.verdicts.conditions import Facts
 
@@ -22,11 +23,12 @@ def measured(*subjects, n=400):
 def test_a_study_of_rendered_scenes_says_so():
     tables = measured(
         ("embedded/tiny/r4-scratch", "scenes"), ("control/tiny/r0-clean", "scenes"),
-        ("dinov2/small/r0", "scenes"),
+        ("dinov2/small/r0", "scenes"), ("control/tiny/r1-content-10x-random", "scenes"),
     )  # fmt: skip
     assert studied(tables, FACTS) == [
         "Measured: 2 backbones: embedded/tiny/r4-scratch, dinov2/small/r0; "
-        "1 phantom with a known answer.",
+        "1 phantom with a known answer; 1 backbone with registers added to phantoms, or as "
+        "controls.",
         "Images: scenes (400, rendered scenes).", NOTHING_PUBLISHED,
     ]  # fmt: skip
 
@@ -37,3 +39,22 @@ def test_one_released_backbone_on_photographs_is_about_something_published():
     trained_here = studied(measured(("embedded/tiny/r4-scratch", "imagenet-val")), FACTS)
     assert trained_here[-1] == NOTHING_PUBLISHED
     assert studied({"claim1": pd.DataFrame(columns=tidy.COLUMNS)}, FACTS) == []
+
+
+def test_a_section_says_in_one_line_what_its_statements_are_answered():
+    def verdict(main, *published, phantom=""):
+        lines = [{"scope": "phantom", "answer": phantom}] if phantom else []
+        return {"main": {"scope": "generalises", "answer": main}, "lines": lines,
+                "published": [{"answer": answer} for answer in published]}  # fmt: skip
+
+    none = [verdict("not run"), verdict("does not apply", "not run", phantom="supported")]
+    assert in_one_line("Claim 2: where", none) == (
+        "Claim 2: not tested here, none of 2 statements (not run 1, does not apply 1); "
+        "phantoms: supported 1."
+    )
+    some = [verdict("supported", "contradicted", "not run"), verdict("cannot tell")]
+    assert in_one_line("Claim 3: where", some) == (
+        "Claim 3: supported 1, cannot tell 1, of 2 statements (generalises); as published: "
+        "contradicted 1, of 2 named by sources."
+    )
+    assert in_one_line("What it took", []) == ""

@@ -1,4 +1,4 @@
-"""Published against ours: every figure of the sources that this study measures, one point each."""
+"""Published against ours: every number of the sources that this study measures, one point each."""
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ def main(tables, published, outputs):
     known = compared[compared["here"].notna()]
     if not len(known):
         return style.blank(
-            outputs, f"none of {len(compared)} published figures is measured in this study: its "
+            outputs, f"none of {len(compared)} published numbers is measured in this study: its "
             "backbones are others",
         )  # fmt: skip
     units = known["unit"].value_counts().index[:MOST]
@@ -42,7 +42,7 @@ def main(tables, published, outputs):
     figure.legend(handles, looks, loc="outside lower center", ncols=4, fontsize=6)
     style.note(
         figure,
-        f"{len(known)} of {len(compared)} published figures are measured here; ticks on the lower "
+        f"{len(known)} of {len(compared)} published numbers are measured here; ticks on the lower "
         "edge: the others. Filled: on the same images; hollow: on other images, or a bound. Bars: "
         "intervals of this study. Line: equal. Named: the furthest from it.",
     )

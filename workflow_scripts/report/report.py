@@ -118,6 +118,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
                 if section.get("errors") and "kinds" in read and len(read["kinds"].rows)
                 else {},
                 "verdicts": verdicts,
+                "answer": template_data.in_one_line(section["title"], verdicts),
                 "tables": [
                     template_data.table(one["name"], one, read[one["name"]], published)
                     | {
@@ -149,7 +150,8 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         references=references(),
         answer=probe_tables.HEADER,
         count=register_counts.HEADER, planted=KIND_HEADER,
-        trusted=_trusted(lines), criteria=config["report"]["verdicts"], error=criteria.error,
+        trusted=_trusted(lines), judged=_phantoms_judged(lines),
+        criteria=config["report"]["verdicts"], error=criteria.error,
         confidence=config["statistics"]["confidence"],
         coverage=_coverage(read), calibration=_calibration(paths, read, decides),
         explorer=_explorer(explorers),
@@ -218,6 +220,12 @@ def _trusted(lines):
     if UNDECIDED in answers:
         return "undecided"
     return "yes" if answers == {SUPPORTED} else "not run" if answers == {NOT_RUN} else "no"
+
+
+def _phantoms_judged(lines):
+    """How many phantoms the instrument was held against."""
+    own = [line for of in lines.values() for line in of if line.scope == INSTRUMENT]
+    return len({one.who for line in own for one in line.judged if one.answer != NOT_RUN})
 
 
 def _errors(paths):

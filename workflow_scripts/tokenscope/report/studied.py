@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from tokenscope.study.register_names import is_control
+from tokenscope.study.register_names import is_control, register_count
 from tokenscope.tables import tidy
 from tokenscope.verdicts.conditions import Facts
 
@@ -28,9 +28,15 @@ def studied(tables: dict[str, pd.DataFrame], facts: Facts) -> list[str]:
     real = rows[~phantom]
     names = list(dict.fromkeys(tidy.backbone_names(real)))
     more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
-    phantoms = tidy.backbone_names(rows[phantom]).nunique()
+    # Registers on a phantom, and controls of registers, are beside those whose answer is known.
+    own = (rows["family"] == "control") & (rows["registers"].map(register_count) == 0)
+    phantoms, others = (
+        tidy.backbone_names(rows[part]).nunique() for part in (phantom & own, phantom & ~own)
+    )
     said = [f"{_count(len(names), 'backbone')}: {', '.join(names[:NAMED])}{more}" if names else "",
-            f"{_count(phantoms, 'phantom')} with a known answer" if phantoms else ""]  # fmt: skip
+            f"{_count(phantoms, 'phantom')} with a known answer" if phantoms else "",
+            f"{_count(others, 'backbone')} with registers added to phantoms, or as controls"
+            if others else ""]  # fmt: skip
     sentences = ["Measured: " + "; ".join(filter(None, said)) + "."]
     sentences.append("Images: " + "; ".join(_images(name, tables, facts) for name in
                                             dict.fromkeys(rows["dataset"])) + ".")  # fmt: skip

@@ -137,6 +137,34 @@ def found(verdicts: list[dict]) -> str:
     return f"Found here: {'; '.join(said)}." if said else ""
 
 
+def in_one_line(title: str, verdicts: list[dict]) -> str:
+    """What a section's statements are answered, counted; empty where it has none."""
+    if not verdicts:
+        return ""
+    of = f"of {len(verdicts)} statement{'s' * (len(verdicts) != 1)}"
+    main = [verdict["main"] for verdict in verdicts]
+    published = [line for verdict in verdicts for line in verdict["published"]]
+    phantoms = [line for v in verdicts for line in v["lines"] if line["scope"] == PHANTOM]
+    if said := _counted(main):
+        parts = [f"{said}, {of} ({main[0]['scope']})"]
+    else:
+        parts = [f"not tested here, none {of} ({_counted(main, (NOT_RUN, NOT_APPLICABLE))})"]
+    if said := _counted(published):
+        parts.append(f"as published: {said}, of {len(published)} named by sources")
+    elif published and _counted(main):
+        parts.append("none as published")
+    if said := _counted(phantoms):
+        parts.append(f"phantoms: {said}")
+    return f"{title.partition(':')[0]}: {'; '.join(parts)}."
+
+
+def _counted(lines: list[dict], answers=(SUPPORTED, CONTRADICTED, UNDECIDED)) -> str:
+    """``supported 1, cannot tell 1``; empty where none of these answers was given."""
+    said = [line["answer"] for line in lines]
+    counts = {answer: said.count(answer) for answer in answers}
+    return ", ".join(f"{answer} {n}" for answer, n in counts.items() if n)
+
+
 def without_same(table: dict) -> dict:
     """A table of texts whose columns that say one thing throughout are taken out, as ``same``.
 
