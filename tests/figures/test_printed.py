@@ -12,6 +12,7 @@ from report import fig_published
 from training import fig_register_counts
 
 from tokenscope.figures import pages, style
+from tokenscope.figures.outlier_shares import spread
 from tokenscope.kinds.answers import KINDS, NO, NOT_ABOUT, UNDECIDED, YES
 from tokenscope.norms.attention_maps import joint
 from tokenscope.tables import tidy
@@ -213,6 +214,14 @@ def test_published_against_ours_names_what_is_missing(tmp_path, drawn):
     assert [(float(p.get_xdata()[0]), float(p.get_ydata()[0])) for p in points] == [(28.05, 27.0)]
     assert "1 of" in drawn["some.png"].get_label()
     assert "none of" in words(drawn["none.png"]).replace("\n", " ")
+
+
+def test_backbones_of_about_one_size_stand_apart():
+    sizes = np.array([0.7, 0.7, 0.7004, 5.0])
+    placed = spread(sizes)
+    assert np.all(placed[1:] >= 1.0349 * placed[:-1]) and placed[3] == pytest.approx(5)
+    assert placed[1] == pytest.approx(np.prod(sizes[:3]) ** (1 / 3))
+    assert spread(np.array([1.0, 2.0, 3.0])) == pytest.approx([1, 2, 3])
 
 
 def test_counts_of_registers_say_what_was_not_measured(tmp_path, drawn):

@@ -16,6 +16,7 @@ NOTE = (
     "absent. {count} of {all} backbones that the kind is about, those that have it first."
 )
 SIGNS = {YES: " +", NO: "", UNDECIDED: " ?", NOT_ABOUT: ""}
+NO_BAR = 0.005  # of the largest number of a panel: below it a bar is not seen
 WIDEST = 12  # backbones that a figure of lines tells apart; of more, those that say yes come first
 # Which backbone has a line in a figure of blocks, by the kind; what is drawn: quantity, label.
 BLOCKS = {
@@ -181,6 +182,11 @@ def experiments(rows, answers, outputs):
             name = quantity.rpartition("_")[2]
             axis.barh(y, value, 0.22, color=style.PALETTE[i], label=name)
             axis.errorbar(value, y, xerr=ends, fmt="none", ecolor="0.2", lw=0.8)
+            for least in np.flatnonzero(np.abs(value) < NO_BAR * found["value"].abs().max()):
+                axis.annotate(
+                    f"{value[least]:.1g}", (value[least], y[least]), xytext=(2, 0), va="center",
+                    textcoords="offset points", fontsize=4.5, color=style.PALETTE[i],
+                )  # fmt: skip
             null = pd.to_numeric(line["null"]).to_numpy()
             axis.plot(null, y, "k|", ms=6)
         axis.set_yticks(range(len(who)), [w.replace("/", " ", 1).replace("/", "\n") for w in who],
@@ -195,7 +201,7 @@ def experiments(rows, answers, outputs):
             title_fontsize=6,
         )  # fmt: skip
     style.note(figure, "Ticks: outliers drawn anew by how often each place holds one. Bars: "
-               "bootstrap over images.")  # fmt: skip
+               "bootstrap over images. What is too small for a bar is written.")  # fmt: skip
     style.save(figure, outputs)
 
 

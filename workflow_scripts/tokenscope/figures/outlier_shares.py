@@ -88,11 +88,7 @@ def by_size(claim2, backbones, rules, outputs):
     peak = table.loc[table.groupby(KIND_COLUMNS, sort=False)["value"].idxmax()]
     peak = peak.sort_values("params", kind="stable")
     figure, axis = style.plt.subplots(figsize=(5.0, 2.8))
-    place, of = (
-        peak.groupby("params").cumcount(),
-        peak.groupby("params")["params"].transform("size"),
-    )
-    peak = peak.assign(x=peak["params"] / 1e6 * 1.035 ** (place - (of - 1) / 2))
+    peak = peak.assign(x=spread(peak["params"].to_numpy(float) / 1e6))
     families = peak.groupby("family", sort=False)
     for look, (family, rows) in zip(style.lines(), families, strict=False):
         without = rows["registers"].map(register_count).eq(0)
@@ -106,7 +102,7 @@ def by_size(claim2, backbones, rules, outputs):
             )  # fmt: skip
         axis.plot([], [], look["ls"], marker=look["marker"], ms=3.5, lw=0.7, color=look["color"],
                   label=family)  # fmt: skip
-    ends = peak["params"].min() / 1e6 / 1.5, peak["params"].max() / 1e6 * 1.5
+    ends = peak["x"].min() / 1.5, peak["x"].max() * 1.5
     axis.set(xscale="log", xlim=ends, xlabel="parameters (millions, log scale)")
     style.plain_log(axis.xaxis)
     axis.set_yscale("symlog", linthresh=least)
@@ -118,7 +114,22 @@ def by_size(claim2, backbones, rules, outputs):
     style.note(
         figure,
         "At the block with most of them. Filled: without registers, joined by size; hollow: with "
-        "registers. Backbones of equally many parameters stand beside each other. Dotted: "
+        "registers. Backbones of about as many parameters stand beside each other. Dotted: "
         f"{least:g} %, below it the scale is linear. Bars: over images.",
     )
     style.save(figure, outputs)
+
+
+def spread(values, ratio=1.035):
+    """Sorted values moved as little as can be, so that each is so many times the one before.
+
+    On a log scale the values less their due distances must not fall: pooling adjacent violators.
+    """
+    step, pools = np.log(ratio), []
+    for place, value in enumerate(np.log(values)):
+        pools.append((value - step * place, 1))
+        while len(pools) > 1 and pools[-2][0] >= pools[-1][0]:
+            (first, n), (second, m) = pools[-2:]
+            pools[-2:] = [((first * n + second * m) / (n + m), n + m)]
+    means = np.concatenate([np.full(n, mean) for mean, n in pools])
+    return np.exp(means + step * np.arange(len(means)))
