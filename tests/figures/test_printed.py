@@ -74,7 +74,7 @@ def claims(folder):
         last, share = "artifacts-last_block", "share_norm_over_3x_median"
         one += [
             (who, "claim1", last, "has_artifacts", float(has), np.nan, np.nan, "verdict"),
-            (who, "claim1", last, "share", 4.0 * has, 3.0 * has, 5.0 * has, "percent"),
+            (who, "claim1", last, "share", 4.0 * has, 3.0 * has, 5.0 if has else 0.75, "percent"),
             (who, "claim1", last, "cutoff", 4.0 if has else np.nan, np.nan, np.nan, ""),
             (who, "claim1", "last_block", share, 4.0 * has, 3.0 * has, 5.0 * has, "percent"),
             (who, "claim1", "last_block", "norm_p98", 20.0, 19.0, 21.0, ""),
@@ -138,6 +138,10 @@ def test_norms_of_51_backbones_are_paged_and_their_outliers_seen(tmp_path, drawn
     assert all(np.log(e.y1 / e.y0) > 0.04 * np.log(panel.get_ylim()[1] / panel.get_ylim()[0])
                for e in ends)  # fmt: skip
     assert panel.get_ylim()[1] > 1.2 * max(e.y1 for e in ends)
+    # The interval is the decision's, whatever it says, and not that of a multiple of the median.
+    titles = [axis.get_title() for axis in drawn["last.png"].get_axes()]
+    assert any("artifacts: 4.00 % [3.00, 5.00]" in title for title in titles)
+    assert any("none: 0.00 % [0.00, 0.75]" in title for title in titles)
     # Backbones without outliers are named, not drawn over each other at zero.
     depth = drawn["depth.png"]
     assert len(depth.get_axes()) == 8

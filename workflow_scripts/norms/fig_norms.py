@@ -108,7 +108,7 @@ def last_block(groups, claim1, rules, outputs, remarks=(), columns=4, twins=None
         share, verdict = found["share"], found["has_artifacts"]["value"]
         words = {0.0: "none", 1.0: "artifacts"}.get(verdict, "undecided")
         own = verdict == 1
-        if not own:
+        if words == "undecided":  # by the decision there is neither a share nor none
             share = _of(claim1, who, "last_block", share_metric(times))
         cutoff = cutoff_of_median(median, found["cutoff"]["value"] if own else times) / median
         over = np.where(edges[:-1] > cutoff, rows["density"], 0)
@@ -129,10 +129,11 @@ def last_block(groups, claim1, rules, outputs, remarks=(), columns=4, twins=None
     style.note(
         figure,
         " ".join([*remarks, ""])
-        + "Share of tokens over the orange-red line, the valley before a mode of their own; "
-        f"dashed, where there is none, {times:g} x median. Grey, dotted: the {percentile:g}th "
-        "percentile, which claims 3 and 4 use. Grey, whole: the same backbone without registers. "
-        "Bands and brackets: over images.",
+        + "Above each panel: share of outliers by the decision, with its interval over images, as "
+        "in the tables; where it is undecided, of tokens over the line. Orange-red line: the "
+        f"valley before a mode of their own; dashed, where there is none, {times:g} x median. "
+        f"Grey, dotted: the {percentile:g}th percentile, which claims 3 and 4 use. Grey, whole: "
+        "the same backbone without registers. Bands: over images.",
     )
     style.save(figure, outputs)
 
