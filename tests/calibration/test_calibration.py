@@ -78,7 +78,10 @@ def test_a_short_form_from_counts_to_page(tmp_path):
     assert "0 [0," in headline(counts) and "100 [" in headline(counts)
     titles = [summary.title for summary in summaries(counts)]
     assert titles[0] == "What can be seen" and len(titles) == 7
-    assert "With 160 images of 196 patches it sees 0.2 % of tokens" in seen_with(counts, 400)
+    seen = seen_with(counts, 400)
+    assert "With 160 images of 196 patches it sees, of narrow modes that are in every image" in seen
+    assert "0.2 % of tokens" in seen and "cannot tell" not in seen
+    assert "are answered no: those " in seen
     assert seen_with(counts, 20) == "Of 20 images nothing was counted."
     calibration.main([], tmp_path / "none.csv", "now", csv, text)
     assert not len(read(csv)) and "make calibrate" in text.read_text()
@@ -106,5 +109,7 @@ def test_kept_counts_of_the_kinds_hold_what_is_promised():
         wrong = table[table["effect"] == effect]
         assert (wrong[answer] <= 0.05 * wrong["draws"]).all()
     shown = of_kinds(table)
+    assert "fixed-pattern (up to 29 %)" in shown.note and "sink (" not in shown.note
+    assert "section Error rates" in shown.note
     assert len(shown.rows) == len(kinds.CASES) * len(kinds.IMAGES)
     assert shown.rows[0][:3] == ["sink", "50", "0 [0, 1.83]"]

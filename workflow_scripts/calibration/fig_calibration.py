@@ -50,7 +50,8 @@ def main(table, outputs):
     bar.outline.set_visible(False)
     style.note(
         figure,
-        f"Panels: images x patches, spread of the bulk. {form.capitalize()} form, "
+        "Narrow modes that are in every image. Panels: images x patches, spread of the bulk. "
+        f"{form.capitalize()} form, "
         f"{modes['draws'].min()} draws a cell. Numbers where it is not all or none; "
         'after a stroke: draws with "no" (%).',
     )

@@ -11,6 +11,8 @@ from tokenscope.calibration.counting import HOLDERS, NEAR, TOKENS, exact_interva
 MODERATE = 0.3  # spread up to which a "no" is owed
 OWED = 0.8  # of draws without a mode
 FOUND = 0.95
+FAR_MODES = f"{NEAR:g} spreads of the bulk away or more"
+NEAR_MODES = "nearer to the bulk"
 # Held out until the first count, after which what a shoulder must hold was set anew.
 SEEN_ONCE = {"tokens of mixed spread"}
 
@@ -89,16 +91,34 @@ def seen_with(table: pd.DataFrame, images: int) -> str:
         return f"Of {images:,} images nothing was counted."
     modes = modes[modes["images"] == sizes.max()]
     modes = modes[modes["patches"] == modes["patches"].min()]
-    parts = []
+    patches, parts = modes["patches"].iloc[0], []
     for spread, part in modes.groupby("spread"):
         found = part[part["yes"] >= FOUND * part["draws"]]
         least = found[found["share"] == found["share"].min()]["ratio"].min()
         what = f"{found['share'].min():g} % of tokens from {least:g} x median on"
         parts.append(f"{what if len(found) else 'nothing'} where log-norms spread by {spread:g}")
-    return (
-        f"With {sizes.max():,} images of {modes['patches'].iloc[0]:,.0f} patches it sees "
-        f"{'; '.join(parts)}. What is less, or nearer to the bulk, it cannot tell, and says so."
+    missed = _no_by_distance(
+        table[(table["images"] == sizes.max()) & (table["patches"] == patches)]
     )
+    said = ", ".join(f"those {where} in {percent(*counts)} %" for where, counts in missed.items())
+    return (
+        f"With {sizes.max():,} images of {patches:,.0f} patches it sees, of narrow modes that are "
+        f"in every image, {'; '.join(parts)}. Modes of every kind counted at this size are "
+        f"answered no: {said}. A no names the ratio from which on it holds, so that nearer modes "
+        "are open."
+    )
+
+
+def _no_by_distance(table: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """How often no was said, and of how many draws, of modes far from the bulk and of nearer."""
+    modes = table[table["kind"] == "mode"]
+    far = np.log(modes["ratio"]) >= NEAR * modes["spread"]
+    parts = {FAR_MODES: modes[far], NEAR_MODES: modes[~far]}
+    return {
+        where: (int(part["no"].sum()), int(part["draws"].sum()))
+        for where, part in parts.items()
+        if len(part)
+    }
 
 
 def _size(row) -> str:
@@ -186,17 +206,21 @@ def _missed(table: pd.DataFrame) -> Summary:
     """No where there is a mode, of those far enough to be decided and of all."""
     rows, modes = [], table[table["kind"] == "mode"]
     far = np.log(modes["ratio"]) >= NEAR * modes["spread"]
-    for where, chosen in (("far enough to be seen", far), ("nearer than anybody can tell", ~far)):
+    for where, chosen in ((FAR_MODES, far), (NEAR_MODES, ~far)):
         for (images, patches), part in _each(modes[chosen], ["images", "patches"]):
             rates = part["no"] / part["draws"]
+            most = part.iloc[int(rates.argmax())]
+            where_in = "every image" if most["every"] == 1 else f"1 image of {most['every']:.0f}"
+            which = f"{most['family']} in {where_in}, {_cell(most)}"
             rows.append([
                 where, f"{images:,} x {patches:,}", percent(part["no"].sum(), part["draws"].sum()),
-                f"{100 * rates.max():.3g} ({_cell(part.iloc[int(rates.argmax())])})",
+                f"{100 * rates.max():.3g} ({which})",
                 f"{(rates > 0.05).sum()} of {len(part)}",
             ])  # fmt: skip
     return Summary(
         "Says no where there is a mode",
-        "A no always names the ratio from which on it holds; nearer modes lie in the bulk.",
+        "Modes of every kind: narrow or half as wide as the bulk, in every image or in few. A no "
+        "always names the ratio from which on it holds; about a nearer mode it says nothing.",
         ["modes", "images x patches", "no (%)", "most in", "cells over 5 %"],
         rows,
     )
@@ -255,8 +279,8 @@ def _seen(table: pd.DataFrame) -> Summary:
         ])  # fmt: skip
     return Summary(
         "What can be seen",
-        "Modes found in 95 % of draws or more, by the spread of the bulk's log-norms: of each "
-        "share the smallest ratio tried.",
+        "Narrow modes that are in every image, found in 95 % of draws or more, by the spread of "
+        "the bulk's log-norms: of each share the smallest ratio tried.",
         ["images x patches", "spread", "smallest modes found"], rows,
     )  # fmt: skip
 
@@ -267,9 +291,11 @@ KINDS_HEADER = [
 ]  # fmt: skip
 KINDS_TITLE = "How often these answers are wrong"
 KINDS_NOTE = (
-    "Counted on draws whose answer is known, with exact 95 % bounds (make calibrate-kinds; of "
-    "high norms see the counts at the end of the report). At most 5 % of wrong answers are "
-    "promised; about at the bound the right answer is cannot tell. Of the shift test, without it: "
+    "Counted on draws whose answer is known, with exact 95 % bounds (make calibrate-kinds; high "
+    "norms are counted in the section Error rates). Promised is at most 5 % of wrong yes without "
+    "the effect and of wrong no with twice the bound. About at the bound nothing is promised: the "
+    "effect is the bound's on average, cannot tell is best, and yes or no is said of {decided}. "
+    "Of the shift test, without it: "
     "outliers are drawn anew in each window; at the bound half of the images keep them in place, "
     "with twice the bound two of three. Of point in box: the patch lies in a box one and a half "
     "times as often as by chance, then as often, then half as often."
@@ -292,4 +318,8 @@ def kinds(table: pd.DataFrame) -> Summary:
             kind, f"{images:,}", rate("none", "yes"), " / ".join(either), rate("twice", "no"),
             rate("twice", "yes"),
         ])  # fmt: skip
-    return Summary(KINDS_TITLE, KINDS_NOTE, KINDS_HEADER, rows)
+    at = table[table["effect"] == "bound"]
+    often = (at[["yes", "no"]].max(axis=1) / at["draws"]).groupby(at["kind"], sort=False).max()
+    over = [f"{kind} (up to {100 * rate:.3g} %)" for kind, rate in often.items() if rate > 0.05]
+    decided = f"some kinds in more than 5 % of draws: {', '.join(over)}" if over else "none in 5 %"
+    return Summary(KINDS_TITLE, KINDS_NOTE.format(decided=decided), KINDS_HEADER, rows)
