@@ -1,10 +1,17 @@
 """The head of the report says what was measured, and when nothing of it was published."""
 
+from types import SimpleNamespace
+
 import pages
 import pandas as pd
+import pytest
+from report import report
 
 from tokenscope.report.studied import NOTHING_PUBLISHED, studied
 from tokenscope.report.template_data import in_one_line
+from tokenscope.status import text
+from tokenscope.status.states import Job
+from tokenscope.status.summary import Status
 from tokenscope.tables import tidy
 from tokenscope.verdicts.conditions import Facts
 
@@ -58,3 +65,19 @@ def test_a_section_says_in_one_line_what_its_statements_are_answered():
         "contradicted 1, of 2 named by sources."
     )
     assert in_one_line("What it took", []) == ""
+
+
+@pytest.mark.parametrize("other, jobs, left", [
+    ("done", "2 of 2 done", None), ("waiting", "1 of 2 done; 1 waiting", "2 s (90 %: 1 s to 3 s)"),
+])  # fmt: skip
+def test_the_page_counts_its_own_job_as_done_and_no_gpu_on_a_machine_without(other, jobs, left):
+    planned = SimpleNamespace(gpus=0, threads=1)
+    made = {rule: Job(rule, rule, "shared", state, planned)
+            for rule, state in (("report", "running"), ("fig", other))}  # fmt: skip
+    status = Status(
+        study="s", time=0, began=0, controller=None, alive=False, jobs=made, attempts=[],
+        left=(2.0, 1.0, 3.0), gpu_hours={}, core_hours={}, gpus=1,
+    )  # fmt: skip
+    found = dict(text.headline(report._with_this_page(status)))
+    assert found["jobs"] == jobs
+    assert found.get("left") == (left and f"{left}, without queueing")
