@@ -258,6 +258,19 @@ def test_the_matrix_of_kinds_fits_a_page(tmp_path, drawn):
     assert len(drawn["matrix.png"].get_axes()[0].patches) == len(ROWS) * len(KINDS)
 
 
+def test_what_is_too_small_for_a_bar_is_written(tmp_path, drawn):
+    shown = {"outliers_with_place": 40.0, "outliers_with_content": 100.0, "outliers_neither": 0.0}
+    rows = [
+        {**ROWS[0], "claim": "kinds", "group": "shift", "metric": metric, "value": value,
+         "low": value, "high": value, "n": 80, "seed": 0, "unit": "percent", "artifact": "shift",
+         "block": 6, "null": np.nan, "answer": "", "why": ""}
+        for metric, value in shown.items()
+    ]  # fmt: skip
+    fig_kinds.experiments(pd.DataFrame(rows), None, files("experiments"))
+    (axis,) = drawn["experiments.png"].get_axes()
+    assert [text.get_text() for text in axis.texts if text.get_text()] == ["0"]
+
+
 def test_gains_of_many_heads_are_paged_and_an_empty_page_says_so(tmp_path, drawn):
     rows = [
         (who, "claim5", head, "top1_gain_over_r0", 0.5, 0.2, 0.8, "points")

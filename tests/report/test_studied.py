@@ -5,14 +5,14 @@ from types import SimpleNamespace
 import pages
 import pandas as pd
 import pytest
-from report import report
 
-from tokenscope.report.studied import NOTHING_PUBLISHED, studied
-from tokenscope.report.template_data import in_one_line
+from tokenscope.report.studied import NOTHING_PUBLISHED, phantoms_judged, studied
+from tokenscope.report.template_data import in_one_line, with_this_page
 from tokenscope.status import text
 from tokenscope.status.states import Job
 from tokenscope.status.summary import Status
 from tokenscope.tables import tidy
+from tokenscope.verdicts.answers import INSTRUMENT, PHANTOM, Judged, Line
 from tokenscope.verdicts.conditions import Facts
 
 FACTS = Facts(rendered=("scenes",), images_seen={"embedded/tiny/r4-scratch": 1e4})
@@ -78,6 +78,14 @@ def test_the_page_counts_its_own_job_as_done_and_no_gpu_on_a_machine_without(oth
         study="s", time=0, began=0, controller=None, alive=False, jobs=made, attempts=[],
         left=(2.0, 1.0, 3.0), gpu_hours={}, core_hours={}, gpus=1,
     )  # fmt: skip
-    found = dict(text.headline(report._with_this_page(status)))
+    found = dict(text.headline(with_this_page(status)))
     assert found["jobs"] == jobs
     assert found.get("left") == (left and f"{left}, without queueing")
+
+
+def test_phantoms_that_the_instrument_was_held_against_are_counted_once():
+    own = tuple(Judged(who, "d", answer) for who, answer in
+                (("a", "supported"), ("b", "cannot tell"), ("c", "not run")))  # fmt: skip
+    lines = {"x": [Line(INSTRUMENT, "", "", own)], "y": [Line(INSTRUMENT, "", "", own[:1])],
+             "z": [Line(PHANTOM, "", "", (Judged("d", "d", "supported"),))]}  # fmt: skip
+    assert phantoms_judged(lines) == 2

@@ -1,8 +1,6 @@
 """Write the report: one file with every verdict, table and figure, that needs no network."""
 
 import json
-import math
-from dataclasses import replace
 from pathlib import Path
 
 import jinja2
@@ -18,7 +16,7 @@ from tokenscope.phantoms.comparison import KIND_HEADER, kind_lines
 from tokenscope.report import backbones, contents, partial_tables, pictures, template_data
 from tokenscope.report.contents import PlannedTable
 from tokenscope.report.coverage import by_source
-from tokenscope.report.studied import studied
+from tokenscope.report.studied import phantoms_judged, studied
 from tokenscope.report.texts import linked, references, shown
 from tokenscope.status import summary, text
 from tokenscope.stores.receipts import read_receipt, write_text
@@ -152,7 +150,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         references=references(),
         answer=probe_tables.HEADER,
         count=register_counts.HEADER, planted=KIND_HEADER,
-        trusted=_trusted(lines), judged=_phantoms_judged(lines),
+        trusted=_trusted(lines), judged=phantoms_judged(lines),
         criteria=config["report"]["verdicts"], error=criteria.error,
         confidence=config["statistics"]["confidence"],
         coverage=_coverage(read), calibration=_calibration(paths, read, decides),
@@ -160,7 +158,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         accounting=_accounting(paths), carbon=_carbon(paths),
         compared={"head": beside.HEADER, "rows": beside.lines(compared)},
         deviations=_rows(Path(paths.table("deviations"))),
-        status=text.section(_with_this_page(summary.look(config["study"], root))),
+        status=text.section(template_data.with_this_page(summary.look(config["study"], root))),
         items=by_source(Path(paths.table("coverage")), root, set(drawn)),
         provenance=_provenance(paths), skipped=_skipped(samples), code=code,
         config=yaml.safe_dump(config, sort_keys=False), measured=rests[""],
@@ -222,23 +220,6 @@ def _trusted(lines):
     if UNDECIDED in answers:
         return "undecided"
     return "yes" if answers == {SUPPORTED} else "not run" if answers == {NOT_RUN} else "no"
-
-
-def _phantoms_judged(lines):
-    """How many phantoms the instrument was held against."""
-    own = [line for of in lines.values() for line in of if line.scope == INSTRUMENT]
-    return len({one.who for line in own for one in line.judged if one.answer != NOT_RUN})
-
-
-def _with_this_page(status):
-    """The state of the study once this page is there; GPUs only where a job has one."""
-    jobs = {
-        name: replace(job, state="done") if (job.rule, job.state) == ("report", "running") else job
-        for name, job in status.jobs.items()
-    }
-    rest = any(job.state in ("running", "queued", "waiting") for job in jobs.values())
-    gpus = status.gpus if any(job.planned.gpus for job in jobs.values()) else math.inf
-    return replace(status, jobs=jobs, left=status.left if rest else None, gpus=gpus)
 
 
 def _errors(paths):

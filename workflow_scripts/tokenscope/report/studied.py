@@ -4,6 +4,7 @@ import pandas as pd
 
 from tokenscope.study.register_names import is_control, register_count
 from tokenscope.tables import tidy
+from tokenscope.verdicts.answers import INSTRUMENT, NOT_RUN, Line
 from tokenscope.verdicts.conditions import Facts
 
 NAMED = 12  # more backbones are counted and not named
@@ -44,6 +45,12 @@ def studied(tables: dict[str, pd.DataFrame], facts: Facts) -> list[str]:
     if not set(tidy.backbone_names(photographs)) - set(facts.images_seen):
         sentences.append(NOTHING_PUBLISHED)
     return sentences
+
+
+def phantoms_judged(lines: dict[str, list[Line]]) -> int:
+    """How many phantoms the instrument was held against."""
+    own = [line for of in lines.values() for line in of if line.scope == INSTRUMENT]
+    return len({one.who for line in own for one in line.judged if one.answer != NOT_RUN})
 
 
 def _images(name: str, tables: dict[str, pd.DataFrame], facts: Facts) -> str:

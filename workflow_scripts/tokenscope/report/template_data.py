@@ -1,12 +1,15 @@
 """What the templates of the report show: plain dictionaries, every number as in its table."""
 
+import math
 import re
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import numpy as np
 import pandas as pd
 
 from tokenscope.report.partial_tables import Read
+from tokenscope.status.summary import Status
 from tokenscope.study.register_names import is_control
 from tokenscope.tables import tidy
 from tokenscope.tables.captions import NOTES
@@ -163,6 +166,17 @@ def _counted(lines: list[dict], answers=(SUPPORTED, CONTRADICTED, UNDECIDED)) ->
     said = [line["answer"] for line in lines]
     counts = {answer: said.count(answer) for answer in answers}
     return ", ".join(f"{answer} {n}" for answer, n in counts.items() if n)
+
+
+def with_this_page(status: Status) -> Status:
+    """The state of the study once this page is there; GPUs only where a job has one."""
+    jobs = {
+        name: replace(job, state="done") if (job.rule, job.state) == ("report", "running") else job
+        for name, job in status.jobs.items()
+    }
+    rest = any(job.state in ("running", "queued", "waiting") for job in jobs.values())
+    gpus = status.gpus if any(job.planned.gpus for job in jobs.values()) else math.inf
+    return replace(status, jobs=jobs, left=status.left if rest else None, gpus=gpus)
 
 
 def without_same(table: dict) -> dict:
