@@ -57,7 +57,7 @@ def test_a_section_says_in_one_line_what_its_statements_are_answered():
     none = [verdict("not run"), verdict("does not apply", "not run", phantom="supported")]
     assert in_one_line("Claim 2: where", none) == (
         "Claim 2: not tested here, none of 2 statements (not run 1, does not apply 1); "
-        "phantoms: supported 1."
+        "phantoms: as known 1."
     )
     some = [verdict("supported", "contradicted", "not run"), verdict("cannot tell")]
     assert in_one_line("Claim 3: where", some) == (

@@ -95,10 +95,10 @@ class Source:
         if "mapping values" in problem and re.match(r" *[\w-]+:[^\s/]", above):
             where = f"{self.file}, line {lines.index(above) + 1}"
             return f"{where}: '{above.strip()}': a space is missing after the colon"
-        if "mapping values" in problem and re.fullmatch(r" *[\w-][^:#]*", above):
-            if len(above) - len(above.lstrip()) == len(text) - len(text.lstrip()):
-                where = f"{self.file}, line {lines.index(above) + 1}"
-                return f"{where}: '{above.strip()}': {_TROUBLES[_NO_COLON]}"
+        same_column = len(above) - len(above.lstrip()) == len(text) - len(text.lstrip())
+        if "mapping values" in problem and same_column and re.fullmatch(r" *[\w-][^:#]*", above):
+            where = f"{self.file}, line {lines.index(above) + 1}"
+            return f"{where}: '{above.strip()}': {_TROUBLES[_NO_COLON]}"
         if re.search(r"[]}\"'] +[^#\s,]", text) and "block mapping" in str(error.context or ""):
             return f"{where}: '{text.strip()}': what stands after the bracket or quotation mark?"
         began = f" (begun in line {context.line + 1})" if context else ""

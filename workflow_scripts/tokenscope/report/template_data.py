@@ -140,6 +140,10 @@ def found(verdicts: list[dict]) -> str:
     return f"Found here: {'; '.join(said)}." if said else ""
 
 
+# As the pages' badges say it: of phantoms it is the instrument that is tested, and no statement.
+AS_KNOWN, NOT_AS_KNOWN = "as known", "not as known"
+
+
 def in_one_line(title: str, verdicts: list[dict]) -> str:
     """What a section's statements are answered, counted; empty where it has none."""
     if not verdicts:
@@ -157,7 +161,9 @@ def in_one_line(title: str, verdicts: list[dict]) -> str:
     elif published and _counted(main):
         parts.append("none as published")
     if said := _counted(phantoms):
-        parts.append(f"phantoms: {said}")
+        parts.append(
+            f"phantoms: {said.replace(CONTRADICTED, NOT_AS_KNOWN).replace(SUPPORTED, AS_KNOWN)}"
+        )
     return f"{title.partition(':')[0]}: {'; '.join(parts)}."
 
 
