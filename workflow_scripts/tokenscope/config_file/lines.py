@@ -102,7 +102,7 @@ class Source:
         if re.search(r"[]}\"'] +[^#\s,]", text) and "block mapping" in str(error.context or ""):
             return f"{where}: '{text.strip()}': what stands after the bracket or quotation mark?"
         began = f" (begun in line {context.line + 1})" if context else ""
-        if "flow" in str(error.context or "") and context.line < number and ":" in text:
+        if context and "flow" in str(error.context) and context.line < number and ":" in text:
             where, text = f"{self.file}, line {context.line + 1}", lines[context.line]
             began = f" (before line {number + 1})"
         for words, what in _TROUBLES.items():
