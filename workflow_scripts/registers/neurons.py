@@ -41,7 +41,8 @@ def main(card, receipts, spec, inputs, settings, rules, head, batch, device, thr
         spec: of the backbone, as the table of backbones gives it.
         inputs: where its images are (:class:`tokenscope.images.readers.ImageInputs`), in the
             store's order.
-        settings: the study's search: ``images``, ``seed``, ``contrast``, ``max_neurons``, the
+        settings: the study's search: ``images`` and how many ``unseen`` others judge it (none: as
+            many), ``seed``, ``contrast``, ``max_neurons``, the
             ``min_share`` (percent) of outliers under which nothing is left to be done, and the
             ``second_size`` in pixels at which the choice is judged too, or none.
         rules: ``confidence`` of the decision; ``times_median`` over which a patch is an outlier
@@ -81,7 +82,8 @@ def main(card, receipts, spec, inputs, settings, rules, head, batch, device, thr
         log.info("%s", result["reason"])
         return save(result, score_table([], []), trial_table([], ""), outputs)
     shuffled = np.random.default_rng(settings["seed"]).permutation(len(norms))
-    chosen, unseen = np.sort(shuffled[:images]), np.sort(shuffled[images:][: settings["images"]])
+    others = shuffled[images:][: settings["unseen"] or settings["images"]]
+    chosen, unseen = np.sort(shuffled[:images]), np.sort(others)
     result["searched"] = chosen.tolist()
     result["kept_by"] = "own head" if head else "pooled feature"
     reader = inputs.open(threads)

@@ -156,12 +156,14 @@ def _plant(job: Job) -> float:  # some ten passes over 64 images, and three over
 
 
 def _neurons(job: Job) -> float:
-    images = min(job.images, job.study.config["testtime"]["images"])
+    section = job.study.config["testtime"]
+    images = min(job.images, section["images"])
+    unseen = min(job.images, section["unseen"] or images)
     # One pass over all for the scores, about 22 tries on half of them, then before, the choice and
-    # three controls on as many others; at a second size before and twice after.
-    second = job.row.another_size(job.study.config["testtime"]["second_size"])
-    sizes = [job.size] * 17 + ([second] * 4 if second else [])
-    flops = images * sum(forward_flops(job.arch, size) for size in sizes)
+    # three controls on the others; at a second size these before and twice after.
+    second = job.row.another_size(section["second_size"])
+    flops = (12 * images + 5 * unseen) * forward_flops(job.arch, job.size)
+    flops += 4 * unseen * forward_flops(job.arch, second) if second else 0
     return start_seconds(job.gpu) + flops / job.speed
 
 

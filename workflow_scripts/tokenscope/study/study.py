@@ -129,7 +129,7 @@ class Study:
 
     def neuron_search(self, row: Backbone) -> dict:
         """Settings of a search; a change of the others finds the same neurons."""
-        keys = ("images", "contrast", "max_neurons", "min_share", "seed", "second_size")
+        keys = ("images", "unseen", "contrast", "max_neurons", "min_share", "seed", "second_size")
         settings = {key: self.config["testtime"][key] for key in keys}
         return settings | {"second_size": row.another_size(settings["second_size"])}
 
