@@ -170,7 +170,7 @@ def test_the_readme_runs_from_the_first_command_to_the_last(clone):
             assert len(said.splitlines()) < 60, command
     assert (clone / "results/mine/report/index.html").exists()
     assert (clone / "results/demo/report/index.html").exists()
-    assert "has artifacts" in (clone / diagnosed() / "diagnosis.html").read_text()
+    assert "Does it have artifacts?" in (clone / diagnosed() / "diagnosis.html").read_text()
     assert len((clone / "results/compare/table.csv").read_text().splitlines()) == 3
 
 

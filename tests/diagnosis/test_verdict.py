@@ -1,7 +1,7 @@
 """The verdict: what decides it, and that it does not hang on what it must not hang on."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from norms import norms
 from PIL import Image
 
 from tokenscope.backbones.loading import open_backbone
+from tokenscope.diagnosis.page import headline
 from tokenscope.diagnosis.verdict import Evidence, contrast, place_share, places, verdict_of
 from tokenscope.forward.hooks import TokenHooks
 from tokenscope.forward.inputs import normalise
@@ -103,6 +104,34 @@ def test_each_verdict(change, artifacts, about, words):
     verdict = verdict_of(replace(EVIDENCE, **change))
     assert (verdict.artifacts, verdict.about) == (artifacts, about)
     assert words in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        ({}, "Yes: 2 % [1.9, 2.1] of its patch tokens are outliers after block 12 of 12, at 25 x "
+         "the median norm; they begin in block 8. They sit at fixed positions (the four corners), "
+         "whatever the image shows."),
+        ({"artifacts": "no", "why": "a tail"}, "No: a tail."),
+        ({"artifacts": "cannot tell", "why": "few"}, "Cannot tell: few."),
+        ({"last": "cannot tell", "block": 11},
+         "The last block cannot be said to have any with 95 % confidence."),
+        ({"last": "no", "block": 11}, "The last block has none."),
+        ({"contrast": (0.9, 0.8, 0.95)}, "cannot be told apart, as these images tie them"),
+        ({"place": (0.2, 0.1, 0.3), "same_place": (0.8, 0.7, 0.9)},
+         "They follow what the image shows, not the position: where neighbouring patches are "
+         "alike."),
+        ({"place": (0.2, 0.1, 0.3), "same_place": (0.3, 0.2, 0.4)},
+         "where neighbouring patches are unlike each other."),
+        ({"place": (0.5, 0.4, 0.6)}, "these images leave open"),
+        ({"tokens": 10}, "These are 10 tokens, too few"),
+    ],
+)  # fmt: skip
+def test_the_page_tells_each_in_plain_words(change, told):
+    evidence = replace(EVIDENCE, **change)
+    verdict = verdict_of(evidence)
+    said = {"artifacts": verdict.artifacts, "about": verdict.about, "evidence": asdict(evidence)}
+    assert told in headline(said, 0.95)
 
 
 def diagnose(folder, seen, order):

@@ -48,6 +48,7 @@ def main(table, outputs):
         shrink=0.5,
     )  # fmt: skip
     bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=6, pad=1)
     style.note(
         figure,
         "Narrow modes that are in every image. Panels: images x patches, spread of the bulk. "

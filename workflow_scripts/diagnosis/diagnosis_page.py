@@ -76,12 +76,16 @@ def main(files, backbones, specs, images_of, study, rules, statistics, folder, s
         confidence=statistics["confidence"],
         overview=picture(
             overview(figures, rules),
-            " ".join(f"{one.name}: {one.verdict['sentence']}" for one in figures), "png", 150,
+            " ".join(
+                f"{one.name}: {page.headline(one.verdict, statistics['confidence'])}"
+                for one in figures
+            ), "png", 150,
         ),
         shares=picture(share_by_block(figures, rules), "share of outlier tokens by block"),
         norms=picture(last_block(figures, rules), "norms after the last block"),
         backbones=[
             {"name": backbone.name, "verdict": backbone.verdict,
+             "headline": page.headline(backbone.verdict, statistics["confidence"]),
              "decided": page.decided(backbone, rules), "rules": page.by_rule(backbone),
              "gallery": picture(
                  gallery(backbone, rules), f"Attention and norms of {backbone.name}", "png"),

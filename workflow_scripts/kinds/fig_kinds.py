@@ -9,6 +9,7 @@ from tokenscope.figures import style
 from tokenscope.jobs.job import job
 from tokenscope.kinds.answers import KINDS, NO, NOT_ABOUT, UNDECIDED, YES, said
 from tokenscope.tables import tidy
+from tokenscope.tables.formatting import unit_text
 
 COLOURS = {YES: style.VERMILION, NO: style.SKY, UNDECIDED: style.YELLOW, NOT_ABOUT: "#eeeeee"}
 NOTE = (
@@ -58,8 +59,11 @@ def named(rows):
 def matrix(answers, outputs):
     """One cell for each backbone and kind: colour of the answer and size; lines for families."""
     answers = answers.assign(who=named(answers))
-    who, kinds = list(dict.fromkeys(answers["who"])), list(KINDS)
-    kinds = [kind for kind in kinds if kind in set(answers["artifact"])]
+    who, about = list(dict.fromkeys(answers["who"])), answers[answers["answer"] != NOT_ABOUT]
+    kinds = [kind for kind in KINDS if kind in set(about["artifact"])] or list(KINDS)
+    absent = [kind for kind in KINDS if kind in set(answers["artifact"]) - set(kinds)]
+    answers = answers[answers["artifact"].isin(kinds)]
+    units = about[about["unit"].fillna("") != ""].groupby("artifact")["unit"].first().to_dict()
     high = min(0.2, (style.TALL - 1.3) / max(1, len(who)))
     figure, axis = style.plt.subplots(figsize=(style.WIDE, high * len(who) + 1.2))
     for row in answers.itertuples():
@@ -76,7 +80,8 @@ def matrix(answers, outputs):
     for y in range(1, len(who)):
         if who[y].split("/")[0] != who[y - 1].split("/")[0]:
             axis.axhline(y - 0.5, color="0.3", lw=0.5)
-    labels = ["\n".join(textwrap.wrap(kind.replace("-", " "), 9, break_long_words=False))
+    labels = ["\n".join(textwrap.wrap(kind.replace("-", " "), 9, break_long_words=False)
+                        + [f"({unit_text(unit)})" for unit in [units.get(kind)] if unit])
               for kind in kinds]  # fmt: skip
     axis.set(xlim=(-0.5, len(kinds) - 0.5), ylim=(len(who) - 0.5, -0.5))
     axis.set_xticks(range(len(kinds)), labels, fontsize=6, rotation=90)
@@ -89,8 +94,8 @@ def matrix(answers, outputs):
     figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=6)
     style.note(
         figure,
-        "A column's numbers are of one quantity, in the unit of tables/kinds.csv, which has their "
-        "intervals.",
+        "A column's numbers are of one quantity, which tables/kinds.csv names, with intervals."
+        + (f" About none of these backbones: {', '.join(absent)}." if absent else ""),
     )
     style.save(figure, outputs)
 

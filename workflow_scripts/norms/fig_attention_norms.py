@@ -52,9 +52,10 @@ def _page(groups, claim1, rules, top, outputs):
         )
         axis.set_title(f"{style.title(who)}\n{text}")
         axis.set(xscale="log", yscale="log")
-        axis.set_xlabel("norm / median", labelpad=1)
         style.plain_log(axis.xaxis)
         style.plain_log(axis.yaxis)
+    for axis in axes[-4:]:  # those with numbers
+        axis.set_xlabel("norm / median", labelpad=1)
     low, high = axes[0].get_xlim()
     axes[0].set_xlim(low, max(1.15 * high, 1.3 * rules["times_median"]))
     figure.supylabel("attention / uniform (log scale)")

@@ -35,7 +35,7 @@ def main(registers, dataset, times, output):
     wanted = [
         ("last_block", share, f"tokens over\n{times:g} x median (%)"),
         ("last_block", f"{share}_minus_r0", "the same, minus\nwithout (points)"),
-        ("own_head", "top1_minus_r0", "own head, top-1,\nminus without (points)"),
+        ("own_head", "top1_minus_r0", "own top-1, minus\nwithout (points)"),
     ]
     table["base"] = [register_names.base(name) for name in table["registers"]]
     table["r"] = [
@@ -58,7 +58,9 @@ def main(registers, dataset, times, output):
         for line, (group, metric, label) in enumerate(wanted):
             axis = axes[3 * band + line, column]
             rows = backbones[(backbones["group"] == group) & (backbones["metric"] == metric)]
-            for kind, handle in _points(axis, rows, key[2], metric == share):
+            changes = backbones[(backbones["group"] == group)
+                                & (backbones["metric"] == f"{metric}_minus_r0")]  # fmt: skip
+            for kind, handle in _points(axis, rows, key[2], changes if metric == share else None):
                 shown.setdefault(kind, handle)
             _dress(axis, rows, line, key)
             if column == 0:
@@ -77,26 +79,32 @@ def main(registers, dataset, times, output):
     style.note(
         figure,
         "Bars: bootstrap over images, of differences on the same images. Dotted: the same backbone "
-        "without registers.",
+        "without registers, beside each point on the point's images (what registers added at test "
+        "time do is measured on images that did not choose them).",
     )
     style.save(figure, output)
 
 
-def _points(axis, rows, base, with_base):
-    """Points of each kind of registers beside each other; where they differ from the base."""
-    start = rows[rows["registers"] == base]
-    if with_base and len(start):
-        axis.axhline(start["value"].iloc[0], color="0.3", lw=0.8, ls=":")
-    elif not with_base:
+def _points(axis, rows, base, changes=None):
+    """Points of each kind of registers beside each other, over the base on the same images.
+
+    Args:
+        rows: of one metric. base: registers name of the backbone without.
+        changes: the same minus the base, paired; None where ``rows`` are that already.
+    """
+    if changes is None:
         axis.axhline(0, color="0.3", lw=0.8, ls=":")
     own = rows[(rows["registers"] != base) & (rows["r"] > 0)]
     kinds = list(dict.fromkeys(own["kind"]))
     for number, kind in enumerate(kinds):
         line = own[own["kind"] == kind].sort_values("r")
         ends = np.abs(line[["low", "high"]].to_numpy().T - line["value"].to_numpy())
-        aside = 1.08 ** (number - (len(kinds) - 1) / 2)
+        at = line["r"] * 1.08 ** (number - (len(kinds) - 1) / 2)
+        if changes is not None:
+            change = changes.set_index("registers")["value"].reindex(line["registers"]).to_numpy()
+            axis.hlines(line["value"] - change, at / 1.038, at * 1.038, color="0.3", lw=0.8, ls=":")
         yield kind, axis.errorbar(
-            line["r"] * aside, line["value"], np.nan_to_num(ends), fmt=MARKS[kind], ms=3.5, lw=0.9,
+            at, line["value"], np.nan_to_num(ends), fmt=MARKS[kind], ms=3.5, lw=0.9,
             color=COLOURS[kind],
         )  # fmt: skip
 

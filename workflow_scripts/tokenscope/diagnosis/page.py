@@ -41,6 +41,42 @@ def interval(row, unit: str = "") -> str:
     return f"{value} [{row['low']:.3g}, {row['high']:.3g}]" if row["low"] == row["low"] else value
 
 
+def headline(verdict: dict, confidence: float) -> str:
+    """The verdict as a reader is told it; ``diagnosis.json`` has it in the criterion's terms.
+
+    Args:
+        verdict: JSON of rule diagnosis: ``artifacts``, ``about`` and the ``evidence``.
+        confidence: of its decisions and intervals.
+    """
+    e, surely = verdict["evidence"], f"with {100 * confidence:.0f} % confidence"
+    if verdict["artifacts"] != "yes":
+        return f"{verdict['artifacts'].capitalize()}: {e['why']}."
+    share = interval(dict(zip(("value", "low", "high"), e["share"], strict=True)), " %")
+    said = [
+        f"Yes: {share} of its patch tokens are outliers after block {e['block']} of {e['blocks']}, "
+        f"at {e['ratio']:.2g} x the median norm; they begin in block {e['onset']:.0f}."
+    ]
+    if e["last"] != "yes":
+        there = "has none" if e["last"] == "no" else f"cannot be said to have any {surely}"
+        said.append(f"The last block {there}.")
+    alike, unlike = e["same_place"][1] > 0.5, e["same_place"][2] < 0.5
+    around = "alike" if alike else "unlike each other" if unlike else ""
+    if e["tokens"] < MIN_TOKENS:
+        said.append(f"These are {e['tokens']} tokens, too few to say where they come from.")
+    elif verdict["about"] == "position":
+        said.append(f"They sit at fixed positions ({e['where']}), whatever the image shows.")
+    elif verdict["about"] == "content":
+        what = f"where neighbouring patches are {around}" if around else e["where"]
+        said.append(f"They follow what the image shows, not the position: {what}.")
+    elif e["place"][1] >= PREDICTED:
+        said.append(
+            f"Position and content cannot be told apart, as these images tie them: {e['where']}."
+        )
+    else:
+        said.append(f"Whether position decides or content, these images leave open: {e['where']}.")
+    return " ".join(said)
+
+
 def decided(backbone: BackboneFigures, rules: dict) -> list[tuple]:
     """The numbers behind the verdict: what, value, what it takes."""
     e = backbone.verdict["evidence"]

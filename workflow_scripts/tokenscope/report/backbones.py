@@ -98,7 +98,7 @@ def matrix(
     """
     blocks = []
     for section in sections:
-        rows, absent = [], 0
+        rows, absent, about_none = [], 0, []
         for verdict in section["verdicts"]:
             judged = _by_backbone(lines[verdict["id"]])
             cells = _sized([_statement(judged.get(key)) for key in keys])
@@ -107,10 +107,12 @@ def matrix(
             else:
                 absent += 1
         if section["id"] == KINDS_SECTION and len(kinds):
-            rows += _kinds(keys, kinds)
+            found, about_none = _kinds(keys, kinds)
+            rows += found
         if rows:
             title = section["title"].partition(":")[0]
-            blocks.append({"id": section["id"], "title": title, "rows": rows, "absent": absent})
+            blocks.append({"id": section["id"], "title": title, "rows": rows, "absent": absent,
+                           "about_none": about_none})  # fmt: skip
     return blocks
 
 
@@ -215,18 +217,20 @@ def _sized(cells: list[Cell | None]) -> list[Cell | None]:
     return [cell and replace(cell, size=cell.size / largest if largest else 0.0) for cell in cells]
 
 
-def _kinds(keys: Sequence[str], kinds: pd.DataFrame) -> list[dict]:
+def _kinds(keys: Sequence[str], kinds: pd.DataFrame) -> tuple[list[dict], list[str]]:
+    """Rows of the matrix, and the kinds that none of the backbones can have."""
     answers = of_kinds.said(kinds)
     answers = answers.assign(who=tidy.backbone_names(answers))
-    rows = []
+    rows, about_none = [], []
     for kind, meaning in of_kinds.KINDS.items():
         own = answers[answers["artifact"] == kind].drop_duplicates("who").set_index("who")
-        if not len(own):
+        if (own["answer"] == of_kinds.NOT_ABOUT).all():
+            about_none += [kind.replace("-", " ")] * bool(len(own))
             continue
         cells = [_kind(own.loc[key]) if key in own.index else None for key in keys]
         said = f"{kind.replace('-', ' ').capitalize()}: {meaning}"
         rows.append(_row(said, KINDS_SECTION, _sized(cells)))
-    return rows
+    return rows, about_none
 
 
 def _kind(row: pd.Series) -> Cell:
