@@ -202,7 +202,7 @@ checks: $(VENV)/complete  ## formatting, linters and types
 	$(BIN)/snakemake --lint
 
 bench: $(VENV)/complete  ## measure speed side by side, into results/bench: make bench SECTION=stores
-	PYTHONPATH=workflow_scripts:tests:tests/helpers $(BIN)/python -m bench "$$SECTION" $$BENCH
+	PYTHONPATH=workflow_scripts:tests:tests/helpers $(BIN)/python -m bench $$SECTION $$BENCH
 
 accept: $(VENV)/complete  ## ten minutes on one GPU: is this machine as promised? [IMAGES=<ImageNet's validation set>]
 	PYTHONPATH=workflow_scripts $(BIN)/python workflow_scripts/accept.py --images="$$IMAGES"

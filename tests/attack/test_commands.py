@@ -141,6 +141,13 @@ def test_other_words(bench, attempt, name, key):
     attempt(run, bool)
 
 
+@pytest.mark.parametrize("words", [[], ["stores"], ["stores", "kinds"]])
+def test_sections_of_the_bench(bench, words):
+    """Without one all are measured: no empty word stands in its place."""
+    _, told = make(bench, "bench", *([f"SECTION={' '.join(words)}"] if words else []))
+    assert told.splitlines() == ["----", "-m", "bench", *words]
+
+
 TYPOS = [
     ("stduy STUDY=demo", "make has no target 'stduy'; nearest: study"),
     ("study STUDI=demo", "there is no variable 'STUDI'; nearest: STUDY"),
