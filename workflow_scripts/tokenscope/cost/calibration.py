@@ -14,7 +14,7 @@ GUESS = math.log(3)  # of a time limit or a constant that stands in for a model
 SCATTER = math.log(1.3)  # of one job about its rule, before any measurement
 BETWEEN = math.log(1.25)  # runs differ as a whole: other users, file systems, hosts
 WEIGHT = 2  # measurements that the prior scatter counts for
-BESIDE = 4.0  # seconds of a small job beside the controller
+BESIDE = 2.0  # seconds of a small job beside the controller
 Z90 = 1.645
 
 

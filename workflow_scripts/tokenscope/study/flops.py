@@ -104,7 +104,7 @@ def decode_seconds(images: int, size: int, threads: int) -> float:
 
 def start_seconds(gpu: bool) -> float:
     """Seconds until a job that imports torch does anything: libraries, and a device to wake."""
-    return 40 if gpu else 5
+    return 40 if gpu else 3
 
 
 def extract_seconds(
