@@ -18,7 +18,7 @@ from bench.decode import photographs
 from bench.harness import scratch
 from tokenscope.forward.device import pick_device
 from tokenscope.images.geometry import Geometry
-from tokenscope.images.location import Place
+from tokenscope.images.location import ImageLocation
 from tokenscope.study.recipes import training
 from tokenscope.training.batches import Files
 from tokenscope.training.distributed import World
@@ -54,7 +54,7 @@ def ours(folder, model, batch, workers):
     })  # fmt: skip
     paths = sorted((folder / "train").rglob("*.jpg"))
     labels = np.array([int(path.parent.name[5:]) for path in paths])
-    places = [Place(str(path)) for path in paths]
+    places = [ImageLocation(str(path)) for path in paths]
     source = Files(places, labels, Geometry.evaluation(224, 1.0, "bicubic"), workers)
     model = timm.create_model(model, num_classes=CLASSES, drop_path_rate=0.05)
     world = World(pick_device("auto"))

@@ -2,16 +2,16 @@
 
 import torch
 
-from bench.extraction import precision
 from bench.peers.common import program
 from bench.shapes import normal
+from tokenscope.forward.precision import autocast
 
 
 @torch.inference_mode()
 def work(model, images, batch, device, folder):
     for start in range(0, len(images), batch):
         x = normal(images[start : start + batch], device)
-        with precision(device):
+        with autocast(device):
             model.forward_features(x)
 
 

@@ -7,9 +7,9 @@ is taken from the full tuples and saved batch by batch.
 import numpy as np
 import torch
 
-from bench.extraction import precision
 from bench.peers.common import program
 from bench.shapes import normal
+from tokenscope.forward.precision import autocast
 
 
 @torch.inference_mode()
@@ -24,7 +24,7 @@ def work(model, images, batch, device, folder):
     folder.mkdir()
     prefix = model.num_prefix_tokens
     for start in range(0, len(images), batch):
-        with precision(device):
+        with autocast(device):
             model.forward_features(normal(images[start : start + batch], device))
         np.savez(
             folder / f"{start}.npz",
