@@ -60,8 +60,8 @@ def headline(status: Status) -> list[tuple[str, str]]:
     found.append((f"{unit}-hours", words))
     if status.left:
         expected, low, high = status.left
-        many = "" if status.gpus == 1 else "s"
-        gpus = "" if status.gpus == float("inf") else f" with {status.gpus:g} GPU{many}"
+        many, limited = "" if status.gpus == 1 else "s", status.gpus != float("inf")
+        gpus = f" with {status.gpus:g} GPU{many}" if limited and unit == "GPU" else ""
         when = f": about {_clock(status.time + expected)}" if status.alive else ""
         found.append((
             "left",
