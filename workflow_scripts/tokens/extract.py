@@ -1,20 +1,18 @@
 """One pass of a backbone over a data set: norms, attention rows, similarities, tokens."""
 
 from tokenscope.extraction.loop import coordinates, variables
-from tokenscope.extraction.run import PassContents, PassFiles, PassInputs, run_pass
+from tokenscope.extraction.run import PassContents, PassFiles, PassInputs, PassSettings, run_pass
 from tokenscope.images.readers import ImageInputs
 from tokenscope.jobs.job import job
 
 
-def main(inputs, files, keep, batch, device, threads, code):
+def main(inputs, files, keep, settings, code):
     """Write the token group of one shard and its receipt; see tokenscope.extraction.run.
 
     Args:
         inputs: PassInputs. files: PassFiles.
         keep: which of ``tokens``, ``qkv`` and ``logits`` are stored, too.
-        batch: images forwarded at once.
-        device: ``auto``, ``cuda`` or ``cpu``.
-        threads: processes that decode images, where they are not decoded yet.
+        settings: PassSettings.
         code: hash of the code behind this rule.
     """
 
@@ -24,7 +22,7 @@ def main(inputs, files, keep, batch, device, threads, code):
 
     run_pass(
         contents_of, inputs, files,
-        keep=keep, batch=batch, device=device, threads=threads, code=code,
+        settings=settings, keep=keep, code=code,
     )  # fmt: skip
 
 
@@ -36,8 +34,6 @@ if "snakemake" in globals():
             inputs=PassInputs(i.card, p.spec, ImageInputs(**p.images), p.shard),
             files=PassFiles(out.store, p.partial, out.receipt, p.chunk),
             keep=p.keep,
-            batch=p.batch,
-            device=p.device,
-            threads=snakemake.threads,
+            settings=PassSettings(p.batch, p.device, snakemake.threads, p.graphs),
             code=p.code,
         )

@@ -1,13 +1,13 @@
 """One pass of a backbone over a large data set that keeps little of each image."""
 
-from tokenscope.extraction.run import PassContents, PassFiles, PassInputs, run_pass
+from tokenscope.extraction.run import PassContents, PassFiles, PassInputs, PassSettings, run_pass
 from tokenscope.extraction.token_bank import BankReducer, Draw, attributes, coordinates, variables
 from tokenscope.images.readers import ImageInputs
 from tokenscope.jobs.job import job
 from tokenscope.stores.receipts import read_receipt
 
 
-def main(inputs, files, bank, decision, logits, cls_blocks, batch, device, threads, code):
+def main(inputs, files, bank, decision, logits, cls_blocks, settings, code):
     """Write the feature group of one shard and its receipt; see tokenscope.extraction.run.
 
     Args:
@@ -16,9 +16,7 @@ def main(inputs, files, bank, decision, logits, cls_blocks, batch, device, threa
         decision: JSON file of rule decision, of the same backbone; None without a bank.
         logits: whether the classes that the backbone's own head predicts are stored.
         cls_blocks: how many of the last blocks have their CLS token stored.
-        batch: images forwarded at once.
-        device: ``auto``, ``cuda`` or ``cpu``.
-        threads: processes that decode images, where they are not decoded yet.
+        settings: PassSettings.
         code: hash of the code behind this rule.
     """
     draw = Draw.of(read_receipt(decision), **bank) if bank else None
@@ -33,8 +31,8 @@ def main(inputs, files, bank, decision, logits, cls_blocks, batch, device, threa
 
     run_pass(
         contents_of, inputs, files,
-        keep={"draw": draw, "logits": logits, "cls_blocks": cls_blocks},
-        batch=batch, device=device, threads=threads, code=code,
+        settings=settings, keep={"draw": draw, "logits": logits, "cls_blocks": cls_blocks},
+        code=code,
     )  # fmt: skip
 
 
@@ -49,8 +47,6 @@ if "snakemake" in globals():
             decision=i.get("decision"),
             logits=p.logits,
             cls_blocks=p.cls_blocks,
-            batch=p.batch,
-            device=p.device,
-            threads=snakemake.threads,
+            settings=PassSettings(p.batch, p.device, snakemake.threads, p.graphs),
             code=p.code,
         )

@@ -1,9 +1,8 @@
 """Run a backbone over images once and store what it showed, chunk by chunk.
 
 A reader thread prepares the next chunks of pixels, the device works on whole batches, and writer
-threads put finished chunks on disk meanwhile. On a GPU, pixels and results travel on streams of
-their own, beside the computation, and numbers are shortened before they travel. At most a few
-chunks are in flight, so that memory does not depend on the number of images.
+threads put finished chunks on disk meanwhile. At most a few chunks are in flight, so that memory
+does not depend on the number of images.
 """
 
 from collections.abc import Callable
@@ -12,35 +11,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tokenscope.errors import StudyError
-from tokenscope.extraction.finite import FINITE, LARGEST, checked, to_check
+from tokenscope.extraction.batches import AGREEMENT, BatchedForward, Reduce
+from tokenscope.extraction.finite import FINITE, LARGEST
 from tokenscope.extraction.spans import batched, part
-from tokenscope.forward.attention import agreement
-from tokenscope.forward.hooks import TokenHooks
-from tokenscope.forward.inputs import normalise
 from tokenscope.forward.neighbour_cosine import NEIGHBOURS
-from tokenscope.forward.out_of_memory import halving_batches
-from tokenscope.forward.precision import autocast, cast_once
 from tokenscope.forward.tokens import pools_by_attention, token_kinds
 from tokenscope.images.readers import prefetch
 from tokenscope.jobs.job import Interrupted, log
 from tokenscope.stores.zarr_store import StoreWriter, Variable
 
-# What a pass makes of a batch before it leaves the device: from the arrays that TokenHooks returns,
-# the batch's pixels (image, row, column, channel) uint8 and its first image's row, to what is
-# stored.
-Reduce = Callable[[dict[str, Tensor], Tensor, int], dict[str, Tensor]]
 LIMIT = float(np.finfo(np.float16).max)
 # Attention of every block is looked at in about so many images of a data set, evenly spread: no
 # claim needs more, and in all of them it would slow the pass down by several percent.
 LOOKED_AT = 1000
-AGREEMENT = {
-    "attention_norm_auc": "chance that a patch of the top 2 % by norm gets more attention of CLS",
-    "attention_norm_overlap": "share of the top 2 % by norm that are the top 2 % by attention",
-    "attention_norm_auc_elsewhere": "the same chance with the attention of another image",
-}
 WITHOUT_CLS = {
     "attention_received": "attention each patch gets, last block, mean over queries and heads",
     "attention_pooling": "attention of the latent that pools to patches, mean over heads",
@@ -144,11 +130,12 @@ def extract(
     reduce: Reduce | None = None,
     tokens_after: int | None = None,
     total: int | None = None,
+    graphs: bool = False,
 ) -> dict:
     """Fill every missing chunk of ``writer``.
 
-    Thirteen parameters, because the loop is told everything: it knows neither files nor configs.
-    The last six need not be given for a whole data set in one go.
+    Fourteen parameters, because the loop is told everything: it knows neither files nor configs.
+    The last seven need not be given for a whole data set in one go.
 
     Args:
         read: uint8 pixels (image, row, column, channel) of a half-open range of the data set.
@@ -160,10 +147,12 @@ def extract(
             arrays are the hooks' own.
         tokens_after: block, from 1, after which tokens are taken; the last by default.
         total: images of the whole data set; those of the store by default.
+        graphs: on a GPU, whole batches as a CUDA graph (:mod:`tokenscope.forward.cuda_graph`).
 
     Returns:
-        what the receipt says of the run: images done before and now, the batch size used, and
-        every attempt with its host, job, times, images and how it ended.
+        what the receipt says of the run: images done before and now, the batch size used, what
+        became of ``graphs`` where they were asked for, and every attempt with its host, job, times,
+        images and how it ended.
 
     Raises:
         StudyError: a token, feature, attention or logit that is not finite, or a number that is too
@@ -177,7 +166,9 @@ def extract(
     if not (torch.isfinite(torch.stack(scale)).all() and scale[1].min() > 0):
         raise StudyError(f"colours cannot be scaled by a mean of {mean} and a deviation of {std}")
     looks = offset, max(1, (total or writer.images) // LOOKED_AT)
-    forward = _Forward(model, scale, batch, device, writer.variables, reduce, looks, tokens_after)
+    forward = BatchedForward(
+        model, scale, batch, device, writer.variables, reduce, looks, tokens_after, graphs
+    )
     pending: list[Future] = []
     done, todo = resumed, set(missing)
     progress(done, writer.images)
@@ -208,112 +199,9 @@ def extract(
         "images": writer.images,
         "resumed_images": resumed,
         "batch": forward.batch,
+        **({"cuda_graph": forward.graphed.outcome} if forward.graphed else {}),
         "attempts": writer.end_attempt("finished"),
     }
-
-
-class _Forward:
-    """Some chunks through the model in batches; results on the host, copies still under way.
-
-    A GPU computes on its default stream; ``up`` brings pixels to it and ``down`` takes results away
-    at the same time. Tensors that a second stream uses are noted with the allocator
-    (``record_stream``), which then does not give their memory away too early.
-    """
-
-    def __init__(self, model, scale, batch, device, wanted, reduce, looks, tokens_after):
-        blocks = wanted["cls_blocks"].shape[0] if "cls_blocks" in wanted else 0
-        self.agree = set(AGREEMENT) <= set(wanted)
-        self.offset, self.every = looks
-        self.hooks = TokenHooks(
-            model, "q" in wanted, "top5" in wanted, blocks, self.agree, tokens_after
-        )
-        self.scale, self.batch, self.device, self.wanted = scale, batch, device, wanted
-        self.cuda = device.startswith("cuda")
-        self.reduce = reduce or (lambda out, pixels, first: out)
-        if self.cuda:
-            cast_once(model)
-            self.up, self.down = torch.cuda.Stream(device), torch.cuda.Stream(device)
-
-    def __enter__(self):
-        self.hooks.__enter__()
-        return self
-
-    def __exit__(self, *exc):
-        self.hooks.__exit__(*exc)
-
-    def pinned(self, pixels: np.ndarray) -> Tensor:
-        """Pixels where the device can fetch them by itself; called by the reader."""
-        tensor = torch.from_numpy(pixels)
-        return tensor.pin_memory() if self.cuda else tensor
-
-    def __call__(self, pixels: Tensor, first: int, progress: Callable[[int], None]) -> tuple:
-        return halving_batches(self, lambda: self._run(pixels, first, progress))
-
-    @torch.inference_mode()
-    def _run(self, pixels: Tensor, first: int, progress: Callable[[int], None]) -> tuple:
-        shapes = {n: ((len(pixels), *v.shape), v.dtype) for n, v in self.wanted.items()}
-        host = {
-            name: torch.empty(shape, dtype=getattr(torch, dtype), pin_memory=self.cuda)
-            for name, (shape, dtype) in {**shapes, **to_check(len(pixels))}.items()
-        }
-        for start in range(0, len(pixels), self.batch):
-            piece = self._to_device(pixels[start : start + self.batch])
-            looked_at = slice(-(self.offset + first + start) % self.every, None, self.every)
-            with autocast(self.device):
-                out = self.hooks(normalise(piece, *self.scale), looked_at)
-            if self.agree:
-                out |= _agreement(out, looked_at, self.hooks.prefix)
-            if "top5" in self.wanted:
-                k = self.wanted["top5"].shape[0]
-                out["top5"] = out["logits"].topk(k, dim=-1).indices
-            results = {**self.reduce(out, piece, first + start), **checked(out)}
-            stop = start + len(piece)
-            self._to_host({name: results[name] for name in host}, host, slice(start, stop))
-            progress(stop)
-        copied = None
-        if self.cuda:
-            copied = torch.cuda.Event(blocking=True)  # a writer that waits must not take a core
-            copied.record(self.down)
-        return host, copied
-
-    def _to_device(self, piece: Tensor) -> Tensor:
-        if not self.cuda:
-            return piece
-        with torch.cuda.stream(self.up):
-            piece = piece.to(self.device, non_blocking=True)
-        now = torch.cuda.current_stream()
-        now.wait_stream(self.up)
-        piece.record_stream(now)
-        return piece
-
-    def _to_host(self, values: dict[str, Tensor], host: dict[str, Tensor], rows: slice) -> None:
-        if not self.cuda:
-            for name, value in values.items():
-                host[name][rows] = value
-            return
-        short = {name: value.to(host[name].dtype) for name, value in values.items()}
-        self.down.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.down):
-            for name, value in short.items():
-                host[name][rows].copy_(value, non_blocking=True)
-                value.record_stream(self.down)
-
-
-def _agreement(out: dict[str, Tensor], looked_at: slice, prefix: int) -> dict[str, Tensor]:
-    """The arrays :data:`AGREEMENT` (image, block) of a batch, NaN but for the images looked at.
-
-    The other image is the one before in the batch: what agrees with its attention does so by place.
-    """
-    norms = out["norms"][looked_at, :, prefix:]
-    attention = out["block_attention"]
-    own = agreement(attention, norms)
-    several = len(norms) > 1
-    elsewhere = agreement(attention.roll(1, 0), norms)[0] if several else own[0] * torch.nan
-    filled = {}
-    for name, values in zip(AGREEMENT, (*own, elsewhere), strict=True):
-        filled[name] = torch.full_like(out["norms"][:, :, 0], torch.nan)
-        filled[name][looked_at] = values
-    return filled
 
 
 def _store(writer: StoreWriter, first: int, values: tuple, offset: int) -> None:

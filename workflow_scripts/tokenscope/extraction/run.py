@@ -60,6 +60,23 @@ class PassFiles:
 
 
 @dataclass(frozen=True)
+class PassSettings:
+    """How a pass runs, which is no part of what it stores.
+
+    Args:
+        batch: images forwarded at once, at most a chunk.
+        device: ``auto``, ``cuda`` or ``cpu``.
+        threads: processes that decode images, where they are not decoded yet.
+        graphs: on a GPU, whole batches as a CUDA graph.
+    """
+
+    batch: int
+    device: str
+    threads: int
+    graphs: bool = False
+
+
+@dataclass(frozen=True)
 class PassContents:
     """What a pass stores: arrays by image, coordinates, and how they come out of the forward pass.
 
@@ -80,20 +97,16 @@ def run_pass(
     inputs: PassInputs,
     files: PassFiles,
     *,
+    settings: PassSettings,
     keep: dict,
-    batch: int,
-    device: str,
-    threads: int,
     code: str,
 ) -> None:
     """Write one shard's group and its receipt.
 
     Args:
         contents_of: what to store, given the opened backbone and the shard's rows of the sample.
+        settings: how it runs.
         keep: plain values that decide what is stored; a store begun with others is not continued.
-        batch: images forwarded at once, at most a chunk.
-        device: ``auto``, ``cuda`` or ``cpu``.
-        threads: processes that decode images, where they are not decoded yet.
         code: hash of the code; a store begun by other code is not continued.
 
     Raises:
@@ -108,10 +121,10 @@ def run_pass(
     if len(rows) != count:
         raise StudyError(f"the sample has {total} images, this shard needs {offset + count}")
     # Decoding processes are forked before the model exists.
-    reader = images.open(threads)
+    reader = images.open(settings.threads)
     if len(reader) != total:
         raise StudyError(f"{images.decoded} holds {len(reader)} images, the sample has {total}")
-    device = pick_device(device)
+    device = pick_device(settings.device)
     model = open_backbone(spec, weights_of(card), size, device)
     contents = contents_of(model, rows)
     writer = StoreWriter(
@@ -123,8 +136,9 @@ def run_pass(
     )  # fmt: skip
     try:
         run = extract(
-            model, reader.read, writer, spec["mean"], spec["std"], min(batch, files.chunk), device,
-            offset, stop, Progress(), contents.reduce, contents.tokens_after, total,
+            model, reader.read, writer, spec["mean"], spec["std"],
+            min(settings.batch, files.chunk), device, offset, stop, Progress(), contents.reduce,
+            contents.tokens_after, total, settings.graphs,
         )  # fmt: skip
     finally:
         reader.close()

@@ -7,6 +7,8 @@ others the row of CLS, where it is asked for. Where q and k have a norm of their
 them in float32 and rounds them to bfloat16 inside: the rows are then off by its 2^-9.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -28,8 +30,8 @@ class TokenHooks:
         block_attention: also return the attention of CLS in every block; without CLS there is none.
         tokens_after: number of the block, from 1, after which ``tokens`` are taken; None: the last.
 
-    The call takes pixels, and a slice of the images whose attention in every block is wanted. It
-    returns a dict (N tokens, R registers, B batch, D width):
+    The call takes pixels, and a slice (or indices) of the images whose attention in every block is
+    wanted. It returns a dict (N tokens, R registers, B batch, D width):
         norms (B, block, N): L2 norm of every token after every block, float32.
         tokens (B, N, D): after the last block (or ``tokens_after``), before the final norm.
         attention (B, queries, patch): rows of the prefix tokens in the last block.
@@ -69,7 +71,7 @@ class TokenHooks:
         self.calls: list[AttentionCall] = []  # the last block's
         self.rows: list[Tensor] = []  # of CLS, in every block
         self.counts: list[int] = []  # of calls of each block observed
-        self.images = slice(None)
+        self.images: Any = slice(None)
         self.cosine: Tensor | None = None
         self.last: Tensor | None = None
         self.tokens: Tensor | None = None
@@ -117,7 +119,7 @@ class TokenHooks:
         if len(self.norms) == self.tokens_after:
             self.tokens = output
 
-    def __call__(self, x: Tensor, images: slice = slice(None)) -> dict[str, Tensor]:
+    def __call__(self, x: Tensor, images: slice | Tensor = slice(None)) -> dict[str, Tensor]:
         for kept in (self.norms, self.cls, self.calls, self.rows, self.counts):
             kept.clear()
         self.images = images

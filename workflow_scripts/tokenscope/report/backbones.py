@@ -98,7 +98,8 @@ def matrix(
     """
     blocks = []
     for section in sections:
-        rows, absent, about_none = [], 0, []
+        rows, absent = [], 0
+        about_none: list[str] = []
         for verdict in section["verdicts"]:
             judged = _by_backbone(lines[verdict["id"]])
             cells = _sized([_statement(judged.get(key)) for key in keys])
