@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tokenscope.acceptance import energy, interruption, numerics, processes, speed, workflow
 from tokenscope.acceptance.outcome import Check, Said, as_json, as_table, gpus, tried
-from tokenscope.acceptance.setting import standard
+from tokenscope.acceptance.setting import standard, waiting_for_launches
 from tokenscope.stores.receipts import write_text
 
 BENCHMARKS = ("extraction", "probes", "lost", "heads", "training")
@@ -28,6 +28,8 @@ def checks(device, out, images, quick):
               lambda: numerics.no_race(setting), gpus=1),
         Check("precision", "bfloat16 within 1 % (norms, cosines), 2 % (attention), 5 % (tokens, q, "
               "k, v) of float32", lambda: numerics.precision(setting)),
+        Check("CUDA graph", "batches as a graph within what bfloat16 rounds (key extract: "
+              "cuda_graphs)", lambda: numerics.cuda_graph(waiting_for_launches()), gpus=1),
         Check("own head", "logits are float32", lambda: numerics.own_head(setting)),
         Check("memory", "memory that runs out halves the batch and changes nothing",
               lambda: numerics.halving(setting)),

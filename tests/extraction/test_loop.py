@@ -12,8 +12,10 @@ import torch
 
 from tokenscope.errors import StudyError
 from tokenscope.extraction import loop
+from tokenscope.extraction.batches import BatchedForward
 from tokenscope.extraction.loop import extract, variables
 from tokenscope.forward.attention import agreement
+from tokenscope.forward.cuda_graph import GraphedPass
 from tokenscope.jobs.job import Interrupted
 from tokenscope.stores.zarr_store import StoreWriter, open_store
 
@@ -168,3 +170,28 @@ def test_chunks_computed_together_are_those_of_one_after_the_other(model, tmp_pa
         np.testing.assert_allclose(apart[name], together[name], rtol=1e-4, atol=1e-4)
     for name in together:
         np.testing.assert_array_equal(again[name], together[name])
+
+
+@pytest.mark.parametrize("every", [1, 3, 50])
+def test_batches_of_a_graph_give_what_others_give(model, every):
+    """With the images that are looked at as indices, of which a batch may have none."""
+
+    def record(work, pixels, images):
+        outputs = {name: value.clone() for name, value in work(pixels, images).items()}
+        again = lambda: [outputs[n].copy_(v) for n, v in work(pixels, images).items()]  # noqa: E731
+        return again, outputs
+
+    arrays = variables(model, model.patch_embed.grid_size, {"tokens": True})
+    pixels = torch.randint(0, 256, (14, 32, 32, 3), dtype=torch.uint8)
+    scale, seen = [torch.full((3,), 0.5)] * 2, []
+    for graphs in (False, True):
+        forward = BatchedForward(
+            model, scale, 4, "cpu", arrays, None, (2, every), None, graphs=False
+        )
+        if graphs:
+            forward.graphed = GraphedPass(forward._observe, 4, record)
+        with forward:
+            seen.append(forward(pixels, 0, lambda done: None)[0])
+    assert forward.graphed.outcome == "used" and len(forward.graphed.recorded) <= 2
+    for name, right in seen[0].items():
+        torch.testing.assert_close(seen[1][name], right, rtol=0, atol=0, equal_nan=True)

@@ -61,13 +61,22 @@ def standard(device: str) -> Setting:
     return Setting(device, "vit_small_patch14_reg4_dinov2", 70, 12, 6, 6, small)
 
 
-def extracted(setting: Setting, model: nn.Module, folder: Path) -> tuple[xr.Dataset, dict, dict]:
+def waiting_for_launches() -> Setting:
+    """ViT-S/16 at 224 pixels on a GPU, which computes faster than kernels can be launched."""
+    return Setting("cuda", "vit_small_patch16_224", 224, 1024, 64, 64)
+
+
+def extracted(
+    setting: Setting, model: nn.Module, folder: Path, graphs: bool = False
+) -> tuple[xr.Dataset, dict, dict]:
     """One pass into a store: the arrays, the facts of the run, and of each array."""
     arrays = variables(model, model.patch_embed.grid_size, {"tokens": True, "qkv": True,
                                                             "logits": True})  # fmt: skip
     writer = StoreWriter(
         folder / "store", folder / "partial", arrays, setting.images, setting.chunk, "accept"
     )
-    run = extract(model, setting.pixels, writer, HALVES, HALVES, setting.batch, setting.device)
+    run = extract(
+        model, setting.pixels, writer, HALVES, HALVES, setting.batch, setting.device, graphs=graphs
+    )
     contents = writer.publish({}, {})
     return open_store(folder / "store").load(), run, contents

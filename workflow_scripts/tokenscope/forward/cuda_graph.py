@@ -94,7 +94,10 @@ class GraphedPass:
 
 
 def distance(value: Tensor, right: Tensor) -> float:
-    """Root mean square of the difference over that of the right values; NaN is equal to NaN."""
+    """Root mean square of the difference over that of the right values.
+
+    What is NaN on both sides (a neighbour beyond the edge) says nothing; on one side, all is wrong.
+    """
     if torch.equal(value, right):
         return 0.0
     value, right = value.double(), right.double()
