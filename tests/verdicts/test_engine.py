@@ -231,6 +231,17 @@ def test_phantoms_must_give_their_known_answer():
         assert line(of, criterion, rows, facts=facts).judged == ()
 
 
+def test_phantoms_of_which_nothing_is_to_be_decided_test_no_statement():
+    of, criterion = made(backbones=["*/*/r0*"], known={"*/*/r0-clean": "does not apply"})
+    facts = Facts(images_seen={"c/t/r0-clean": 1.0})
+    rows = [row("c/t/r0-clean", 0, -1, 1)]
+    found = line(of, criterion, rows, PHANTOM, facts=facts)
+    assert found.answer == "does not apply"
+    assert found.why == "nothing is to be decided of the one phantom, and nothing is"
+    rows = [row("c/t/r0-clean", 1, 0.9, 1.1)]
+    assert line(of, criterion, rows, PHANTOM, facts=facts).answer == "contradicted"
+
+
 def test_criteria_and_sections_of_the_project_are_sound():
     of = criteria.of(contents.load("config/verdicts.yaml", "verdicts.schema.yaml"))
     known = {section["id"] for section in contents.sections("config/report.yaml")}

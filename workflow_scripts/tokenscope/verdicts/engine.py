@@ -144,7 +144,8 @@ def _none(judged: list[Judged]) -> tuple[str, str]:
 
 def _phantoms(study: Study, criterion: Criterion, planned) -> Line:
     """What phantoms say, each by itself: supported where every one gives its known answer,
-    contradicted where one decides otherwise."""
+    contradicted where one decides otherwise. Where for none anything is to be decided, and nothing
+    is, the statement does not apply to them: that is no test of it."""
     judged = []
     for pair in planned:
         (subject,) = subjects(study, criterion, [pair], of_papers=False)
@@ -161,8 +162,17 @@ def _phantoms(study: Study, criterion: Criterion, planned) -> Line:
     else:
         answer = SUPPORTED if len(right) == len(run) else UNDECIDED
     why = "; ".join([f"{len(right)} of {len(run)} give the known answer", *other])
+    if answer == SUPPORTED and not any(one.known in (SUPPORTED, CONTRADICTED) for one in right):
+        answer, why = (
+            NOT_APPLICABLE,
+            f"nothing is to be decided of {_them(len(run))}, and nothing is",
+        )
     return Line(PHANTOM, answer, why, tuple(judged), "", "", len(right), len(run), NAN,
                 counted(judged))  # fmt: skip
+
+
+def _them(count: int) -> str:
+    return "the one phantom" if count == 1 else f"{count} phantoms"
 
 
 def _as_known(one: Judged) -> bool:
