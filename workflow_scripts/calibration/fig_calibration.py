@@ -36,7 +36,7 @@ def main(table, outputs):
                 if 0 < rate < 100 or no > 0:  # all and none are said by the colour
                     text = f"{rate:.0f}" + (f"\n/{no:.0f}" if no >= 1 else "")
                     axis.text(
-                        x, y, text, ha="center", va="center", fontsize=5, linespacing=0.85,
+                        x, y, text, ha="center", va="center", fontsize=5.5, linespacing=0.85,
                         color="w" if rate < 60 else "k",
                     )  # fmt: skip
         axis.set_title(f"{images:,} x {patches:,}\nspread {spread:g}", fontsize=6)

@@ -74,7 +74,7 @@ def matrix(answers, outputs):
             continue
         text = _number(row.value) if row.value == row.value else ""
         text = text + SIGNS[row.answer]
-        axis.text(x, y, text, ha="center", va="center", fontsize=max(5, min(5.5, 31 * high)),
+        axis.text(x, y, text, ha="center", va="center", fontsize=max(5, min(6, 31 * high)),
                   color="white" if row.answer == YES else "black",
                   weight="bold" if row.answer == YES else "normal")  # fmt: skip
     for y in range(1, len(who)):
@@ -190,7 +190,7 @@ def experiments(rows, answers, outputs):
             for least in np.flatnonzero(np.abs(value) < NO_BAR * found["value"].abs().max()):
                 axis.annotate(
                     f"{value[least]:.1g}", (value[least], y[least]), xytext=(2, 0), va="center",
-                    textcoords="offset points", fontsize=4.5, color=style.PALETTE[i],
+                    textcoords="offset points", fontsize=5.5, color=style.PALETTE[i],
                 )  # fmt: skip
             null = pd.to_numeric(line["null"]).to_numpy()
             axis.plot(null, y, "k|", ms=6)

@@ -106,7 +106,7 @@ def _matrix(figure, values, names):
     axis.tick_params(length=0)
     if len(names) <= 9:
         for (row, column), value in np.ndenumerate(values):
-            axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=5,
+            axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=5.5,
                       color="w" if abs(value) > 0.6 else "k")  # fmt: skip
     axis.set_title("cosine of two maps, these images")
 

@@ -81,7 +81,9 @@ def energies(rows, outputs):
     right.set(xlabel=f"energy ({unit})", title="by backbone")
     parts = [f"all is {name}" for name in (_only(claims, WORK), _only(backbones, PARTS)) if name]
     style.note(
-        figure, f"All attempts, number of them in brackets; {'; '.join([*parts, how(rows)])}."
+        figure,
+        "All attempts, number of them in brackets; with backbones that others are made of; "
+        f"{'; '.join([*parts, how(rows)])}.",
     )
     style.save(figure, outputs)
 

@@ -42,8 +42,9 @@ def by_depth(claim2, rules, outputs):
             look = next(looks)
             depth = np.arange(1, len(line) + 1) / len(line)
             axis.fill_between(
-                depth, line["low"], line["high"], color=look["color"], alpha=0.12, lw=0
-            )
+                depth, line["low"], line["high"], where=line["value"] > 0, color=look["color"],
+                alpha=0.12, lw=0,
+            )  # fmt: skip
             axis.plot(depth, line["value"], label=f"{size} {registers}", **look)
         count = len(axis.get_legend_handles_labels()[1])
         axis.legend(
@@ -57,7 +58,8 @@ def by_depth(claim2, rules, outputs):
     style.note(
         figure,
         f"Dotted: {least:g} %, the least share that counts; below it the scale is linear. Bands: "
-        "over images. Backbones without such a token in any block are named, not drawn."
+        "over images, where there is such a token. Backbones without one in any block are named, "
+        "not drawn."
         + f" Families without any: {others}."
         * bool(others),
     )
@@ -101,10 +103,11 @@ def by_size(claim2, backbones, rules, outputs):
                 ms=3.5, lw=0.7, mfc=face, color=look["color"],
             )  # fmt: skip
         axis.plot([], [], look["ls"], marker=look["marker"], ms=3.5, lw=0.7, color=look["color"],
-                  label=family)  # fmt: skip
+                  label="phantoms" if family == "control" else family)  # fmt: skip
     ends = peak["x"].min() / 1.5, peak["x"].max() * 1.5
     axis.set(xscale="log", xlim=ends, xlabel="parameters (millions, log scale)")
-    style.plain_log(axis.xaxis)
+    axis.set_xticks(ticks := sizes(peak["params"].to_numpy() / 1e6), [f"{v:.3g}" for v in ticks])
+    axis.minorticks_off()
     axis.set_yscale("symlog", linthresh=least)
     axis.set_ylim(-0.15 * least, 100)
     axis.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
@@ -118,6 +121,15 @@ def by_size(claim2, backbones, rules, outputs):
         f"{least:g} %, below it the scale is linear. Bars: over images.",
     )
     style.save(figure, outputs)
+
+
+def sizes(values, apart=1.3):
+    """Of sorted values those to be named on a log axis: each so many times the one before."""
+    named = []
+    for value in values:
+        if not named or value >= apart * named[-1]:
+            named.append(value)
+    return named
 
 
 def spread(values, ratio=1.035):
