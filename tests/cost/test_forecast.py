@@ -23,11 +23,12 @@ from tokenscope.cost.calibration import (
 )
 from tokenscope.cost.carbon import Site
 from tokenscope.cost.claims import claim_of
-from tokenscope.cost.forecast import crossed_lines, warnings
+from tokenscope.cost.forecast import crossed_lines, few_images, least_images, warnings
 from tokenscope.cost.job_graph import Task
 from tokenscope.cost.memory_model import MEMORY
 from tokenscope.cost.schedule import Machine, Step, simulate
 from tokenscope.cost.totals import PEAK, UTILISATION, Totals
+from tokenscope.norms.artifacts import judge
 from tokenscope.study import flops
 from tokenscope.study.study import Study
 
@@ -238,6 +239,19 @@ def test_implausible_sums_are_remarked_upon():
     assert remark(5.5) == "" and "over 60" in remark(61)
     assert "under 3" in remark(1) and "claim5 (" in remark(1) and "5,000 images" in remark(1)
     assert "518" in remark(1, backbones=["deit3/*/*"]) and "518" not in remark(1)
+
+
+def test_a_data_set_of_which_no_backbone_is_said_to_be_clean_is_named():
+    """By the decision itself, which says no of as many images and of no fewer."""
+    least, rng = least_images(0.95), np.random.default_rng(0)
+    said = [judge(np.exp(rng.normal(0, 0.2, (n, 1, 400)))).verdict for n in (least, least - 1)]
+    assert said == ["no", "cannot tell"]
+    config = {"statistics": {"resamples": 1000, "confidence": 0.95}}
+    assert few_images(study(**config)) == []
+    for count, notes in ((least, 0), (least - 1, 1)):
+        val = {"type": "imagefolder", "images": count}
+        found = few_images(study(**config, datasets={"val": val}))
+        assert len(found) == notes and all("val has 148 images" in note for note in found)
 
 
 @pytest.mark.parametrize("many", [False, True])

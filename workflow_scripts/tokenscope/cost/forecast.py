@@ -5,6 +5,7 @@ files) or ``none``. A real run notes its forecast job by job, so that the accoun
 """
 
 import csv
+import math
 import os
 import sys
 import textwrap
@@ -84,7 +85,7 @@ def lines(forecast: Totals, study: Study, walls: dict, plausible: list | None) -
     text.append(f"  wall time  {times}" + (", without queueing" if f.cluster else ""))
     text += _targets(f)
     text += [f"  known by   {how}" for how in _bases(f)]
-    text += [f"  note: {w}" for w in warnings(f, study, plausible)]
+    text += [f"  note: {w}" for w in (*few_images(study), *warnings(f, study, plausible))]
     return text
 
 
@@ -122,6 +123,24 @@ def _bases(forecast: Totals) -> list[str]:
     if unsized:
         text.append(f"not in storage: {', '.join(sorted(unsized))}")
     return text
+
+
+def least_images(confidence: float) -> int:
+    """Of fewer images the decision about artifacts (:mod:`tokenscope.norms.artifacts`) says no no:
+    a mode that 2 % of images hold may be in none of them."""
+    return math.ceil(math.log(1 - confidence) / math.log(1 - 0.02))
+
+
+def few_images(study: Study) -> list[str]:
+    """Of which data sets no backbone can be said to have no artifacts."""
+    confidence = study.config["statistics"]["confidence"]
+    least, analysed = least_images(confidence), study.config["analyse"]
+    few = {n: count for n in analysed if (count := study.planned_images(n)) < least}
+    return [
+        f"{name} has {count:,} images; of fewer than {least} no backbone can be said to have no "
+        f"artifacts ({100 * confidence:g} % confidence): the answer is yes or cannot tell"
+        for name, count in few.items()
+    ]
 
 
 def warnings(forecast: Totals, study: Study, plausible: list | None) -> list[str]:

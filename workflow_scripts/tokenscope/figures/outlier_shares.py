@@ -59,9 +59,7 @@ def by_depth(claim2, rules, outputs):
         figure,
         f"Dotted: {least:g} %, the least share that counts; below it the scale is linear. Bands: "
         "over images, where there is such a token. Backbones without one in any block are named, "
-        "not drawn."
-        + f" Families without any: {others}."
-        * bool(others),
+        "not drawn." + f" Families without any: {others}." * bool(others),
     )
     style.save(figure, outputs)
 
