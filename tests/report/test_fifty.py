@@ -67,3 +67,20 @@ def test_all_of_them_in_one_look_and_each_by_itself_and_found_by_words(window, f
     for width in (1300, 390):  # nothing is cut on a laptop or a phone
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_navigation_and_what_is_found_lie_over_all_that_sticks(window, fifty):
+    page = window(fifty, width=1300)
+    on_top = """box => { const { x, y, width, height } = box.getBoundingClientRect();
+        return [0.02, 0.5, 0.9].every(
+            part => box.contains(document.elementFromPoint(x + part * width, y + height / 2))); }"""
+    assert page.locator("nav").evaluate("nav => nav.offsetHeight") < 70  # two lines
+    page.locator("#find").fill("figure")
+    for height in range(200, 1000, 100):
+        page.evaluate(f"scrollTo(0, {height})")
+        for box in (page.locator("nav a").last, page.locator("#found button").first):
+            assert box.evaluate(on_top), height
+    page.evaluate("document.getElementById('claim4').scrollIntoView()")
+    above = "box => box.getBoundingClientRect()"
+    nav, section = page.locator("nav").evaluate(above), page.locator("#claim4").evaluate(above)
+    assert 8 < section["top"] - nav["bottom"] < 20

@@ -303,12 +303,18 @@ def test_tables_and_figures_say_who_measured_and_not_who_draws(made):
     assert not re.search(rf"matplotlib|{re.escape(platform.node())}", provenance)
 
 
+def test_who_measured_is_not_found_by_words(opened):
+    opened.locator("#find").fill("measured by commit abc")
+    assert opened.locator("#found button").count() == 1  # the sentence of the provenance
+
+
 def test_sections_begin_with_their_answer_and_facts_are_whole(made):
     html = made["page"].read_text()
     answers = re.findall(r'<p class="answer"><b>(.*?)</b></p>', html)
     assert len(answers) > 4
     assert all(" statement" in answer for answer in answers)
-    assert '<a href="#items">Tables and figures of the papers</a>' in html
+    assert '<a href="#items">Items of the papers</a>' in html
+    assert '<a href="#accounting">Cost</a>' in html and "<h2>What it took</h2>" in html
     rows = re.findall(r'<p class="fine">Every number of it: (.*?)</p>', html, re.S)
     for own in rows:  # each place is named once, or else with its table
         places = re.findall(r"rows? in (.*?)</a>", own)

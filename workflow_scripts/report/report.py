@@ -97,7 +97,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         result = template_data.found(verdicts)
         pages.append(
             dict.fromkeys(("explorer", "accounting", "calibration"), False)
-            | {"disagreements": []}
+            | {"disagreements": [], "short": ""}
             | section
             | {
                 "answers": probe_tables.tables(read["claim4"].rows, published.citations)

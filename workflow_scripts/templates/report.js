@@ -140,7 +140,7 @@
     ...all("main figure").map((one) => entry(one, "figure", one.querySelector("figcaption")?.textContent || "")),
     ...all("details.raw").map((one) => entry(one, "rows", one.querySelector("summary").textContent)),
     ...all(".references li").map((one) => entry(one, "reference", one.textContent)),
-    ...all("main section > p, .disagree li").map((one) => entry(one, "text", one.textContent)),
+    ...all("main section > p:not(.rests), .disagree li").map((one) => entry(one, "text", one.textContent)),
   ];
   const close = () => { found.hidden = true; };
   const go = (target) => { close(); find.value = ""; show(target); };
@@ -179,6 +179,10 @@
     }
   });
   document.addEventListener("click", (event) => { if (!event.target.closest(".search")) close(); });
+
+  // What is gone to stands below the navigation, however many lines that has.
+  const nav = document.querySelector("nav");
+  new ResizeObserver(() => { root.style.scrollPaddingTop = `${nav.offsetHeight + 12}px`; }).observe(nav);
 
   // Where one is.
   const links = all("nav a");
