@@ -168,8 +168,12 @@ def test_themes_and_phone(opened):
 
 
 def test_on_paper_it_is_light_and_every_chart_and_column_keeps_its_own_place(opened):
+    bar = opened.locator("#explorer .chart path[fill*=low]").first
+    fill = "bar => getComputedStyle(bar).fill"
     opened.evaluate("document.documentElement.dataset.theme = 'dark'")
+    assert bar.evaluate(fill) == "rgb(86, 180, 233)"
     opened.emulate_media(media="print")
+    assert bar.evaluate(fill) == "rgb(0, 114, 178)"
     opened.set_viewport_size({"width": 700, "height": 1000})  # the charts were drawn for 1200
     assert (
         opened.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

@@ -79,7 +79,6 @@
 
     async show(one, block, domain, images) {
       const linear = $("ex-linear").checked;
-      const colour = (side) => getComputedStyle(document.documentElement).getPropertyValue(`--${side}`).trim();
       this.one = one;
       this.block = Math.min(block, one.blocks.length);
       this.head.textContent = `${name(one)}, block ${this.block} of ${one.blocks.length}`;
@@ -93,7 +92,7 @@
         layer: [
           ...["low", "high"].map((side) => ({
             transform: [{ filter: `(datum.rung >= rung) === ${side === "high"}` }],
-            mark: { type: "rect", style: side, color: colour(side) },
+            mark: { type: "rect", style: side, color: `var(--${side})` },
             encoding: {
               x: { field: "low", type: "quantitative", scale: { type: "log", domain: domain.x, nice: false }, title: "norm / median", axis: { values: ticks(domain.x, [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 50, 100, 200]), format: "~g" } },
               x2: { field: "high" },
@@ -315,6 +314,5 @@
   on("ex-150", "click", () => set("150"));
   await run(location.hash.startsWith("#explorer&") ? asked : dataset);
   if (location.hash.startsWith("#explorer")) $("explorer").scrollIntoView();
-  new MutationObserver(() => run(redraw)).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
   $("explorer").dataset.ready = "yes";
 })();
