@@ -62,6 +62,9 @@ def test_all_of_them_in_one_look_and_each_by_itself_and_found_by_words(window, f
     assert page.locator("#found li").first.inner_text().startswith("section Claim 2")
     page.keyboard.press("Escape")
 
+    page.evaluate("document.querySelectorAll('details.raw').forEach(d => { d.open = true; })")
+    wide = "tables => tables.filter(t => t.scrollWidth > t.parentElement.clientWidth + 1).length"
+    assert page.locator("table.tidy").evaluate_all(wide) == 0
     off = "links => links.filter(a => a.getBoundingClientRect().right > innerWidth).length"
     assert page.locator("nav a").evaluate_all(off) == 0
     for width in (1300, 390):  # nothing is cut on a laptop or a phone
