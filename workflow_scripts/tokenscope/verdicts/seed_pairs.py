@@ -45,9 +45,10 @@ def lines(study: Study, criterion: Criterion, planned: Planned) -> list[Line]:
     ]
     if not judged:
         return []
-    why = _why(criterion, judged)
-    return [Line(SAME_MODEL, UNDECIDED, why, tuple(judged), "", "", 0, len(judged),
-                 counts=counted(judged))]  # fmt: skip
+    why, counts = _why(criterion, judged), counted(judged)
+    answer = UNDECIDED if counts[UNDECIDED] else NOT_APPLICABLE
+    return [Line(SAME_MODEL, answer, why, tuple(judged), "", "", 0, len(judged),
+                 counts=counts)]  # fmt: skip
 
 
 def _metric(criterion: Criterion) -> str:
