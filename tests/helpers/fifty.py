@@ -125,8 +125,9 @@ def _figures(folder: Path, names: list[str]) -> dict[str, list[tuple[str, str, i
     blocks = [(f"{DATASET}/blocks/{name}", "Norms after each block.", 2) for name in names]
     maps = [(f"{DATASET}/attention/{name}", "Attention of CLS.", 1) for name in families]
     whole = [(f"{DATASET}/fig3_ratio", "Figure 3.", 0)]
-    for name, *_ in (*blocks, *maps, *whole):
+    boxes = [(f"boxes/discovery/{names[0].rpartition('/')[0]}", "Boxes of LOST.", 1)]
+    for name, *_ in (*blocks, *maps, *whole, *boxes):
         path = folder / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(buffer.getvalue())
-    return {"claim1": maps, "claim2": blocks, "claim3": whole}
+    return {"claim1": maps, "claim2": blocks, "claim3": whole, "discovery": boxes}

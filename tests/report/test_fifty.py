@@ -24,6 +24,10 @@ def test_a_page_of_fifty_backbones_is_below_30_mb_and_keeps_what_is_important(fi
     ids = re.findall(r' id="([^"]+)"', html)
     assert len(ids) == len(set(ids))
     assert "data:image/webp" in html
+    # What shows all backbones of one size is drawn once; their sections lead there.
+    boxes = "figure-boxes-discovery-" + names[0].rpartition("/")[0].replace("/", "-")
+    of_size = sum(name.rpartition("/")[0] == names[0].rpartition("/")[0] for name in names)
+    assert html.count(f'id="{boxes}"') == 1 and html.count(f'<a href="#{boxes}">') == of_size > 0
 
 
 def test_all_of_them_in_one_look_and_each_by_itself_and_found_by_words(window, fifty):
