@@ -9,6 +9,7 @@ import xarray as xr
 from report import report
 from tokens import explorer
 
+from tokenscope.figures import style
 from tokenscope.norms.exceedance import tails as ladders
 from tokenscope.report.contents import sections
 from tokenscope.stores.receipts import write_receipt
@@ -68,7 +69,7 @@ def make(folder: Path) -> dict:
     facts["images_seen"] = dict.fromkeys(KEYS[:2], 10_000.0)
     files = {section["id"]: [] for section in sections(named["sections"])}
     files["claim1"] = [("scenes/fig4_norms", "Norms.", 0), ("scenes/none", "Not drawn.", 0)]
-    files["claim2"] = [("scenes/large", "Too large.", 0)]
+    files["claim2"] = [("scenes/large", "Too large.", 0), ("scenes/empty", "Sinks.", 0)]
     output = root / "report/index.html"
     report.main(
         str(root), config, plan, facts, 0.05, ours / "published.csv", files, explorers,
@@ -132,3 +133,4 @@ def _figures(root):
     circle = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><circle r="4"/></svg>'
     (folder / "fig4_norms.svg").write_text(circle)
     (folder / "large.svg").write_text(circle + " " * 100_000)
+    style.blank([folder / "empty.svg", folder / "empty.png"], "no token is one")

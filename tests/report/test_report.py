@@ -156,6 +156,12 @@ def test_tables_are_named_and_pictures_tell_what_was_found(opened, made):
     assert shown["alt"] == f"Norms. File scenes/fig4_norms. {said}"
 
 
+def test_where_there_is_nothing_to_draw_the_page_has_the_sentence(made):
+    html = made["page"].read_text()
+    assert '<p class="fine">Sinks. Nothing to draw: no token is one.</p>' in html
+    assert "scenes/empty" not in html  # neither a picture nor its files
+
+
 def test_themes_and_phone(opened):
     colour = "getComputedStyle(document.body).backgroundColor"
     light = opened.evaluate(colour)

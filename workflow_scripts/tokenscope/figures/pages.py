@@ -5,6 +5,8 @@ Pure arithmetic, because Snakemake asks for it while it builds the graph.
 
 import re
 
+NOTHING = "Nothing to draw: "  # begins the caption of a figure that says why there is none
+
 
 def paths(name: str, items: int, per_page: int) -> list[str]:
     """Pages of a figure of so many items: ``name``, then ``name/page2`` and so on."""

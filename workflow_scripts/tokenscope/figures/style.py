@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from tokenscope.figures.pages import shared_out
+from tokenscope.figures.pages import NOTHING, shared_out
 from tokenscope.jobs.software import of_job
 from tokenscope.study.register_names import is_control
 
@@ -192,10 +192,11 @@ def picture(axis, values, **kwargs):
 
 
 def blank(outputs, text: str) -> None:
-    """A figure that says why there is none."""
+    """A figure that says why there is none; the report has the sentence in its place."""
     figure, axis = plt.subplots(figsize=(NARROW, 0.7))
     axis.axis("off")
     axis.text(0.5, 0.5, "\n".join(textwrap.wrap(text, 60)), ha="center", va="center")
+    note(figure, f"{NOTHING}{text}.")
     save(figure, outputs)
 
 

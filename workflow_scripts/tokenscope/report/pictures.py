@@ -14,6 +14,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from tokenscope.figures.pages import NOTHING
+
 VECTOR_KB = 150  # a larger drawing, or one that holds pixels, is taken as WebP
 SHARPNESS = 2  # pixels of a WebP for each pixel of the screen that it is drawn for
 QUALITY = 84
@@ -67,17 +69,22 @@ def figure(
 ) -> dict:
     """A figure for the template: in the page, or linked; neither where it is not drawn yet.
 
+    Of one in which there is nothing to be drawn, ``nothing`` says why.
+
     Args:
         result: what its section finds, for the text in the place of the picture.
     """
     alt = " ".join(filter(None, (caption, f"File {name}.", result)))
-    caption = " ".join(filter(None, (caption, _note(folder / f"{name}.svg"))))
-    there = [ending for ending in ENDINGS if (folder / f"{name}{ending}").exists()]
+    said = _note(folder / f"{name}.svg")
+    nothing = said.startswith(NOTHING)
+    caption = " ".join(filter(None, (caption, said)))
+    there = [ending for ending in ENDINGS if (folder / f"{name}{ending}").exists()] * (not nothing)
     files = [(ending[1:].upper(), f"../figures/{name}{ending}") for ending in there]
     of = name.split("/", 2)[-1] if name.count("/") > 1 else ""
     return {
         "name": name, "caption": caption, "alt": alt, "picture": picture, "of": of,
         "link": files[-1][1] if files and picture is None else "", "files": files,
+        "nothing": nothing,
     }  # fmt: skip
 
 
@@ -90,8 +97,10 @@ def _note(drawing: Path) -> str:
 
 
 def _picture(folder: Path, name: str) -> Picture | None:
-    """A figure as it goes into the page; none where it is not drawn."""
+    """A figure as it goes into the page; none where it is not drawn, or nothing is in it."""
     vector, pixels = folder / f"{name}.svg", folder / f"{name}.png"
+    if _note(vector).startswith(NOTHING):
+        return None
     drawing = vector.read_bytes() if vector.exists() else b""
     size = _size(drawing)
     small = len(drawing) <= VECTOR_KB * 1000 and b"<image" not in drawing
