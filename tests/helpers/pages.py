@@ -106,6 +106,16 @@ def _tables(folder, data):
     tables["claim4"] = [probed.frame()]
     for name, frames in tables.items():
         tidy.write(pd.concat(frames), folder / f"{name}.csv")
+    columns = ["source", "item", "shows", "answer", "files", "section", "note"]
+    answers = {"here": "tables/claim1.csv", "here, of others": "tables/claim2.csv", "not here": ""}
+    rows = [
+        ["reassessment-2025", f"Figure {number}", "norms", answer, file, "claim1", ""]
+        for number, (answer, file) in enumerate(answers.items(), 1)
+    ]
+    pd.DataFrame([*rows, rows[1]], columns=columns).to_csv(folder / "coverage.csv", index=False)
+    kinds = [["large", "share", "0", ""], ["small", "share", "2", "1.5"], ["large", "top", "0", ""]]
+    table = pd.DataFrame(kinds, columns=["kind", "quantity", "backbones", "value"])
+    table.to_csv(folder / "by_kind.csv", index=False)
     weights = {"weights_sha256": "f" * 64, "config": "demo.yaml sha256:1", "torch": "2.0"}
     for name, commit in (("backbones", "abc; abd"), ("bank", "bcd")):
         measured = [{**weights, "host": "node7", "commit": commit}]

@@ -110,7 +110,9 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
                 ],
                 "page": _page(root, section.get("page", "")),
                 "counts": _counts(paths) if section.get("counts") else [],
-                "by_kind": _rows(Path(paths.table("by_kind"))) if section.get("by_kind") else {},
+                "by_kind": template_data.of_some(_rows(Path(paths.table("by_kind"))))
+                if section.get("by_kind")
+                else {},
                 "planted": kind_lines(read["controls"].rows)
                 if section.get("planted") and "controls" in read
                 else [],

@@ -202,6 +202,18 @@ def without_same(table: dict) -> dict:
     }  # fmt: skip
 
 
+def of_some(table: dict) -> dict:
+    """``tables/by_kind.csv`` without lines of no backbone: these are ``empty``, of ``kinds``."""
+    count, kind = (
+        table["head"].index(name) if table["rows"] else 0 for name in ("backbones", "kind")
+    )
+    empty = [row for row in table["rows"] if row[count] == "0"]
+    rows = [row for row in table["rows"] if row[count] != "0"]
+    return table | {
+        "rows": rows, "empty": empty, "kinds": list(dict.fromkeys(row[kind] for row in empty)),
+    }  # fmt: skip
+
+
 def _short(text: str) -> str:
     """A text whose checksums of 64 digits have their first twelve."""
     return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", text)
