@@ -211,6 +211,23 @@ def test_on_paper_it_is_light_and_every_chart_and_column_keeps_its_own_place(ope
     assert before and set(before) == {"none"}
 
 
+def test_on_paper_are_the_statements_that_were_asked_and_every_definition_once(opened):
+    opened.emulate_media(media="print")
+    unfolded = "all => all.filter(one => one.open).map(one => one.dataset.criterion)"
+    criteria = opened.locator("details.criterion")
+    assert criteria.evaluate_all(unfolded) == []
+    opened.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert criteria.evaluate_all(unfolded) == ["claim4-position"]  # cannot tell; others not run
+    opened.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert criteria.evaluate_all(unfolded) == []
+    notes = opened.locator("main details.fine p").all_text_contents()
+    paper = opened.locator(".paper")
+    assert paper.inner_text().count("Norms are") == 1 and len(notes) > len(set(notes)) > 2
+    assert paper.locator("h3").count() == len(set(notes))
+    opened.emulate_media(media="screen")
+    assert not paper.is_visible()
+
+
 def test_partial_results_are_called_partial(made):
     html = made["page"].read_text()
     text = re.sub(r"\s+", " ", html)

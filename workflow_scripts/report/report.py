@@ -150,6 +150,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
             keys, pages, lines, rows, list(printed.values()), _provenance_rows(paths)
         ),
         references=references(),
+        on_paper=template_data.on_paper(pages),
         answer=probe_tables.HEADER,
         count=register_counts.HEADER, planted=KIND_HEADER,
         trusted=_trusted(lines), judged=phantoms_judged(lines),

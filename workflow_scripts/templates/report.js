@@ -197,7 +197,11 @@
   mark();
   if (location.hash) follow();
 
+  // On paper: what was asked here, with all that decided it, and backbones that a reader has opened.
+  let unfolded = [];
   addEventListener("beforeprint", () => {
-    for (const details of all("details.criterion, details.fine, details.backbone[open] details")) details.open = true;
+    unfolded = all("details.criterion[data-ran], details.backbone[open] details:not(.raw)").filter((one) => !one.open);
+    for (const details of unfolded) details.open = true;
   });
+  addEventListener("afterprint", () => { for (const details of unfolded) details.open = false; });
 })();

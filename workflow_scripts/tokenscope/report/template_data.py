@@ -30,6 +30,7 @@ from tokenscope.verdicts.answers import (
 from tokenscope.verdicts.criteria import Criterion
 from tokenscope.verdicts.table import cited, number, supported_if
 
+ANSWERED = (SUPPORTED, CONTRADICTED, UNDECIDED)
 NOT_RUN_SHOWN = 12  # of a longer list only what was measured is shown
 
 
@@ -52,6 +53,7 @@ def verdict_rows(
             "cited": [cited(source) for source in criterion.sources],
             "supported_if": supported_if(criterion), "errors": errors.get(criterion.id, ""),
             "unless": [case["why"] for case in criterion.unless],
+            "ran": any(line["answer"] in ANSWERED for line in own),
         })  # fmt: skip
     return rows
 
@@ -132,7 +134,7 @@ def found(verdicts: list[dict]) -> str:
     for verdict in verdicts:
         phantoms = [line for line in verdict.get("lines", []) if line["scope"] == PHANTOM]
         for line in (verdict["main"], *phantoms):
-            if line["answer"] in (SUPPORTED, CONTRADICTED, UNDECIDED):
+            if line["answer"] in ANSWERED:
                 of = "of phantoms " * (line in phantoms)
                 why = f" ({line['why']})" * bool(line["why"])
                 said.append(f"{verdict['said'].rstrip('.')}: {of}{line['answer']}{why}")
@@ -167,7 +169,7 @@ def in_one_line(title: str, verdicts: list[dict]) -> str:
     return f"{title.partition(':')[0]}: {'; '.join(parts)}."
 
 
-def _counted(lines: list[dict], answers=(SUPPORTED, CONTRADICTED, UNDECIDED)) -> str:
+def _counted(lines: list[dict], answers=ANSWERED) -> str:
     """``supported 1, cannot tell 1``; empty where none of these answers was given."""
     said = [line["answer"] for line in lines]
     counts = {answer: said.count(answer) for answer in answers}
@@ -212,6 +214,29 @@ def of_some(table: dict) -> dict:
     return table | {
         "rows": rows, "empty": empty, "kinds": list(dict.fromkeys(row[kind] for row in empty)),
     }  # fmt: skip
+
+
+def on_paper(sections: list[dict]) -> dict[str, list[tuple[list[str], str]]]:
+    """What tables and statements say in their folds, each text once with all that it is about.
+
+    Args:
+        sections: of the report, with their ``tables`` and ``verdicts``.
+    """
+    notes, errors = [], []
+    for section in sections:
+        title = section["title"].partition(":")[0]
+        for table in section["tables"]:
+            first = table is section["tables"][0] or not table["title"]
+            notes.append((title if first else f"{title}: {table['title']}", table["note"]))
+        errors += [(v["said"], v["errors"]) for v in section["verdicts"] if v["ran"]]
+    return {"definitions": _said_once(notes), "errors": _said_once(errors)}
+
+
+def _said_once(pairs: list[tuple[str, str]]) -> list[tuple[list[str], str]]:
+    found: dict[str, list[str]] = {}
+    for name, text in pairs:
+        found.setdefault(text, []).append(name)
+    return [(names, text) for text, names in found.items() if text]
 
 
 def _short(text: str) -> str:
