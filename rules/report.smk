@@ -171,6 +171,7 @@ rule report:
         config=PLAIN_CONFIG,
         plan={name: [t.who, t.parts, t.provenance] for name, t in PLAN.items()},
         figures=PAGES,
+        about=contents.about(STUDY),
         facts=facts(STUDY),
         decides=counted_by("calibration/calibrate.py"),
         kinds_decide=counted_by("tokenscope/calibration/kinds.py"),

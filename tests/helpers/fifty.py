@@ -56,7 +56,7 @@ def make(folder: Path) -> Path:
     report.main(
         str(root), study, plan, facts, FIGURES_MB, config / "published.csv", files, explorers, [],
         ROOT / "workflow_scripts/templates", output, outputs, "0d", "0a",
-        config / "kinds_calibration.csv", "0d",
+        config / "kinds_calibration.csv", "0d", {},
     )  # fmt: skip
     return output
 

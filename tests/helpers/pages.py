@@ -70,11 +70,12 @@ def make(folder: Path) -> dict:
     files = {section["id"]: [] for section in sections(named["sections"])}
     files["claim1"] = [("scenes/fig4_norms", "Norms.", 0), ("scenes/none", "Not drawn.", 0)]
     files["claim2"] = [("scenes/large", "Too large.", 0), ("scenes/empty", "Sinks.", 0)]
+    files["claim2"] += [("scenes/norms_by_block", "By block.", 0)]
     output = root / "report/index.html"
     report.main(
         str(root), config, plan, facts, 0.05, ours / "published.csv", files, explorers,
         [root / "scenes.json"], ROOT / "workflow_scripts/templates", output, tables, "0d", "0a",
-        ours / "kinds_calibration.csv", "0d",
+        ours / "kinds_calibration.csv", "0d", {"scenes/norms_by_block": KEYS[1:2]},
     )  # fmt: skip
     return {"page": output, "norms": data, "root": root}
 
@@ -141,6 +142,7 @@ def _figures(root):
     folder = root / "figures/scenes"
     folder.mkdir(parents=True)
     circle = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><circle r="4"/></svg>'
-    (folder / "fig4_norms.svg").write_text(circle)
+    for name in ("fig4_norms", "norms_by_block"):
+        (folder / f"{name}.svg").write_text(circle)
     (folder / "large.svg").write_text(circle + " " * 100_000)
     style.blank([folder / "empty.svg", folder / "empty.png"], "no token is one")

@@ -53,6 +53,16 @@ def test_only_figures_of_one_backbone_are_listed_by_backbone(study):
     assert set(paged) <= {1} and (paged or study.config["study"] == "demo")
 
 
+def test_whom_a_figure_shows(study):
+    shown, keys = contents.about(study), {row.key for row in study.rows.values()}
+    assert set(shown) == {name for page in contents.pages(study).values() for name, *_ in page}
+    assert all(set(own) <= keys for own in shown.values())
+    of = {name.partition("/")[2]: own for name, own in shown.items()}
+    norms, (name, (row,)) = of["norms"], next((n, o) for n, o in of.items() if "blocks/" in n)
+    assert norms == [row.key for row in study.backbones] and f"blocks/{row}" == name
+    assert 0 < len(of["fig4_norms"]) <= 2 and len(of["fig7_blocks"]) == 1
+
+
 def test_without_sections_their_tables_are_about_nothing(study):
     sections = ("probes", "heads", "discovery", "dense", "diagnose")
     config = {key: value for key, value in study.config.items() if key not in sections}

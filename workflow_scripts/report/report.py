@@ -1,6 +1,5 @@
 """Write the report: one file with every verdict, table and figure, that needs no network."""
 
-import json
 from pathlib import Path
 
 import jinja2
@@ -11,6 +10,7 @@ from tokenscope.calibration import summary as errors_in_words
 from tokenscope.calibration.summary import headline, seen_with, summaries
 from tokenscope.calibration.summary import read as read_counts
 from tokenscope.errors import StudyError
+from tokenscope.figures.in_numbers import sentence as sentence_of
 from tokenscope.jobs.job import job, log
 from tokenscope.phantoms.comparison import KIND_HEADER, kind_lines
 from tokenscope.report import backbones, contents, partial_tables, pictures, template_data
@@ -42,7 +42,7 @@ SUMS = ["gpu_hours", "core_hours", "kwh", "co2_kg", "units"]
 
 
 def main(results, config, plan, facts, figures_mb, published, files, explorers, samples, templates,
-         output, tables, decides, code, kinds_counts, kinds_decide):  # fmt: skip
+         output, tables, decides, code, kinds_counts, kinds_decide, about):  # fmt: skip
     """Render the report of a study, complete or not.
 
     One parameter for each input and param of the rule, but that ``results`` and ``templates`` stand
@@ -67,6 +67,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         code: the hash of the code, printed on the page.
         kinds_counts: ``config/kinds_calibration.csv``, how often the answers of the kinds err.
         kinds_decide: hash of the code that was counted there, as it is now.
+        about: by figure the backbones that it shows (contents.about).
     """
     root, paths, published = Path(results), Paths(results), Published(published)
     read, rests = {}, _rests_on(paths, plan)
@@ -85,6 +86,10 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
     compared = beside.beside(published.rows, {name: t.rows for name, t in read.items()})
     write_text(tables["published_text"], "\n".join([beside.page(compared), *behind]))
     compared.to_csv(tables["published"], index=False, float_format="%.7g")
+    calibration, accounting = _calibration(paths, read, decides), _accounting(paths)
+    said = {"calibration/answers": calibration[0]["headline"] if calibration else ""}
+    if accounting:
+        said["carbon/energy"] = f"All jobs together: {1000 * accounting['all'][2]:.3g} Wh."
     drawn = pictures.embedded(pictures.by_importance(files), root / "figures", figures_mb)
     rows, pages, names = {name: table.rows for name, table in read.items()}, [], {}
     printed = {
@@ -94,7 +99,6 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
     for section in sections:
         own = criteria.by_section.get(section["id"], [])
         verdicts = template_data.verdict_rows(own, lines, errors)
-        result = template_data.found(verdicts)
         pages.append(
             dict.fromkeys(("explorer", "accounting", "calibration"), False)
             | {"disagreements": [], "short": ""}
@@ -131,7 +135,13 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
                     if one["name"] in read
                 ],
                 "figures": [
-                    pictures.figure(name, caption, root / "figures", drawn.get(name), result)
+                    pictures.figure(
+                        name,
+                        caption,
+                        root / "figures",
+                        drawn.get(name),
+                        said.get(name) or sentence_of(name, rows, about.get(name, [])),
+                    )
                     | {"rank": rank}
                     for name, caption, rank in files[section["id"]]
                 ],
@@ -156,9 +166,9 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         trusted=_trusted(lines), judged=phantoms_judged(lines),
         criteria=config["report"]["verdicts"], error=criteria.error,
         confidence=config["statistics"]["confidence"],
-        coverage=_coverage(read), calibration=_calibration(paths, read, decides),
-        explorer=_explorer(explorers),
-        accounting=_accounting(paths), carbon=_carbon(paths),
+        coverage=_coverage(read), calibration=calibration,
+        explorer=template_data.explorer(explorers),
+        accounting=accounting, carbon=_carbon(paths),
         compared={"head": beside.HEADER, "rows": beside.lines(compared)},
         deviations=_rows(Path(paths.table("deviations"))),
         status=text.section(template_data.with_this_page(summary.look(config["study"], root))),
@@ -257,15 +267,6 @@ def _counts(paths):
     return register_counts.lines(register_counts.read(path)) if path.exists() else []
 
 
-def _explorer(files):
-    """Data of the norm explorer; pictures that backbones share are kept once."""
-    backbones = [json.loads(Path(path).read_text()) for path in files]
-    pictures = {}
-    for image in (image for backbone in backbones for image in backbone["gallery"]):
-        image["src"] = pictures.setdefault(image["src"], len(pictures))
-    return {"backbones": backbones, "pictures": list(pictures)}
-
-
 def _calibration(paths, read, decides):
     """How often the instrument errs, by form, the long one first."""
     path = Path(paths.table("calibration"))
@@ -342,5 +343,5 @@ if "snakemake" in globals():
             figures_mb=p.figures_mb, published=i.published, files=p.figures,
             explorers=i.explorer, samples=i.samples, templates=Path(i.templates[0]).parent,
             output=out, tables=dict(o.items()), decides=p.decides, code=p.code,
-            kinds_counts=i.kinds_counts, kinds_decide=p.kinds_decide,
+            kinds_counts=i.kinds_counts, kinds_decide=p.kinds_decide, about=p.about,
         )  # fmt: skip

@@ -196,6 +196,22 @@ def pages(study) -> dict[str, list[tuple[str, str, int]]]:
     }
 
 
+def about(study) -> dict[str, list[str]]:
+    """By figure the backbones that it shows, all its pages together: ``family/size/registers``."""
+    shown: dict[str, list[str]] = {}
+    for section in sections(study.config["report"]["sections"]):
+        for entry in section.get("figures", []):
+            for name in figures(study, entry):
+                whole, _ = figure_pages.number(name)
+                figure = whole.partition("/")[2].split("/")[0]
+                of_paper = figure.split("_")[0] in paper_figures.PAPER and figure != "fig3_ratio"
+                rows = (
+                    paper_figures.shown(study, figure) if of_paper else drawn(study, entry, whole)
+                )
+                shown[name] = [row.key for row in rows]
+    return shown
+
+
 def named(paths: Paths, names: list[str], part: str, formats: list[str]) -> list[str]:
     """Files of the figures whose path holds ``part``; none where it is empty.
 

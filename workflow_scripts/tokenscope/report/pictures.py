@@ -65,16 +65,16 @@ def by_importance(pages: dict[str, list[tuple[str, str, int]]]) -> list[str]:
 
 
 def figure(
-    name: str, caption: str, folder: Path, picture: Picture | None, result: str = ""
+    name: str, caption: str, folder: Path, picture: Picture | None, numbers: str = ""
 ) -> dict:
     """A figure for the template: in the page, or linked; neither where it is not drawn yet.
 
     Of one in which there is nothing to be drawn, ``nothing`` says why.
 
     Args:
-        result: what its section finds, for the text in the place of the picture.
+        numbers: what it shows, in a sentence, for the text in the place of the picture.
     """
-    alt = " ".join(filter(None, (caption, f"File {name}.", result)))
+    alt = " ".join(filter(None, (caption, f"File {name}.", numbers)))
     said = _note(folder / f"{name}.svg")
     nothing = said.startswith(NOTHING)
     caption = " ".join(filter(None, (caption, said)))

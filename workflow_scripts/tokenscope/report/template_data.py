@@ -1,9 +1,11 @@
 """What the templates of the report show: plain dictionaries, every number as in its table."""
 
+import json
 import math
 import re
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -125,21 +127,13 @@ def _raw(value) -> str:
     return "" if pd.isna(value) else f"{value:.7g}"
 
 
-def found(verdicts: list[dict]) -> str:
-    """What a section finds, in a sentence, for those who cannot see its figures.
-
-    A statement that no backbone of the study decides is said of the phantoms.
-    """
-    said = []
-    for verdict in verdicts:
-        phantoms = [line for line in verdict.get("lines", []) if line["scope"] == PHANTOM]
-        for line in (verdict["main"], *phantoms):
-            if line["answer"] in ANSWERED:
-                of = "of phantoms " * (line in phantoms)
-                why = f" ({line['why']})" * bool(line["why"])
-                said.append(f"{verdict['said'].rstrip('.')}: {of}{line['answer']}{why}")
-                break
-    return f"Found here: {'; '.join(said)}." if said else ""
+def explorer(files: list[str]) -> dict:
+    """Data of the norm explorer; pictures that backbones share are kept once."""
+    backbones = [json.loads(Path(path).read_text()) for path in files]
+    pictures: dict[str, int] = {}
+    for image in (image for backbone in backbones for image in backbone["gallery"]):
+        image["src"] = pictures.setdefault(image["src"], len(pictures))
+    return {"backbones": backbones, "pictures": list(pictures)}
 
 
 # As the pages' badges say it: of phantoms it is the instrument that is tested, and no statement.
