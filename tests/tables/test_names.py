@@ -3,6 +3,7 @@
 import pytest
 from tables import gather
 
+from tokenscope.kinds.answers import KINDS
 from tokenscope.study import heads
 from tokenscope.tables import names
 from tokenscope.tables.captions import NOTES, TITLES
@@ -33,10 +34,20 @@ def test_views_and_tables_are_those_of_the_study():
     ("cls+patch_mean+registers", "CLS + patch mean + registers"),
     ("before: own_head", "before: own head"), ("block07", "block 7"),
     ("outlier-normal_same_places", "outlier minus normal of the same places"),
+    ("last_block-other image", "last block minus other image"),
+    ("second-first", "second minus first"), ("artifacts-last_block", "artifacts, last block"),
+    ("point-in-box-block_03", "point in box, block 3"),
+    ("step00000014/block02", "update 14, block 2"),
+    ("own_head@resize256", "own head at shorter side 256"),
     ("a_new_name", "a new name"), ("share_norm_over_*x_median", "tokens over n x median"),
 ])  # fmt: skip
 def test_readers_see_words(name, said):
     assert words(name) == said
+
+
+def test_only_differences_are_read_as_minus():
+    assert not [kind for kind in KINDS if " minus " in words(kind) or "-" in words(kind)]
+    assert not [view for view in heads.VIEWS if " minus " in words(view)]
 
 
 def test_groups_and_sizes_in_words():

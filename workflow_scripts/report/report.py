@@ -117,7 +117,10 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
                 "by_kind": template_data.of_some(_rows(Path(paths.table("by_kind"))))
                 if section.get("by_kind")
                 else {},
-                "planted": kind_lines(read["controls"].rows)
+                "planted": [
+                    [phantom, dataset, words(kind), *cells]
+                    for phantom, dataset, kind, *cells in kind_lines(read["controls"].rows)
+                ]
                 if section.get("planted") and "controls" in read
                 else [],
                 "errors": _errors_of_kinds(kinds_counts, kinds_decide)

@@ -226,10 +226,11 @@ def _kinds(keys: Sequence[str], kinds: pd.DataFrame) -> tuple[list[dict], list[s
     for kind, meaning in of_kinds.KINDS.items():
         own = answers[answers["artifact"] == kind].drop_duplicates("who").set_index("who")
         if (own["answer"] == of_kinds.NOT_ABOUT).all():
-            about_none += [kind.replace("-", " ")] * bool(len(own))
+            about_none += [words(kind)] * bool(len(own))
             continue
         cells = [_kind(own.loc[key]) if key in own.index else None for key in keys]
-        said = f"{kind.replace('-', ' ').capitalize()}: {meaning}"
+        named = words(kind)
+        said = f"{named[:1].upper()}{named[1:]}: {meaning}"
         rows.append(_row(said, KINDS_SECTION, _sized(cells)))
     return rows, about_none
 
@@ -253,7 +254,7 @@ def _kinds_of(answers: pd.DataFrame, key: str) -> list[dict]:
         return []
     own = answers[tidy.backbone_names(answers) == key]
     return [
-        {"kind": row["artifact"].replace("-", " "), "answer": row["answer"],
+        {"kind": words(row["artifact"]), "answer": row["answer"],
          "meaning": of_kinds.KINDS.get(row["artifact"], ""), "number": _measured(row),
          "quantity": words(row["metric"]), "dataset": row["dataset"],
          "why": row["why"] if isinstance(row["why"], str) else ""}

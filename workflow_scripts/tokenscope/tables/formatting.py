@@ -10,8 +10,9 @@ from tokenscope.tables import tidy
 # What joins the parts of a composed name (tokenscope.tables.names), and how it is read.
 _COMPOSED = {
     "_minus_": " minus ", "_gain_over_": " gained over ", ", ": ", ", ": ": ": ", "@": " at ",
-    "+": " + ", "/": " over ", "-": ", ",
+    "+": " + ", "/": " over ", "-": " minus ",
 }  # fmt: skip
+_IN_BLOCK = re.compile(r"[-/]block_?(?=\d)")  # of a kind of artifact, of a training's update
 BLOCK = "block, from 1"  # the unit of a block's number
 OTHER = ", other: "  # before the name of the backbone that a group compares with
 _SINGULAR = {"points": "point", "patches": "patch"}
@@ -66,10 +67,12 @@ def measured_text(row) -> str:
 def words(name: str) -> str:
     """A metric or group as a reader wants it, by ``config/labels.csv``; composed ones by part.
 
-    A number in a name stands for ``{n}`` in the file. What is not there keeps its own words.
+    A number in a name stands for ``{n}`` in the file. What is not there keeps its own words. A
+    hyphen is read as minus: a name in which it is none has a line of its own.
     """
     if label := _label(name):
         return label
+    name = _IN_BLOCK.sub(", block", name)
     for mark, between in _COMPOSED.items():
         if mark in name:
             head, _, rest = name.partition(mark)
@@ -79,12 +82,11 @@ def words(name: str) -> str:
 
 def has_words(name: str) -> bool:
     """Whether :func:`words` knows all of a name, so that none of it is made up."""
+    if _label(name):
+        return True
+    name = _IN_BLOCK.sub(", block", name)
     parts = (name.partition(mark) for mark in _COMPOSED if mark in name)
-    return (
-        "_" not in name
-        or bool(_label(name))
-        or any(has_words(head) and has_words(rest) for head, _, rest in parts)
-    )
+    return "_" not in name or any(has_words(head) and has_words(rest) for head, _, rest in parts)
 
 
 def group_words(name: str) -> str:
