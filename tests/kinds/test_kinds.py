@@ -5,6 +5,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from kinds import kinds as script
 from plain_sinks import Eager, plain_sinks
 
 from tokenscope.kinds import across_images, channels, qkv, rank, replacement, shift_test, sinks
@@ -278,6 +279,14 @@ def test_every_kind_of_a_backbone_has_one_answer(name):
     assert not table.duplicated(["group", "metric"]).any()
     assert list(said(table)["artifact"]) == list(given)
     assert table["value"].notna().sum() > 80
+
+
+def test_high_norms_are_answered_by_all_images():
+    """Claim 1 decides them on all images; nine tenths of these would not allow its interval."""
+    found = [Found("high-norm", "share", 0, 0, 0.75, answer="no"), Found("sink", "events", 0, 0, 0)]
+    rows = script.with_all_images(tidy_rows(found, WHO, 80, 0), 400)
+    assert dict(rows[["artifact", "n"]].to_numpy()) == {"high-norm": 400, "sink": 80}
+    assert script.HIGH_NORM in KINDS
 
 
 def test_an_answer_needs_the_whole_interval():

@@ -72,6 +72,7 @@ def test_intervals_of_an_accuracy_end_at_0_and_100():
 def test_few_seeds_decide_nothing():
     (_, two) = table((0.5, 0.5)).to_dict("records")
     assert two["changes_top1"] == "cannot tell: 2 of 3 seeds"
+    assert lines(pd.DataFrame([two]))[0][9] == "+0.50"  # equal seeds give no interval
     (_, one) = table((0.5,)).to_dict("records")
     assert one["top1_minus_r0"] == 0.5 and one["top1_minus_r0_low"] != one["top1_minus_r0_low"]
     assert one["changes_top1"] == "cannot tell: 1 of 3 seeds"
@@ -83,5 +84,6 @@ def test_the_page_is_that_table(tmp_path):
     assert lines(read(str(tmp_path / "t.csv"))) == lines(made)
     none, four = lines(made)
     assert len(none) == len(HEADER) and none[7] == none[10] == ""
+    assert none[11:] == ["", "", ""]  # nothing is added to itself
     assert four[4] == "0 of 2, 1 cannot tell" and four[11:] == ["+0.02 %", "+1.50 %", "+3.00 %"]
     assert "| vit small scratch | set | 4 | 3 |" in page(made)

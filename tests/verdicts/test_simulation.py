@@ -131,7 +131,7 @@ def test_answers_of_the_decision_err_as_often_as_was_counted():
     assert yes["high"].max() == pytest.approx(100 * (1 - 0.025 ** (40 / 28800)))
     assert no["value"].tolist() == pytest.approx([10, 100 * (1 - 0.9**40)])
     assert (no["holds"] == "no").all()
-    assert "wrong answer in 10.0 %" in simulation.in_words(rates)["no"]
+    assert "wrong answer in 10.00 %" in simulation.in_words(rates)["no"]
     assert simulation.page(rates).count("| no | answer |") == 2  # without a size or unit
     assert simulation.of_decisions(of, {}).empty
 
@@ -146,8 +146,8 @@ def test_words_of_a_quantity_without_a_unit_that_were_read_from_a_file(tmp_path)
             for quantity in (simulation.WRONG, simulation.FOUND) for count in (1, 40)]  # fmt: skip
     pd.DataFrame(rows).to_csv(tmp_path / "rates.csv", index=False)
     said = simulation.in_words(pd.read_csv(tmp_path / "rates.csv"))["x"]
-    assert "; 0.1 from the margin found in 5.0 %" in said and "nan" not in said
-    assert "decided, although the truth lay at the margin, in 5.0 %" in said
+    assert "; 0.1 from the margin found in 5.00 %" in said and "nan" not in said
+    assert "decided, although the truth lay at the margin, in 5.00 %" in said
 
 
 def test_a_seed_gives_the_same_table():

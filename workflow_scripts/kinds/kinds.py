@@ -20,6 +20,7 @@ from tokenscope.stores.receipts import read_receipt, weights_of
 from tokenscope.stores.zarr_store import open_store
 from tokenscope.tables import tidy
 
+HIGH_NORM = "high-norm"  # of tokenscope.kinds.answers.KINDS
 FEWEST = 8  # images: fewer cannot be compared with each other
 
 
@@ -100,7 +101,12 @@ def main(card, receipts, spec, inputs, settings, truth, labelled, who, statistic
     for kind, said in answers([*found, *of_outliers]).items():
         log.info("%s: %s: %s", kind, said.answer, said.why)
     rows = [tidy_rows(found, who, count, seed), tidy_rows(of_outliers, who, len(asked), seed)]
-    tidy.write(pd.concat(rows), output)
+    tidy.write(with_all_images(pd.concat(rows), len(norms)), output)
+
+
+def with_all_images(rows, images):
+    """The rows, where ``n`` of high norms is all images: that answer is claim 1's, of all."""
+    return rows.assign(n=rows["n"].mask(rows["artifact"] == HIGH_NORM, images))
 
 
 if "snakemake" in globals():

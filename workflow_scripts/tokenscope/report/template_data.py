@@ -16,7 +16,7 @@ from tokenscope.study.register_names import is_control
 from tokenscope.tables import tidy
 from tokenscope.tables.captions import NOTES
 from tokenscope.tables.formatting import as_text, group_words, in_words, interval_text, words
-from tokenscope.tables.names import claim_of
+from tokenscope.tables.names import claim_of, is_over_seeds
 from tokenscope.tables.published import Published
 from tokenscope.verdicts.answers import (
     AS_PUBLISHED,
@@ -114,9 +114,14 @@ def _row(row: dict, published: Published) -> dict:
 
 
 def _interval(row: dict) -> str:
-    """The interval of a row; where no token of any image counts, also of how many images."""
+    """The interval of a row; where no token of any image counts, also of how many images.
+
+    Of means over seeds ``n`` counts seeds, and says nothing about images.
+    """
     text = interval_text(row["low"], row["high"], row["unit"])
     share = row["metric"].startswith("share") or row["metric"] in ("image_share", "judged_share")
+    if is_over_seeds(row["group"]):
+        return text
     if share and row["unit"] == "percent" and row["value"] == 0 and row["n"] > 0:
         text = f"{text} in 0 of {row['n']:,.0f} images".strip()
     return text

@@ -129,14 +129,15 @@ def _line(row: dict) -> list[str]:
     for name in ("outliers", "top1"):
         cells += [_text(row, name), _text(row, f"{name}_minus_r0", "+")]
         cells.append(row[f"changes_{name}"] or "")
-    return cells + [f"{row[cost]:+.2f} %" if row[cost] == row[cost] else "" for cost in COSTS]
+    added = [row[cost] if row["registers"] else float("nan") for cost in COSTS]  # by none, nothing
+    return cells + [f"{cost:+.2f} %" if cost == cost else "" for cost in added]
 
 
 def _text(row: dict, name: str, sign: str = "") -> str:
     if row[name] != row[name]:
         return ""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    ends = f" [{low:{sign}.2f}, {high:{sign}.2f}]" if low == low else ""
+    ends = f" [{low:{sign}.2f}, {high:{sign}.2f}]" if low < high else ""  # equal: nothing varied
     return f"{row[name]:{sign}.2f}{ends}"
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 from scipy import stats
 
 from tokenscope.stats.seeds import noise_of_ends, normal_quantile
-from tokenscope.tables.formatting import amount
+from tokenscope.tables.formatting import amount, as_text, interval_text
 from tokenscope.verdicts.answers import AS_PUBLISHED, CONTRADICTED, GENERALISES, SUPPORTED
 from tokenscope.verdicts.conditions import Facts
 from tokenscope.verdicts.criteria import IMPROVES, Criteria, Criterion, Effect, Source
@@ -248,7 +248,8 @@ def in_words(rates: pd.DataFrame) -> dict[str, str]:
 
 
 def _rate(row) -> str:
-    return f"{row['value']:.1f} % [{row['low']:.1f}, {row['high']:.1f}]"
+    ends = interval_text(row["low"], row["high"], "percent")
+    return f"{as_text(row['value'], 'percent')} {ends}".strip()
 
 
 def page(rates: pd.DataFrame) -> str:
