@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,11 +13,12 @@ from norms import norms
 from PIL import Image
 
 from tokenscope.backbones.loading import open_backbone
-from tokenscope.diagnosis.page import headline
+from tokenscope.diagnosis.page import headline, last_in_words, shares_in_words
 from tokenscope.diagnosis.verdict import Evidence, contrast, place_share, places, verdict_of
 from tokenscope.forward.hooks import TokenHooks
 from tokenscope.forward.inputs import normalise
 from tokenscope.stats.bootstrap import Bootstrap
+from tokenscope.tables import tidy
 
 RULES = {
     "percentile": 98, "absolute": 150, "times_median": 3, "min_share": 0.1
@@ -213,3 +215,24 @@ def test_verdict_of_a_real_vit_is_stable(tmp_path, real_data):
     ):  # fmt: skip
         assert diagnose(tmp_path, other, order).startswith(expected)
     assert "cannot tell" in diagnose(tmp_path, whole, every[:3])
+
+
+def test_charts_are_said_in_their_own_numbers():
+    rows = tidy.TidyRows(tidy.columns_of("a/b/r0") | {"kind": "none", "dataset": "d"}, 9, 0)
+    for block, share in enumerate((0, 2, 5, 4), 1):
+        metric = "share_norm_over_3x_median"
+        rows.add("claim2", f"block{block:02d}", metric, share, share - 1, share + 1, "percent")
+    rows.add("claim1", "last_block", "norm_median", 10)
+    rows.add("claim1", "last_block", "norm_max", 42)
+    rows.add("claim1", "last_block", "share_norm_over_3x_median", 4, 3, 5, "percent")
+    one = SimpleNamespace(name="a/b/r0", rows=rows.frame())
+    assert shares_in_words(one, 3) == (
+        "a/b/r0: tokens over 3 x median from block 2 of 4 on, most after block 3, 5 % [4, 6]; "
+        "after the last 4 % [3, 5]."
+    )
+    assert last_in_words(one, 3) == (
+        "a/b/r0: median 10, largest 42, which is 4.2 x median; over 3 x median 4 % [3, 5] of the "
+        "tokens."
+    )
+    one.rows.loc[one.rows["claim"] == "claim2", "value"] = 0
+    assert shares_in_words(one, 3) == "a/b/r0: no tokens over 3 x median after any of 4 blocks."

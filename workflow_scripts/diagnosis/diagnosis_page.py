@@ -81,8 +81,14 @@ def main(files, backbones, specs, images_of, study, rules, statistics, folder, s
                 for one in figures
             ), "png", 150,
         ),
-        shares=picture(share_by_block(figures, rules), "share of outlier tokens by block"),
-        norms=picture(last_block(figures, rules), "norms after the last block"),
+        shares=picture(
+            share_by_block(figures, rules),
+            " ".join(page.shares_in_words(one, rules["times_median"]) for one in figures),
+        ),
+        norms=picture(
+            last_block(figures, rules),
+            " ".join(page.last_in_words(one, rules["times_median"]) for one in figures),
+        ),
         backbones=[
             {"name": backbone.name, "verdict": backbone.verdict,
              "headline": page.headline(backbone.verdict, statistics["confidence"]),

@@ -6,6 +6,7 @@ import pandas as pd
 from tokenscope.diagnosis.verdict import ALIKE, MIN_TOKENS, PREDICTED
 from tokenscope.errors import StudyError, some
 from tokenscope.figures.backbone import BackboneFigures
+from tokenscope.norms.outlier_rule import share_metric
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.study.register_names import base
@@ -107,6 +108,37 @@ def decided(backbone: BackboneFigures, rules: dict) -> list[tuple]:
             ("where they are", e["where"], f"{e['tokens']} tokens, at least {MIN_TOKENS}"),
         ]  # fmt: skip
     return lines
+
+
+def shares_in_words(backbone: BackboneFigures, times: float) -> str:
+    """What the curve of outlier tokens by block shows, for those who cannot see it.
+
+    Args:
+        times: the multiple of the median that is the cutoff.
+    """
+    rows = backbone.rows
+    line = rows[(rows["metric"] == share_metric(times)) & rows["group"].str.fullmatch(r"block\d+")]
+    over = f"tokens over {times:g} x median"
+    if not line["value"].max() > 0:
+        return f"{backbone.name}: no {over} after any of {len(line)} blocks."
+    cells = line.to_dict("records")
+    some = [number for number, row in enumerate(cells, 1) if row["value"] > 0]
+    most = max(some, key=lambda number: cells[number - 1]["value"])
+    return (
+        f"{backbone.name}: {over} from block {some[0]} of {len(line)} on, most after block {most}, "
+        f"{interval(cells[most - 1], ' %')}; after the last {interval(cells[-1], ' %')}."
+    )
+
+
+def last_in_words(backbone: BackboneFigures, times: float) -> str:
+    """The same of the norms after the last block."""
+    last = backbone.rows[backbone.rows["group"] == "last_block"].set_index("metric")
+    median, largest = last.loc["norm_median", "value"], last.loc["norm_max", "value"]
+    return (
+        f"{backbone.name}: median {median:.3g}, largest {largest:.3g}, which is "
+        f"{largest / median:.2g} x median; over {times:g} x median "
+        f"{interval(last.loc[share_metric(times)], ' %')} of the tokens."
+    )
 
 
 ORIGINS = {
