@@ -9,7 +9,7 @@ import pandas as pd
 from tokenscope.figures import pages
 from tokenscope.study.register_names import base
 from tokenscope.tables import tidy
-from tokenscope.tables.formatting import as_text, group_words, interval_text
+from tokenscope.tables.formatting import as_text, group_words, interval_text, words
 
 NAMED = 5  # of more backbones the lowest and the highest are said
 ATTACHED = "testtime"  # such a figure is called after the backbone that registers are added to
@@ -30,8 +30,8 @@ OVER = "share_norm_over_*x_median"
 _ATTENTION = Quantity("Attention of CLS on the 2 % of patches that have most of it", "claim1",
                       "cls", "attention_share_of_top_2_percent")  # fmt: skip
 _PROBES = [
-    Quantity(f"{words}, outlier minus normal tokens", "claim4", "outlier-normal", metric)
-    for words, metric in (
+    Quantity(f"{score}, outlier minus normal tokens", "claim4", "outlier-normal", metric)
+    for score, metric in (
         ("Position, top-1", "position_top1"), ("Pixels explained", "pixel_explained"),
         ("Class, top-1", "class_top1"),
     )
@@ -203,13 +203,14 @@ def _kinds(rows: pd.DataFrame, kinds: list[str] | None) -> str:
         yes = own[own["answer"] == "yes"]
         listed = _listed(zip(tidy.backbone_names(yes), yes.to_dict("records"), strict=True))
         counts = [
-            f"{words} in {n}"
-            for words in ("no", "cannot tell")
-            if (n := int((own["answer"] == words).sum()))
+            f"{answer} in {n}"
+            for answer in ("no", "cannot tell")
+            if (n := int((own["answer"] == answer).sum()))
         ]
         if listed or (kinds and counts):
-            parts = [f"yes in {listed}" if listed else "", *counts]
-            said.append(f"{kind.replace('-', ' ').capitalize()}: {'; '.join(filter(None, parts))}.")
+            parts = "; ".join([*[f"yes in {listed}"] * bool(listed), *counts])
+            named = words(kind)
+            said.append(f"{named[:1].upper()}{named[1:]}: {parts}.")
     return " ".join(said)
 
 

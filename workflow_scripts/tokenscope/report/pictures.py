@@ -72,10 +72,11 @@ def figure(
     Of one in which there is nothing to be drawn, ``nothing`` says why.
 
     Args:
-        numbers: what it shows, in a sentence, for the text in the place of the picture.
+        numbers: what it shows, in a sentence, for the text in the place of the picture; else it is
+            what the figure says of itself.
     """
-    alt = " ".join(filter(None, (caption, f"File {name}.", numbers)))
     said = _note(folder / f"{name}.svg")
+    alt = " ".join(filter(None, (caption, f"File {name}.", numbers or said)))
     nothing = said.startswith(NOTHING)
     caption = " ".join(filter(None, (caption, said)))
     there = [ending for ending in ENDINGS if (folder / f"{name}{ending}").exists()] * (not nothing)
