@@ -69,7 +69,7 @@ def test_ours_stand_beside_theirs_on_the_same_images_or_it_says_what_differs():
     absent = table.query("item == 'table1' and size == 'small'")
     assert absent["differs"].str.startswith(NOT_MEASURED).all()
     text = page(table)
-    assert "| dinov2/large/r4 | imagenet-1k | released head | top-1 | 86.8 | 87.00 |" in text
+    assert "| dinov2/large/r4 | ImageNet-1k | released head | top-1 | 86.80 | 87.00 |" in text
     assert "<2 |" in text and "(secondary)" in text
 
 
@@ -82,12 +82,12 @@ def test_a_figure_of_other_images_is_cited_but_not_subtracted():
     published = Published(FILE)
     key = ("dinov2", "large", "r4", "published_head", "top1")
     first = published.of(key, "imagenet-test")[0]
-    assert first.comparable and first.value == 86.8 and str(first).startswith("86.8 (reassess")
+    assert first.comparable and first.value == 86.8 and str(first).startswith("86.80 (reassess")
     elsewhere = published.of(key, "mine")[0]
     assert not elsewhere.comparable
-    assert elsewhere.differs.startswith("images of imagenet-1k, here mine")
+    assert elsewhere.differs.startswith("images of ImageNet-1k, here mine")
     corloc = published.of(("openclip", "base", "r0", "lost", "corloc"), "voc07")
-    assert "38.8 (darcet-2024, voc07, secondary)" in map(str, corloc)
+    assert "38.80 (darcet-2024, voc07, secondary)" in map(str, corloc)
 
 
 def test_deviations_are_read_off_the_config(tmp_path):

@@ -22,9 +22,9 @@ def row(*numbers):
 
 def test_numbers_stand_alone_and_the_unit_in_the_head_of_the_row():
     one = row((-0.0032629, "1 - cosine"), (1.0209, "1 - cosine"))
-    assert one["unit"] == "1 - cosine"
-    assert [cell and cell.value for cell in one["cells"]] == ["-0.003263", "1.021", None]
-    assert one["cells"][1].text == "1.021 1 - cosine [0.0209, 2.021]"
+    assert one["unit"] == "cosine distance"
+    assert [cell and cell.value for cell in one["cells"]] == ["-0.00326", "1.021", None]
+    assert one["cells"][1].text == "1.021 cosine distance [0.0209, 2.021]"
     assert row((8, "block, from 1"))["cells"][0].value == "8"
     assert row((8, "block, from 1"))["unit"] == "block"
     assert row((1, "verdict"))["cells"][0].value == "yes" and row((1, "verdict"))["unit"] == ""

@@ -48,7 +48,7 @@ def test_every_number_is_that_of_its_table(opened, made):
             (interval[2], row.high),
         ):
             assert cell == ("" if np.isnan(number) else f"{number:.7g}")
-        assert n[0] == str(row.n)
+        assert n[0] == str(row.n) + " tokens" * row.unit.startswith("not measured")
 
 
 def test_slider_gives_the_share_counted_from_the_norms(opened, made):
@@ -251,11 +251,11 @@ def test_table_1_says_that_positions_are_confounded(made):
     full = re.sub(r"<a [^>]*>|</a>", "", section[section.index("<h3>Table 1: position") :])
     cells = re.findall(r"<td>([^<]*)</td>", full)
     assert cells[:5] == [
-        pages.PROBED, "top-1 / %", "40.00 [39.00, 41.00]", "20.00 [19.00, 21.00]",
+        pages.PROBED, "top-1 (%) ↑", "40.00 [39.00, 41.00]", "20.00 [19.00, 21.00]",
         "-20.00 [-21.00, -19.00]",
     ]  # fmt: skip
     assert cells[6] == "commonest place: outlier 19.00"
-    assert cells[8].startswith("45.48 (reassessment-2025") and " / 7.6 (reassess" in cells[8]
+    assert cells[8].startswith("45.48 (reassessment-2025") and " / 7.60 (reassess" in cells[8]
     assert cells[9] == "confounded: outlier tokens crowd in few places"
     assert 'data-criterion="claim4-position" data-verdict="cannot tell"' in html
     assert "places of its outliers can be guessed without looking" in section

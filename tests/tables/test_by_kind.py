@@ -52,11 +52,13 @@ def test_means_are_over_backbones_of_a_kind():
     assert top1["value"].to_dict() == {"trained with iBOT": -15, "trained otherwise": -1}
     assert top1.loc["trained with iBOT", "high"] == pytest.approx(-15 + 12.706 * 5, rel=1e-3)
     assert top1.loc["trained otherwise", "low"] != top1.loc["trained otherwise", "low"]  # of one
-    assert "| trained with iBOT | position_top1, outlier minus normal | 2 | -15 " in page(table)
+    assert "| trained with iBOT | position, top-1, outlier minus normal | 2 | -15" in page(table)
 
 
 def test_a_study_without_probes_or_released_backbones_says_so():
     empty = pd.DataFrame(columns=tidy.COLUMNS)
     table = by_kind(claim1("x/tiny/r0-scratch", 1.0, 2.0), empty, {}, 0.95)
     assert (table["backbones"] == 0).all() and table["value"].isna().all() and len(table) == 12
-    assert "| below 300 M parameters, without registers | with artifacts | 0 |  |  |" in page(table)
+    assert "| below 300 M parameters, without registers | with artifacts | 0 |  |  |  |" in page(
+        table
+    )

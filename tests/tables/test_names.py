@@ -39,7 +39,8 @@ def test_views_and_tables_are_those_of_the_study():
     ("point-in-box-block_03", "point in box, block 3"),
     ("step00000014/block02", "update 14, block 2"),
     ("own_head@resize256", "own head at shorter side 256"),
-    ("a_new_name", "a new name"), ("share_norm_over_*x_median", "tokens over n x median"),
+    ("a_new_name", "a new name"),
+    ("share_norm_over_*x_median", "tokens over the outlier rule's multiple of the median"),
 ])  # fmt: skip
 def test_readers_see_words(name, said):
     assert words(name) == said
@@ -54,7 +55,7 @@ def test_groups_and_sizes_in_words():
     assert group_words("judged") == "by each one's own decision"
     assert group_words("judged, other: openclip/huge/r0").endswith(", other: openclip/huge/r0")
     assert group_words("last_block") == "last block"
-    assert words("judged_share_minus_other").endswith(" minus that of the other")
+    assert words("judged_share_minus_other").endswith(" minus that of the other backbone")
     said = [amount(1, "points"), amount(2, "points"), amount(0.1, "ratio"), amount(0.5, "percent")]
     assert said == ["1 point", "2 points", "0.1", "0.5 %"]
 

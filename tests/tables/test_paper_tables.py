@@ -63,7 +63,8 @@ def test_digits_are_those_of_the_report(claim4):
     for title, lines in probe_tables.tables(claim4, lambda key, dataset: ""):
         shown |= {(title[:7], line[1], line[0]): line[2:4] for line in lines}
     for i, (name, heading) in enumerate(
-        (("Table 1", "top-1 / %"), ("Table 2", "squared L2"), ("Table 3", "top-1 / %")), 1
+        (("Table 1", "top-1 (%) ↑"), ("Table 2", "squared L2 error ↓"), ("Table 3", "top-1 (%) ↑")),
+        1,
     ):
         ours = [
             plain(cell)
@@ -96,7 +97,7 @@ def test_every_published_number_is_there_and_tex_can_read_it(name, claim4):
     text = latex(name, claim4 if TABLES[name].claim == "claim4" else none, PUBLISHED.rows)
     rows = PUBLISHED.rows.query("source == 'reassessment-2025' and item == @name")
     printed = [plain(cell) for line in cells(text).values() for cell in line[::2]]
-    assert sorted(x for x in printed if x != NONE) == sorted(f"{v:.2f}" for v in rows["value"])
+    assert sorted(x for x in printed if x != NONE) == sorted(f"{v:,.2f}" for v in rows["value"])
     columns = int(re.search(r"l\*\{(\d+)\}", text)[1])
     assert {len(line) for line in cells(text).values()} == {columns}
     assert not re.search(r"(?<!\\)[_&%#](?=\w)", re.sub(r"^%.*|\\label.*", "", text, flags=re.M))

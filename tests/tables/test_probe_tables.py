@@ -58,7 +58,7 @@ def test_tables_say_what_the_tokens_hold(world, tmp_path):
     first, last = list(cells.values())[0], list(cells.values())[-1]
     assert float(first[2].split()[0]) > 95 and first[6].startswith("commonest place: normal ")
     assert first[7] == "240 train, 80 validation, 80 test"
-    assert "normal position_top1 of a paper" in first[8] and last[5].startswith("cls ")
+    assert "normal position_top1 of a paper" in first[8] and last[5].startswith("CLS ")
     by = rows.set_index(["group", "metric"])
     assert by.loc[("outlier", "position_confounded"), "value"] == 0
     over = by.loc[("normal", "share_norm_over_3x_median")]  # their norm is one median
@@ -105,8 +105,8 @@ def test_what_the_table_rests_on(world, tmp_path):
     assert not any("these labels" in cell[0] for cell in lines(rows)[0].values())
     rows.loc[rows["metric"] == "saw_labels", "value"] = 1.0
     names = {cell[1]: cell[0] for cell in lines(rows)[0].values()}
-    assert names["squared L2"] == "f/s/r0"
-    assert names["top-1 / %"] == "f/s/r0 (trained with these labels)"  # of Table 3, the last one
+    assert names["squared L2 error ↓"] == "f/s/r0"
+    assert names["top-1 (%) ↑"] == "f/s/r0 (trained with these labels)"  # of Table 3, the last one
 
 
 def test_places_that_can_be_guessed_give_no_verdict(world, tmp_path):

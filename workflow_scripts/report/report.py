@@ -21,8 +21,8 @@ from tokenscope.report.texts import linked, references, shown
 from tokenscope.status import summary, text
 from tokenscope.stores.receipts import read_receipt, write_text
 from tokenscope.study.paths import Paths
-from tokenscope.tables import beside, paper_tables, probe_tables, tidy
-from tokenscope.tables.formatting import heading, in_words, words
+from tokenscope.tables import beside, by_kind, paper_tables, probe_tables, tidy
+from tokenscope.tables.formatting import heading, in_words, number_text, words
 from tokenscope.tables.published import Published
 from tokenscope.tables.rests_on import made, page_end, sentence
 from tokenscope.training import register_counts
@@ -114,9 +114,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
                 ],
                 "page": _page(root, section.get("page", "")),
                 "counts": _counts(paths) if section.get("counts") else [],
-                "by_kind": template_data.of_some(_rows(Path(paths.table("by_kind"))))
-                if section.get("by_kind")
-                else {},
+                "by_kind": template_data.of_some(_by_kind(paths)) if section.get("by_kind") else {},
                 "planted": [
                     [phantom, dataset, words(kind), *cells]
                     for phantom, dataset, kind, *cells in kind_lines(read["controls"].rows)
@@ -195,6 +193,7 @@ def render(templates, **what):
     environment.filters["cited"] = lambda text: linked(text, known)
     environment.filters["shown"] = lambda text: shown(text, known)
     environment.filters["words"] = words
+    environment.filters["number"] = number_text
     environment.filters["words_in"] = in_words
     environment.filters["heading"] = heading
     environment.filters["script"] = lambda text: jinja2.utils.markupsafe.Markup(
@@ -261,7 +260,19 @@ def _rows(path):
 def _carbon(paths):
     """The paper's own sum on carbon, its quantities in words."""
     table = _rows(Path(paths.table("carbon_paper")))
-    return table | {"rows": [[words(name), *cells] for name, *cells in table["rows"]]}
+    rows = [
+        [words(name), number_text(float(value)), *cells] for name, value, *cells in table["rows"]
+    ]
+    return table | {"rows": rows}
+
+
+def _by_kind(paths):
+    """Lines of the table of backbones by their kind; none where it is not there."""
+    path = Path(paths.table("by_kind"))
+    lines = (
+        by_kind.lines(pd.read_csv(path).fillna({"who": "", "unit": ""})) if path.exists() else []
+    )
+    return {"head": by_kind.HEADER, "rows": lines}
 
 
 def _counts(paths):

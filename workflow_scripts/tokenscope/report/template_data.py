@@ -15,7 +15,15 @@ from tokenscope.status.summary import Status
 from tokenscope.study.register_names import is_control
 from tokenscope.tables import tidy
 from tokenscope.tables.captions import NOTES
-from tokenscope.tables.formatting import as_text, group_words, in_words, interval_text, words
+from tokenscope.tables.formatting import (
+    arrow,
+    as_text,
+    group_words,
+    in_words,
+    interval_text,
+    signed_text,
+    words,
+)
 from tokenscope.tables.names import claim_of, is_over_seeds
 from tokenscope.tables.published import Published
 from tokenscope.verdicts.answers import (
@@ -103,13 +111,15 @@ def _row(row: dict, published: Published) -> dict:
     return {
         "who": who + " (control)" * control, "dataset": row["dataset"], "group": row["group"],
         "metric": row["metric"], "group_words": group_words(row["group"]),
-        "metric_words": words(row["metric"]), "text": as_text(value, row["unit"]),
+        "metric_words": f"{words(row['metric'])} {arrow(row['metric'])}".strip(),
+        "text": as_text(value, row["unit"]),
         "value": _raw(value),
         "interval": _interval(row), "low": _raw(row["low"]),
         "high": _raw(row["high"]), "published": published.citations(key, row["dataset"]),
-        "difference": "; ".join(f"{gap:+.4g}" for gap in gaps), "differs": "; ".join(differs),
+        "difference": "; ".join(signed_text(gap, row["unit"]) for gap in gaps),
+        "differs": "; ".join(differs),
         "gap": _raw(gaps[0]) if gaps else "",
-        "n": "" if pd.isna(row["n"]) else f"{row['n']:g}",
+        "n": "" if pd.isna(row["n"]) else f"{row['n']:g}", "n_text": _how_many(row),
     }  # fmt: skip
 
 
@@ -125,6 +135,24 @@ def _interval(row: dict) -> str:
     if share and row["unit"] == "percent" and row["value"] == 0 and row["n"] > 0:
         text = f"{text} in 0 of {row['n']:,.0f} images".strip()
     return text
+
+
+def _how_many(row: dict) -> str:
+    """How many the number is of, and of what where these are no images."""
+    if pd.isna(row["n"]):
+        return ""
+    what = ""
+    if is_over_seeds(row["group"]):
+        what = "seeds"
+    elif row["claim"] == "overhead":
+        if row["n"] == 1:  # counted, not measured
+            return ""
+        what = "rounds"
+    elif row["claim"] == "training" and row["group"] in ("curve", "size"):
+        what = "training images"
+    elif tidy.is_refused(row["unit"]):
+        what = "tokens"
+    return f"{row['n']:,.0f} {what}".strip()
 
 
 def _raw(value) -> str:
@@ -204,9 +232,9 @@ def without_same(table: dict) -> dict:
 
 
 def of_some(table: dict) -> dict:
-    """``tables/by_kind.csv`` without lines of no backbone: these are ``empty``, of ``kinds``."""
+    """Lines of backbones by their kind, without those of no backbone: these are ``empty``, of ``kinds``."""
     count, kind = (
-        table["head"].index(name) if table["rows"] else 0 for name in ("backbones", "kind")
+        table["head"].index(name) if table["rows"] else 0 for name in ("number of backbones", "kind")
     )
     empty = [row for row in table["rows"] if row[count] == "0"]
     rows = [row for row in table["rows"] if row[count] != "0"]

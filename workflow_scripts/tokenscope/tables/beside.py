@@ -3,8 +3,15 @@
 import pandas as pd
 
 from tokenscope.tables import tidy
-from tokenscope.tables.formatting import group_words, interval_text, number_text, words
-from tokenscope.tables.published import ALIASES, same_images
+from tokenscope.tables.formatting import (
+    group_words,
+    heading,
+    interval_text,
+    number_text,
+    signed_text,
+    words,
+)
+from tokenscope.tables.published import ALIASES, as_published, same_images
 from tokenscope.tables.register_gains import as_ours
 
 COLUMNS = [
@@ -95,9 +102,11 @@ def _texts(row: dict) -> list[str]:
         here = number_text(row["here"], row["unit"])
         interval = interval_text(row["low"], row["high"], row["unit"])
     if row["difference"] == row["difference"]:
-        difference = f"{row['difference']:+.4g}"
-    return [row["source"], row["item"], who, row["dataset"], group_words(row["group"]),
-            words(row["metric"]), f"{row['bound']}{row['published']:g}{mark}", here, interval,
+        difference = signed_text(row["difference"], row["unit"])
+    number = as_published(row["published"], row["unit"], row["bound"])
+    published = f"{row['bound']}{number}{mark}"
+    return [row["source"], heading(row["item"]), who, heading(row["dataset"]),
+            group_words(row["group"]), words(row["metric"]), published, here, interval,
             difference, row["differs"]]  # fmt: skip
 
 
@@ -107,7 +116,7 @@ def page(table: pd.DataFrame) -> str:
     measured = int(table["here"].notna().sum())
     text += [f"{measured} of {len(table)} published numbers are measured in this study.", ""]
     for (source, item), rows in table.groupby(["source", "item"], sort=False):
-        text += [f"## {source}, {item}", ""]
+        text += [f"## {source}, {heading(item)}", ""]
         text += [f"| {' | '.join(HEADER[2:])} |", "|" + "-|" * len(HEADER[2:])]
         for cells in lines(rows):
             text.append("| " + " | ".join(cell.replace("|", "/") for cell in cells[2:]) + " |")

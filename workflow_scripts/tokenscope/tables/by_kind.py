@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from tokenscope.tables import tidy
+from tokenscope.tables.formatting import as_text, interval_text, words
 
 LARGE = 300e6  # parameters, as the main paper parts them
 # Families trained to fill in masked patches (iBOT, Zhou et al. 2022).
@@ -79,13 +80,29 @@ def _row(kind: str, quantity: str, values: pd.Series, unit: str, confidence: flo
     }  # fmt: skip
 
 
+HEADER = ["kind", "quantity", "number of backbones", "mean", "interval", "which"]
+
+
+def lines(table: pd.DataFrame) -> list[list[str]]:
+    """The rows as texts, in the columns :data:`HEADER`."""
+    return [
+        [
+            row["kind"], _in_words(row["quantity"]), str(row["backbones"]),
+            as_text(row["value"], row["unit"]) if row["backbones"] else "",
+            interval_text(row["low"], row["high"], row["unit"]), row["who"],
+        ]
+        for row in table.to_dict("records")
+    ]  # fmt: skip
+
+
+def _in_words(quantity: str) -> str:
+    metric, comma, rest = quantity.partition(", ")
+    return words(metric) + comma + rest
+
+
 def page(table: pd.DataFrame) -> str:
     """The same as Markdown."""
-    lines = ["# Backbones by their kind", "", NOTE, "", "| kind | quantity | backbones | mean | |"]
-    lines.append("|" + "-|" * 5)
-    for row in table.to_dict("records"):
-        value = f"{row['value']:.4g} {row['unit']}" if row["backbones"] else ""
-        ends = f"[{row['low']:.4g}, {row['high']:.4g}]" if row["low"] == row["low"] else ""
-        cells = [row["kind"], row["quantity"], str(row["backbones"]), value, ends]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+    text = ["# Backbones by their kind", "", NOTE, "", f"| {' | '.join(HEADER)} |"]
+    text.append("|" + "-|" * len(HEADER))
+    text += [f"| {' | '.join(cells)} |" for cells in lines(table)]
+    return "\n".join([*text, ""])

@@ -1,7 +1,9 @@
-"""Numbers and names as a reader wants them."""
+"""Numbers and names as a reader wants them, by ``config/labels.csv``."""
 
 import csv
 import re
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import cache
 
 from tokenscope.paths import of_project
@@ -16,7 +18,25 @@ _IN_BLOCK = re.compile(r"[-/]block_?(?=\d)")  # of a kind of artifact, of a trai
 BLOCK = "block, from 1"  # the unit of a block's number
 OTHER = ", other: "  # before the name of the backbone that a group compares with
 _SINGULAR = {"points": "point", "patches": "patch"}
-TWO_DECIMALS = ("percent", "points", "patches", "squared L2 per patch")
+_BETTER = {"": 0, "up": 1, "down": -1}
+ARROWS = {0: "", 1: "\u2191", -1: "\u2193"}
+
+
+@dataclass(frozen=True)
+class Label:
+    """A row of ``config/labels.csv``: of a metric or group, or of a unit of the tables.
+
+    Attributes:
+        words: of a metric or group.
+        unit: how a unit is shown; empty where a number needs none.
+        decimals: that numbers of a unit have; None for four digits.
+        better: where more of a metric is better (1), or less (-1).
+    """
+
+    words: str = ""
+    unit: str = ""
+    decimals: int | None = None
+    better: int = 0
 
 
 def as_text(value: float, unit: str) -> str:
@@ -28,7 +48,7 @@ def as_text(value: float, unit: str) -> str:
     if value != value:
         return "undefined"
     if unit == BLOCK:
-        return f"block {value:.4g}"
+        return f"block {number_text(value)}"
     return number_text(value, unit) + _unit_text(unit)
 
 
@@ -36,18 +56,28 @@ def without_unit(value: float, unit: str) -> str:
     """The same where the unit stands elsewhere (:func:`unit_text`), as in the head of a row."""
     if unit == "verdict" or tidy.is_refused(unit) or value != value:
         return as_text(value, unit)
-    return f"{value:.4g}" if unit == BLOCK else number_text(value, unit)
+    return number_text(value, unit)
 
 
 def number_text(value: float, unit: str = "") -> str:
     """A number alone, with the same digits wherever it is printed: page, Markdown and LaTeX.
 
-    Scores have the two decimals of the papers' tables, and below 0.1 two digits that are not zero;
-    everything else has four digits.
+    Scores have the two decimals of the papers' tables, and below 0.1 two digits that are not zero.
+    Everything else has four digits, below 0.1 three. Thousands are marked by a comma, and only
+    what is below a millionth is a power of ten.
     """
-    if unit not in TWO_DECIMALS:
-        return f"{value:.4g}"
-    return f"{value:.2f}" if value == 0 or abs(value) >= 0.1 else f"{value:.2g}"
+    decimals, size = _unit(unit).decimals, abs(value)
+    if value != 0 and size < 0.1:
+        digits = f"{value:.{3 if decimals is None else 2}g}"
+        return digits if size < 1e-6 else f"{Decimal(digits):f}"
+    if decimals is not None:
+        return f"{value:,.{decimals}f}"
+    return f"{value:,.0f}" if size >= 1000 else f"{value:.4g}"
+
+
+def signed_text(value: float, unit: str = "") -> str:
+    """A difference: the same, with its sign."""
+    return "+" * (value > 0) + number_text(value, unit)
 
 
 def interval_text(low: float, high: float, unit: str = "") -> str:
@@ -59,9 +89,8 @@ def measured_text(row) -> str:
     """Value, unit and, where they differ, the ends in brackets of a row of a measured cost."""
     if row["value"] != row["value"]:
         return "not measured"
-    ends = f" [{row['low']:.3g}, {row['high']:.3g}]" if row["high"] > row["low"] else ""
-    number = f"{row['value']:,.0f}" if row["value"] >= 1e5 else f"{row['value']:.3g}"
-    return number + _unit_text(row["unit"]) + ends
+    ends = interval_text(row["low"], row["high"], row["unit"])
+    return f"{as_text(row['value'], row['unit'])} {ends}".strip()
 
 
 def words(name: str) -> str:
@@ -110,33 +139,58 @@ def in_words(text: str) -> str:
     return said.replace("_", " ")
 
 
+def better(metric: str) -> int:
+    """Where more of a metric is better (1), or less (-1), also of a difference; else 0."""
+    return _row(metric.partition("_minus_")[0]).better
+
+
+def arrow(metric: str) -> str:
+    """The same as an arrow; empty where neither is."""
+    return ARROWS[better(metric)]
+
+
 def _label(name: str) -> str:
+    return _row(name).words
+
+
+def _row(name: str) -> Label:
     exact, patterns = _labels()
     if name in exact:
         return exact[name]
-    for pattern, text in patterns:
+    for pattern, label in patterns:
         if match := pattern.fullmatch(name):
-            return text.replace("{n}", re.sub(r"^0+(?=[0-9])", "", match[1].replace("*", "n")))
-    return ""
+            number = re.sub(r"^0+(?=[0-9])", "", match[1].replace("*", "n"))
+            return replace(label, words=label.words.replace("{n}", number))
+    return Label()
+
+
+def _unit(unit: str) -> Label:
+    """A unit as shown; one that has no line is shown as it is."""
+    return _labels()[0].get(f"unit: {unit}", Label(unit=unit))
 
 
 @cache
-def _labels() -> tuple[dict[str, str], list[tuple[re.Pattern, str]]]:
-    """Words of ``config/labels.csv`` by name, and by pattern where a number is left open."""
+def _labels() -> tuple[dict[str, Label], list[tuple[re.Pattern, Label]]]:
+    """Rows of ``config/labels.csv`` by name, and by pattern where a number is left open."""
     with open(of_project("config/labels.csv"), newline="") as handle:
-        rows = [(row["name"], row["words"]) for row in csv.DictReader(handle)]
+        rows = [(row["name"], _read(row)) for row in csv.DictReader(handle)]
     number = r"(\d+(?:\.\d+)?|\*)"  # or any, in a pattern of names
     patterns = [
-        (re.compile(re.escape(name).replace(r"\{n\}", number)), text)
-        for name, text in rows
+        (re.compile(re.escape(name).replace(r"\{n\}", number)), label)
+        for name, label in rows
         if "{n}" in name
     ]
     return dict(row for row in rows if "{n}" not in row[0]), patterns
 
 
+def _read(row: dict[str, str]) -> Label:
+    decimals = int(row["decimals"]) if row["decimals"] else None
+    return Label(row["words"], row["unit"], decimals, _BETTER[row["better"]])
+
+
 def unit_text(unit: str) -> str:
     """A unit as it stands behind numbers; empty where a number needs none."""
-    return {"percent": "%", "ratio": "", BLOCK: "block", "verdict": ""}.get(unit, unit)
+    return _unit(unit).unit
 
 
 def amount(size: float, unit: str) -> str:

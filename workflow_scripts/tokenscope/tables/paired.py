@@ -146,5 +146,6 @@ def published(table: pd.DataFrame) -> pd.DataFrame:
     gains = []
     for registers in means.columns.difference(["r0"]):
         gain = (means[registers] - means["r0"]).dropna().round(4).reset_index(name="value")
-        gains.append(gain.assign(registers=registers, metric=gain["metric"].map(names.minus_r0)))
+        gain = gain.assign(registers=registers, unit=gain["metric"].map(UNITS))
+        gains.append(gain.assign(metric=gain["metric"].map(names.minus_r0)))
     return pd.concat(gains).reindex(columns=table.columns)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from tokenscope.study.register_names import is_control, kind
 from tokenscope.tables import tidy
-from tokenscope.tables.formatting import interval_text, number_text, words
+from tokenscope.tables.formatting import arrow, better, interval_text, number_text, words
 from tokenscope.tables.probe_tables import COUNTS
 
 PAPER = "reassessment-2025"
@@ -28,11 +28,10 @@ _SPECIAL |= {"\u2191": r"$\uparrow$", "\u2193": r"$\downarrow$"}
 
 @dataclass(frozen=True)
 class Measure:
-    """A block of columns: a score in words, and where more is better (1) or less (-1)."""
+    """A block of columns: a score, and in words as the table's caption leaves to be said."""
 
     metric: str
     words: str
-    better: int
 
 
 @dataclass(frozen=True)
@@ -87,22 +86,22 @@ REMARKS = (
     ("outlier", "position_confounded", 1,
      "Places of outliers can be guessed without looking at the token"),
 )  # fmt: skip
-TOP1 = Measure("top1", "top-1 (%)", 1)
+TOP1 = Measure("top1", "top-1 (%)")
 TABLES = {
     "table1": PaperTable(
         "Position of a patch from its own token (linear probes).", "claim4",
-        (Measure("position_top1", "top-1 (%)", 1),
-         Measure("position_distance", "distance (patches)", -1)),
+        (Measure("position_top1", "top-1 (%)"),
+         Measure("position_distance", "distance (patches)")),
         {"normal": "normal", "outlier": "outlier"}, "position",
     ),
     "table2": PaperTable(
         "Pixels of a patch from its own token (linear probes).", "claim4",
-        (Measure("pixel_l2_squared", "squared L2 error", -1),),
+        (Measure("pixel_l2_squared", "squared L2 error"),),
         {"normal": "normal", "outlier": "outlier"}, "pixels",
     ),
     "table3": PaperTable(
         "Class of the image from a single token (linear probes).", "claim4",
-        (Measure("class_top1", "top-1 (%)", 1),),
+        (Measure("class_top1", "top-1 (%)"),),
         {"cls": "CLS", "normal": "normal", "outlier": "outlier"}, "class",
     ),
     "table4": PaperTable(
@@ -146,8 +145,7 @@ def printed(name: str, ours: pd.DataFrame, published: pd.DataFrame) -> Printed:
             label = model_words(who) + f" ({key[-1]})" * (several and bool(key[-1]))
             line = _line(table, paper.get(who, {}), measured.get(key, {}))
             lines.append((label, "/".join(filter(None, who)), line))
-    arrows = {1: "\u2191", -1: "\u2193"}
-    measures = [f"{measure.words} {arrows[measure.better]}" for measure in table.measures]
+    measures = [f"{measure.words} {arrow(measure.metric)}" for measure in table.measures]
     footnote = _footnote(table, ours, list(measured))
     columns = list(table.columns.values())
     return Printed(name.removeprefix("table"), table.caption, measures, columns, lines, footnote)
@@ -176,13 +174,13 @@ def _line(table: PaperTable, paper: dict, measured: dict) -> list[Cell]:
     line = []
     for measure in table.measures:
         keys = [(measure.metric, column) for column in table.columns]
-        both = [_of_best([cells.get(key) for key in keys], measure.better)
+        both = [_of_best([cells.get(key) for key in keys], better(measure.metric))
                 for cells in (paper, measured)]  # fmt: skip
         line += [cell for pair in zip(*both, strict=True) for cell in pair]
     return line
 
 
-def _of_best(rows: list[dict | None], better: int) -> list[Cell]:
+def _of_best(rows: list[dict | None], sign: int) -> list[Cell]:
     """Cells; of two numbers or more the best is marked, and every one that is printed alike."""
     cells = [
         Cell()
@@ -193,9 +191,13 @@ def _of_best(rows: list[dict | None], better: int) -> list[Cell]:
         )
         for row in rows
     ]
-    numbers = [float(cell.text) for cell in cells if cell.text != NONE]
-    best = max(numbers, key=lambda x: better * x) if len(numbers) > 1 else None
-    return [replace(cell, best=cell.text != NONE and float(cell.text) == best) for cell in cells]
+    numbers = [_printed(cell) for cell in cells if cell.text != NONE]
+    best = max(numbers, key=lambda x: sign * x) if len(numbers) > 1 else None
+    return [replace(cell, best=cell.text != NONE and _printed(cell) == best) for cell in cells]
+
+
+def _printed(cell: Cell) -> float:
+    return float(cell.text.replace(",", ""))
 
 
 def model_words(who: Sequence[str]) -> str:

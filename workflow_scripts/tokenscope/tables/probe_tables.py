@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from tokenscope.tables import names, tidy
-from tokenscope.tables.formatting import interval_text, number_text
+from tokenscope.tables.formatting import arrow, better, interval_text, number_text, words
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A line of a table: ``sign`` is what more knowledge gives it, ``guess`` the simplest one.
+    """A line of a table: ``guess`` is what the simplest guess gives.
 
     ``question`` is one of :data:`tokenscope.probes.questions.TASKS`.
     """
@@ -23,22 +23,21 @@ class Measure:
     question: str
     metric: str
     heading: str
-    sign: int
     guess: str
 
 
 TABLES = {
     "Table 1: position": (
-        Measure("position", "position_top1", "top-1 / %", 1, "commonest place"),
-        Measure("position", "position_distance", "distance / patches", -1, "best one place"),
+        Measure("position", "position_top1", "top-1 (%)", "commonest place"),
+        Measure("position", "position_distance", "distance (patches)", "best one place"),
     ),
     "Table 2: pixels": (
-        Measure("pixels", "pixel_l2_squared", "squared L2", -1, "mean patch"),
-        Measure("pixels", "pixel_explained", "explained / %", 1, ""),
+        Measure("pixels", "pixel_l2_squared", "squared L2 error", "mean patch"),
+        Measure("pixels", "pixel_explained", "explained (%)", ""),
     ),
-    "Table 3: class": (Measure("class", "class_top1", "top-1 / %", 1, "commonest class"),),
+    "Table 3: class": (Measure("class", "class_top1", "top-1 (%)", "commonest class"),),
 }
-HEADER = ("backbone", "measure", "normal", "outlier", "outlier - normal", "CLS, registers",
+HEADER = ("backbone", "measure", "normal", "outlier", "outlier minus normal", "CLS, registers",
           "guessing", "tokens per group", "published: normal / outlier / CLS",
           "what outliers encode")  # fmt: skip
 COUNTS = ("train", "validation", "test")
@@ -74,7 +73,9 @@ def _line(key, rows, measure: Measure, cite) -> tuple[str, ...]:
     guesses = {g: row(names.guess_name(g, guess)) for g in ("normal", "outlier")}
     guesses[""] = row(guess)
     guesses = [
-        f"{g} {number_text(r.value, r.unit)}".strip() for g, r in guesses.items() if r is not None
+        f"{words(g)} {number_text(r.value, r.unit)}".strip()
+        for g, r in guesses.items()
+        if r is not None
     ]
     counts = {part: row("each group", f"{question}_tokens_{part}") for part in COUNTS}
     theirs = [cite((*key[:3], g, metric), key[3]) for g in ("normal", "outlier", "cls")]
@@ -83,12 +84,13 @@ def _line(key, rows, measure: Measure, cite) -> tuple[str, ...]:
     if question == "class" and saw is not None and saw.value == 1:
         name += " (trained with these labels)"
     return (
-        name, measure.heading, *(_number(row(g)) for g in ("normal", "outlier")),
-        _number(row("outlier-normal")), ", ".join(f"{g} {_number(row(g))}" for g in whole),
+        name, f"{measure.heading} {arrow(metric)}",
+        *(_number(row(g)) for g in ("normal", "outlier")),
+        _number(row("outlier-normal")), ", ".join(f"{words(g)} {_number(row(g))}" for g in whole),
         f"{guess}: {', '.join(guesses)}" if guesses else "",
-        ", ".join(f"{r.value:.0f} {part}" for part, r in counts.items() if r is not None),
+        ", ".join(f"{r.value:,.0f} {part}" for part, r in counts.items() if r is not None),
         " / ".join(filter(None, theirs)),
-        _verdict(rows, row("outlier-normal"), measure.sign, question == "position"),
+        _verdict(rows, row("outlier-normal"), better(metric), question == "position"),
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from tokenscope.tables import paired, tidy
+from tokenscope.tables.formatting import heading, number_text
 from tokenscope.tables.register_gains import as_ours, published_gains
 
 # The same quantity under the group names of the sources.
@@ -36,6 +37,7 @@ class Cited:
     bound: str = ""
     differs: str = ""
     same_images: bool = True
+    unit: str = ""
 
     @property
     def comparable(self) -> bool:
@@ -44,7 +46,9 @@ class Cited:
 
     def __str__(self) -> str:
         secondary = ", secondary" * (self.evidence == "secondary")
-        return f"{_BOUNDS[self.bound]}{self.value:g} ({self.source}, {self.dataset}{secondary})"
+        number = as_published(self.value, self.unit, self.bound)
+        bound = _BOUNDS[self.bound]
+        return f"{bound}{number} ({self.source}, {heading(self.dataset)}{secondary})"
 
 
 class Published:
@@ -82,6 +86,11 @@ class Published:
         return "; ".join(dict.fromkeys(map(str, self.of(key, dataset))))  # some stand in two tables
 
 
+def as_published(value: float, unit: str, bound: str) -> str:
+    """A published number with the digits of ours; a bound or a rough one is no more precise."""
+    return f"{value:g}" if bound else number_text(value, unit)
+
+
 def same_images(theirs: str, ours: str) -> bool:
     """Whether a data set of ours holds the images that a source's name of a data set means."""
     names = (theirs, *SAME_IMAGES.get(theirs, ()))
@@ -90,9 +99,9 @@ def same_images(theirs: str, ours: str) -> bool:
 
 def _cited(row: dict, dataset: str) -> Cited:
     same = same_images(row["dataset"], dataset)
-    other = "" if same else f"images of {row['dataset'] or 'none'}, here {dataset}"
+    other = "" if same else f"images of {heading(row['dataset']) or 'none'}, here {dataset}"
     differs = "; ".join(filter(None, (other, row["note"], row["differs"])))
     return Cited(
         float(row["value"]), row["source"], row["item"], row["dataset"], row["evidence"],
-        row["bound"], differs, same,
+        row["bound"], differs, same, row["unit"],
     )  # fmt: skip
