@@ -8,8 +8,9 @@ import compare
 import pandas as pd
 import pytest
 
-from tokenscope.diagnosis import advice, many, record
+from tokenscope.diagnosis import advice, many, page, record
 from tokenscope.errors import StudyError
+from tokenscope.tables import tidy
 
 NAN = float("nan")
 
@@ -61,7 +62,7 @@ def written(path, name="mine", rows=None, second=None):
     said = record.record(
         name, {"dataset": "photographs", "path": "my/photographs", "seed": 0, "count": 60}, 0.95,
         [record.backbone(f"{name}-{i}", card, one, rows) for i, one in enumerate(ones)],
-        [one["evidence"] for one in ones], [(SEARCH, MOVED)] * len(ones),
+        [one["evidence"] for one in ones], [(SEARCH, MOVED, 0)] * len(ones),
     )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     record.write(said, path)
@@ -74,7 +75,8 @@ def test_it_is_what_the_schema_says_and_is_read_back(tmp_path):
     assert record.read(file) == json.loads(file.read_text()) == said
     first, second = said["backbones"]
     assert first["by_kind"] == (
-        "high norm: yes, 2 % of tokens; fixed pattern: yes, 3 % of the tokens keep place; sink: no"
+        "high norm: yes, 2.00 % of tokens; fixed pattern: yes, 3 % of the tokens keep place; "
+        "sink: no"
     )
     assert first["kinds"]["fixed-pattern"]["value"] == 3 and len(first["kinds"]) == 4
     assert second["high_norm"]["high"] is None and "NaN" not in file.read_text()
@@ -140,6 +142,8 @@ def test_whether_registers_at_test_time_help(changes, answer, words):
 
 def test_registers_that_were_not_tried_or_not_found():
     assert advice.registers("yes", None, {}).answer == "does not apply"
+    assert "the study asks for none" in advice.registers("no", None, {}, 0).sentence
+    assert "it has registers already" in advice.registers("no", None, {}, 4).sentence
     reason = {**SEARCH, "reason": "no outliers"}
     assert advice.registers("no", reason, {}).answer == "no"
     said = advice.registers("yes", reason, {})
@@ -177,7 +181,9 @@ def test_many_in_one_table(tmp_path, monkeypatch):
     assert (table["share"] == 2).all() and (table["features"] != "").all()
     html = page.read_text()
     assert "a-1 (a)" in html and "c &lt;d&gt;" in html and "fixed pattern" in html
-    assert ">yes</span> <small>3 % [2.5, 3.5]</small>" in html and not re.search(r"\bnan\b", html)
+    assert ">yes</span> <small>3.00 % [2.50, 3.50]</small>" in html and not re.search(
+        r"\bnan\b", html
+    )
     assert ">does not apply</span></td>" in html  # which has no number behind it
     head, _ = many.lines(many.table(many.find(["b"])))
     assert [h for h in head if h in ("sink", "fixed pattern", "register use")] == [
@@ -188,3 +194,19 @@ def test_many_in_one_table(tmp_path, monkeypatch):
         many.find(["a", "x", "y"])
     with pytest.raises(StudyError, match="no diagnosis below"):
         many.find([], tmp_path / "elsewhere/none")
+
+
+def test_numbers_are_printed_as_in_the_report():
+    """A difference of accuracies is in points, and where nothing varied there is no interval."""
+    who = dict(zip(tidy.KIND_COLUMNS, ("f", "s", "r0", "none"), strict=True)) | {"dataset": "d"}
+    rows = tidy.TidyRows(who, 90, 0)
+    rows.add("claim4", "cls", "class_top1", 20.529, 15.6, 25.84, "percent")
+    rows.add("claim4", "outlier-normal", "class_top1", -3.47, -13.5, 6.25, "points")
+    rows.add("claim4", "chance", "class_top1", 0, 0, 0, "percent")
+    rows.refuse("claim4", "outlier", "class_top1", "too few tokens", 3)
+    assert page.classes(rows.frame(), who) == [
+        ("CLS", "20.53 % [15.60, 25.84]"),
+        ("outlier minus normal", "-3.47 points [-13.50, 6.25]"),
+        ("chance", "0.00 %"),
+        ("outlier", "not measured: too few tokens"),
+    ]

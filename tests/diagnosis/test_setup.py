@@ -153,7 +153,7 @@ def test_a_head_of_ones_own_is_scored_by_its_list(photographs, tmp_path, monkeyp
     scored = dict(zip(zoo.COLUMNS[:3], ("mine", "tuned", "r0"), strict=True))
     scored |= {"group": "own_head", "metric": "top1", "value": 75.0, "low": 55.0, "high": 92.0}
     heads = pd.DataFrame([scored, {**scored, "metric": "top5", "value": 99.0}])
-    assert page.own_head(heads, scored).startswith("75 %")
+    assert page.own_head(heads, scored) == "75.00 % [55.00, 92.00]"
     assert page.own_head(None, scored) == page.own_head(heads, {**scored, "family": "other"}) == ""
 
 

@@ -24,6 +24,7 @@ from tokenscope.jobs.job import job, log
 from tokenscope.report.html import picture, render
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.study.diagnose import name_of
+from tokenscope.study.register_names import register_count
 from tokenscope.tables import tidy
 
 
@@ -64,7 +65,7 @@ def main(files, backbones, specs, images_of, study, rules, statistics, folder, s
         ],
         [one.verdict["evidence"] for one in figures],
         [
-            (search, page.unseen(tables["registers"], who))
+            (search, page.unseen(tables["registers"], who), register_count(who["registers"]))
             for search, who in zip(searches, backbones, strict=True)
         ],
     )
@@ -97,7 +98,8 @@ def main(files, backbones, specs, images_of, study, rules, statistics, folder, s
                  gallery(backbone, rules), f"Attention and norms of {backbone.name}", "png"),
              "images": backbone.maps.sizes["image"],
              "registers": page.moved(tables["registers"], who, rules),
-             "found": page.neurons(search), "by_kind": one["by_kind"],
+             "found": page.neurons(search, register_count(who["registers"])),
+             "by_kind": one["by_kind"],
              "follows": [advice["sentence"] for advice in one["follows"].values()],
              "classes": page.classes(tables["probes"], who),
              "own_head": page.own_head(tables["heads"], who),

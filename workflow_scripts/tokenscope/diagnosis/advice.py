@@ -6,6 +6,9 @@ came from had it too. Each has an answer (yes, no, cannot tell, does not apply) 
 
 from dataclasses import dataclass
 
+from tokenscope.tables.formatting import as_text, interval_text, number_text, signed_text
+from tokenscope.tables.formatting import words as label
+
 YES, NO, UNDECIDED, NOT_ABOUT = "yes", "no", "cannot tell", "does not apply"
 KEPT = {
     "own head": "what its own head answers",
@@ -55,25 +58,32 @@ def features(evidence: dict, kinds: dict[str, dict]) -> Advice:
             f"clean; those of blocks {onset:.0f} to {last - 1} hold outliers{also}.",
         )
     spoiled = (
-        f"{evidence['share'][0]:.2g} % of the tokens are outliers, and the final norm hides their "
-        "length alone"
+        f"{as_text(evidence['share'][0], 'percent')} of the tokens are outliers, and the final "
+        "norm hides their length alone"
     )
     if onset > 1:
         return Advice(
             NO,
             f"Take dense features from block {onset - 1:.0f}, the last before outliers begin, "
             f"after a layer norm or batch norm of your own, or leave out patches of norm over "
-            f"{evidence['cutoff']:.2g} x their image's median before the final norm: in the last "
-            f"block {spoiled}{also}.",
+            f"{number_text(evidence['cutoff'])} x their image's median before the final norm: in "
+            f"the last block {spoiled}{also}.",
         )
     return Advice(
         NO,
-        f"Leave out patches of norm over {evidence['cutoff']:.2g} x their image's median before "
-        f"the final norm: no block is free of them, {spoiled}{also}.",
+        f"Leave out patches of norm over {number_text(evidence['cutoff'])} x their image's median "
+        f"before the final norm: no block is free of them, {spoiled}{also}.",
     )
 
 
-def registers(artifacts: str, search: dict | None, moved: dict[str, dict]) -> Advice:
+def untried(count: int) -> str:
+    """Why nobody looked for the neurons that write outliers; ``count``: registers that it has."""
+    return "it has registers already" if count else "the study asks for none (config key: testtime)"
+
+
+def registers(
+    artifacts: str, search: dict | None, moved: dict[str, dict], count: int = 0
+) -> Advice:
     """Do registers at test time help?
 
     Args:
@@ -81,12 +91,12 @@ def registers(artifacts: str, search: dict | None, moved: dict[str, dict]) -> Ad
             where nothing was searched.
         moved: of images that chose nothing, ``before``, ``share``, ``kept`` and, where its own
             head was right or wrong, ``top1``: each ``value``, ``low``, ``high``; may be empty.
+        count: of registers that it has.
     """
     if search is None:
         return Advice(
             NOT_ABOUT,
-            "Registers at test time were not tried: it has registers already, or the study asks "
-            "for none.",
+            f"Registers at test time were not tried: {untried(count)}.",
         )
     if search["reason"] or not moved:
         why = search["reason"] or "no image was left to judge them by"
@@ -95,13 +105,16 @@ def registers(artifacts: str, search: dict | None, moved: dict[str, dict]) -> Ad
     named = ", ".join(f"block {b} neuron {n}" for b, n in search["neurons"][:4])
     more = len(search["neurons"]) - 4
     named += f" and {more} more" if more > 0 else ""
+    of_kept = interval_text(100 * kept["low"], 100 * kept["high"], "percent")
     what = (
-        f"one register at test time ({named}) takes outliers from {before['value']:.2g} % to "
-        f"{share['value']:.2g} % of the patches and keeps {100 * kept['value']:.3g} % "
-        f"[{100 * kept['low']:.3g}, {100 * kept['high']:.3g}] of {KEPT[search['kept_by']]}"
+        f"one register at test time ({named}) takes outliers from "
+        f"{as_text(before['value'], 'percent')} to {as_text(share['value'], 'percent')} of the "
+        f"patches and keeps {as_text(100 * kept['value'], 'percent')} {of_kept} of "
+        f"{KEPT[search['kept_by']]}"
     )
     if cost := moved.get("top1"):
-        what += f" (top-1 {cost['value']:+.2g} points [{cost['low']:+.2g}, {cost['high']:+.2g}])"
+        value, low, high = (signed_text(cost[end], "points") for end in ("value", "low", "high"))
+        what += f" (top-1 {value} points [{low}, {high}])"
     what += ", on images that chose nothing"
     if not share["high"] < before["low"]:
         return Advice(NO, f"It does not help: {what}.")
@@ -127,7 +140,7 @@ def parent(first: dict, second: dict | None) -> Advice:
     name, pair = second["name"], (first["artifacts"], second["artifacts"])
     new, gone = _only(first["kinds"], second["kinds"]), _only(second["kinds"], first["kinds"])
     rest = "".join(
-        f"; {words}: {', '.join(kind.replace('-', ' ') for kind in kinds)}"
+        f"; {words}: {', '.join(map(label, kinds))}"
         for words, kinds in (("new beside it", new), (f"of {name} alone", gone))
         if kinds
     )

@@ -8,10 +8,10 @@ import pandas as pd
 from tokenscope.diagnosis import record
 from tokenscope.errors import StudyError
 from tokenscope.kinds.answers import KINDS
+from tokenscope.tables.formatting import as_text, interval_text, number_text, words
 
 ENDS = ("value", "low", "high")
 ORDER = list(KINDS)
-UNITS = {"percent": " %", "points": " points", "x uniform": " x uniform"}  # others go without
 
 
 def find(given: Iterable[str], results: str | Path = "results") -> list[Path]:
@@ -96,7 +96,7 @@ def lines(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Head and lines of the page's table, as text."""
     kinds = kinds_in(frame)
     head = ["backbone", "images", "high norm", "about", "share of tokens", "ratio", "from block",
-            *(kind.replace("-", " ") for kind in kinds), "features of the last block",
+            *(words(kind) for kind in kinds), "features of the last block",
             "registers at test time", "the one it came from had it"]  # fmt: skip
     text = []
     for row in frame.to_dict("records"):
@@ -104,8 +104,8 @@ def lines(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         begun = yes and row["onset"] == row["onset"]
         text.append([
             f"{row['backbone']} ({row['diagnosis']})", f"{row['images']:,}", row["artifacts"],
-            row["about"], sized(row["share"], row["low"], row["high"], " %") if yes else "",
-            f"{row['ratio']:.2g} x" if yes else "",
+            row["about"], sized(row["share"], row["low"], row["high"], "percent") if yes else "",
+            f"{number_text(row['ratio'])} x" if yes else "",
             f"{row['onset']:.0f} of {row['blocks']}" if begun else "",
             *(of_kind(row, kind) for kind in kinds),
             row["features"], row["registers"], row["parent"],
@@ -118,7 +118,8 @@ def of_kind(row: dict, kind: str) -> str:
     if not isinstance(row[kind], str):
         return ""
     value, low, high = (row[f"{kind}_{end}"] for end in ENDS)
-    size = sized(value, low, high, UNITS.get(row[f"{kind}_unit"], ""))
+    unit = row[f"{kind}_unit"]
+    size = sized(value, low, high, unit if isinstance(unit, str) else "")
     return f"{row[kind]}: {size}" if size else row[kind]
 
 
@@ -126,5 +127,5 @@ def sized(value: float, low: float, high: float, unit: str = "") -> str:
     """A number with its interval, as text."""
     if value != value or value is None:
         return ""
-    ends = f" [{low:.2g}, {high:.2g}]" if low is not None and low == low else ""
-    return f"{value:.2g}{unit}{ends}"
+    ends = "" if low is None else interval_text(low, high, unit)
+    return f"{as_text(value, unit)} {ends}".strip()

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from tokenscope.diagnosis.advice import untried
 from tokenscope.diagnosis.verdict import ALIKE, MIN_TOKENS, PREDICTED
 from tokenscope.errors import StudyError, some
 from tokenscope.figures.backbone import BackboneFigures
@@ -10,17 +11,17 @@ from tokenscope.norms.outlier_rule import share_metric
 from tokenscope.stats.bootstrap import Bootstrap
 from tokenscope.stores.receipts import read_receipt
 from tokenscope.study.register_names import base
-from tokenscope.tables import tidy
-from tokenscope.tables.formatting import words
+from tokenscope.tables import formatting, tidy
+from tokenscope.tables.formatting import interval_text, number_text, words
 from tokenscope.tables.names import minus_r0
 from tokenscope.tables.rests_on import sentence
 from tokenscope.tables.tidy import BACKBONE_COLUMNS
 
 PAIRED = {
-    "share_last_block": ("tokens over the cutoff, last block", "%"),
-    "share_peak_block": ("tokens over the cutoff, block with most", "%"),
+    "share_last_block": ("tokens over the cutoff, last block", "percent"),
+    "share_peak_block": ("tokens over the cutoff, block with most", "percent"),
     "norm_max_over_median": ("largest norm of an image / its median, last block", ""),
-    "attention_share_of_top_2_percent": ("CLS attention on its top 2 % of patches", "%"),
+    "attention_share_of_top_2_percent": ("CLS attention on its top 2 % of patches", "percent"),
 }
 MOVED = {
     "share_norm_over_{}x_median_of_base": "tokens over the cutoff (block with most before)",
@@ -37,9 +38,9 @@ def of_backbone(table: pd.DataFrame, who: dict) -> pd.DataFrame:
 
 
 def interval(row, unit: str = "") -> str:
-    """Value and interval of a tidy row, as text."""
-    value = f"{row['value']:.3g}{unit}"
-    return f"{value} [{row['low']:.3g}, {row['high']:.3g}]" if row["low"] == row["low"] else value
+    """Value and interval of a tidy row, in the digits of the report; why there is none, if so."""
+    ends = interval_text(row["low"], row["high"], unit)
+    return f"{formatting.as_text(row['value'], unit)} {ends}".strip()
 
 
 def headline(verdict: dict, confidence: float) -> str:
@@ -52,10 +53,10 @@ def headline(verdict: dict, confidence: float) -> str:
     e, surely = verdict["evidence"], f"with {100 * confidence:.0f} % confidence"
     if verdict["artifacts"] != "yes":
         return f"{verdict['artifacts'].capitalize()}: {e['why']}."
-    share = interval(dict(zip(("value", "low", "high"), e["share"], strict=True)), " %")
+    share = interval(dict(zip(("value", "low", "high"), e["share"], strict=True)), "percent")
     said = [
         f"Yes: {share} of its patch tokens are outliers after block {e['block']} of {e['blocks']}, "
-        f"at {e['ratio']:.2g} x the median norm; they begin in block {e['onset']:.0f}."
+        f"at {number_text(e['ratio'])} x the median norm; they begin in block {e['onset']:.0f}."
     ]
     if e["last"] != "yes":
         there = "has none" if e["last"] == "no" else f"cannot be said to have any {surely}"
@@ -87,15 +88,16 @@ def decided(backbone: BackboneFigures, rules: dict) -> list[tuple]:
     lines = [("images", str(e["images"]), e["why"])]
     if e["artifacts"] == "yes":
         lines += [
-            (f"tokens of the mode after block {e['block']} of {e['blocks']}", text("share", " %"),
-             f"yes: {rules['min_share']:g} % or more"),
-            ("their norm", f"{e['ratio']:.3g} x the median of their image",
-             f"over the valley at {e['cutoff']:.3g} x"),
+            (f"tokens of the mode after block {e['block']} of {e['blocks']}",
+             text("share", "percent"), f"yes: {rules['min_share']:g} % or more"),
+            ("their norm", f"{number_text(e['ratio'])} x the median of their image",
+             f"over the valley at {number_text(e['cutoff'])} x"),
         ]  # fmt: skip
     elif np.isfinite(e["smallest_ratio"]):
         lines.append((
             f"a mode of {rules['min_share']:g} % of tokens would have been seen",
-            f"from {e['smallest_ratio']:.3g} x median on", "nearer to the bulk nobody can tell",
+            f"from {number_text(e['smallest_ratio'])} x median on",
+            "nearer to the bulk nobody can tell",
         ))  # fmt: skip
     if e["tokens"]:
         lines += [
@@ -191,8 +193,7 @@ def by_rule(backbone: BackboneFigures) -> list[tuple]:
     shares = last[last["metric"].str.contains("share")].to_dict("records")
     named = {"bimodality_upper_share": "upper mode of the mixture of two Gaussians"}
     return [
-        (named.get(row["metric"], row["metric"].replace("share_norm_", "").replace("_", " ")),
-         interval(row, " %"))
+        (named.get(row["metric"], words(row["metric"])), interval(row, "percent"))
         for row in shares
     ]  # fmt: skip
 
@@ -215,10 +216,9 @@ def moved(registers: pd.DataFrame | None, who: dict, rules: dict) -> list[tuple]
             if any(len(r) != 1 for r in both):
                 break
             value, change = (r.iloc[0] for r in both)
-            percent = value["unit"] == "percent"
-            unit, points = (" %", " points") if percent else ("", "")
-            cells.append((f"{value['value'] - change['value']:.3g}{unit}", interval(value, unit),
-                          interval(change, points)))  # fmt: skip
+            unit = value["unit"]
+            before = formatting.as_text(value["value"] - change["value"], unit)
+            cells.append((before, interval(value, unit), interval(change, change["unit"])))
         if len(cells) == 2:
             lines.append((named, cells[0][0], cells[0][1], cells[0][2], cells[1][2]))
     return lines
@@ -252,10 +252,10 @@ def search_of(files: list[str], who: dict) -> dict | None:
     return {search["name"]: search for search in map(read_receipt, files)}.get(name)
 
 
-def neurons(search: dict | None) -> str:
-    """What the search for register neurons came to, in a sentence."""
+def neurons(search: dict | None, count: int) -> str:
+    """What the search for register neurons came to, of a backbone of so many registers."""
     if search is None:
-        return "Not tried: it has registers already, or the study asks for none."
+        return f"Not tried: {untried(count)}."
     if search["reason"]:
         return f"Nothing is attached: {search['reason']}."
     named = [f"block {block} neuron {neuron}" for block, neuron in search["neurons"]]
@@ -267,7 +267,7 @@ def own_head(heads: pd.DataFrame | None, who: dict) -> str:
     if heads is None:
         return ""
     rows = of_backbone(heads, who).query("group == 'own_head' and metric == 'top1'")
-    return interval(rows.iloc[0].to_dict(), " %") if len(rows) else ""
+    return interval(rows.iloc[0].to_dict(), "percent") if len(rows) else ""
 
 
 def classes(probes: pd.DataFrame | None, who: dict) -> list[tuple]:
@@ -276,10 +276,7 @@ def classes(probes: pd.DataFrame | None, who: dict) -> list[tuple]:
         return []
     rows = of_backbone(probes, who)
     rows = rows[rows["metric"] == "class_top1"]
-    return [
-        (words(row["group"]), interval(row, " %") if row["value"] == row["value"] else row["unit"])
-        for row in rows.to_dict("records")
-    ]
+    return [(words(row["group"]), interval(row, row["unit"])) for row in rows.to_dict("records")]
 
 
 def paired(first: pd.DataFrame, second: pd.DataFrame, who: dict, statistics: dict) -> pd.DataFrame:
@@ -297,7 +294,8 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, who: dict, statistics: dic
         columns["second-first"] = columns["second"] - columns["first"]
         for group, values in columns.items():
             point, low, high, _ = bootstrap.ratio(values.to_numpy(), np.ones(len(both)))
-            rows.add("diagnosis", group, metric, point, low, high, "percent" if unit else "")
+            shown = "points" if unit and group == "second-first" else unit
+            rows.add("diagnosis", group, metric, point, low, high, shown)
     return rows.frame()
 
 
@@ -310,7 +308,7 @@ def as_text(pairs: pd.DataFrame | None) -> list[tuple]:
             low, high = rows.loc["second-first", ["low", "high"]]
             answer = "more" if low > 0 else "less" if high < 0 else "no difference shown"
             cells = [
-                interval(rows.loc[group], f" {shown}".rstrip())
+                interval(rows.loc[group], shown)
                 for group, shown in (
                     ("first", unit), ("second", unit), ("second-first", "points" * bool(unit)),
                 )

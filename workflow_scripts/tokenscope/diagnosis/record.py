@@ -18,6 +18,8 @@ from tokenscope.diagnosis import advice
 from tokenscope.errors import StudyError
 from tokenscope.paths import CONFIG
 from tokenscope.stores.receipts import write_text
+from tokenscope.tables.formatting import as_text
+from tokenscope.tables.formatting import words as label
 
 VERSION = 1
 SCHEMA = CONFIG / "schemas" / "diagnosis.schema.json"
@@ -69,11 +71,11 @@ def by_kind(kinds: dict[str, dict]) -> str:
     for kind, one in kinds.items():
         if one["answer"] == advice.NOT_ABOUT:
             continue
-        said = f"{kind.replace('-', ' ')}: {one['answer']}"
+        said = f"{label(kind)}: {one['answer']}"
         if one["answer"] == advice.YES and one["why"] and kind != HIGH_NORM:
             said += f", {one['why'].partition(';')[0]}"
         elif one["answer"] == advice.YES and one["value"] is not None:
-            said += f", {one['value']:.2g} {one['unit']}".rstrip()
+            said += f", {as_text(one['value'], one['unit'])}"
         words.append(said)
     return "; ".join(words)
 
@@ -96,8 +98,10 @@ def backbone(name: str, card: dict, verdict: dict, kinds: pd.DataFrame | None) -
     }  # fmt: skip
 
 
-def record(study: str, images: dict, confidence: float, backbones: list[dict],
-           evidence: list[dict], searches: list[tuple[dict | None, dict]]) -> dict:  # fmt: skip
+def record(
+    study: str, images: dict, confidence: float, backbones: list[dict], evidence: list[dict],
+    searches: list[tuple[dict | None, dict, int]],
+) -> dict:  # fmt: skip
     """All of a diagnosis.
 
     Args:
@@ -105,13 +109,13 @@ def record(study: str, images: dict, confidence: float, backbones: list[dict],
         backbones: one or two, see :func:`backbone`. evidence: of their verdicts.
         searches: of each, what :func:`tokenscope.diagnosis.advice.registers` takes.
     """
-    for number_, (one, seen, (search, moved)) in enumerate(
+    for number_, (one, seen, (search, moved, count)) in enumerate(
         zip(backbones, evidence, searches, strict=True)
     ):
         second = backbones[1] if len(backbones) > 1 and number_ == 0 else None
         one["follows"] = {
             "features": asdict(advice.features(seen, one["kinds"])),
-            "registers": asdict(advice.registers(one["artifacts"], search, moved)),
+            "registers": asdict(advice.registers(one["artifacts"], search, moved, count)),
             "parent": asdict(advice.parent(one, second)),
         }
     return {
