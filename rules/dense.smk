@@ -180,7 +180,7 @@ use rule gather as gather_dense with:
         f"{RESULTS}/logs/gather/dense.log",
     params:
         claim="dense",
-        code=code("tables/gather.py", reads=[PUBLISHED]),
+        code=code("tables/gather.py", reads=[PUBLISHED, LABELS]),
 
 
 rule dense:

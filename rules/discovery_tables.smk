@@ -94,7 +94,7 @@ use rule gather as gather_discovery with:
         f"{RESULTS}/logs/gather/discovery.log",
     params:
         claim="discovery",
-        code=code("tables/gather.py", reads=[PUBLISHED]),
+        code=code("tables/gather.py", reads=[PUBLISHED, LABELS]),
 
 
 rule discovery:

@@ -59,7 +59,7 @@ rule fig_kinds:
     conda:
         LIGHT_ENV
     params:
-        code=code("kinds/fig_kinds.py"),
+        code=code("kinds/fig_kinds.py", reads=[LABELS]),
     script:
         "../workflow_scripts/kinds/fig_kinds.py"
 

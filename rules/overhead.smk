@@ -49,6 +49,6 @@ rule gather_overhead:
         LIGHT_ENV
     params:
         records=[f"{PATHS.accounting()}/jobs/overhead/{row.key}.jsonl" for row in STUDY.overhead],
-        code=code("backbones/gather_overhead.py", reads=[PUBLISHED]),
+        code=code("backbones/gather_overhead.py", reads=[PUBLISHED, LABELS]),
     script:
         "../workflow_scripts/backbones/gather_overhead.py"

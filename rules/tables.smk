@@ -41,7 +41,7 @@ rule gather:
         LIGHT_ENV
     params:
         claim="{table}",
-        code=code("tables/gather.py", reads=[PUBLISHED]),
+        code=code("tables/gather.py", reads=[PUBLISHED, LABELS]),
     script:
         "../workflow_scripts/tables/gather.py"
 
@@ -58,7 +58,7 @@ use rule gather as gather_controls with:
         f"{RESULTS}/logs/gather/controls.log",
     params:
         claim="control",
-        code=code("tables/gather.py", reads=[PUBLISHED]),
+        code=code("tables/gather.py", reads=[PUBLISHED, LABELS]),
 
 
 # What no single backbone answers: above and below 300 M parameters, trained with iBOT or without.
@@ -81,7 +81,7 @@ rule by_kind:
     params:
         params={row.key: row.arch.params for row in STUDY.backbones if row.kind == "none"},
         confidence=config["statistics"]["confidence"],
-        code=code("tables/by_kind.py"),
+        code=code("tables/by_kind.py", reads=[LABELS]),
     script:
         "../workflow_scripts/tables/by_kind.py"
 

@@ -13,7 +13,7 @@ from tokenscope.figures import style
 from tokenscope.norms.exceedance import tails as ladders
 from tokenscope.report.contents import sections
 from tokenscope.stores.receipts import write_receipt
-from tokenscope.tables import tidy
+from tokenscope.tables import by_kind, tidy
 
 ROOT = Path(__file__).parents[2]
 EVIL = "<script>window.hacked = 1;<"  # a name that would run if it were not escaped
@@ -115,7 +115,7 @@ def _tables(folder, data):
     ]
     pd.DataFrame([*rows, rows[1]], columns=columns).to_csv(folder / "coverage.csv", index=False)
     kinds = [["large", "share", "0", ""], ["small", "share", "2", "1.5"], ["large", "top", "0", ""]]
-    table = pd.DataFrame(kinds, columns=["kind", "quantity", "backbones", "value"])
+    table = pd.DataFrame(kinds, columns=by_kind.COLUMNS[:4]).reindex(columns=by_kind.COLUMNS)
     table.to_csv(folder / "by_kind.csv", index=False)
     weights = {"weights_sha256": "f" * 64, "config": "demo.yaml sha256:1", "torch": "2.0"}
     for name, commit in (("backbones", "abc; abd"), ("bank", "bcd")):

@@ -164,7 +164,7 @@ def test_what_is_of_nobody_or_of_others_is_said_so(made):
     said = "4 items; shown of its own models and images 1, of others 2, not shown 1"
     assert f"<summary>reassessment-2025: {said}</summary>" in html
     kinds = html.partition("<h3>Backbones by their kind</h3>")[2].partition("</section>")[0]
-    assert re.findall(r"<td>(.*?)</td>", kinds)[:4] == ["small", "share", "2", "1.5"]
+    assert re.findall(r"<td>(.*?)</td>", kinds)[:4] == ["small", "share of tokens", "2", "1.5"]
     assert "Left out are 2 lines of no backbone in this study: large." in kinds
     assert "large</td>" not in kinds
 

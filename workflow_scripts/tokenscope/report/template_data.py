@@ -232,9 +232,10 @@ def without_same(table: dict) -> dict:
 
 
 def of_some(table: dict) -> dict:
-    """Lines of backbones by their kind, without those of no backbone: these are ``empty``, of ``kinds``."""
+    """Lines of backbones by their kind; those of no backbone are ``empty``, and of ``kinds``."""
     count, kind = (
-        table["head"].index(name) if table["rows"] else 0 for name in ("number of backbones", "kind")
+        table["head"].index(name) if table["rows"] else 0
+        for name in ("number of backbones", "kind")
     )
     empty = [row for row in table["rows"] if row[count] == "0"]
     rows = [row for row in table["rows"] if row[count] != "0"]
