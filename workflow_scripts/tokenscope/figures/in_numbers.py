@@ -127,13 +127,15 @@ def sentence(name: str, tables: dict[str, pd.DataFrame], keys: Sequence[str]) ->
         return _kinds(tables.get("kinds", tidy.none()), KINDS.get(figure))
     if dataset == "diagnosis":
         return _outliers(tables.get("diagnosis", tidy.none()), "artifacts")
-    own = {table: _of(rows, dataset, keys, figure) for table, rows in tables.items()}
-    claim1 = own.get("claim1", tidy.none())
-    said = [_said(one, own.get(one.table, tidy.none())) for one in QUANTITIES.get(figure, [])]
+
+    def own(table: str) -> pd.DataFrame:
+        return _of(tables.get(table, tidy.none()), dataset, keys, figure)
+
+    said = [_said(one, own(one.table)) for one in QUANTITIES.get(figure, [])]
     if figure in IN_THE_LAST:
-        said.append(_outliers(claim1, LAST))
+        said.append(_outliers(own("claim1"), LAST))
     if figure in IN_DEPTH:
-        said.append(_outliers(claim1, "artifacts"))
+        said.append(_outliers(own("claim1"), "artifacts"))
     return " ".join(filter(None, said))
 
 
