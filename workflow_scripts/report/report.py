@@ -269,9 +269,9 @@ def _carbon(paths):
 def _by_kind(paths):
     """Lines of the table of backbones by their kind; none where it is not there."""
     path = Path(paths.table("by_kind"))
-    lines = (
-        by_kind.lines(pd.read_csv(path).fillna({"who": "", "unit": ""})) if path.exists() else []
-    )
+    texts = {"who": str, "unit": str}  # empty throughout where no backbone is of a kind
+    table = pd.read_csv(path, dtype=texts).fillna(dict.fromkeys(texts, "")) if path.exists() else []
+    lines = by_kind.lines(table) if len(table) else []
     return {"head": by_kind.HEADER, "rows": lines}
 
 
