@@ -19,7 +19,7 @@ from tokenscope.report.coverage import by_source
 from tokenscope.report.studied import phantoms_judged, studied
 from tokenscope.report.texts import linked, references, shown
 from tokenscope.status import summary, text
-from tokenscope.stores.receipts import read_receipt, write_text
+from tokenscope.stores.receipts import write_text
 from tokenscope.study.paths import Paths
 from tokenscope.tables import beside, by_kind, paper_tables, probe_tables, tidy
 from tokenscope.tables.formatting import heading, in_words, number_text, words
@@ -114,7 +114,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
                 ],
                 "page": _page(root, section.get("page", "")),
                 "counts": _counts(paths) if section.get("counts") else [],
-                "by_kind": template_data.of_some(_by_kind(paths)) if section.get("by_kind") else {},
+                "by_kind": by_kind.shown(paths.table("by_kind")) if section.get("by_kind") else {},
                 "planted": [
                     [phantom, dataset, words(kind), *cells]
                     for phantom, dataset, kind, *cells in kind_lines(read["controls"].rows)
@@ -174,7 +174,7 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         deviations=_rows(Path(paths.table("deviations"))),
         status=text.section(template_data.with_this_page(summary.look(config["study"], root))),
         items=by_source(Path(paths.table("coverage")), root, set(drawn)),
-        provenance=_provenance(paths), skipped=_skipped(samples), code=code,
+        provenance=_provenance(paths), skipped=template_data.skipped(samples), code=code,
         config=yaml.safe_dump(config, sort_keys=False), measured=rests[""],
         charts=(templates / CHARTS).read_text() if explorers else "",
     )  # fmt: skip
@@ -266,15 +266,6 @@ def _carbon(paths):
     return table | {"rows": rows}
 
 
-def _by_kind(paths):
-    """Lines of the table of backbones by their kind; none where it is not there."""
-    path = Path(paths.table("by_kind"))
-    texts = {"who": str, "unit": str}  # empty throughout where no backbone is of a kind
-    table = pd.read_csv(path, dtype=texts).fillna(dict.fromkeys(texts, "")) if path.exists() else []
-    lines = by_kind.lines(table) if len(table) else []
-    return {"head": by_kind.HEADER, "rows": lines}
-
-
 def _counts(paths):
     """Lines of the table of registers by their number; none where nothing is trained."""
     path = Path(paths.table("register_counts"))
@@ -337,15 +328,6 @@ def _rests_on(paths, plan):
             said[name] = sentence(read[name])
     by_table = {name: said.get((more or PROVENANCE)[0], "") for name, (_, _, *more) in plan.items()}
     return by_table | {"": sentence(pd.concat(read.values())) if read else ""}
-
-
-def _skipped(samples):
-    rows = []
-    for path in samples:
-        receipt = read_receipt(path)
-        name = Path(path).stem
-        rows += [(name, bad["image_id"], bad["problem"]) for bad in receipt["skipped"]]
-    return rows
 
 
 if "snakemake" in globals():

@@ -12,6 +12,7 @@ import pandas as pd
 
 from tokenscope.report.partial_tables import Read
 from tokenscope.status.summary import Status
+from tokenscope.stores.receipts import read_receipt
 from tokenscope.study.register_names import is_control
 from tokenscope.tables import tidy
 from tokenscope.tables.captions import NOTES
@@ -231,17 +232,13 @@ def without_same(table: dict) -> dict:
     }  # fmt: skip
 
 
-def of_some(table: dict) -> dict:
-    """Lines of backbones by their kind; those of no backbone are ``empty``, and of ``kinds``."""
-    count, kind = (
-        table["head"].index(name) if table["rows"] else 0
-        for name in ("number of backbones", "kind")
-    )
-    empty = [row for row in table["rows"] if row[count] == "0"]
-    rows = [row for row in table["rows"] if row[count] != "0"]
-    return table | {
-        "rows": rows, "empty": empty, "kinds": list(dict.fromkeys(row[kind] for row in empty)),
-    }  # fmt: skip
+def skipped(samples: list[str]) -> list[tuple[str, str, str]]:
+    """Data set, image and problem of each image that was left out, from receipts of samples."""
+    return [
+        (Path(path).stem, bad["image_id"], bad["problem"])
+        for path in samples
+        for bad in read_receipt(path)["skipped"]
+    ]
 
 
 def on_paper(sections: list[dict]) -> dict[str, list[tuple[list[str], str]]]:

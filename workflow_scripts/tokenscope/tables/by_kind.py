@@ -6,6 +6,8 @@ of position and pixels than others' (its Claim 4). A backbone counts once, as th
 sets; intervals are Student's, over backbones.
 """
 
+from pathlib import Path
+
 import pandas as pd
 from scipy import stats
 
@@ -93,6 +95,22 @@ def lines(table: pd.DataFrame) -> list[list[str]]:
         ]
         for row in table.to_dict("records")
     ]  # fmt: skip
+
+
+def shown(file: str) -> dict:
+    """For the report: ``head`` and ``rows``; how many lines of no backbone, and of which ``kinds``.
+
+    Without the file there are none.
+    """
+    texts = {"who": str, "unit": str}  # empty throughout where no backbone is of a kind
+    if not Path(file).exists():
+        return {"head": HEADER, "rows": [], "empty": 0, "kinds": []}
+    table = pd.read_csv(file, dtype=texts).fillna(dict.fromkeys(texts, ""))
+    none = table["backbones"] == 0
+    return {
+        "head": HEADER, "rows": lines(table[~none]), "empty": int(none.sum()),
+        "kinds": table["kind"][none].unique().tolist(),
+    }  # fmt: skip
 
 
 def _in_words(quantity: str) -> str:
