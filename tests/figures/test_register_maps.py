@@ -25,4 +25,5 @@ def test_the_numbers_beside_are_those_of_the_table():
         "cosine between registers' maps 0.25 [0.20, 0.30]", "cosine with CLS's map 0.10 to 0.70",
         "over 5,000 images (tables/registers.csv)",
     ]  # fmt: skip
+    assert list(said(rows.frame().iloc[:2]))[1] == "cosine with CLS's map 0.10"  # and no range
     assert not list(said(rows.frame().iloc[:0]))

@@ -1,5 +1,6 @@
 """CorLoc by bias, facet and normalisation in the last block: how much the setting decides."""
 
+from tokenscope.discovery.settings import WORDS
 from tokenscope.figures import style
 from tokenscope.jobs.job import job
 from tokenscope.tables import tidy
@@ -31,7 +32,7 @@ def _page(groups, dataset, outputs):
                 line = group.query(
                     "block == block.max() and facet == @facet and normalised == @normalised"
                 ).sort_values("bias")
-                label = f"{facet}{', normalised' if normalised else ''}"
+                label = f"{WORDS[facet]}{', normalised' if normalised else ''}"
                 axis.plot(
                     line["bias"], line["corloc"], dashes, color=colour, label=label, marker=".",
                     ms=3,

@@ -9,7 +9,7 @@ from tokenscope.figures import style
 from tokenscope.jobs.job import job
 from tokenscope.kinds.answers import KINDS, NO, NOT_ABOUT, UNDECIDED, YES, said
 from tokenscope.tables import tidy
-from tokenscope.tables.formatting import unit_text
+from tokenscope.tables.formatting import unit_text, words
 
 COLOURS = {YES: style.VERMILION, NO: style.SKY, UNDECIDED: style.YELLOW, NOT_ABOUT: "#eeeeee"}
 NOTE = (
@@ -80,7 +80,7 @@ def matrix(answers, outputs):
     for y in range(1, len(who)):
         if who[y].split("/")[0] != who[y - 1].split("/")[0]:
             axis.axhline(y - 0.5, color="0.3", lw=0.5)
-    labels = ["\n".join(textwrap.wrap(kind.replace("-", " "), 9, break_long_words=False)
+    labels = ["\n".join(textwrap.wrap(words(kind), 9, break_long_words=False)
                         + [f"({unit_text(unit)})" for unit in [units.get(kind)] if unit])
               for kind in kinds]  # fmt: skip
     axis.set(xlim=(-0.5, len(kinds) - 0.5), ylim=(len(who) - 0.5, -0.5))
@@ -95,7 +95,7 @@ def matrix(answers, outputs):
     style.note(
         figure,
         "A column's numbers are of one quantity, which tables/kinds.csv names, with intervals."
-        + (f" About none of these backbones: {', '.join(absent)}." if absent else ""),
+        + (f" About none of these backbones: {'; '.join(map(words, absent))}." if absent else ""),
     )
     style.save(figure, outputs)
 
@@ -162,8 +162,8 @@ def experiments(rows, answers, outputs):
         "register-use": tuple(f"pooled_change_{way}" for way in ("mean", "shuffled", "zeros")),
     }
     labels = {
-        "shift": "% of outliers", "outlier-use": "1 - cosine",
-        "register-use": "1 - cosine",
+        "shift": "% of outliers", "outlier-use": unit_text("1 - cosine"),
+        "register-use": unit_text("1 - cosine"),
     }  # fmt: skip
     rows = rows.assign(who=named(rows))
     done = {kind: rows[(rows["artifact"] == kind) & rows["metric"].isin(quantities)]

@@ -79,7 +79,8 @@ def said(rows):
         yield f"cosine between registers' maps {row.value:.2f} [{row.low:.2f}, {row.high:.2f}]"
     own = rows[rows["metric"] == "map_cosine_with_cls"]
     if len(own):
-        yield f"cosine with CLS's map {own['value'].min():.2f} to {own['value'].max():.2f}"
+        ends = dict.fromkeys(f"{end:.2f}" for end in (own["value"].min(), own["value"].max()))
+        yield f"cosine with CLS's map {' to '.join(ends)}"
     if len(between) or len(own):
         yield f"over {int(rows['n'].max()):,} images (tables/registers.csv)"
 

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+WORDS = {"k": "keys", "v": "values", "q": "queries", "output": "output"}  # of facets
 FIXED = ("k", "v")  # LOST as published takes k; Darcet et al. take v for DeiT-III and OpenCLIP
 
 
@@ -15,7 +16,7 @@ class Setting(NamedTuple):
 
     def __str__(self) -> str:
         norm = "normalised" if self.normalised else "as they are"
-        return f"block {self.block}, {self.facet} {norm}, bias {self.bias:g}"
+        return f"block {self.block}, {WORDS[self.facet]} {norm}, bias {self.bias:g}"
 
 
 def every_setting(
