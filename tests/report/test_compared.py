@@ -69,7 +69,7 @@ def test_ours_stand_beside_theirs_on_the_same_images_or_it_says_what_differs():
     absent = table.query("item == 'table1' and size == 'small'")
     assert absent["differs"].str.startswith(NOT_MEASURED).all()
     text = page(table)
-    assert "| dinov2/large/r4 | ImageNet-1k | released head | top-1 | 86.80 | 87.00 |" in text
+    assert "| dinov2/large/r4 | ImageNet-1k | released head | top-1 (%) ↑ | 86.80 | 87.00 |" in text
     assert "<2 |" in text and "(secondary)" in text
 
 

@@ -70,3 +70,8 @@ def test_arrows_are_those_of_the_labels_and_of_the_answers():
     for metric in paired.UNITS:
         assert better(metric) == (1 if paired.helps(metric, 1, 2) == 1 else -1)
     assert better("norm_max") == 0 == better("top1_agreement_none")
+
+
+def test_counts_of_weights_and_images_have_commas():
+    table = {"head": ["params", "seed"], "rows": [["1281167", "12345"], ["", "0"]]}
+    assert template_data.with_commas(table)["rows"] == [["1,281,167", "12345"], ["", "0"]]

@@ -308,7 +308,10 @@ def _accounting(paths):
 
 def _provenance(paths):
     """Backbones, weights and images behind each kind of table."""
-    return [(n, template_data.without_same(_rows(Path(paths.table(n))))) for n in PROVENANCE]
+    return [
+        (n, template_data.without_same(template_data.with_commas(_rows(Path(paths.table(n))))))
+        for n in PROVENANCE
+    ]
 
 
 def _provenance_rows(paths):

@@ -107,7 +107,7 @@ def decided(backbone: BackboneFigures, rules: dict) -> list[tuple]:
              f"interval over {ALIKE:g}: place and content cannot be told apart, so no position"),
             ("the same among equal places of different images", text("same_place"),
              "0.5: no difference; over: redundant patches (claim 3)"),
-            ("where they are", e["where"], f"{e['tokens']} tokens, at least {MIN_TOKENS}"),
+            ("where they are", e["where"], f"{e['tokens']:,} tokens, at least {MIN_TOKENS}"),
         ]  # fmt: skip
     return lines
 

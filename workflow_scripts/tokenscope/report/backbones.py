@@ -12,6 +12,7 @@ from tokenscope.study.register_names import is_control
 from tokenscope.tables import tidy
 from tokenscope.tables.formatting import (
     as_text,
+    count_text,
     group_words,
     interval_text,
     unit_text,
@@ -176,6 +177,8 @@ def _fact(name: str, text: str) -> str:
     """What is known of the weights, whole but for their hash."""
     if name == "weights_sha256":
         return text[:24]
+    if name in ("params", "images"):
+        return count_text(text)
     return re.sub(r"\b1 registers", "1 register", text)
 
 

@@ -19,6 +19,7 @@ from tokenscope.tables.captions import NOTES
 from tokenscope.tables.formatting import (
     arrow,
     as_text,
+    count_text,
     group_words,
     in_words,
     interval_text,
@@ -42,6 +43,7 @@ from tokenscope.verdicts.criteria import Criterion
 from tokenscope.verdicts.table import cited, number, supported_if
 
 ANSWERED = (SUPPORTED, CONTRADICTED, UNDECIDED)
+COUNTS = ("params", "images", "images_listed", "images_skipped")  # of the tables of weights
 NOT_RUN_SHOWN = 12  # of a longer list only what was measured is shown
 
 
@@ -213,6 +215,16 @@ def with_this_page(status: Status) -> Status:
     rest = any(job.state in ("running", "queued", "waiting") for job in jobs.values())
     gpus = status.gpus if any(job.planned.gpus for job in jobs.values()) else math.inf
     return replace(status, jobs=jobs, left=status.left if rest else None, gpus=gpus)
+
+
+def with_commas(table: dict) -> dict:
+    """A table of texts whose counts (:data:`COUNTS`) are as readers see them."""
+    counts = [head in COUNTS for head in table["head"]]
+    rows = [
+        [count_text(cell) if is_count else cell for is_count, cell in zip(counts, row, strict=True)]
+        for row in table["rows"]
+    ]
+    return table | {"rows": rows}
 
 
 def without_same(table: dict) -> dict:

@@ -4,11 +4,13 @@ import pandas as pd
 
 from tokenscope.tables import tidy
 from tokenscope.tables.formatting import (
+    arrow,
     group_words,
     heading,
     interval_text,
     number_text,
     signed_text,
+    unit_text,
     words,
 )
 from tokenscope.tables.published import ALIASES, as_published, same_images
@@ -106,8 +108,13 @@ def _texts(row: dict) -> list[str]:
     number = as_published(row["published"], row["unit"], row["bound"])
     published = f"{row['bound']}{number}{mark}"
     return [row["source"], heading(row["item"]), who, heading(row["dataset"]),
-            group_words(row["group"]), words(row["metric"]), published, here, interval,
-            difference, row["differs"]]  # fmt: skip
+            group_words(row["group"]), _quantity(row["metric"], row["unit"]), published, here,
+            interval, difference, row["differs"]]  # fmt: skip
+
+
+def _quantity(metric: str, unit: str) -> str:
+    shown = unit_text(unit)
+    return f"{words(metric)}{f' ({shown})' * bool(shown)} {arrow(metric)}".strip()
 
 
 def page(table: pd.DataFrame) -> str:

@@ -75,6 +75,11 @@ def number_text(value: float, unit: str = "") -> str:
     return f"{value:,.0f}" if size >= 1000 else f"{value:.4g}"
 
 
+def count_text(text: str) -> str:
+    """A count that a table has as text, with its thousands marked; any other text as it is."""
+    return f"{int(text):,}" if text.isdecimal() else text
+
+
 def signed_text(value: float, unit: str = "") -> str:
     """A difference: the same, with its sign."""
     return "+" * (value > 0) + number_text(value, unit)
