@@ -157,7 +157,7 @@ def test_the_page_says_what_must_be_said_and_what_is(passed_, right, last):
     lines = gather.phantoms(table.assign(**who, kind="corners"), None)
     assert lines[2] == (
         "| control/tiny/r0-corners | d | the four corners, whatever the image | yes; about: "
-        f"position | yes; about: position; from block 4; 4 % of tokens at 9.95 x | {last} |"
+        f"position | yes; about: position; from block 4; 4.00 % of tokens at 9.95 x | {last} |"
     )
 
 

@@ -4,7 +4,8 @@ import pandas as pd
 
 from tokenscope.jobs.job import job
 from tokenscope.tables import tidy
-from tokenscope.tables.formatting import measured_text
+from tokenscope.tables.formatting import in_words, measured_text, words
+from tokenscope.tables.published import as_published
 from tokenscope.tables.rests_on import of_records, page_end, sentence
 
 NOTE = (
@@ -29,19 +30,22 @@ def main(rows, records, published, csv, text):
     tables = [tidy.read(path) for path in rows]
     table = pd.concat(tables) if tables else pd.DataFrame(columns=tidy.COLUMNS)
     tidy.write(table, csv)
-    known = pd.read_csv(published).query("metric == 'flops_overhead'")
-    lines = ["# What registers cost", "", NOTE]
+    known = pd.read_csv(published).fillna({"bound": ""}).query("metric == 'flops_overhead'")
+    lines = ["# What registers cost", "", in_words(NOTE)]
     for (family, size), group in table.groupby(["family", "size"], sort=False):
         quantities = list(dict.fromkeys(zip(group["group"], group["metric"], strict=True)))
         lines += ["", f"## {family}/{size}", ""]
-        names = [f"{m} ({g})" for g, m in quantities]
-        header = ["registers", *names, "flops_overhead (published)"]
+        names = [f"{words(m)} ({words(g)})" for g, m in quantities]
+        header = ["registers", *names, f"{words('flops_overhead')} (published)"]
         lines += ["| " + " | ".join(header) + " |", "|" + "-|" * len(header)]
         for registers, own in group.groupby("registers", sort=False):
             by_quantity = own.set_index(["group", "metric"])
             cells = [measured_text(by_quantity.loc[[q]].iloc[0]) for q in quantities]
             theirs = known[(known["registers"] == registers) & (known["size"] == size)]
-            cited = "; ".join(f"{p.value:g} % ({p.source})" for p in theirs.itertuples())
+            cited = "; ".join(
+                f"{as_published(p.value, 'percent', p.bound)} % ({p.source})"
+                for p in theirs.itertuples()
+            )
             lines.append("| " + " | ".join([registers, *cells, cited]) + " |")
     if not len(table):
         lines += ["", "Not measured: the config key overhead names no backbone."]

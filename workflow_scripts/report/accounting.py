@@ -12,6 +12,7 @@ from tokenscope.cost.carbon import Site, paper_rows
 from tokenscope.jobs.job import job, log
 from tokenscope.jobs.records import RUN
 from tokenscope.stores.receipts import write_text
+from tokenscope.tables.formatting import as_text, words
 from tokenscope.tables.rests_on import made, page_end, sentence
 from tokenscope.tables.tidy import backbone_names
 
@@ -51,7 +52,7 @@ def main(folder, site, published, outputs, run):
         paper = pd.DataFrame(paper_rows(list(csv.DictReader(handle)), site))
     paper.to_csv(outputs["paper"], index=False, float_format="%.7g")
     lines = ["# The paper's carbon footprint", "", *textwrap.wrap(PAPER_NOTE, 100), ""]
-    cells = [(r.quantity, f"{r.value:.4g} {r.unit}".strip(), r.note) for r in paper.itertuples()]
+    cells = [(words(r.quantity), as_text(r.value, r.unit), r.note) for r in paper.itertuples()]
     write_text(
         outputs["paper_text"],
         "\n".join([*lines, *grid(paper.columns[[0, 1, 3]], cells), "", *page_end(made())]),

@@ -14,7 +14,17 @@ from tokenscope.stats.top_k import sign_of_interval
 from tokenscope.study.register_names import is_control
 from tokenscope.tables import names, paired, tidy
 from tokenscope.tables.captions import NOTES, TITLES
-from tokenscope.tables.formatting import as_text, interval_text
+from tokenscope.tables.formatting import (
+    as_text,
+    group_words,
+    heading,
+    in_words,
+    interval_text,
+    number_text,
+    signed_text,
+    unit_text,
+    words,
+)
 from tokenscope.tables.probe_tables import HEADER, tables
 from tokenscope.tables.published import Published
 from tokenscope.tables.register_gains import BASE, WITH_REGISTERS
@@ -53,7 +63,7 @@ def main(rows, claim, provenance, published, csv, text):
 
 def page(table, claim, provenance, published):
     """The Markdown page of a table."""
-    lines = [f"# {TITLES[claim]}", "", *textwrap.wrap(NOTES[claim], 100), ""]
+    lines = [f"# {TITLES[claim]}", "", *textwrap.wrap(in_words(NOTES[claim]), 100), ""]
     lines += PAGES[claim].summary(table, published)
     for (dataset, *who), group in table.groupby(["dataset", *tidy.BACKBONE_COLUMNS], sort=False):
         kind = group["kind"].iloc[0]
@@ -63,14 +73,15 @@ def page(table, claim, provenance, published):
         for row in PAGES[claim].shown(group).itertuples():
             cited = published.citations((*who, row.group, row.metric), dataset)
             value = f"{as_text(row.value, row.unit)} | {interval_text(row.low, row.high, row.unit)}"
-            lines.append(f"| {row.group} | {row.metric} | {value} | {cited} | {row.n} |")
+            named = f"{group_words(row.group)} | {words(row.metric)}"
+            lines.append(f"| {named} | {value} | {cited} | {row.n} |")
         lines.append("")
     if not len(table):
         lines += [*textwrap.wrap(WHY_EMPTY.get(claim, NOTHING), 100), ""]
     lines += PAGES[claim].addendum(published)
     lines += page_end(sentence(provenance))
     columns = ["timm_id", "origin", "geometry", "precision", "images", "images_skipped"]
-    header = ["backbone", "dataset", *columns, "weights"]
+    header = ["backbone", "data set", *map(heading, columns), "weights"]
     lines += ["| " + " | ".join(header) + " |", "|" + "-|" * len(header)]
     for row in provenance.to_dict("records"):
         name = "/".join(str(row[c]) for c in tidy.BACKBONE_COLUMNS)
@@ -100,12 +111,19 @@ def verdicts(table, published):
         who = (gain.family, gain.size, gain.registers)
         cited = published.citations((*who, gain.group, gain.metric))
         base = names.base_of_gain(gain.metric)
-        value = f"{gain.value:+.2f} | [{gain.low:+.2f}, {gain.high:+.2f}] | {cited}"
+        value = f"{signed_text(gain.value, gain.unit)} | {_signed(gain)} | {cited}"
         verdict = as_text(sign_of_interval(gain.low, gain.high), "verdict")
         lines.append(
-            f"| {'/'.join(who)} | {gain.dataset} | {gain.group} | {base} | {value} | {verdict} |"
+            f"| {'/'.join(who)} | {gain.dataset} | {words(gain.group)} | {words(base)} | {value} "
+            f"| {verdict} |"
         )
     return [*lines, ""]
+
+
+def _signed(row):
+    """The interval of a difference, its ends with their signs; empty where nothing varied."""
+    ends = [signed_text(end, row.unit) for end in (row.low, row.high)]
+    return f"[{', '.join(ends)}]" if row.low < row.high else ""
 
 
 def phantoms(table, published):
@@ -121,8 +139,8 @@ def phantoms(table, published):
             follows = {1.0: POSITION, 0.0: CONTENT}.get(value["said", "follows_position"], TIED)
             said += [
                 f"about: {follows}", f"from block {value['measured', 'onset_block']:g}",
-                f"{value['measured', 'share']:.3g} % of tokens at "
-                f"{value['measured', 'ratio']:.3g} x",
+                f"{as_text(value['measured', 'share'], 'percent')} of tokens at "
+                f"{number_text(value['measured', 'ratio'])} x",
             ]  # fmt: skip
         wrong = [item for item, right in value["right"].items() if right == 0]
         right = f"no: {', '.join(wrong)}" if wrong else "undecided"
@@ -132,7 +150,8 @@ def phantoms(table, published):
     if of_kinds := kind_lines(table):
         lines += ["", "## Kinds of artifacts in them", ""]
         lines += [f"| {' | '.join(KIND_HEADER)} |", "|" + "-|" * len(KIND_HEADER)]
-        lines += [f"| {' | '.join(cells)} |" for cells in of_kinds]
+        for phantom, dataset, kind, *cells in of_kinds:
+            lines.append(f"| {' | '.join([phantom, dataset, words(kind), *cells])} |")
     return [*lines, ""] if len(table) else []
 
 
@@ -140,14 +159,14 @@ def matrix(table, published):
     """Backbones against kinds: answer, size and interval, and what each kind is."""
     answers = said(table)
     kinds = [kind for kind in KINDS if kind in set(answers["artifact"])]
-    header = ["backbone", "dataset", *kinds]
+    header = ["backbone", "data set", *map(words, kinds)]
     lines = ["## Answers", "", f"| {' | '.join(header)} |", "|" + "-|" * len(header)]
     for (dataset, *who), rows in answers.groupby(["dataset", *tidy.BACKBONE_COLUMNS], sort=False):
         by_kind = {row.artifact: row for row in rows.itertuples()}
         cells = ["/".join(who), dataset]
         cells += [_cell(by_kind[kind]) if kind in by_kind else "" for kind in kinds]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", *(f"- **{kind}**: {KINDS[kind]}" for kind in kinds), ""]
+    lines += ["", *(f"- **{words(kind)}**: {KINDS[kind]}" for kind in kinds), ""]
     return lines
 
 
@@ -174,8 +193,8 @@ def reported(published):
     for row in published.gains.itertuples():
         who = f"{row.family}/{row.size}/{row.registers}"
         base = names.base_of_gain(row.metric)
-        head = row.group or "own_head"
-        cells = [row.source, row.item, who, head, base, f"{row.value:+.2f}", row.note]
+        head, gain = words(row.group or "own_head"), signed_text(row.value, row.unit)
+        cells = [row.source, heading(row.item), who, head, words(base), gain, row.note]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 
@@ -184,14 +203,16 @@ def differences(table, published):
     """What registers change in discovery and dense tasks, and whether that is for the better."""
     if not (table["metric"] == "registers_help").any():
         return []
-    header = ["backbone", "dataset", "group", "quantity", "minus r0", "interval", "published"]
+    header = ["backbone", "data set", "group", "quantity", "minus r0", "interval", "published"]
     lines = ["## Do registers help?", "", f"| {' | '.join([*header, 'registers help'])} |"]
     lines.append("|" + "-|" * (len(header) + 1))
     for row in table[table["metric"].map(names.is_minus_r0)].itertuples():
         who = (row.family, row.size, row.registers)
         cited = published.citations((*who, row.group, row.metric), row.dataset)
-        cells = ["/".join(who), row.dataset, row.group, names.without_minus_r0(row.metric)]
-        cells += [f"{row.value:+.4g} {row.unit}", f"[{row.low:+.4g}, {row.high:+.4g}]", cited]
+        metric = words(names.without_minus_r0(row.metric))
+        cells = ["/".join(who), row.dataset, words(row.group), metric]
+        shown = f"{signed_text(row.value, row.unit)} {unit_text(row.unit)}".strip()
+        cells += [shown, _signed(row), cited]
         cells.append(as_text(paired.helps(row.metric, row.low, row.high), "verdict"))
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
