@@ -169,9 +169,9 @@ def main(results, config, plan, facts, figures_mb, published, files, explorers, 
         confidence=config["statistics"]["confidence"],
         coverage=_coverage(read), calibration=calibration,
         explorer=template_data.explorer(explorers),
-        accounting=accounting, carbon=_carbon(paths),
+        accounting=accounting, carbon=template_data.carbon(Path(paths.table("carbon_paper"))),
         compared={"head": beside.HEADER, "rows": beside.lines(compared)},
-        deviations=_rows(Path(paths.table("deviations"))),
+        deviations=template_data.cells(Path(paths.table("deviations"))),
         status=text.section(template_data.with_this_page(summary.look(config["study"], root))),
         items=by_source(Path(paths.table("coverage")), root, set(drawn)),
         provenance=_provenance(paths), skipped=template_data.skipped(samples), code=code,
@@ -249,23 +249,6 @@ def _coverage(read):
     return {"tables": counts, "there": total[0], "planned": total[1]}
 
 
-def _rows(path):
-    """A table as it is, cells as text; empty where there is none."""
-    if not path.exists():
-        return {"head": [], "rows": []}
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return {"head": table.columns.tolist(), "rows": table.values.tolist()}
-
-
-def _carbon(paths):
-    """The paper's own sum on carbon, its quantities in words."""
-    table = _rows(Path(paths.table("carbon_paper")))
-    rows = [
-        [words(name), number_text(float(value)), *cells] for name, value, *cells in table["rows"]
-    ]
-    return table | {"rows": rows}
-
-
 def _counts(paths):
     """Lines of the table of registers by their number; none where nothing is trained."""
     path = Path(paths.table("register_counts"))
@@ -309,7 +292,12 @@ def _accounting(paths):
 def _provenance(paths):
     """Backbones, weights and images behind each kind of table."""
     return [
-        (n, template_data.without_same(template_data.with_commas(_rows(Path(paths.table(n))))))
+        (
+            n,
+            template_data.without_same(
+                template_data.with_commas(template_data.cells(Path(paths.table(n))))
+            ),
+        )
         for n in PROVENANCE
     ]
 

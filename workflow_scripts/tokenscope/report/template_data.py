@@ -23,6 +23,7 @@ from tokenscope.tables.formatting import (
     group_words,
     in_words,
     interval_text,
+    number_text,
     signed_text,
     words,
 )
@@ -251,6 +252,21 @@ def skipped(samples: list[str]) -> list[tuple[str, str, str]]:
         for path in samples
         for bad in read_receipt(path)["skipped"]
     ]
+
+
+def cells(path: Path) -> dict:
+    """A table as it is, cells as text; empty where there is none."""
+    if not path.exists():
+        return {"head": [], "rows": []}
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return {"head": table.columns.tolist(), "rows": table.values.tolist()}
+
+
+def carbon(path: Path) -> dict:
+    """``tables/carbon_paper.csv``, the main paper's own sum, its quantities in words."""
+    table = cells(path)
+    rows = [[words(name), number_text(float(x)), *rest] for name, x, *rest in table["rows"]]
+    return table | {"rows": rows}
 
 
 def on_paper(sections: list[dict]) -> dict[str, list[tuple[list[str], str]]]:

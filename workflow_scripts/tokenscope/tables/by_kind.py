@@ -85,6 +85,12 @@ def _row(kind: str, quantity: str, values: pd.Series, unit: str, confidence: flo
 HEADER = ["kind", "quantity", "number of backbones", "mean", "interval", "which"]
 
 
+def read(path: str | Path) -> pd.DataFrame:
+    """The table as rule by_kind wrote it."""
+    texts = {"unit": "", "who": ""}
+    return pd.read_csv(path, dtype=dict.fromkeys(texts, str)).fillna(texts)
+
+
 def lines(table: pd.DataFrame) -> list[list[str]]:
     """The rows as texts, in the columns :data:`HEADER`."""
     return [
