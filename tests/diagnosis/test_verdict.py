@@ -227,12 +227,12 @@ def test_charts_are_said_in_their_own_numbers():
     rows.add("claim1", "last_block", "share_norm_over_3x_median", 4, 3, 5, "percent")
     one = SimpleNamespace(name="a/b/r0", rows=rows.frame())
     assert shares_in_words(one, 3) == (
-        "a/b/r0: tokens over 3 x median from block 2 of 4 on, most after block 3, 5 % [4, 6]; "
-        "after the last 4 % [3, 5]."
+        "a/b/r0: tokens over 3 x median from block 2 of 4 on, most after block 3, 5.00 % "
+        "[4.00, 6.00]; after the last 4.00 % [3.00, 5.00]."
     )
     assert last_in_words(one, 3) == (
-        "a/b/r0: median 10, largest 42, which is 4.2 x median; over 3 x median 4 % [3, 5] of the "
-        "tokens."
+        "a/b/r0: median 10, largest 42, which is 4.2 x median; over 3 x median 4.00 % "
+        "[3.00, 5.00] of the tokens."
     )
     one.rows.loc[one.rows["claim"] == "claim2", "value"] = 0
     assert shares_in_words(one, 3) == "a/b/r0: no tokens over 3 x median after any of 4 blocks."

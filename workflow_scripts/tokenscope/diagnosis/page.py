@@ -128,7 +128,7 @@ def shares_in_words(backbone: BackboneFigures, times: float) -> str:
     most = max(some, key=lambda number: cells[number - 1]["value"])
     return (
         f"{backbone.name}: {over} from block {some[0]} of {len(line)} on, most after block {most}, "
-        f"{interval(cells[most - 1], ' %')}; after the last {interval(cells[-1], ' %')}."
+        f"{interval(cells[most - 1], 'percent')}; after the last {interval(cells[-1], 'percent')}."
     )
 
 
@@ -139,7 +139,7 @@ def last_in_words(backbone: BackboneFigures, times: float) -> str:
     return (
         f"{backbone.name}: median {median:.3g}, largest {largest:.3g}, which is "
         f"{largest / median:.2g} x median; over {times:g} x median "
-        f"{interval(last.loc[share_metric(times)], ' %')} of the tokens."
+        f"{interval(last.loc[share_metric(times)], 'percent')} of the tokens."
     )
 
 
