@@ -111,9 +111,9 @@ def test_each_verdict(change, artifacts, about, words):
 @pytest.mark.parametrize(
     "change, told",
     [
-        ({}, "Yes: 2 % [1.9, 2.1] of its patch tokens are outliers after block 12 of 12, at 25 x "
-         "the median norm; they begin in block 8. They sit at fixed positions (the four corners), "
-         "whatever the image shows."),
+        ({}, "Yes: 2.00 % [1.90, 2.10] of its patch tokens are outliers after block 12 of 12, at "
+         "25 x the median norm; they begin in block 8. They sit at fixed positions (the four "
+         "corners), whatever the image shows."),
         ({"artifacts": "no", "why": "a tail"}, "No: a tail."),
         ({"artifacts": "cannot tell", "why": "few"}, "Cannot tell: few."),
         ({"last": "cannot tell", "block": 11},
