@@ -57,7 +57,7 @@ def _features(job: Job) -> int:
 
 def _any_size(job: Job) -> float:
     """A backbone on images of any size."""
-    return flops.torch_mb(job.gpu) + 8 * job.arch.params / 1e6 + 2500
+    return flops.torch_mb(job.gpu) + 8 * job.arch.params / 1e6 + 2000
 
 
 def _held(bytes_per_token: Callable[[Job], float]) -> Callable[[Job], float]:
