@@ -39,7 +39,7 @@ rule gather_training:
         },
         outliers=config["outliers"],
         confidence=config["statistics"]["confidence"],
-        code=code("training/gather_training.py", reads=[PUBLISHED]),
+        code=code("training/gather_training.py", reads=[PUBLISHED, LABELS]),
     script:
         "../workflow_scripts/training/gather_training.py"
 

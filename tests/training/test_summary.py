@@ -51,7 +51,10 @@ def test_before_after_and_over_seeds():
     share = table[table["metric"].str.startswith("share") & table["group"].str.contains("over")]
     assert (share["low"] == share["high"]).all()
     text = page(table, PUBLISHED)
-    assert "| f-s0/small/r1-finetuned | set | 2 to 1 | 30 [29, 31] | 50 [49, 51] |" in text
+    assert (
+        "| f-s0/small/r1-finetuned | set | 2 to 1 | 30.00 [29.00, 31.00] | 50.00 [49.00, 51.00] |"
+        in text
+    )
     assert text.count("| 70 |") == 3  # the largest register norm
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 
 from tokenscope.norms.outlier_rule import is_share_metric
 from tokenscope.tables import names
+from tokenscope.tables.formatting import in_words, interval_text, number_text, without_unit
 from tokenscope.tables.names import AFTER, BEFORE, of_training
 from tokenscope.tables.tidy import BACKBONE_COLUMNS
 
@@ -26,7 +27,7 @@ def page(table: pd.DataFrame, published: pd.DataFrame) -> str:
         table: of :func:`tokenscope.training.summary.training_table`.
         published: figures of the papers, ``config/published.csv``.
     """
-    lines = ["# Training with registers", "", *textwrap.wrap(NOTE, 100), ""]
+    lines = ["# Training with registers", "", *textwrap.wrap(in_words(NOTE), 100), ""]
     measured = table[table["dataset"] != ""]
     lines += [
         "| backbone | on | loss | top-1 before (%) | top-1 after (%) | published | "
@@ -52,7 +53,7 @@ def page(table: pd.DataFrame, published: pd.DataFrame) -> str:
         ]
         losses = [cell("curve", f"loss_{part}_epoch") for part in ("first", "last")]
         medians = [cell(of_training(when, "last_block"), "norm_median") for when in (BEFORE, AFTER)]
-        top = f"{registers['value'].max():.3g}" if len(registers) else ""
+        top = number_text(registers["value"].max()) if len(registers) else ""
         cells = [
             name_of("/".join(who)), dataset, " to ".join(losses),
             *(cell(of_training(when, "own_head"), "top1") for when in (BEFORE, AFTER)),
@@ -67,8 +68,8 @@ def page(table: pd.DataFrame, published: pd.DataFrame) -> str:
 
 
 def _with_interval(row):
-    ends = f" [{row['low']:.3g}, {row['high']:.3g}]" if row["low"] == row["low"] else ""
-    return f"{row['value']:.3g}{ends}" if row["value"] == row["value"] else "undefined"
+    ends = interval_text(row["low"], row["high"], row["unit"])
+    return f"{without_unit(row['value'], row['unit'])} {ends}".strip()
 
 
 def _published(published, who, dataset):
@@ -80,4 +81,6 @@ def _published(published, who, dataset):
         & (published["registers"] + "-scratch" == registers)
     ]  # fmt: skip
     same = rows[[family.startswith(name) for name in rows["family"]]] if len(rows) else rows
-    return "; ".join(f"{row.value:g} ({row.source})" for row in same.itertuples())
+    return "; ".join(
+        f"{number_text(row.value, 'percent')} ({row.source})" for row in same.itertuples()
+    )
