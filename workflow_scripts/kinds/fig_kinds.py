@@ -29,8 +29,8 @@ BLOCKS = {
                              ("tokens_with_the_same_top_channel", "% of tokens whose it is")]),
     "locality": ("locality", [("cosine_*_patch", "cosine with CLS or mean patch"),
                               ("cosine_patch_patch", "cosine of patches")]),
-    "qkv": ("qkv", [(f"rank_correlation_{name}_output", f"rank correlation of {name}")
-                    for name in "qkv"]),
+    "qkv": ("qkv", [(f"rank_correlation_{name[0]}_output", f"rank correlation of {name} norms")
+                    for name in ("query", "key", "value")]),
     "registers": ("register-norm", [("norm_of_reg*", "norm of registers / median patch")]),
 }  # fmt: skip
 
@@ -114,7 +114,9 @@ def by_block(rows, answers, kind, quantities, outputs):
     rows = rows.assign(who=named(rows))
     rows = rows[(rows["artifact"] == kind) & (rows["block"] > 0) & rows["who"].isin(who)]
     if rows.empty:
-        return style.blank(outputs, f"no backbone of this study has what kind {kind} is about")
+        return style.blank(
+            outputs, f"no backbone of this study has what the kind {words(kind)} is about"
+        )
     seen = rows.groupby("who")["value"].apply(lambda values: values.abs().max() > 0)
     zero = [name for name in who if name in seen.index and not seen[name]]
     if len(zero) == len(seen):
