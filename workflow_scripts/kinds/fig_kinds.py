@@ -1,6 +1,7 @@
 """Kinds of artifacts beside high norms: backbones against kinds, and what the answers rest on."""
 
 import textwrap
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -101,8 +102,10 @@ def matrix(answers, outputs):
 
 
 def _number(value):
+    """A number of a small cell: two digits, below a thousandth one."""
     if value and abs(value) < 0.001:
-        return f"{value:.0e}".replace("e-0", "e-")
+        digit = f"{value:.1g}"
+        return digit if abs(value) < 1e-6 else f"{Decimal(digit):f}"
     return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
 
 
@@ -191,7 +194,7 @@ def experiments(rows, answers, outputs):
             axis.errorbar(value, y, xerr=ends, fmt="none", ecolor="0.2", lw=0.8)
             for least in np.flatnonzero(np.abs(value) < NO_BAR * found["value"].abs().max()):
                 axis.annotate(
-                    f"{value[least]:.1g}", (value[least], y[least]), xytext=(2, 0), va="center",
+                    _number(value[least]), (value[least], y[least]), xytext=(2, 0), va="center",
                     textcoords="offset points", fontsize=5.5, color=style.PALETTE[i],
                 )  # fmt: skip
             null = pd.to_numeric(line["null"]).to_numpy()
