@@ -237,8 +237,9 @@ def test_the_page_gives_a_verdict_to_differences_that_registers_make_and_no_othe
     lines = verdicts(gains(by_backbone, "d", STATISTICS), Published("config/published.csv"))[4:-1]
     by_head = {tuple(line.split(" | ")[2:4]): line.split(" | ")[-1] for line in lines}
     assert by_head == {
-        ("cls+patch_mean", "r0"): "cannot tell |", ("patch_mean", "r0"): "cannot tell |",
-        ("cls+patch_mean+registers", "cls+patch_mean"): "cannot tell |",
+        ("CLS + patch mean", "that without registers"): "cannot tell |",
+        ("patch mean", "that without registers"): "cannot tell |",
+        ("CLS + patch mean + registers", "CLS + patch mean"): "cannot tell |",
     }  # fmt: skip
 
 
