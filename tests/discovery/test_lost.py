@@ -136,7 +136,7 @@ def test_components_touch_by_edges_within_one_image_only():
 def test_published_setting_wins_ties():
     listed = settings(12, 4, ["k", "v"], [False, True], [0, -0.1])
     assert len(listed) == 32 and listed[0] == (12, "k", False, 0.0)
-    assert str(listed[-1]) == "block 9, v normalised, bias -0.1"
+    assert str(listed[-1]) == "block 9, values normalised, bias -0.1"
 
 
 def test_iou_and_corloc_equal_torchvision():
