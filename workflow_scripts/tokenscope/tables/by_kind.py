@@ -87,7 +87,7 @@ HEADER = ["kind", "quantity", "number of backbones", "mean", "interval", "which"
 
 def read(path: str | Path) -> pd.DataFrame:
     """The table as rule by_kind wrote it."""
-    texts = {"unit": "", "who": ""}
+    texts = {"unit": "", "who": ""}  # empty throughout where no backbone is of a kind
     return pd.read_csv(path, dtype=dict.fromkeys(texts, str)).fillna(texts)
 
 
@@ -108,10 +108,9 @@ def shown(file: str) -> dict:
 
     Without the file there are none.
     """
-    texts = {"who": str, "unit": str}  # empty throughout where no backbone is of a kind
     if not Path(file).exists():
         return {"head": HEADER, "rows": [], "empty": 0, "kinds": []}
-    table = pd.read_csv(file, dtype=texts).fillna(dict.fromkeys(texts, ""))
+    table = read(file)
     none = table["backbones"] == 0
     return {
         "head": HEADER, "rows": lines(table[~none]), "empty": int(none.sum()),
