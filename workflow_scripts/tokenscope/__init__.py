@@ -4,6 +4,7 @@ Nothing here imports Snakemake, so a notebook can use all of it. Importing the p
 free of heavy dependencies; torch is imported only by the modules that run a backbone.
 """
 
-from tokenscope import lazy_compiler
+from tokenscope import garbage, lazy_compiler
 
+garbage.put_off()
 lazy_compiler.install()

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
+from tokenscope import garbage
 from tokenscope.errors import StudyError, Superseded
 from tokenscope.jobs.leases import Lease, asked_gpus
 from tokenscope.jobs.records import WHY, WORK, Recorder
@@ -33,6 +34,7 @@ def job(
     ``poll`` seconds. What the job took is recorded for the accounting, see tokenscope.jobs.records.
     Where several jobs share a machine with GPUs, each has its own, see tokenscope.jobs.leases.
     """
+    garbage.resume()
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = str(threads)
     if "torch" in sys.modules:
@@ -78,6 +80,7 @@ def job(
         for handler in handlers:
             log.removeHandler(handler)
             handler.close()
+        garbage.leave()
 
 
 def _wait_for(outputs: list[str], every: float, longest: float = 86400.0) -> None:

@@ -2,8 +2,9 @@
 
 Such a file holds whole images in C order, least significant byte first, and nothing else; the last
 one is filled up to the length of the others. Zarr itself reads it through several buffers; here the
-system copies it to where it is wanted, and its checksum is taken piece by piece on the way, while
-the processor has it at hand. Scattered reads go through a memory map, made once the file has been
+system copies it to where it is wanted, and its checksum is taken on the way: piece by piece of what
+is read, while the processor has it at hand, and beside the write of a whole chunk, which the system
+takes fastest in one piece. Scattered reads go through a memory map, made once the file has been
 compared with its checksum.
 """
 
@@ -12,6 +13,7 @@ import mmap
 import os
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from io import FileIO
 from pathlib import Path
@@ -41,17 +43,16 @@ def write(file: Path, values: np.ndarray, images: int, fill: float) -> str:
     """
     if lacking := images - len(values):
         values = np.concatenate([values, np.full((lacking, *values.shape[1:]), fill, values.dtype)])
-    content, summed = _bytes_of(np.ascontiguousarray(values)), xxhash.xxh3_128()
+    content = _bytes_of(np.ascontiguousarray(values))
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_name(f"{file.name}.{secrets.token_hex(4)}.partial")
-    with FileIO(aside, "wb") as handle:
-        for start in range(0, len(content), PIECE):
-            piece = content[start : start + PIECE]
-            summed.update(piece)
-            while piece:  # a disk that is nearly full takes a part, and then says why
-                piece = piece[handle.write(piece) or 0 :]
+    with ThreadPoolExecutor(1) as beside, FileIO(aside, "wb") as handle:
+        summed = beside.submit(checksums.digest, content)
+        rest = content
+        while rest:  # a disk that is nearly full takes a part, and then says why
+            rest = rest[handle.write(rest) or 0 :]
     os.replace(aside, file)
-    return summed.hexdigest()
+    return summed.result()
 
 
 def key_of(name: str, number: int, dims: int) -> str:

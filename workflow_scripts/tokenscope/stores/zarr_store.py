@@ -234,12 +234,8 @@ def _fill(dtype: str):
 
 def write_coords(path: Path, coords: dict, attrs: dict) -> None:
     """Add coordinate variables ``{name: (dims, values)}`` and attributes to a group."""
-    dataset = xr.Dataset(
-        coords={n: vocabulary.coordinate(n, *given) for n, given in coords.items()}
-    )
-    dataset.to_zarr(path, mode="a", consolidated=False)
-    group = zarr.open_group(path, mode="r+")
-    group.attrs.update(attrs)
+    described = {n: vocabulary.coordinate(n, *given) for n, given in coords.items()}
+    xr.Dataset(coords=described, attrs=attrs).to_zarr(path, mode="a", consolidated=False)
 
 
 def open_store(path: str | Path) -> xr.Dataset:
