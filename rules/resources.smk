@@ -5,9 +5,11 @@ from tokenscope.paths import LIBRARY
 import snakemake.common
 import snakemake.dag
 import snakemake.rules
+from snakemake.scheduling import job_scheduler
 
 planning.remember_signatures((snakemake.common, snakemake.rules))
 planning.find_by_suffix(snakemake.dag)
+planning.look_once(job_scheduler.JobScheduler)
 
 
 def code(*scripts, reads=()):

@@ -69,6 +69,33 @@ def test_signatures_are_asked_for_once_and_also_of_what_has_no_hash():
     assert len(asked) == 3 and vars(other) == {}
 
 
+def test_one_more_look_is_under_way_at_a_time(monkeypatch):
+    class Scheduler:
+        def look_again(self, delay):
+            asked.append((self.name, now[0], delay))
+
+    asked, now = [], [0.0]
+    monkeypatch.setattr(planning.time, "monotonic", lambda: now[0])
+    for _ in range(2):  # as when a process reads the rules twice
+        planning.look_once(Scheduler, "look_again")
+    planning.look_once(Scheduler, "a method of another version")
+    one, other = Scheduler(), Scheduler()
+    one.name, other.name = "one", "other"
+    for at in (0.0, 0.5, 0.9, 1.0, 1.5, 2.5):
+        now[0] = at
+        one.look_again(1)
+    one.look_again(10)
+    other.look_again(1)
+    times = [("one", at, 1) for at in (0.0, 1.0, 2.5)]
+    assert asked == [*times, ("one", 2.5, 10), ("other", 2.5, 1)]
+
+
+def test_snakemake_asks_for_looks_as_is_known_here():
+    from snakemake.scheduling.job_scheduler import JobScheduler
+
+    assert callable(JobScheduler._schedule_reevalutation)
+
+
 def test_a_file_is_made_by_the_rules_that_snakemake_finds():
     class Rule:
         def __init__(self, *patterns):

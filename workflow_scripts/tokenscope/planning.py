@@ -1,10 +1,12 @@
-"""What Snakemake and we ask many times while a study is planned, and need to find out once.
+"""What Snakemake and we ask many times while a study is planned or runs, and need to know once.
 
-Kept beside the bytecode, and for the same reason: what follows from sources that have not changed.
+Hashes are kept beside the bytecode, and for the same reason: they follow from sources that have not
+changed.
 """
 
 import json
 import os
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
@@ -90,6 +92,29 @@ def find_by_suffix(dag: ModuleType) -> None:
     """
     if getattr(dag, "OutputIndex", None) is OutputIndex:
         dag.OutputIndex = OutputsBySuffix  # type: ignore[attr-defined]
+
+
+def look_once(scheduler: type, name: str = "_schedule_reevalutation") -> None:
+    """Let Snakemake look again at what may run once in a while.
+
+    Each look asks for another one a second later, and each job that ends begins a series of its
+    own, which goes on as long as jobs wait: after hundreds of jobs, hundreds of looks a second at
+    the input files of all that wait.
+
+    Args:
+        scheduler: its class that has the method ``name``; without it it stays.
+    """
+    ask = getattr(scheduler, name, None)
+    if ask is None or hasattr(ask, "until"):
+        return
+
+    def once(self, delay):
+        if (now := time.monotonic()) >= until.get((id(self), delay), now):
+            until[id(self), delay] = now + delay
+            ask(self, delay)
+
+    until = once.until = {}  # type: ignore[attr-defined]
+    setattr(scheduler, name, once)
 
 
 @cache
