@@ -92,9 +92,10 @@ def main(
         checkpoint = Checkpoint(folder / f"head{number}.pt", name)
         losses = train(head, data, settings, seed + number, Progress("steps"), checkpoint, stop)
         heads.append(head.eval())
+        alike = losses[kind.warm_up :] or losses
         log.info(
             "head %d of %d: loss %.3f at first, %.3f at last", number + 1, seeds,
-            np.mean(losses[:20]), np.mean(losses[-20:]),
+            np.mean(alike[:20]), np.mean(alike[-20:]),
         )  # fmt: skip
     guess = constant(maps, facts["constant"])
     scores, examples = _test(heads, task, maps, test_rows, guess, shown, stop, threads)

@@ -8,7 +8,6 @@ sooner if nobody looks there.
 import gc
 import sys
 
-
 _off = False
 
 

@@ -18,6 +18,7 @@ class SegmentationHead(nn.Module):
     """Class scores (B, classes, row, column) from tokens (B, width, row, column)."""
 
     with_cls = False
+    warm_up = 0
 
     def __init__(self, width: int, settings: dict, classes: int):
         super().__init__()
@@ -42,6 +43,7 @@ class DepthHead(nn.Module):
     """Depth in metres (B, 1, 4 x row, 4 x column) from tokens with CLS (B, 2 x width, ...)."""
 
     with_cls = True
+    warm_up = 100  # steps of another loss
 
     def __init__(self, width: int, settings: dict, classes: int = 0):
         super().__init__()
@@ -58,8 +60,8 @@ class DepthHead(nn.Module):
         return expected_depth(weight, self.bins)
 
     def loss(self, depth: Tensor, target: Tensor, step: int) -> Tensor:
-        """See :func:`scale_invariant`; the first 100 steps see the mean only, as in DINOv2."""
-        return scale_invariant(depth[:, 0], target, warm_up=step < 100)
+        """See :func:`scale_invariant`; the first steps see the mean only, as in DINOv2."""
+        return scale_invariant(depth[:, 0], target, warm_up=step < self.warm_up)
 
     def finish(self, depth: Tensor) -> Tensor:
         """Metres (B, row, column), between nearest and farthest."""
