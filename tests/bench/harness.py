@@ -73,11 +73,13 @@ def sync(device: str) -> None:
 
 
 def interleave(
-    works: dict[str, Callable[[], object]], rounds: int, device: str = "cpu", warm: bool = True
-) -> dict[str, Timing]:
+    works: dict[str, Callable[[], object]], rounds: int, device: str = "cpu", warm: bool = True,
+    before: Callable[[], object] = lambda: None,
+) -> dict[str, Timing]:  # fmt: skip
     """Seconds of every work in every round; what a work returns is dropped.
 
-    Once the time of the section is over, :data:`FEWEST` rounds have to do.
+    Once the time of the section is over, :data:`FEWEST` rounds have to do. ``before`` each work is
+    not counted.
     """
     times = {name: Timing([], []) for name in works}
     for round_ in range(-1 if warm else 0, rounds):
@@ -85,6 +87,7 @@ def interleave(
             break
         for name in list(works)[:: -1 if round_ % 2 else 1]:
             gc.collect()
+            before()
             sync(device)
             wall, cpu = time.perf_counter(), cpu_seconds()
             works[name]()

@@ -28,9 +28,9 @@ def main(jobs, site, energy, forecast, images):
         energy, forecast, images: paths of each figure, one a format: energy in kWh by claim and by
             backbone, measured against forecast seconds, g CO2 per 1,000 images by backbone.
     """
-    rows = pd.read_csv(jobs, keep_default_na=False, na_values=[""])
-    for column in ("family", "size", "registers", "gpu_method", "cpu_method"):
-        rows[column] = rows[column].fillna("")
+    texts = ["family", "size", "registers", "gpu_method", "cpu_method"]
+    rows = pd.read_csv(jobs, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(texts, str))
+    rows[texts] = rows[texts].fillna("")
     rows["backbone"] = backbone_names(rows).where(rows["registers"] != "", "no backbone")
     energies(rows, energy)
     forecasts(rows, forecast)
