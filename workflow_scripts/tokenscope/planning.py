@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from types import ModuleType
 
@@ -105,15 +105,16 @@ def look_once(scheduler: type, name: str = "_schedule_reevalutation") -> None:
         scheduler: its class that has the method ``name``; without it it stays.
     """
     ask = getattr(scheduler, name, None)
-    if ask is None or hasattr(ask, "until"):
+    if ask is None or hasattr(ask, "__wrapped__"):
         return
 
+    @wraps(ask)
     def once(self, delay):
-        if (now := time.monotonic()) >= until.get((id(self), delay), now):
-            until[id(self), delay] = now + delay
+        under_way = vars(self).setdefault("_looks_until", {})
+        if (now := time.monotonic()) >= under_way.get(delay, now):
+            under_way[delay] = now + delay
             ask(self, delay)
 
-    until = once.until = {}  # type: ignore[attr-defined]
     setattr(scheduler, name, once)
 
 

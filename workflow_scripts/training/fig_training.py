@@ -90,7 +90,7 @@ def learning(histories, outputs):
     labels = ("class loss, mean of the epoch", "held-out top-1 (%)", "mean norm, last block")
     for axis, label in zip(axes, labels, strict=True):
         axis.set(xlabel="updates", ylabel=label)
-    axes[2].set_ylim(bottom=0)
+    axes[2].set_ylim(0, 1.05 * axes[2].get_ylim()[1])
     handles, names = axes[0].get_legend_handles_labels()
     if names:
         figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=6)
