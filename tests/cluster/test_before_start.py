@@ -225,6 +225,7 @@ def test_a_run_that_slurm_would_refuse_submits_nothing(tmp_path):
     """The whole way, with programs that answer as Slurm does: the account is wrong."""
     calls = tmp_path / "calls"
     program(tmp_path / "sinfo", f"cat <<'END'\n{SINFO}END")
+    program(tmp_path / "squeue", "exit 0")
     program(tmp_path / "sbatch", f'echo "$@" >> {calls}\necho "allocation failure: Invalid account '
             'or account/partition combination specified" >&2\nexit 1')  # fmt: skip
     env = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SBATCH_ACCOUNT": "nobody"}
