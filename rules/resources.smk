@@ -5,11 +5,11 @@ from tokenscope.paths import LIBRARY
 import snakemake.common
 import snakemake.dag
 import snakemake.rules
-from snakemake.scheduling import job_scheduler
+import snakemake.workflow
 
 planning.remember_signatures((snakemake.common, snakemake.rules))
 planning.find_by_suffix(snakemake.dag)
-planning.look_once(job_scheduler.JobScheduler)
+planning.look_once(getattr(snakemake.workflow, "JobScheduler", None))
 
 
 def code(*scripts, reads=()):

@@ -79,6 +79,7 @@ def test_one_more_look_is_under_way_at_a_time(monkeypatch):
     for _ in range(2):  # as when a process reads the rules twice
         planning.look_once(Scheduler, "look_again")
     planning.look_once(Scheduler, "a method of another version")
+    planning.look_once(None)
     one, other = Scheduler(), Scheduler()
     one.name, other.name = "one", "other"
     for at in (0.0, 0.5, 0.9, 1.0, 1.5, 2.5):
@@ -91,9 +92,9 @@ def test_one_more_look_is_under_way_at_a_time(monkeypatch):
 
 
 def test_snakemake_asks_for_looks_as_is_known_here():
-    from snakemake.scheduling.job_scheduler import JobScheduler
+    import snakemake.api  # the others cannot be imported first
 
-    assert callable(JobScheduler._schedule_reevalutation)
+    assert callable(snakemake.workflow.JobScheduler._schedule_reevalutation)
 
 
 def test_a_file_is_made_by_the_rules_that_snakemake_finds():

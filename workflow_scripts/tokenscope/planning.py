@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, wraps
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -94,7 +94,7 @@ def find_by_suffix(dag: ModuleType) -> None:
         dag.OutputIndex = OutputsBySuffix  # type: ignore[attr-defined]
 
 
-def look_once(scheduler: type, name: str = "_schedule_reevalutation") -> None:
+def look_once(scheduler: type | None, name: str = "_schedule_reevalutation") -> None:
     """Let Snakemake look again at what may run once in a while.
 
     Each look asks for another one a second later, and each job that ends begins a series of its
@@ -102,13 +102,12 @@ def look_once(scheduler: type, name: str = "_schedule_reevalutation") -> None:
     the input files of all that wait.
 
     Args:
-        scheduler: its class that has the method ``name``; without it it stays.
+        scheduler: its class that has the method ``name``; without either all stays.
     """
     ask = getattr(scheduler, name, None)
-    if ask is None or hasattr(ask, "__wrapped__"):
+    if ask is None or ask.__module__ == __name__:  # another Snakemake, or done before
         return
 
-    @wraps(ask)
     def once(self, delay):
         under_way = vars(self).setdefault("_looks_until", {})
         if (now := time.monotonic()) >= under_way.get(delay, now):
